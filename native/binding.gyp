@@ -1,0 +1,16 @@
+{
+  'targets': [{
+    'target_name': 'rudder_native',
+    'sources': ['src/addon.c', 'src/arguments.c', 'src/handles.c', 'src/devices.c', 'src/notify.c', 'src/path.c', 'src/batch.c'],
+    'defines': ['NAPI_VERSION=8', '_GNU_SOURCE'],
+    'cflags': ['-std=c11', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+    'configurations': {
+      'Release': { 'cflags': ['-O2'] },
+      # The build that the sanitizer run loads: scripts/test-sanitizers.
+      'Debug': {
+        'cflags': ['-O1', '-g', '-fno-omit-frame-pointer', '-fsanitize=address,undefined', '-fno-sanitize-recover=undefined'],
+        'ldflags': ['-fsanitize=address,undefined'],
+      },
+    },
+  }],
+}

@@ -1,0 +1,81 @@
+#include <errno.h>
+#include <stdlib.h>
+
+#include "rudder.h"
+
+/* Runs when the environment (main thread or worker) ends, however it ends. */
+static void environment_ended(void *data) {
+  napi_env env = data;
+  void *path = NULL;
+  if (napi_get_instance_data(env, &path) == napi_ok && path != NULL) path_release(env, path);
+  handles_close_owned(env);
+}
+
+static void finalize_path(napi_env env, void *path, void *hint) {
+  (void)env;
+  (void)hint;
+  free(path);
+}
+
+static bool define_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
+  napi_value function;
+  return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function) == napi_ok &&
+         napi_set_named_property(env, exports, name, function) == napi_ok;
+}
+
+static bool define_layout(napi_env env, napi_value exports) {
+  static const struct {
+    const char *name;
+    int32_t value;
+  } constants[] = {
+      {"recordInts", RECORD_INTS},
+      {"iovecInts", IOVEC_INTS},
+      {"slotBytes", SLOT_BYTES},
+      {"maxMessages", MAX_MESSAGES},
+      {"maxDatagrams", MAX_DATAGRAMS},
+      {"slabOutbound", SLAB_OUTBOUND},
+      {"slabInbound", SLAB_INBOUND},
+      {"slabHeaders", SLAB_HEADERS},
+      {"tunReadable", TUN_READABLE},
+      {"udpReadable", UDP_READABLE},
+      {"udpWritable", UDP_WRITABLE},
+      {"stopSignalled", STOP_SIGNALLED},
+      {"tunFailed", TUN_FAILED},
+      {"badDescriptorState", EBADFD},
+  };
+  napi_value layout;
+  if (napi_create_object(env, &layout) != napi_ok) return false;
+  for (size_t i = 0; i < sizeof constants / sizeof constants[0]; i++) {
+    if (napi_set_named_property(env, layout, constants[i].name, int_value(env, constants[i].value)) != napi_ok) {
+      return false;
+    }
+  }
+  return napi_set_named_property(env, exports, "layout", layout) == napi_ok;
+}
+
+NAPI_MODULE_INIT() {
+  static const struct {
+    const char *name;
+    napi_callback callback;
+  } functions[] = {
+      {"openTun", open_tun},         {"setTunPersistent", set_tun_persistent},
+      {"openUdp", open_udp},         {"openEvent", open_event},
+      {"signalEvent", signal_event}, {"close", close_handle},
+      {"notify", notify_socket},     {"attach", attach_path},
+      {"detach", detach_path},       {"wait", wait_ready},
+      {"readTun", read_tun},         {"sendUdp", send_udp},
+      {"receiveUdp", receive_udp},   {"writeTun", write_tun},
+  };
+  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+    if (!define_function(env, exports, functions[i].name, functions[i].callback)) return NULL;
+  }
+  struct path *path = calloc(1, sizeof *path);
+  if (path == NULL) return NULL;
+  path->tun = path->udp = path->event = -1;
+  if (napi_set_instance_data(env, path, finalize_path, NULL) != napi_ok) {
+    free(path);
+    return NULL;
+  }
+  if (napi_add_env_cleanup_hook(env, environment_ended, env) != napi_ok) return NULL;
+  return define_layout(env, exports) ? exports : NULL;
+}

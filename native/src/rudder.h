@@ -1,0 +1,115 @@
+/*
+ * Mechanism only: system calls in batches over shared memory. No policy lives here.
+ *
+ * JavaScript and C exchange no objects, only int32 records in typed arrays on shared memory. A record is
+ * RECORD_INTS wide whatever it describes:
+ *
+ *   tun packet   [offset, length, vnet flags, gso type, header length, gso size, csum start, csum offset]
+ *   datagram     [offset, length, source address, source port, segment size, truncated, 0, 0]
+ *   send         [first iovec, iovec count, address, port, segment size, 0, 0, 0]
+ *   write        [first iovec, iovec count, vnet flags, gso type, header length, gso size, csum start, csum offset]
+ *   iovec        [slab, offset, length]                                            (IOVEC_INTS wide)
+ *
+ * Addresses and ports are in host byte order. Segment size 0: not a train. vnet fields are those of
+ * struct virtio_net_hdr, all 0 for a plain packet.
+ */
+#ifndef RUDDER_H
+#define RUDDER_H
+
+#include <node_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RECORD_INTS 8
+#define IOVEC_INTS 3
+
+/* An IPv4 packet is at most 65535 bytes, a UDP datagram's payload 65507: one slot takes either whole. */
+#define SLOT_BYTES 65536
+
+/* sendmmsg and writev take at most UIO_MAXIOV (1024) iovecs a message. */
+#define MAX_IOVECS_PER_MESSAGE 1024
+#define MAX_MESSAGES 256
+#define MAX_DATAGRAMS 64
+
+enum slab { SLAB_OUTBOUND, SLAB_INBOUND, SLAB_HEADERS, SLAB_COUNT };
+
+/* What wait() waits for, and what it answers. The stop event is always waited for. */
+enum {
+  TUN_READABLE = 1,
+  UDP_READABLE = 2,
+  UDP_WRITABLE = 4,
+  STOP_SIGNALLED = 8,
+  TUN_FAILED = 16,
+};
+
+/* --- handles.c: the descriptors this addon opened, so that no number from JavaScript reaches another one --- */
+
+enum handle_kind { HANDLE_NONE, HANDLE_TUN, HANDLE_UDP, HANDLE_EVENT };
+
+bool handle_add(int fd, enum handle_kind kind, napi_env owner);
+bool handle_is(int fd, enum handle_kind kind);
+/* Marks a descriptor as used by a path, so that it is not closed (and its number reused) under the path. */
+bool handle_hold(int fd, enum handle_kind kind);
+void handle_release(int fd);
+/* 0, or EBADF if it is not ours, or EBUSY if a path holds it. */
+int handle_close(int fd);
+void handles_close_owned(napi_env owner);
+
+/* --- arguments.c: reading arguments and throwing; each returns false with a JavaScript exception pending --- */
+
+#define MAX_ARGUMENTS 4
+
+bool get_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *values);
+bool get_int(napi_env env, napi_value value, const char *name, int32_t min, int32_t max, int32_t *out);
+bool get_string(napi_env env, napi_value value, const char *name, char *out, size_t size, size_t *length);
+bool get_handle(napi_env env, napi_value value, const char *name, enum handle_kind kind, int *fd);
+/* Throws an Error with {code, errno, syscall}, as Node's own do. Returns NULL for `return throw_errno(...)`. */
+napi_value throw_errno(napi_env env, int error, const char *syscall, const char *detail);
+napi_value int_value(napi_env env, int32_t value);
+
+/* --- path.c: the memory and descriptors of one packet path, one for each environment (thread) --- */
+
+struct records {
+  int32_t *data;
+  size_t count; /* whole records */
+};
+
+struct memory {
+  uint8_t *data;
+  size_t size;
+};
+
+#define TYPED_ARRAYS (SLAB_COUNT + 7)
+
+struct path {
+  int tun, udp, event;
+  struct memory slabs[SLAB_COUNT];
+  struct records tun_packets, datagrams, sends, send_iovecs, writes, write_iovecs;
+  int32_t *clock_ms;
+  napi_ref references[TYPED_ARRAYS]; /* keep the typed arrays, and so the memory, alive */
+  size_t reference_count;
+};
+
+struct path *attached_path(napi_env env, const char *caller);
+void path_release(napi_env env, struct path *path);
+napi_value attach_path(napi_env env, napi_callback_info info);
+napi_value detach_path(napi_env env, napi_callback_info info);
+
+/* --- the functions JavaScript calls --- */
+
+napi_value open_tun(napi_env env, napi_callback_info info);
+napi_value set_tun_persistent(napi_env env, napi_callback_info info);
+napi_value open_udp(napi_env env, napi_callback_info info);
+napi_value open_event(napi_env env, napi_callback_info info);
+napi_value signal_event(napi_env env, napi_callback_info info);
+napi_value close_handle(napi_env env, napi_callback_info info);
+napi_value notify_socket(napi_env env, napi_callback_info info);
+
+napi_value wait_ready(napi_env env, napi_callback_info info);
+napi_value read_tun(napi_env env, napi_callback_info info);
+napi_value send_udp(napi_env env, napi_callback_info info);
+napi_value receive_udp(napi_env env, napi_callback_info info);
+napi_value write_tun(napi_env env, napi_callback_info info);
+
+#endif

@@ -1,0 +1,19 @@
+import type { LeaseChange } from '../core/lease-set.js';
+import type { Subnet } from '../core/subnet.js';
+
+/** What the daemon needs of whatever moves the packets. */
+export interface Backend {
+  /** MTU of the tunnel, for `subnet.env`. */
+  readonly mtu: number;
+  /** Brings the device up for our subnet and starts to forward. */
+  start(own: Subnet): Promise<void>;
+  /** Follows peers that appeared, moved or left. Takes effect at once, packets under way included. */
+  apply(changes: readonly LeaseChange[]): void;
+  counters(): Record<string, number>;
+  /** Lets the device outlive the process, so that a restart breaks no flow. */
+  persist(): void;
+  /** Stops forwarding. `removeDevice`: the device and its routes go too. */
+  stop(removeDevice: boolean): Promise<void>;
+  /** Rejects when forwarding has ended by itself. */
+  readonly failure: Promise<never>;
+}

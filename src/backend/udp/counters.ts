@@ -1,0 +1,75 @@
+/**
+ * Counters in shared memory: the worker adds, the main thread reads, without a lock or a message.
+ *
+ * Each counter is two int32, low word first, since nothing else is free of allocation: a Float64Array element is a
+ * heap number in code that is not optimised yet, and a BigInt always is.
+ */
+export const OUT_PACKETS = 0;
+export const OUT_BYTES = 1;
+export const IN_PACKETS = 2;
+export const IN_BYTES = 3;
+export const OUT_ICMP_PACKETS = 4;
+export const OUT_ICMP_BYTES = 5;
+export const OUT_DROP_MALFORMED = 6;
+export const OUT_DROP_NO_ROUTE = 7;
+export const OUT_DROP_TTL = 8;
+export const OUT_DROP_SEND_ERROR = 9;
+export const OUT_DROP_SEND_BUFFER = 10;
+export const OUT_DROP_READ_ERROR = 11;
+export const IN_DROP_MALFORMED = 12;
+export const IN_DROP_TRUNCATED = 13;
+export const IN_DROP_SOURCE = 14;
+export const IN_DROP_DESTINATION = 15;
+export const IN_DROP_WRITE_ERROR = 16;
+export const IN_DROP_RECEIVE_ERROR = 17;
+export const OUT_ICMP_SUPPRESSED = 18;
+
+/** Name of each counter, by its number. `out` is from TUN to UDP, `in` the other way. */
+export const COUNTER_NAMES = [
+  'out_packets',
+  'out_bytes',
+  'in_packets',
+  'in_bytes',
+  'out_icmp_packets',
+  'out_icmp_bytes',
+  'out_drop_malformed',
+  'out_drop_no_route',
+  'out_drop_ttl',
+  'out_drop_send_error',
+  'out_drop_send_buffer',
+  'out_drop_read_error',
+  'in_drop_malformed',
+  'in_drop_truncated',
+  'in_drop_source',
+  'in_drop_destination',
+  'in_drop_write_error',
+  'in_drop_receive_error',
+  'out_icmp_suppressed',
+] as const;
+
+export type CounterName = (typeof COUNTER_NAMES)[number];
+
+export const COUNTER_INTS = COUNTER_NAMES.length * 2;
+
+/** Adds 0 <= amount < 2^31. Only the worker calls it. */
+export function add(counters: Int32Array, counter: number, amount: number): void {
+  const low = counters[2 * counter];
+  const sum = (low + amount) | 0;
+  counters[2 * counter] = sum;
+  // Unsigned overflow, compared as signed numbers with the sign bit flipped.
+  if ((sum ^ 0x80000000) < (low ^ 0x80000000)) counters[2 * counter + 1]++;
+}
+
+export function read(counters: Int32Array, counter: number): number {
+  for (;;) {
+    const high = Atomics.load(counters, 2 * counter + 1);
+    const low = Atomics.load(counters, 2 * counter);
+    // The low word wrapped in between: read both again.
+    if (Atomics.load(counters, 2 * counter + 1) === high) return (high >>> 0) * 2 ** 32 + (low >>> 0);
+  }
+}
+
+export function readAll(counters: Int32Array): Record<CounterName, number> {
+  const entries = COUNTER_NAMES.map((name, counter) => [name, read(counters, counter)]);
+  return Object.fromEntries(entries) as Record<CounterName, number>;
+}

@@ -1,0 +1,104 @@
+import type { Ipv4 } from '../../core/ipv4.js';
+import { isUnusableAsHost } from '../../core/ipv4.js';
+import {
+  checksumOf,
+  destinationOf,
+  headerLengthOf,
+  isLaterFragment,
+  MIN_HEADER_BYTES,
+  protocolOf,
+  readInt32,
+  sourceOf,
+  writeInt32,
+  writeUint16,
+} from './ipv4-packet.js';
+
+/** ICMP error messages (RFC 792) about packets that cannot go on, and when they must not be sent (RFC 1122, 1812). */
+export const ICMP_NET_UNREACHABLE = 0x0300;
+export const ICMP_TIME_EXCEEDED = 0x0b00;
+
+const PROTOCOL_ICMP = 1;
+const ICMP_HEADER_BYTES = 8;
+/** The offending packet's header and the first 8 bytes behind it. */
+const QUOTED_PAYLOAD_BYTES = 8;
+const TTL = 64;
+
+/** Largest message: our header, ICMP header, a header of 60 bytes and 8 bytes of payload. */
+export const MAX_ICMP_BYTES = MIN_HEADER_BYTES + ICMP_HEADER_BYTES + 60 + QUOTED_PAYLOAD_BYTES;
+
+/** ICMP types that ask or answer; every other one is, or might be, an error message. */
+function isIcmpQuery(type: number): boolean {
+  return type === 0 || type === 8 || (type >= 13 && type <= 18);
+}
+
+/** Whether an error about this packet may be sent: never about errors, later fragments, or to and for groups of hosts. */
+export function mayAnswer(bytes: Uint8Array, offset: number, length: number, networkBroadcast: Ipv4): boolean {
+  const destination = destinationOf(bytes, offset);
+  if (isLaterFragment(bytes, offset) || isUnusableAsHost(sourceOf(bytes, offset))) return false;
+  if (isUnusableAsHost(destination) || destination === networkBroadcast) return false;
+  if (protocolOf(bytes, offset) !== PROTOCOL_ICMP) return true;
+  const headerLength = headerLengthOf(bytes, offset);
+  return length > headerLength && isIcmpQuery(bytes[offset + headerLength]);
+}
+
+/**
+ * Writes an error message about the packet at `offset` to `out` at `at`.
+ * @param typeAndCode ICMP_NET_UNREACHABLE or ICMP_TIME_EXCEEDED
+ * @param own the address it comes from: rudder0's
+ * @returns its length
+ */
+export function writeIcmpError(
+  out: Uint8Array,
+  at: number,
+  typeAndCode: number,
+  own: Ipv4,
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+): number {
+  const quoted = Math.min(length, headerLengthOf(bytes, offset) + QUOTED_PAYLOAD_BYTES);
+  const icmp = at + MIN_HEADER_BYTES;
+  const total = MIN_HEADER_BYTES + ICMP_HEADER_BYTES + quoted;
+
+  writeInt32(out, at, 0x45000000 | total);
+  writeInt32(out, at + 4, 0); // no identification needed: the message is never fragmented
+  writeInt32(out, at + 8, (TTL << 24) | (PROTOCOL_ICMP << 16));
+  writeInt32(out, at + 12, own);
+  writeInt32(out, at + 16, readInt32(bytes, offset + 12));
+  writeUint16(out, at + 10, checksumOf(out, at, MIN_HEADER_BYTES));
+
+  writeInt32(out, icmp, typeAndCode << 16);
+  writeInt32(out, icmp + 4, 0);
+  for (let i = 0; i < quoted; i++) out[icmp + ICMP_HEADER_BYTES + i] = bytes[offset + i];
+  writeUint16(out, icmp + 2, checksumOf(out, icmp, ICMP_HEADER_BYTES + quoted));
+  return total;
+}
+
+/** Messages at once, and a second: enough for traceroute and a few confused hosts, too few to amplify anything. */
+const BURST = 50;
+const PER_SECOND = 100;
+const MS_PER_TOKEN = 1000 / PER_SECOND;
+
+/** Token bucket over the packet path's clock. */
+export interface IcmpLimit {
+  /** True if a message may be sent now. */
+  take(nowMs: number): boolean;
+}
+
+export function createIcmpLimit(): IcmpLimit {
+  let tokens = BURST;
+  let filledAt = 0;
+  return {
+    take(nowMs) {
+      // The clock wraps at 2^31 ms; the difference of int32 stays right.
+      const earned = (((nowMs - filledAt) & 0x7fffffff) / MS_PER_TOKEN) | 0;
+      if (earned > 0) {
+        tokens = Math.min(BURST, tokens + earned);
+        filledAt = nowMs;
+      }
+      if (tokens === 0) return false;
+      tokens--;
+      return true;
+    },
+  };
+}

@@ -1,0 +1,28 @@
+import { EBADFD, type Native, TUN_FAILED, TUN_READABLE, UDP_READABLE } from '../../system/native.js';
+import { createInbound } from './inbound.js';
+import { CONTROL_STOP, type PathSettings, type SharedMemory } from './memory.js';
+import { createOutbound } from './outbound.js';
+import { PathFailure } from './path-failure.js';
+
+/** The stop event ends a wait at once; this only bounds the harm if it were ever missed. */
+const LONGEST_WAIT_MS = 1000;
+
+/**
+ * Forwards until told to stop. Each turn handles one bounded batch of each direction, so that neither starves the
+ * other and a stop is prompt. Nothing in it allocates.
+ * @throws PathFailure when the device is gone
+ */
+export function forward(native: Native, memory: SharedMemory, settings: PathSettings): void {
+  const outbound = createOutbound(native, memory, settings);
+  const inbound = createInbound(native, memory, settings);
+
+  // A function of its own: V8 optimises it as a whole after some calls, while the endless loop itself never returns.
+  function turn(): void {
+    const ready = native.wait(TUN_READABLE | UDP_READABLE, LONGEST_WAIT_MS);
+    if ((ready & TUN_FAILED) !== 0) throw new PathFailure('wait', -EBADFD);
+    if ((ready & TUN_READABLE) !== 0) outbound();
+    if ((ready & UDP_READABLE) !== 0) inbound();
+  }
+
+  while (Atomics.load(memory.control, CONTROL_STOP) === 0) turn();
+}

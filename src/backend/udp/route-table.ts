@@ -1,0 +1,42 @@
+import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
+import type { NetworkConfig } from '../../core/network-config.js';
+import { maskOf, type Subnet, subnetCount } from '../../core/subnet.js';
+
+/**
+ * Next hop by subnet number, on shared memory:
+ *
+ *     index   0          1          2          3                 (subnet number inside Network)
+ *           +----------+----------+----------+----------+--
+ *           | 0        | 10.1.1.7 | 0        | 10.1.1.9 |  ...   (next hop, 0 = none)
+ *           +----------+----------+----------+----------+--
+ *
+ * The control side stores, the packet path loads: O(1), no lock, no copy, and a change counts from the next packet on.
+ */
+export interface RouteTable {
+  readonly nextHops: Int32Array;
+  readonly network: Ipv4;
+  readonly mask: number;
+  /** Address bits below the subnet number. */
+  readonly shift: number;
+}
+
+export function createRouteTable(config: Pick<NetworkConfig, 'network' | 'subnetLength'>): RouteTable {
+  const count = subnetCount(config.network, config.subnetLength);
+  return {
+    nextHops: new Int32Array(new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT)),
+    network: config.network.address,
+    mask: maskOf(config.network.prefixLength),
+    shift: 32 - config.subnetLength,
+  };
+}
+
+/** @param nextHop NO_ADDRESS removes the route */
+export function setRoute(table: RouteTable, subnet: Subnet, nextHop: Ipv4): void {
+  Atomics.store(table.nextHops, (subnet.address - table.network) >>> table.shift, nextHop);
+}
+
+/** The next hop towards an address, NO_ADDRESS if there is none. Called for each packet. */
+export function nextHopOf(table: RouteTable, destination: Ipv4): Ipv4 {
+  if (((destination ^ table.network) & table.mask) !== 0) return NO_ADDRESS;
+  return table.nextHops[(destination - table.network) >>> table.shift];
+}

@@ -1,0 +1,114 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { messageOf, RudderError } from '../../core/errors.js';
+import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
+import type { NetworkConfig } from '../../core/network-config.js';
+import { maskOf } from '../../core/subnet.js';
+import { native } from '../../system/native.js';
+import type { Netlink } from '../../system/netlink.js';
+import { configureTunDevice, openTunDevice, removeDevice } from '../../system/tun-device.js';
+import { openUdpSocket } from '../../system/udp-socket.js';
+import type { Backend } from '../backend.js';
+import { readAll } from './counters.js';
+import { CONTROL_STOP, createSharedMemory, type SharedMemory, type WorkerData } from './memory.js';
+import { createRouteTable, setRoute } from './route-table.js';
+
+export const DEVICE_NAME = 'rudder0';
+
+/** IPv4 header (20) and UDP header (8) around each inner packet. */
+export const OVERHEAD_BYTES = 28;
+
+export interface UdpBackendOptions {
+  readonly config: NetworkConfig;
+  readonly netlink: Netlink;
+  /** Address of the underlay interface: where the socket is bound. */
+  readonly localAddress: Ipv4;
+  readonly mtu: number;
+  readonly checkSource: boolean;
+}
+
+/** How long a worker may take to see the stop event before it is ended from outside. */
+const STOP_DEADLINE_MS = 500;
+
+/**
+ * Opens device and socket, the two things that can fail for reasons of this host, so that nothing else has been
+ * touched when they do. Until persist() is called, the end of the process undoes it all.
+ * @throws RudderError `device` or `socket`
+ */
+export function openUdpBackend(options: UdpBackendOptions): Backend {
+  const { config } = options;
+  const udp = openUdpSocket(options.localAddress, config.port);
+  let tun: number;
+  try {
+    tun = openTunDevice(DEVICE_NAME);
+  } catch (error) {
+    native.close(udp);
+    throw error;
+  }
+  const handles = { tun, udp, event: native.openEvent() };
+  const memory = createSharedMemory();
+  const routes = createRouteTable(config);
+  let fail: (error: RudderError) => void = () => undefined;
+  const failure = new Promise<never>((_, reject) => {
+    fail = reject;
+  });
+  // Nobody may be waiting for it yet, or any more.
+  failure.catch(() => undefined);
+  let worker: Worker | undefined;
+
+  return {
+    mtu: options.mtu,
+    failure,
+    async start(own) {
+      const device = { name: DEVICE_NAME, address: own.address, network: config.network, mtu: options.mtu };
+      await configureTunDevice(options.netlink, device);
+      const settings = {
+        routes,
+        ownAddress: own.address,
+        ownMask: maskOf(own.prefixLength),
+        port: config.port,
+        checkSource: options.checkSource,
+      };
+      worker = await startWorker({ handles, memory, settings }, memory, fail);
+    },
+    apply(changes) {
+      for (const { type, lease } of changes) {
+        setRoute(routes, lease.subnet, type === 'removed' ? NO_ADDRESS : lease.publicIp);
+      }
+    },
+    counters: () => readAll(memory.counters),
+    persist: () => native.setTunPersistent(handles.tun, 1),
+    async stop(remove) {
+      Atomics.store(memory.control, CONTROL_STOP, 1);
+      native.signalEvent(handles.event);
+      if (worker !== undefined) await stopWorker(worker);
+      for (const fd of Object.values(handles)) native.close(fd);
+      if (remove) await removeDevice(options.netlink, DEVICE_NAME);
+    },
+  };
+}
+
+async function startWorker(
+  workerData: WorkerData,
+  memory: SharedMemory,
+  failed: (error: RudderError) => void,
+): Promise<Worker> {
+  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, name: 'packet-path' });
+  worker.on('error', (error) => {
+    failed(new RudderError('data-path', `the packet path died: ${messageOf(error)}; restart rudder`, { cause: error }));
+  });
+  worker.on('exit', (code) => {
+    if (Atomics.load(memory.control, CONTROL_STOP) === 0) {
+      failed(new RudderError('data-path', `the packet path ended by itself with code ${code}; restart rudder`));
+    }
+  });
+  await once(worker, 'online');
+  return worker;
+}
+
+async function stopWorker(worker: Worker): Promise<void> {
+  if (worker.threadId === -1) return;
+  const timer = setTimeout(() => void worker.terminate(), STOP_DEADLINE_MS);
+  await once(worker, 'exit');
+  clearTimeout(timer);
+}

@@ -1,0 +1,184 @@
+import { readFileSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import type { EtcdOptions } from '../control/etcd-registry.js';
+import { messageOf, RudderError } from '../core/errors.js';
+import type { Ipv4 } from '../core/ipv4.js';
+import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
+import type { DaemonOptions } from '../daemon/options.js';
+import { LOG_LEVELS } from '../ops/logger.js';
+import * as values from './values.js';
+
+/** What commander hands over once the options below are parsed. */
+interface RawOptions {
+  etcdEndpoints: string[];
+  etcdPrefix: string;
+  etcdCafile?: string;
+  etcdCertfile?: string;
+  etcdKeyfile?: string;
+  etcdUsername?: string;
+  etcdPassword?: string;
+  iface?: string[];
+  ifaceRegex?: RegExp[];
+  ifaceCanReach?: Ipv4;
+  publicIp?: Ipv4;
+  subnetFile: string;
+  subnetEnvPrefix: string;
+  stateDir: string;
+  leaseTtl: number;
+  mtu?: number;
+  sourceCheck: 'strict' | 'off';
+  cleanupOnExit: boolean;
+  logLevel: string;
+}
+
+/** etcd's least TTL with its default election timeout, and a year. */
+const MIN_TTL_SECONDS = 5;
+const MAX_TTL_SECONDS = 365 * 86_400;
+
+/** Every option can also come from RUDDERD_<FLAG>; RUDDER_ is the prefix inside subnet.env. */
+function option(flags: string, description: string): Option {
+  const made = new Option(flags, description);
+  return made.env(`RUDDERD_${made.name().toUpperCase().replaceAll('-', '_')}`);
+}
+
+export function addEtcdOptions(command: Command): Command {
+  return command
+    .addOption(
+      option('--etcd-endpoints <urls>', 'etcd endpoints, separated by commas')
+        .argParser(values.parseEndpoints)
+        .default(['http://127.0.0.1:2379', 'http://127.0.0.1:4001'], 'http://127.0.0.1:2379,http://127.0.0.1:4001'),
+    )
+    .addOption(
+      option('--etcd-prefix <path>', 'where config and leases are')
+        .argParser(values.parsePrefix)
+        .default('/coreos.com/network'),
+    )
+    .addOption(option('--etcd-cafile <file>', 'CA that signed the certificate of etcd'))
+    .addOption(option('--etcd-certfile <file>', 'client certificate, if etcd asks for one'))
+    .addOption(option('--etcd-keyfile <file>', 'key of the client certificate'))
+    .addOption(option('--etcd-username <name>', 'etcd user'))
+    .addOption(
+      option('--etcd-password <text>', 'its password; better given as RUDDERD_ETCD_PASSWORD, which ps does not show'),
+    );
+}
+
+export function addDaemonOptions(command: Command): Command {
+  return command
+    .addOption(
+      option('--iface <name|address>', 'underlay interface; may be repeated, the first match wins').argParser(
+        values.collect(values.parseInterface),
+      ),
+    )
+    .addOption(
+      option('--iface-regex <pattern>', 'underlay interface by pattern on its address, then its name').argParser(
+        values.collect(values.parseRegex),
+      ),
+    )
+    .addOption(
+      option('--iface-can-reach <address>', 'underlay interface that leads to this address').argParser(
+        values.parseHostAddress,
+      ),
+    )
+    .addOption(
+      option('--public-ip <address>', "address that peers send to, if not the interface's own").argParser(
+        values.parseHostAddress,
+      ),
+    )
+    .addOption(option('--subnet-file <file>', 'where Docker finds subnet and MTU').default('/run/rudder/subnet.env'))
+    .addOption(
+      option('--subnet-env-prefix <name>', 'prefix of the names in the subnet file')
+        .argParser(values.parseEnvPrefix)
+        .default('RUDDER'),
+    )
+    .addOption(option('--state-dir <directory>', 'what the node remembers over reboots').default('/var/lib/rudder'))
+    .addOption(
+      option('--lease-ttl <time>', 'how long a silent node keeps its subnet')
+        .argParser(values.parseDuration(MIN_TTL_SECONDS, MAX_TTL_SECONDS))
+        .default(86_400, '24h'),
+    )
+    .addOption(
+      option('--mtu <bytes>', "MTU of the tunnel; default: of the config, else the underlay's less 28").argParser(
+        values.parseWholeNumber(MIN_MTU, MAX_MTU),
+      ),
+    )
+    .addOption(
+      option('--source-check <mode>', 'whether a peer may only send from its own subnet')
+        .choices(['strict', 'off'])
+        .default('strict'),
+    )
+    .addOption(
+      option('--cleanup-on-exit [boolean]', 'remove device, subnet file and lease on a clean stop')
+        .argParser(values.parseBoolean)
+        .preset('true')
+        .default(false),
+    )
+    .addOption(option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'));
+}
+
+export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: string } {
+  return {
+    etcd: toEtcdOptions(raw),
+    underlay: { iface: raw.iface ?? [], ifaceRegex: raw.ifaceRegex ?? [], canReach: raw.ifaceCanReach },
+    publicIp: raw.publicIp,
+    subnetFile: raw.subnetFile,
+    subnetEnvPrefix: raw.subnetEnvPrefix,
+    stateDir: raw.stateDir,
+    leaseTtlSeconds: raw.leaseTtl,
+    mtu: raw.mtu,
+    checkSource: raw.sourceCheck === 'strict',
+    cleanupOnExit: raw.cleanupOnExit,
+    logLevel: raw.logLevel,
+  };
+}
+
+/** @throws RudderError `usage` for contradictions, `file` for a file that cannot be read */
+export function toEtcdOptions(raw: RawOptions): EtcdOptions {
+  const { etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, etcdPassword } = raw;
+  if ((etcdCertfile === undefined) !== (etcdKeyfile === undefined)) {
+    const [given, missing] = etcdCertfile
+      ? ['--etcd-certfile', '--etcd-keyfile']
+      : ['--etcd-keyfile', '--etcd-certfile'];
+    throw new RudderError('usage', `${given} is given without ${missing}: expected both or neither`);
+  }
+  if ((etcdUsername === undefined) !== (etcdPassword === undefined)) {
+    const [given, missing] = etcdUsername
+      ? ['--etcd-username', '--etcd-password']
+      : ['--etcd-password', '--etcd-username'];
+    throw new RudderError('usage', `${given} is given without ${missing}: expected both or neither`);
+  }
+  if (etcdCertfile !== undefined && etcdCafile === undefined) {
+    throw new RudderError('usage', '--etcd-certfile is given without --etcd-cafile: expected the CA of etcd too');
+  }
+  if (etcdCafile !== undefined && !raw.etcdEndpoints[0].startsWith('https:')) {
+    throw new RudderError(
+      'usage',
+      `--etcd-cafile is given for ${raw.etcdEndpoints}: expected https:// endpoints; correct --etcd-endpoints`,
+    );
+  }
+  return {
+    endpoints: raw.etcdEndpoints,
+    prefix: raw.etcdPrefix,
+    tls:
+      etcdCafile === undefined
+        ? undefined
+        : {
+            ca: readOptionFile('--etcd-cafile', etcdCafile),
+            cert: etcdCertfile === undefined ? undefined : readOptionFile('--etcd-certfile', etcdCertfile),
+            key: etcdKeyfile === undefined ? undefined : readOptionFile('--etcd-keyfile', etcdKeyfile),
+          },
+    auth:
+      etcdUsername === undefined || etcdPassword === undefined
+        ? undefined
+        : { username: etcdUsername, password: etcdPassword },
+  };
+}
+
+function readOptionFile(flag: string, path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new RudderError('file', `cannot read ${flag} ${path}: ${messageOf(error)}; expected a readable PEM file`, {
+      cause: error,
+    });
+  }
+}

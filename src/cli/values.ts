@@ -1,0 +1,87 @@
+import { InvalidArgumentError } from 'commander';
+import { type Ipv4, isUnusableAsHost, parseIpv4 } from '../core/ipv4.js';
+
+/** Parsers of single option values. Each throws commander's InvalidArgumentError, which becomes one error line. */
+
+export function parseWholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new InvalidArgumentError(`Expected a whole number from ${min} to ${max}.`);
+    }
+    return value;
+  };
+}
+
+export function parseHostAddress(text: string): Ipv4 {
+  const address = parseIpv4(text);
+  if (address === undefined || isUnusableAsHost(address)) {
+    throw new InvalidArgumentError('Expected the IPv4 address of a host, such as 10.1.1.7.');
+  }
+  return address;
+}
+
+/** `true`, `false`, `1`, `0`: environment variables cannot just be present or absent like a flag. */
+export function parseBoolean(text: string): boolean {
+  if (/^(true|1)$/i.test(text)) return true;
+  if (/^(false|0)$/i.test(text)) return false;
+  throw new InvalidArgumentError('Expected true or false.');
+}
+
+const UNIT_SECONDS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** `90s`, `30m`, `24h`, `7d` or plain seconds; in seconds. */
+export function parseDuration(minSeconds: number, maxSeconds: number): (text: string) => number {
+  return (text) => {
+    const match = /^(\d{1,9})([smhd]?)$/.exec(text);
+    const seconds = match === null ? Number.NaN : Number(match[1]) * UNIT_SECONDS[match[2] || 's'];
+    if (!(seconds >= minSeconds && seconds <= maxSeconds)) {
+      throw new InvalidArgumentError(`Expected a time from ${minSeconds}s to ${maxSeconds}s, such as 24h or 90s.`);
+    }
+    return seconds;
+  };
+}
+
+export function parseEndpoints(text: string): string[] {
+  const endpoints = text.split(',').map((part) => part.trim().replace(/\/$/, ''));
+  for (const endpoint of endpoints) {
+    if (!URL.canParse(endpoint) || !/^https?:\/\/[^/@?#]+$/.test(endpoint)) {
+      throw new InvalidArgumentError(`"${endpoint}" is not like http://host:2379 or https://host:2379.`);
+    }
+  }
+  const schemes = new Set(endpoints.map((endpoint) => new URL(endpoint).protocol));
+  if (schemes.size > 1) throw new InvalidArgumentError('Expected all http:// or all https://, not a mixture.');
+  // gRPC wants the port, a URL may leave it out.
+  return endpoints.map((endpoint) => (/:\d+$/.test(endpoint) ? endpoint : `${endpoint}:2379`));
+}
+
+export function parsePrefix(text: string): string {
+  const prefix = text.replace(/\/+$/, '');
+  if (!/^\/[^\s]+$/.test(prefix)) throw new InvalidArgumentError('Expected an etcd path such as /coreos.com/network.');
+  return prefix;
+}
+
+export function parseEnvPrefix(text: string): string {
+  if (!/^[A-Z][A-Z0-9_]*$/.test(text)) throw new InvalidArgumentError('Expected capital letters such as FLANNEL.');
+  return text;
+}
+
+/** For an option that may be given more than once, or once with commas (as an environment variable must). */
+export function collect<T>(parse: (text: string) => T): (text: string, before: T[] | undefined) => T[] {
+  return (text, before = []) => [...before, ...text.split(',').map((part) => parse(part.trim()))];
+}
+
+export function parseRegex(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch {
+    throw new InvalidArgumentError('Expected a regular expression.');
+  }
+}
+
+export function parseInterface(text: string): string {
+  if (text === '' || text.length > 15 || /[\s/]/.test(text)) {
+    throw new InvalidArgumentError('Expected an interface name or an IPv4 address.');
+  }
+  return text;
+}

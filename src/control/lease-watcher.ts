@@ -1,0 +1,135 @@
+import { messageOf } from '../core/errors.js';
+import { type Lease, parseLease } from '../core/lease.js';
+import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
+import type { Logger } from '../core/logger.js';
+import type { NetworkConfig } from '../core/network-config.js';
+import { formatSubnet, parseSubnetKey } from '../core/subnet.js';
+import type { LeaseEntry, Registry, WatchEvent } from './registry.js';
+import { createRepeatLimit, createRetryBackoff } from './retry.js';
+
+export interface WatcherOptions {
+  readonly registry: Registry;
+  readonly config: NetworkConfig;
+  /** Name of the key that is ours: not a peer. */
+  readonly ownName: string;
+  readonly log: Logger;
+  /** A complete list is compared this often even while the watch looks healthy, in case it is not. */
+  readonly resyncMs: number;
+  /** Peers that appeared, moved or left. */
+  onPeers(changes: LeaseChange[]): void;
+  /** Our own key as it is now; undefined: it is gone. */
+  onOwnKey(entry: LeaseEntry | undefined): void;
+  /** The network config as it is now; undefined: it is gone. */
+  onConfig(json: string | undefined): void;
+}
+
+/**
+ * Keeps the peers current until the signal is aborted:
+ *
+ *     list at revision R --> compare by value --> watch from R+1 --> events ...
+ *          ^                                          |
+ *          +---- the watch ended, or it is time ------+
+ *
+ * @param onListed called once, after the first complete list has been applied
+ */
+export async function watchLeases(options: WatcherOptions, onListed: () => void, signal: AbortSignal): Promise<void> {
+  const { registry, log } = options;
+  const peers = createPeers(options);
+  const backoff = createRetryBackoff();
+  const limit = createRepeatLimit();
+  while (!signal.aborted) {
+    try {
+      const list = await registry.listLeases();
+      signal.throwIfAborted();
+      peers.replaceAll(list.entries);
+      onListed();
+      backoff.reset();
+      await watchUntilResync(options, list.revision + 1, peers.apply, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'lease watch interrupted'));
+      await backoff.wait(signal).catch(() => undefined);
+    }
+  }
+}
+
+/** Resolves when it is time to list again; rejects when the watch ends before that. */
+function watchUntilResync(
+  options: WatcherOptions,
+  fromRevision: number,
+  apply: (event: WatchEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const watch = options.registry.watch(fromRevision, {
+      events: (events) => events.forEach(apply),
+      ended: (reason) => finish(() => reject(reason)),
+    });
+    const timer = setTimeout(() => finish(resolve), options.resyncMs);
+    const aborted = () => finish(resolve);
+    signal.addEventListener('abort', aborted);
+
+    function finish(settle: () => void): void {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', aborted);
+      watch.close();
+      settle();
+    }
+  });
+}
+
+/** Turns registry entries into lease changes, and says once of each bad entry why it is not used. */
+function createPeers(options: WatcherOptions) {
+  const set = createLeaseSet();
+  /** Bad key -> revision at which it was reported: a periodic list must not report it again. */
+  const reported = new Map<string, number>();
+
+  function toLease(entry: LeaseEntry): Lease | undefined {
+    const lease = parseLease(options.config, entry.name, entry.value);
+    if (!('problem' in lease)) {
+      reported.delete(entry.name);
+      return lease;
+    }
+    if (reported.get(entry.name) !== entry.revision) {
+      reported.set(entry.name, entry.revision);
+      options.log.warn({ key: entry.name.slice(0, 80), problem: lease.problem }, 'skipping a key that is no lease');
+    }
+    return undefined;
+  }
+
+  function tell(changes: LeaseChange[]): void {
+    if (changes.length > 0) options.onPeers(changes);
+  }
+
+  function removeNamed(name: string): void {
+    const subnet = parseSubnetKey(name);
+    if (subnet !== undefined) tell(set.remove(subnet));
+  }
+
+  return {
+    replaceAll(entries: readonly LeaseEntry[]): void {
+      const others = entries.filter((entry) => entry.name !== options.ownName);
+      const names = new Set(others.map((entry) => entry.name));
+      for (const name of reported.keys()) if (!names.has(name)) reported.delete(name);
+      tell(set.replaceAll(others.flatMap((entry) => toLease(entry) ?? [])));
+      options.onOwnKey(entries.find((entry) => entry.name === options.ownName));
+    },
+    apply(event: WatchEvent): void {
+      if (event.type === 'config') return options.onConfig(event.json);
+      const name = event.type === 'put' ? event.entry.name : event.name;
+      if (name === options.ownName) return options.onOwnKey(event.type === 'put' ? event.entry : undefined);
+      if (event.type === 'delete') {
+        reported.delete(name);
+        return removeNamed(name);
+      }
+      const lease = toLease(event.entry);
+      if (lease === undefined) removeNamed(name);
+      else tell(set.put(lease));
+    },
+  };
+}
+
+/** A lease change as log fields. */
+export function describeChange(change: LeaseChange): { change: string; subnet: string } {
+  return { change: change.type, subnet: formatSubnet(change.lease.subnet) };
+}

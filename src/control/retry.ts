@@ -1,0 +1,41 @@
+import { messageOf, RudderError } from '../core/errors.js';
+import type { Logger } from '../core/logger.js';
+import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
+import { type Backoff, createBackoff } from './backoff.js';
+
+/** A first retry soon, for a blip; later ones rare enough for an etcd that a whole cluster waits for. */
+const FIRST_WAIT_MS = 200;
+const LONGEST_WAIT_MS = 5000;
+
+export const createRetryBackoff = (): Backoff => createBackoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
+
+export const createRepeatLimit = () => createRateLimit(REPEAT_INTERVAL_MS, () => performance.now());
+
+/** True for what passes by itself: an etcd that is down, slow or partitioned. */
+export function isTransient(error: unknown): boolean {
+  return error instanceof RudderError && error.code === 'etcd-unavailable';
+}
+
+/**
+ * Tries until it works. Transient failures are logged at a bounded rate and retried with backoff; anything else,
+ * and the signal's reason, is thrown.
+ */
+export async function retryWhileUnavailable<T>(
+  what: string,
+  work: () => Promise<T>,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<T> {
+  const backoff = createRetryBackoff();
+  const limit = createRepeatLimit();
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      return await work();
+    } catch (error) {
+      if (!isTransient(error)) throw error;
+      limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));
+    }
+    await backoff.wait(signal);
+  }
+}

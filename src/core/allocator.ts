@@ -1,0 +1,68 @@
+import type { Ipv4 } from './ipv4.js';
+import type { NetworkConfig } from './network-config.js';
+import { contains, maskOf, type Subnet, subnetAt, subnetNumber } from './subnet.js';
+
+/** Choosing among many makes it unlikely that nodes that start together choose the same. flannel's number. */
+const CANDIDATES = 100;
+
+/** True if the config of today would still hand out this subnet. */
+export function fitsConfig(config: NetworkConfig, subnet: Subnet): boolean {
+  if (subnet.prefixLength !== config.subnetLength || !contains(config.network, subnet.address)) return false;
+  const number = numberOf(config, subnet.address);
+  return number >= numberOf(config, config.subnetMin) && number <= numberOf(config, config.subnetMax);
+}
+
+/**
+ * Chooses a subnet: the preferred one if it fits and is free, else one of the first 100 free ones at random.
+ * @param taken every subnet that some key names, whatever its length or value
+ * @param random as Math.random
+ * @returns undefined when the network is full
+ */
+export function chooseSubnet(
+  config: NetworkConfig,
+  taken: readonly Subnet[],
+  preferred: Subnet | undefined,
+  random: () => number,
+): Subnet | undefined {
+  const ranges = takenRanges(config, taken);
+  if (preferred !== undefined && fitsConfig(config, preferred)) {
+    const wanted = numberOf(config, preferred.address);
+    if (!ranges.some((range) => wanted >= range.first && wanted <= range.last)) return preferred;
+  }
+  const free = firstFree(numberOf(config, config.subnetMin), numberOf(config, config.subnetMax), ranges);
+  if (free.length === 0) return undefined;
+  return subnetAt(config.network, config.subnetLength, free[Math.floor(random() * free.length)]);
+}
+
+interface Range {
+  first: number;
+  last: number;
+}
+
+/** The taken subnets as ranges of subnet numbers, in ascending order. A /22 key takes four /24 at once. */
+function takenRanges(config: NetworkConfig, taken: readonly Subnet[]): Range[] {
+  return taken
+    .filter((subnet) => contains(config.network, subnet.address) || contains(subnet, config.network.address))
+    .map((subnet) => {
+      const coversNetwork = subnet.prefixLength < config.network.prefixLength;
+      const lowest = coversNetwork ? config.network.address : subnet.address;
+      const prefixLength = coversNetwork ? config.network.prefixLength : subnet.prefixLength;
+      const highest = lowest | ~maskOf(prefixLength);
+      return { first: numberOf(config, lowest), last: numberOf(config, highest) };
+    })
+    .sort((a, b) => a.first - b.first);
+}
+
+function firstFree(min: number, max: number, ranges: readonly Range[]): number[] {
+  const free: number[] = [];
+  let next = min;
+  for (const range of [...ranges, { first: max + 1, last: max + 1 }]) {
+    while (next < range.first && next <= max && free.length < CANDIDATES) free.push(next++);
+    next = Math.max(next, range.last + 1);
+  }
+  return free;
+}
+
+function numberOf(config: NetworkConfig, address: Ipv4): number {
+  return subnetNumber(config.network, config.subnetLength, address);
+}

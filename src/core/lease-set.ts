@@ -1,0 +1,48 @@
+import type { Lease } from './lease.js';
+import { formatSubnetKey, type Subnet } from './subnet.js';
+
+export interface LeaseChange {
+  readonly type: 'added' | 'changed' | 'removed';
+  readonly lease: Lease;
+}
+
+/**
+ * The leases of all peers by subnet. It answers what *changed*, compared by value: a peer that came back with
+ * another PublicIP while we were not looking is a change, although its subnet is the same.
+ */
+export interface LeaseSet {
+  put(lease: Lease): LeaseChange[];
+  remove(subnet: Subnet): LeaseChange[];
+  /** Makes the set equal to a complete list. */
+  replaceAll(leases: readonly Lease[]): LeaseChange[];
+  values(): Lease[];
+}
+
+export function createLeaseSet(): LeaseSet {
+  const bySubnet = new Map<string, Lease>();
+
+  function put(lease: Lease): LeaseChange[] {
+    const key = formatSubnetKey(lease.subnet);
+    const before = bySubnet.get(key);
+    bySubnet.set(key, lease);
+    if (before === undefined) return [{ type: 'added', lease }];
+    // A node that only took a new node id is still reached at the same place: nothing to route anew.
+    return before.publicIp === lease.publicIp ? [] : [{ type: 'changed', lease }];
+  }
+
+  function remove(subnet: Subnet): LeaseChange[] {
+    const key = formatSubnetKey(subnet);
+    const lease = bySubnet.get(key);
+    if (lease === undefined) return [];
+    bySubnet.delete(key);
+    return [{ type: 'removed', lease }];
+  }
+
+  function replaceAll(leases: readonly Lease[]): LeaseChange[] {
+    const listed = new Set(leases.map((lease) => formatSubnetKey(lease.subnet)));
+    const gone = [...bySubnet.values()].filter((lease) => !listed.has(formatSubnetKey(lease.subnet)));
+    return [...gone.flatMap((lease) => remove(lease.subnet)), ...leases.flatMap(put)];
+  }
+
+  return { put, remove, replaceAll, values: () => [...bySubnet.values()] };
+}

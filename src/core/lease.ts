@@ -1,0 +1,88 @@
+import { z } from 'zod';
+import { quote } from './errors.js';
+import { formatIpv4, type Ipv4, isUnusableAsHost, parseIpv4 } from './ipv4.js';
+import type { NetworkConfig } from './network-config.js';
+import { contains, formatSubnet, parseSubnetKey, type Subnet } from './subnet.js';
+
+/** A node's claim to a subnet. */
+export interface Lease {
+  readonly subnet: Subnet;
+  /** Where the node receives its datagrams: the next hop of the subnet. */
+  readonly publicIp: Ipv4;
+  /** The node's own name for itself; undefined in leases written by flannel. */
+  readonly nodeId: string | undefined;
+}
+
+/** Why a registry entry is not a usable lease; a text for one log line. */
+export interface NotALease {
+  readonly problem: string;
+}
+
+/** A lease value is about 150 bytes; anything this long was not written by an overlay daemon. */
+const MAX_VALUE_LENGTH = 64 * 1024;
+
+const rawValue = z.object({
+  publicip: z.string(),
+  backendtype: z.string().nullish(),
+  backenddata: z.unknown(),
+});
+
+/**
+ * The value of a lease key, byte for byte what flannel's `LeaseAttrs` decodes: PublicIP and an always present
+ * PublicIPv6, then two fields that its udp backend ignores.
+ */
+export function formatLeaseValue(publicIp: Ipv4, nodeId: string): string {
+  return JSON.stringify({
+    PublicIP: formatIpv4(publicIp),
+    PublicIPv6: null,
+    BackendType: 'udp',
+    BackendData: { NodeID: nodeId },
+  });
+}
+
+/** Reads a lease from its key's last part and its value; says what is wrong if it is not one of this network. */
+export function parseLease(config: NetworkConfig, keyName: string, value: string): Lease | NotALease {
+  const subnet = parseSubnetKey(keyName);
+  if (subnet === undefined) return { problem: `key ${quote(keyName)} is not like "10.240.26.0-24"` };
+  if (!contains(config.network, subnet.address) || subnet.prefixLength < config.network.prefixLength) {
+    return { problem: `subnet ${formatSubnet(subnet)} is outside Network ${formatSubnet(config.network)}` };
+  }
+  if (subnet.prefixLength !== config.subnetLength) {
+    return { problem: `subnet ${formatSubnet(subnet)} has another length than SubnetLen ${config.subnetLength}` };
+  }
+  const attributes = parseLeaseValue(value);
+  return 'problem' in attributes ? attributes : { subnet, ...attributes };
+}
+
+export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALease {
+  if (value.length > MAX_VALUE_LENGTH) {
+    return { problem: `value of ${value.length} characters is longer than ${MAX_VALUE_LENGTH}` };
+  }
+  const raw = rawValue.safeParse(parseObject(value));
+  if (!raw.success) return { problem: `value ${quote(value)} is not JSON with a PublicIP` };
+  const publicIp = parseIpv4(raw.data.publicip);
+  if (publicIp === undefined || isUnusableAsHost(publicIp)) {
+    return { problem: `PublicIP ${quote(raw.data.publicip)} is not the IPv4 address of a host` };
+  }
+  const type = raw.data.backendtype;
+  if (type !== null && type !== undefined && type !== '' && type.toLowerCase() !== 'udp') {
+    return { problem: `backend ${quote(type)} is not udp: the node cannot be reached from here` };
+  }
+  return { publicIp, nodeId: nodeIdIn(raw.data.backenddata) };
+}
+
+/** The object with its keys in lower case (Go matches them in any case), or undefined. */
+function parseObject(json: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    if (typeof value !== 'object' || value === null) return undefined;
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key.toLowerCase(), inner]));
+  } catch {
+    return undefined;
+  }
+}
+
+function nodeIdIn(backendData: unknown): string | undefined {
+  const id = (backendData as { NodeID?: unknown } | null | undefined)?.NodeID;
+  return typeof id === 'string' && id !== '' ? id : undefined;
+}

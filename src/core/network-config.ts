@@ -1,0 +1,136 @@
+import { z } from 'zod';
+import { quote, RudderError } from './errors.js';
+import { compareIpv4, formatIpv4, type Ipv4, parseIpv4 } from './ipv4.js';
+import { contains, formatSubnet, maskOf, parseSubnet, type Subnet, subnetAt, subnetCount } from './subnet.js';
+
+/** The cluster-wide configuration, from the key `<prefix>/config`. */
+export interface NetworkConfig {
+  readonly network: Subnet;
+  /** Prefix length of every node's subnet. */
+  readonly subnetLength: number;
+  /** First and last subnet that may be leased at random, as their network addresses. */
+  readonly subnetMin: Ipv4;
+  readonly subnetMax: Ipv4;
+  readonly port: number;
+  /** The tunnel's MTU; undefined: derived from the underlay interface. */
+  readonly mtu: number | undefined;
+}
+
+export const DEFAULT_PORT = 8285;
+/** Smallest MTU that IPv4 allows (RFC 791), and the largest inner packet that fits a UDP datagram (65535 - 20 - 8). */
+export const MIN_MTU = 68;
+export const MAX_MTU = 65507;
+
+const REMEDY = 'correct the key with `rudder init` on an empty key or `etcdctl put`, see docs/configuration.md';
+
+/**
+ * Parses the JSON as flannel does: keys match in any case, unknown keys are ignored, null counts as absent,
+ * and no `Backend` means udp. Bounds are those of flannel HEAD (pkg/subnet/config.go).
+ * @throws RudderError `network-config`
+ */
+export function parseNetworkConfig(json: string): NetworkConfig {
+  const raw = parseJson(json);
+  const network = parseNetwork(raw.network);
+  const subnetLength = raw.subnetlen ?? defaultSubnetLength(network);
+  checkSubnetLength(subnetLength, network);
+
+  // The first subnet holds the network address itself, which ancient stacks take for a broadcast: flannel skips it.
+  const first = subnetAt(network, subnetLength, 1).address;
+  const last = subnetAt(network, subnetLength, subnetCount(network, subnetLength) - 1).address;
+  const subnetMin = parseBound('SubnetMin', raw.subnetmin, network, subnetLength) ?? first;
+  const subnetMax = parseBound('SubnetMax', raw.subnetmax, network, subnetLength) ?? last;
+  if (compareIpv4(subnetMin, subnetMax) > 0) {
+    throw invalid(`SubnetMin ${quote(raw.subnetmin)}`, `at most SubnetMax ${quote(formatIpv4(subnetMax))}`);
+  }
+
+  const type = raw.backend?.type ?? 'udp';
+  if (type.toLowerCase() !== 'udp') throw invalid(`Backend.Type ${quote(type)}`, 'the only backend here, "udp"');
+  return {
+    network,
+    subnetLength,
+    subnetMin,
+    subnetMax,
+    port: raw.backend?.port ?? DEFAULT_PORT,
+    mtu: raw.backend?.mtu ?? undefined,
+  };
+}
+
+const integer = (min: number, max: number) =>
+  z.int(`expected a whole number from ${min} to ${max}`).min(min).max(max).nullish();
+
+const rawConfig = z.object({
+  network: z.string('expected text like "10.240.0.0/16"'),
+  subnetlen: integer(0, 32),
+  subnetmin: z.string('expected an IPv4 address').nullish(),
+  subnetmax: z.string('expected an IPv4 address').nullish(),
+  backend: z
+    .object({ type: z.string('expected text').nullish(), port: integer(1, 65535), mtu: integer(MIN_MTU, MAX_MTU) })
+    .nullish(),
+});
+
+function parseJson(json: string): z.infer<typeof rawConfig> {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    throw invalid(quote(json), 'JSON such as {"Network":"10.240.0.0/16"}');
+  }
+  const result = rawConfig.safeParse(lowerCaseKeys(value));
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const name = issue.path.length > 0 ? properName(issue.path.map(String)) : 'value';
+  throw invalid(`${name} in ${quote(json)}`, issue.message.replace(/^Invalid input: |^expected /, ''));
+}
+
+/** Go's encoding/json matches object keys in any case; the last of two spellings wins. */
+function lowerCaseKeys(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key.toLowerCase(), lowerCaseKeys(inner)]));
+}
+
+const PROPER_NAMES = ['Network', 'SubnetLen', 'SubnetMin', 'SubnetMax', 'Backend', 'Type', 'Port', 'MTU'];
+
+function properName(path: string[]): string {
+  return path.map((part) => PROPER_NAMES.find((name) => name.toLowerCase() === part) ?? part).join('.');
+}
+
+function parseNetwork(text: string): Subnet {
+  const network = parseSubnet(text);
+  if (network === undefined) throw invalid(`Network ${quote(text)}`, 'an IPv4 network like "10.240.0.0/16"');
+  if (network.prefixLength > 28) {
+    throw invalid(`Network ${quote(text)}`, 'a prefix length of at most 28, to hold four subnets');
+  }
+  return network;
+}
+
+/** /24 where at least four of them fit, else a quarter of the network. */
+function defaultSubnetLength(network: Subnet): number {
+  return network.prefixLength <= 22 ? 24 : network.prefixLength + 2;
+}
+
+function checkSubnetLength(length: number, network: Subnet): void {
+  const least = network.prefixLength + 2;
+  if (length < least || length > 30) {
+    throw invalid(`SubnetLen ${length}`, `${least} to 30 for Network ${formatSubnet(network)}`);
+  }
+}
+
+function parseBound(name: string, text: string | null | undefined, network: Subnet, length: number): Ipv4 | undefined {
+  if (text === null || text === undefined || text === '') return undefined;
+  const address = parseIpv4(text);
+  if (address === undefined) throw invalid(`${name} ${quote(text)}`, 'an IPv4 address');
+  if (!contains(network, address)) {
+    throw invalid(`${name} ${quote(text)}`, `an address inside Network ${formatSubnet(network)}`);
+  }
+  if ((address & ~maskOf(length)) !== 0) {
+    throw invalid(
+      `${name} ${quote(text)}`,
+      `the first address of a /${length}, such as ${formatIpv4(address & maskOf(length))}`,
+    );
+  }
+  return address;
+}
+
+function invalid(what: string, expected: string): RudderError {
+  return new RudderError('network-config', `network config: ${what} is not valid, expected ${expected}; ${REMEDY}`);
+}

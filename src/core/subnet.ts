@@ -1,0 +1,66 @@
+import { formatIpv4, type Ipv4, parseIpv4 } from './ipv4.js';
+
+/** An IPv4 network: `address` has no host bits set. */
+export interface Subnet {
+  readonly address: Ipv4;
+  readonly prefixLength: number;
+}
+
+/** The netmask of a prefix length 0 to 32. A shift by 32 is a shift by 0 in JavaScript, hence the test. */
+export function maskOf(prefixLength: number): number {
+  return prefixLength === 0 ? 0 : -1 << (32 - prefixLength);
+}
+
+export function subnetOf(address: Ipv4, prefixLength: number): Subnet {
+  return { address: address & maskOf(prefixLength), prefixLength };
+}
+
+/** Parses `10.240.0.0/16`; host bits are cleared, as Go's net.ParseCIDR does for flannel. */
+export function parseSubnet(text: string): Subnet | undefined {
+  return parseWithSeparator(text, '/');
+}
+
+export function formatSubnet(subnet: Subnet): string {
+  return `${formatIpv4(subnet.address)}/${subnet.prefixLength}`;
+}
+
+/** The last part of a lease key: `10.240.26.0-24`, since `/` separates etcd keys. */
+export function formatSubnetKey(subnet: Subnet): string {
+  return `${formatIpv4(subnet.address)}-${subnet.prefixLength}`;
+}
+
+/** Parses a lease key's last part. flannel's dual-stack keys (`10.5.34.0-24&2001:db8::-64`) yield their IPv4 half. */
+export function parseSubnetKey(text: string): Subnet | undefined {
+  const [v4, v6, ...rest] = text.split('&');
+  if (rest.length > 0 || (v6 !== undefined && !/^[a-f\d:]+-\d+$/.test(v6))) return undefined;
+  const subnet = parseWithSeparator(v4, '-');
+  // A key with host bits would name one subnet twice.
+  return subnet !== undefined && formatSubnetKey(subnet) === v4 ? subnet : undefined;
+}
+
+export function contains(subnet: Subnet, address: Ipv4): boolean {
+  return ((address ^ subnet.address) & maskOf(subnet.prefixLength)) === 0;
+}
+
+/** Number of the subnet of `prefixLength` that holds `address`, counted from 0 at the start of `network`. */
+export function subnetNumber(network: Subnet, prefixLength: number, address: Ipv4): number {
+  return (address - network.address) >>> (32 - prefixLength);
+}
+
+/** How many subnets of `prefixLength` fit into `network`. */
+export function subnetCount(network: Subnet, prefixLength: number): number {
+  return 2 ** (prefixLength - network.prefixLength);
+}
+
+export function subnetAt(network: Subnet, prefixLength: number, number: number): Subnet {
+  return { address: (network.address + number * 2 ** (32 - prefixLength)) | 0, prefixLength };
+}
+
+function parseWithSeparator(text: string, separator: string): Subnet | undefined {
+  const [addressText, lengthText, ...rest] = text.split(separator);
+  if (rest.length > 0 || lengthText === undefined || !/^\d{1,2}$/.test(lengthText)) return undefined;
+  const address = parseIpv4(addressText);
+  const prefixLength = Number(lengthText);
+  if (address === undefined || prefixLength > 32) return undefined;
+  return subnetOf(address, prefixLength);
+}

@@ -1,0 +1,149 @@
+import type { Backend } from '../backend/backend.js';
+import { OVERHEAD_BYTES, openUdpBackend } from '../backend/udp/udp-backend.js';
+import { createEtcdRegistry } from '../control/etcd-registry.js';
+import { acquireLease, type OwnLease } from '../control/lease-acquisition.js';
+import type { Registry } from '../control/registry.js';
+import { formatIpv4 } from '../core/ipv4.js';
+import type { Logger } from '../core/logger.js';
+import type { NetworkConfig } from '../core/network-config.js';
+import { formatSubnet } from '../core/subnet.js';
+import { type Netlink, openNetlink } from '../system/netlink.js';
+import type { SdNotify } from '../system/sd-notify.js';
+import { loadState, saveState } from '../system/state-dir.js';
+import { removeSubnetEnv, writeSubnetEnv } from '../system/subnet-env.js';
+import { selectUnderlay, type Underlay } from '../system/underlay.js';
+import { reportDrops } from './drop-report.js';
+import { type LeaseControl, startLeaseControl } from './lease-control.js';
+import { waitForNetworkConfig } from './network-config.js';
+import type { DaemonOptions } from './options.js';
+import { createUndo } from './undo.js';
+
+export interface DaemonContext {
+  readonly log: Logger;
+  readonly notify: SdNotify;
+}
+
+/**
+ * Runs a node until the signal is aborted. The composition root: it alone knows control and backend.
+ *
+ * Whatever can fail for reasons of this host comes first; until READY every step can be undone, and is undone when a
+ * later one fails or the signal comes.
+ * @throws RudderError when the start fails, the subnet goes to another node, or forwarding ends by itself
+ */
+export async function runDaemon(options: DaemonOptions, context: DaemonContext, signal: AbortSignal): Promise<void> {
+  const netlink = openNetlink();
+  const registry = createEtcdRegistry(options.etcd);
+  try {
+    const node = await startNode(options, { ...context, netlink, registry }, signal);
+    if (node !== undefined) await serve(node, options, context, signal);
+  } finally {
+    registry.close();
+    netlink.close();
+  }
+}
+
+interface Resources extends DaemonContext {
+  readonly netlink: Netlink;
+  readonly registry: Registry;
+}
+
+interface Node {
+  readonly backend: Backend;
+  readonly control: LeaseControl;
+}
+
+/** @returns undefined if the signal came before READY; then nothing is left behind */
+async function startNode(options: DaemonOptions, resources: Resources, signal: AbortSignal): Promise<Node | undefined> {
+  const { log, notify, netlink, registry } = resources;
+  const undo = createUndo(log);
+  try {
+    const underlay = await selectUnderlay(netlink, options.underlay);
+    const state = await loadState(options.stateDir, log);
+    const { etcd } = options;
+    notify('STATUS=Waiting for etcd and the network config');
+    const { config, json } = await waitForNetworkConfig(registry, `${etcd.prefix}/config`, log, signal);
+
+    const mtu = tunnelMtu(options, config, underlay, log);
+    const { checkSource } = options;
+    const backend = openUdpBackend({ config, netlink, localAddress: underlay.address, mtu, checkSource });
+    undo.add('device', () => backend.stop(false));
+
+    notify('STATUS=Acquiring a subnet');
+    const identity = { publicIp: options.publicIp ?? underlay.address, nodeId: state.nodeId };
+    // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
+    await saveState(options.stateDir, state);
+    const ttlSeconds = options.leaseTtlSeconds;
+    const own = await acquireLease({ registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log }, signal);
+    const control = startLeaseControl({ registry, config, configJson: json, identity, own, ttlSeconds, backend, log });
+    undo.add('lease', () => (own.created ? control.release() : control.stop()));
+
+    await control.listed(signal);
+    await backend.start(own.subnet);
+    signal.throwIfAborted();
+
+    const env = { subnet: own.subnet, mtu: backend.mtu, network: config.network, ipMasq: false };
+    await saveState(options.stateDir, { ...state, subnet: own.subnet });
+    await writeSubnetEnv(options.subnetFile, env, options.subnetEnvPrefix);
+    backend.persist();
+    announce(own, identity.publicIp, underlay, backend.mtu, resources);
+    return { backend, control };
+  } catch (error) {
+    await undo.all();
+    if (signal.aborted) return undefined;
+    throw error;
+  }
+}
+
+function tunnelMtu(options: DaemonOptions, config: NetworkConfig, underlay: Underlay, log: Logger): number {
+  const natural = underlay.mtu - OVERHEAD_BYTES;
+  const mtu = options.mtu ?? config.mtu ?? natural;
+  if (mtu > natural) {
+    log.warn(
+      { mtu, underlay: underlay.name, most: natural },
+      'the MTU is too large for the underlay: full packets will be fragmented',
+    );
+  }
+  return mtu;
+}
+
+function announce(
+  own: OwnLease,
+  publicIp: number,
+  underlay: Underlay,
+  mtu: number,
+  { log, notify }: DaemonContext,
+): void {
+  const subnet = formatSubnet(own.subnet);
+  const fields = { subnet, publicIp: formatIpv4(publicIp), interface: underlay.name, mtu };
+  notify('READY=1', `STATUS=Subnet ${subnet}, public address ${fields.publicIp}, MTU ${mtu}`);
+  log.info(fields, 'ready');
+}
+
+/** From READY to the end. */
+async function serve(
+  node: Node,
+  options: DaemonOptions,
+  { log, notify }: DaemonContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const { backend, control } = node;
+  const drops = reportDrops(backend.counters, log);
+  const stopRequested = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  try {
+    await Promise.race([stopRequested, backend.failure, control.lost]);
+    log.info({}, 'stopping');
+  } finally {
+    notify('STOPPING=1');
+    drops.stop();
+    const cleanup = options.cleanupOnExit && signal.aborted;
+    if (!cleanup) await control.stop();
+    await backend.stop(cleanup);
+    if (cleanup) {
+      await removeSubnetEnv(options.subnetFile);
+      await control.release();
+    }
+  }
+}

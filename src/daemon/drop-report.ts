@@ -1,0 +1,18 @@
+import type { Logger } from '../core/logger.js';
+
+const INTERVAL_MS = 60_000;
+
+/** Says once a minute which packets were dropped since the last time, and why; says nothing if none were. */
+export function reportDrops(counters: () => Record<string, number>, log: Logger): { stop(): void } {
+  let before = counters();
+  const timer = setInterval(() => {
+    const now = counters();
+    const drops = Object.entries(now)
+      .filter(([name]) => name.includes('_drop_'))
+      .map(([name, value]) => [name, value - before[name]] as const)
+      .filter(([, difference]) => difference > 0);
+    before = now;
+    if (drops.length > 0) log.info(Object.fromEntries(drops), 'packets dropped in the last minute');
+  }, INTERVAL_MS);
+  return { stop: () => clearInterval(timer) };
+}

@@ -1,0 +1,18 @@
+import type { EtcdOptions } from '../control/etcd-registry.js';
+import type { Ipv4 } from '../core/ipv4.js';
+import type { UnderlayChoice } from '../system/underlay.js';
+
+/** Everything the command line decides about a daemon, parsed and checked. */
+export interface DaemonOptions {
+  readonly etcd: EtcdOptions;
+  readonly underlay: UnderlayChoice;
+  /** What peers are told to send to, if it is not the underlay interface's own address. */
+  readonly publicIp: Ipv4 | undefined;
+  readonly subnetFile: string;
+  readonly subnetEnvPrefix: string;
+  readonly stateDir: string;
+  readonly leaseTtlSeconds: number;
+  readonly mtu: number | undefined;
+  readonly checkSource: boolean;
+  readonly cleanupOnExit: boolean;
+}

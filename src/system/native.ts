@@ -1,0 +1,80 @@
+import { createRequire } from 'node:module';
+import type { Ipv4 } from '../core/ipv4.js';
+
+/** The typed arrays, all on shared memory, that the batch calls read and write. Record formats: native/src/rudder.h. */
+export interface PathMemory {
+  /** Packets read from TUN, one after the other. */
+  readonly outboundSlab: Uint8Array;
+  /** Datagrams received, one slot each. */
+  readonly inboundSlab: Uint8Array;
+  /** Headers that we write ourselves. */
+  readonly headers: Uint8Array;
+  readonly tunPackets: Int32Array;
+  readonly datagrams: Int32Array;
+  readonly sends: Int32Array;
+  readonly sendIovecs: Int32Array;
+  readonly writes: Int32Array;
+  readonly writeIovecs: Int32Array;
+  /** One number: milliseconds of a monotonic clock as of the last wait(), wrapping at 2^31. */
+  readonly clock: Int32Array;
+}
+
+export interface PathHandles {
+  readonly tun: number;
+  readonly udp: number;
+  readonly event: number;
+}
+
+/**
+ * The addon. Set-up calls throw `{code, errno, syscall}`. Batch calls work on what this thread attached, return the
+ * number of records done, or -errno if the first one failed.
+ */
+export interface Native {
+  openTun(name: string): number;
+  setTunPersistent(fd: number, on: 0 | 1): void;
+  openUdp(address: Ipv4, port: number, bufferBytes: number): number;
+  openEvent(): number;
+  signalEvent(fd: number): void;
+  close(fd: number): void;
+  /** One datagram to a unix socket: sd_notify(3). */
+  notify(path: string, text: string): void;
+
+  attach(path: PathMemory & PathHandles): void;
+  detach(): void;
+  /** Waits for the interest bits or the stop event; returns the bits that are true. */
+  wait(interest: number, timeoutMs: number): number;
+  readTun(max: number): number;
+  sendUdp(first: number, count: number): number;
+  receiveUdp(max: number): number;
+  writeTun(first: number, count: number): number;
+
+  /** The C side's view of the constants below. */
+  readonly layout: Readonly<Record<string, number>>;
+}
+
+/** Constants of native/src/rudder.h; a test compares them with what was compiled. */
+export const RECORD_INTS = 8;
+export const IOVEC_INTS = 3;
+export const SLOT_BYTES = 65536;
+export const MAX_MESSAGES = 256;
+export const MAX_DATAGRAMS = 64;
+
+export const SLAB_OUTBOUND = 0;
+export const SLAB_INBOUND = 1;
+export const SLAB_HEADERS = 2;
+
+export const TUN_READABLE = 1;
+export const UDP_READABLE = 2;
+export const UDP_WRITABLE = 4;
+export const STOP_SIGNALLED = 8;
+export const TUN_FAILED = 16;
+
+/** The device behind a TUN descriptor is gone. Node's own table of errnos has no such name. */
+export const EBADFD = 77;
+
+/** `Debug` is the build with sanitizers. Source and built files lie equally deep, so one path serves both. */
+const configuration = process.env.RUDDER_NATIVE_BUILD === 'Debug' ? 'Debug' : 'Release';
+
+export const native: Native = createRequire(import.meta.url)(
+  `../../native/build/${configuration}/rudder_native.node`,
+) as Native;

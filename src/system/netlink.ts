@@ -1,0 +1,167 @@
+import { constants } from 'node:os';
+import { createRtNetlink, FlagsNew, type rt } from 'netlink';
+import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../core/ipv4.js';
+import type { Subnet } from '../core/subnet.js';
+
+/**
+ * The only file that knows the netlink package. Its traps, and what is done here about each:
+ *  - hundreds of concurrent requests overflow its socket and abort the process: requests go one at a time;
+ *  - it waits for ever for a lost answer: every request has a timeout;
+ *  - its errors carry no code: the errno name is taken out of the text once, here.
+ */
+export interface Netlink {
+  links(): Promise<LinkInfo[]>;
+  addresses(): Promise<AddressInfo[]>;
+  /** Interface index of the IPv4 default route with the lowest metric; undefined if there is none. */
+  defaultRouteInterface(): Promise<number | undefined>;
+  /** Interface index through which the kernel would send to that address. */
+  interfaceTowards(address: Ipv4): Promise<number | undefined>;
+  setLinkUp(index: number, mtu: number): Promise<void>;
+  /** Gives the interface exactly this IPv4 address. */
+  setOnlyAddress(index: number, address: Ipv4, prefixLength: number): Promise<void>;
+  /** Adds the route unless the interface has it. */
+  ensureRoute(index: number, destination: Subnet): Promise<void>;
+  deleteLink(index: number): Promise<void>;
+  close(): void;
+}
+
+export interface LinkInfo {
+  readonly index: number;
+  readonly name: string;
+  readonly mtu: number;
+  readonly up: boolean;
+}
+
+export interface AddressInfo {
+  readonly index: number;
+  readonly address: Ipv4;
+  readonly prefixLength: number;
+  /** 0 is global: usable from outside. */
+  readonly scope: number;
+}
+
+export class NetlinkError extends Error {
+  readonly syscall = 'netlink';
+  readonly errno: number | undefined;
+
+  constructor(
+    message: string,
+    readonly code: string,
+  ) {
+    super(message);
+    const errno = (constants.errno as Record<string, number | undefined>)[code];
+    this.errno = errno === undefined ? undefined : -errno;
+  }
+}
+
+const AF_INET = 2;
+const MAIN_TABLE = 254;
+const REQUEST = { timeout: 2000 };
+
+export function openNetlink(): Netlink {
+  // The types ask for both sizes although the code has defaults.
+  const socket = createRtNetlink({ recvBufferSize: 1 << 18, sendBufferSize: 1 << 16 });
+  // Without listeners a socket error would go unheard and an `invalid` message unnoticed; requests then time out.
+  socket.socket.on('error', () => undefined);
+  let previous: Promise<unknown> = Promise.resolve();
+
+  /** Runs a request after all earlier ones have ended. */
+  function request<T>(what: string, send: () => Promise<T>): Promise<T> {
+    const result = previous.then(send).catch((error: unknown) => {
+      throw toNetlinkError(what, error);
+    });
+    previous = result.catch(() => undefined);
+    return result;
+  }
+
+  async function addresses(): Promise<AddressInfo[]> {
+    const messages = await request('list addresses', () => socket.getAddresses({ family: AF_INET }, {}, REQUEST));
+    return messages.flatMap(({ data, attrs }) => {
+      const local = attrs.local ?? attrs.address;
+      if (local === undefined || data.family !== AF_INET) return [];
+      const { index = 0, prefixlen = 32, scope = 0 } = data;
+      return [{ index, address: ipv4FromBytes(local), prefixLength: prefixlen, scope }];
+    });
+  }
+
+  async function routes(): Promise<rt.RouteMessage[]> {
+    const messages = await request('list routes', () => socket.getRoutes({ family: AF_INET }, {}, REQUEST));
+    return messages.filter(({ data, attrs }) => (attrs.table ?? data.table) === MAIN_TABLE);
+  }
+
+  return {
+    async links() {
+      const messages = await request('list links', () => socket.getLinks({}, {}, REQUEST));
+      return messages.map(({ data, attrs }) => ({
+        index: data.index ?? 0,
+        name: attrs.ifname ?? '',
+        mtu: attrs.mtu ?? 0,
+        up: data.flags?.up === true,
+      }));
+    },
+    addresses,
+    async defaultRouteInterface() {
+      const defaults = (await routes()).filter(({ data, attrs }) => data.dstLen === 0 && attrs.oif !== undefined);
+      defaults.sort((a, b) => (a.attrs.priority ?? 0) - (b.attrs.priority ?? 0));
+      return defaults[0]?.attrs.oif;
+    },
+    async interfaceTowards(address) {
+      const destination = { dst: ipv4ToBytes(address) };
+      const messages = await request('look up a route', () =>
+        socket.getRoute({ family: AF_INET, dstLen: 32 }, destination, REQUEST),
+      );
+      return messages[0]?.attrs.oif;
+    },
+    async setLinkUp(index, mtu) {
+      await request('set link', () =>
+        socket.setLink({ index, flags: { up: true }, change: { up: true } }, { mtu }, REQUEST),
+      );
+    },
+    async setOnlyAddress(index, address, prefixLength) {
+      const present = (await addresses()).filter((entry) => entry.index === index);
+      for (const stale of present) {
+        if (stale.address === address && stale.prefixLength === prefixLength) continue;
+        const local = ipv4ToBytes(stale.address);
+        const data = { family: AF_INET, prefixlen: stale.prefixLength, index };
+        await request('delete address', () => socket.delAddress(data, { local, address: local }, REQUEST));
+      }
+      const local = ipv4ToBytes(address);
+      const data = { family: AF_INET, prefixlen: prefixLength, index };
+      const flags = FlagsNew.CREATE | FlagsNew.REPLACE;
+      await request('set address', () => socket.newAddress(data, { local, address: local }, { ...REQUEST, flags }));
+    },
+    async ensureRoute(index, destination) {
+      const dst = ipv4ToBytes(destination.address);
+      const present = (await routes()).some(
+        ({ data, attrs }) =>
+          attrs.oif === index &&
+          data.dstLen === destination.prefixLength &&
+          attrs.dst !== undefined &&
+          dst.equals(attrs.dst),
+      );
+      if (present) return;
+      const data = {
+        family: AF_INET,
+        dstLen: destination.prefixLength,
+        table: MAIN_TABLE,
+        protocol: 'STATIC' as const,
+        scope: 'LINK' as const,
+        type: 'UNICAST' as const,
+      };
+      // Without CREATE the kernel answers ENOENT.
+      const flags = FlagsNew.CREATE | FlagsNew.REPLACE;
+      await request('add route', () => socket.newRoute(data, { dst, oif: index }, { ...REQUEST, flags }));
+    },
+    async deleteLink(index) {
+      await request('delete link', () => socket.delLink({ index }, {}, REQUEST));
+    },
+    close: () => socket.socket.close(),
+  };
+}
+
+/** "Request rejected: EEXIST" and the like; a timeout has no errno of its own. */
+function toNetlinkError(what: string, error: unknown): NetlinkError {
+  const text = error instanceof Error ? error.message : String(error);
+  const code = /\b(E[A-Z0-9]+)$/.exec(text)?.[1] ?? (/timeout/i.test(text) ? 'ETIMEDOUT' : 'EIO');
+  return new NetlinkError(`netlink: ${what}: ${text}`, code);
+}

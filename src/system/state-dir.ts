@@ -1,0 +1,56 @@
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { errnoOf, messageOf, RudderError } from '../core/errors.js';
+import type { Logger } from '../core/logger.js';
+import { formatSubnet, parseSubnet, type Subnet } from '../core/subnet.js';
+import { writeFileAtomic } from './atomic-file.js';
+
+/** What a node remembers over restarts and reboots. */
+export interface NodeState {
+  /** Random, made at the first start: how a node knows its own lease. */
+  readonly nodeId: string;
+  readonly subnet: Subnet | undefined;
+}
+
+const FILE = 'state.json';
+const stored = z.object({ nodeId: z.string().min(1).max(128), subnet: z.string().optional() });
+
+/** Reads the state; a new node id if there is none or if the file makes no sense. @throws RudderError `file` */
+export async function loadState(directory: string, log: Logger): Promise<NodeState> {
+  const path = join(directory, FILE);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return { nodeId: randomUUID(), subnet: undefined };
+    throw new RudderError(
+      'file',
+      `cannot read the state file ${path}: ${messageOf(error)}; expected a readable directory, choose another with --state-dir`,
+      { cause: error },
+    );
+  }
+  try {
+    const { nodeId, subnet } = stored.parse(JSON.parse(text));
+    return { nodeId, subnet: subnet === undefined ? undefined : parseSubnet(subnet) };
+  } catch {
+    log.warn({ path }, 'the state file is corrupt, starting with a new node id');
+    return { nodeId: randomUUID(), subnet: undefined };
+  }
+}
+
+/** @throws RudderError `file` */
+export async function saveState(directory: string, state: NodeState): Promise<void> {
+  const path = join(directory, FILE);
+  const subnet = state.subnet === undefined ? undefined : formatSubnet(state.subnet);
+  try {
+    await writeFileAtomic(path, `${JSON.stringify({ nodeId: state.nodeId, subnet })}\n`, 0o600);
+  } catch (error) {
+    throw new RudderError(
+      'file',
+      `cannot write the state file ${path}: ${messageOf(error)}; expected a writable directory, choose another with --state-dir`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,81 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { errnoOf, messageOf, RudderError } from '../core/errors.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Subnet } from '../core/subnet.js';
+import { native } from './native.js';
+import type { Netlink } from './netlink.js';
+
+/** Opens the TUN device, which is created if it does not exist. @throws RudderError `device` */
+export function openTunDevice(name: string): number {
+  try {
+    return native.openTun(name);
+  } catch (error) {
+    throw new RudderError('device', `cannot open TUN device ${name}: ${explain(error, name)}`, { cause: error });
+  }
+}
+
+function explain(error: unknown, name: string): string {
+  switch (errnoOf(error)) {
+    case 'ENOENT':
+    case 'ENXIO':
+    case 'ENODEV':
+      return '/dev/net/tun is missing, expected the kernel\'s TUN driver; run "modprobe tun", or pass the device into the container';
+    case 'EPERM':
+    case 'EACCES':
+      return 'no permission for /dev/net/tun, expected the capability CAP_NET_ADMIN; run as root or through rudder.service';
+    case 'EBUSY':
+      return `another process has ${name} open, expected none; is rudder running already?`;
+    case 'EINVAL':
+      return `an interface named ${name} exists and is not a TUN device; remove it with "ip link delete ${name}"`;
+    default:
+      return `${messageOf(error)}; see docs/troubleshooting.md`;
+  }
+}
+
+export interface TunSettings {
+  readonly name: string;
+  readonly address: Ipv4;
+  readonly network: Subnet;
+  readonly mtu: number;
+}
+
+/**
+ * Brings the device to the state of contract 2.3: only this address, this MTU, up, the Network routed to it.
+ * Idempotent: a persistent device of an earlier run keeps carrying packets meanwhile.
+ */
+export async function configureTunDevice(netlink: Netlink, settings: TunSettings): Promise<void> {
+  const { name, address, network, mtu } = settings;
+  const link = (await netlink.links()).find((candidate) => candidate.name === name);
+  if (link === undefined) throw new RudderError('device', `TUN device ${name} vanished while it was set up`);
+  try {
+    // Before the device is up, so that no IPv6 link-local address appears on it.
+    await setSysctl(`net/ipv6/conf/${name}/disable_ipv6`, '1', 'optional');
+    // Our ICMP errors come in through the device from its own address, which the kernel drops as a martian otherwise.
+    await setSysctl(`net/ipv4/conf/${name}/accept_local`, '1', 'required');
+    await netlink.setOnlyAddress(link.index, address, network.prefixLength);
+    await netlink.setLinkUp(link.index, mtu);
+    await netlink.ensureRoute(link.index, network);
+  } catch (error) {
+    throw new RudderError(
+      'device',
+      `cannot configure ${name} with ${formatIpv4(address)}/${network.prefixLength} and MTU ${mtu}: ${messageOf(error)}; run as root or with CAP_NET_ADMIN`,
+      { cause: error },
+    );
+  }
+}
+
+/** Removes the device, and its address and routes with it. Does nothing if there is none. */
+export async function removeDevice(netlink: Netlink, name: string): Promise<void> {
+  const link = (await netlink.links()).find((candidate) => candidate.name === name);
+  if (link !== undefined) await netlink.deleteLink(link.index);
+}
+
+async function setSysctl(path: string, value: string, need: 'required' | 'optional'): Promise<void> {
+  const file = `/proc/sys/${path}`;
+  try {
+    // Containers often mount /proc/sys read-only: a value that is right already needs no write.
+    if ((await readFile(file, 'utf8')).trim() !== value) await writeFile(file, value);
+  } catch (error) {
+    if (need === 'required' || errnoOf(error) !== 'ENOENT') throw error;
+  }
+}
