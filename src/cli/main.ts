@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { messageOf, RudderError } from '../core/errors.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
+import { addLabCommand } from './lab.js';
 import { addDaemonOptions, addEtcdOptions } from './options.js';
 
 /** The only place that knows argv and ends the process. */
@@ -29,6 +30,7 @@ async function main(argv: string[]): Promise<number> {
     .action(async (json: string) => {
       status = await (await import('./init.js')).init(json, program.opts());
     });
+  addLabCommand(program);
   await program.parseAsync(argv);
   return status;
 }

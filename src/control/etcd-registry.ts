@@ -165,7 +165,9 @@ function connect(options: EtcdOptions, deadlineMs: number): Etcd3 {
     grpcOptions: {
       'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-      'grpc.keepalive_permit_without_calls': 1,
+      // Only while a call is under way, as on the watch's channel there always is: etcd counts pings on a channel
+      // without streams as an attack and closes it ("excess pings"), whatever their interval.
+      'grpc.keepalive_permit_without_calls': 0,
       'grpc.max_receive_message_length': MAX_ANSWER_BYTES,
       // Channels to one address would otherwise share a connection and its backoff with every other client of the process.
       'grpc.use_local_subchannel_pool': 1,

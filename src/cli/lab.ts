@@ -1,0 +1,50 @@
+import { type Command, Option } from 'commander';
+import { parseWholeNumber } from './values.js';
+
+/** `rudder lab ...`: a cluster in a box. Its code is loaded when called: a daemon on a node has no use for it. */
+export function addLabCommand(program: Command): void {
+  const lab = program
+    .command('lab')
+    .description('a cluster in a box: nodes in network namespaces, a real etcd, the real daemon')
+    .helpOption('--help');
+  const name = () => new Option('--name <name>', 'name of the lab').default('lab');
+
+  lab
+    .command('up')
+    .description('start a lab and wait until every node is ready')
+    .addOption(name())
+    .option('--nodes <count>', 'how many nodes', parseWholeNumber(1, 200), 3)
+    .addOption(new Option('--underlay <kind>', 'what joins the nodes').choices(['bridge', 'veth']).default('bridge'))
+    .option('--config <json>', 'the network config')
+    .option('--ttl <time>', "lease TTL of the lab's nodes")
+    .addHelpText('after', '\nExample:\n  rudder lab up --nodes 4\n')
+    .action(async (options) => (await import('../lab/commands.js')).up(options));
+  lab
+    .command('down')
+    .description('end a lab and remove all that it made')
+    .addOption(name())
+    .action(async (options) => (await import('../lab/commands.js')).down(options.name));
+  lab
+    .command('status')
+    .description('show the nodes of a lab')
+    .addOption(name())
+    .action(async (options) => (await import('../lab/commands.js')).status(options.name));
+  lab
+    .command('exec')
+    .description('run a command in the namespace of a node (n1), a container (c1), etcd or switch')
+    .argument('<member>')
+    .argument('<command...>')
+    .addOption(name())
+    .addHelpText('after', '\nExample:\n  rudder lab exec c1 -- ping -c 3 10.240.7.2\n')
+    .action(async (member, command, options) =>
+      (await import('../lab/commands.js')).exec(options.name, member, command),
+    );
+  lab
+    .command('node')
+    .description('start, stop, kill, pause, resume, partition or heal a node or etcd')
+    .argument('<action>')
+    .argument('<member>')
+    .addOption(name())
+    .addHelpText('after', '\nExample:\n  rudder lab node kill n2\n')
+    .action(async (action, member, options) => (await import('../lab/commands.js')).node(options.name, action, member));
+}

@@ -1,0 +1,58 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { etcdArguments } from '../../src/lab/etcd.js';
+import { waitFor } from '../../src/lab/wait-for.js';
+
+const run = promisify(execFile);
+
+/** A real etcd on loopback, with data of its own. */
+export interface TestEtcd {
+  readonly url: string;
+  readonly process: ChildProcess;
+  ctl(...args: string[]): Promise<string>;
+  stop(): Promise<void>;
+}
+
+export async function startTestEtcd(extraArguments: readonly string[] = [], scheme = 'http'): Promise<TestEtcd> {
+  const directory = mkdtempSync(join(tmpdir(), 'rudder-etcd-'));
+  const [client, peer] = [await freePort(), await freePort()];
+  const url = `${scheme}://127.0.0.1:${client}`;
+  const args = [...etcdArguments(directory, url, `http://127.0.0.1:${peer}`), ...extraArguments];
+  const child = spawn('etcd', args, { stdio: 'ignore' });
+  await once(child, 'spawn');
+
+  async function ctl(...command: string[]): Promise<string> {
+    const { stdout } = await run('etcdctl', [`--endpoints=${url}`, ...command], {
+      env: { ...process.env, ETCDCTL_API: '3' },
+    });
+    return stdout;
+  }
+  const answers = () => fetch(`${url}/health`).then((response) => response.ok);
+  if (scheme === 'http') await waitFor('the test etcd to answer', answers, 15_000);
+  return {
+    url,
+    process: child,
+    ctl,
+    async stop() {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGKILL');
+        await once(child, 'exit');
+      }
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}

@@ -1,0 +1,31 @@
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { describe, type SuiteFactory } from 'vitest';
+
+/** What some tests need of the machine, and what to do where it is missing. */
+const REQUIREMENTS = {
+  root: { present: () => process.getuid?.() === 0, remedy: 'run as root' },
+  tun: { present: () => existsSync('/dev/net/tun'), remedy: 'load the kernel module tun' },
+  etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
+  iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
+} as const;
+
+export type Requirement = keyof typeof REQUIREMENTS;
+
+/**
+ * A suite that needs something of the machine. Where it is missing the suite is skipped with the remedy in its title;
+ * under CI=true it runs and fails instead, so that a skip cannot hide.
+ */
+export function describeWith(needs: readonly Requirement[], title: string, suite: SuiteFactory): void {
+  const missing = needs.filter((need) => !REQUIREMENTS[need].present());
+  if (missing.length === 0 || process.env.CI === 'true') {
+    describe(title, suite);
+    return;
+  }
+  const remedies = missing.map((need) => REQUIREMENTS[need].remedy).join(', ');
+  describe.skip(`${title} (skipped: ${remedies})`, suite);
+}
+
+function onPath(program: string): boolean {
+  return (process.env.PATH ?? '').split(delimiter).some((directory) => existsSync(join(directory, program)));
+}
