@@ -1,0 +1,34 @@
+import { type CounterName, readAll } from '../../src/backend/udp/counters.js';
+import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/memory.js';
+import { createRouteTable, setRoute } from '../../src/backend/udp/route-table.js';
+import { type Ipv4, parseIpv4 } from '../../src/core/ipv4.js';
+import { maskOf, parseSubnet } from '../../src/core/subnet.js';
+import { createFakeNative, type FakeNative } from './fake-native.js';
+
+export const ip = (text: string): Ipv4 => parseIpv4(text)!;
+
+/** Our node of the packet path tests leases 10.240.26.0/24; its one peer 10.240.77.0/24 at 10.1.1.77. */
+export const OWN_CONTAINER = ip('10.240.26.2');
+export const PEER_CONTAINER = ip('10.240.77.2');
+export const PEER = ip('10.1.1.77');
+export const PORT = 8285;
+
+export interface TestPath {
+  readonly memory: SharedMemory;
+  readonly settings: PathSettings;
+  readonly fake: FakeNative;
+  /** The counters that are not 0. */
+  counted(): Partial<Record<CounterName, number>>;
+}
+
+export function createTestPath(checkSource = true): TestPath {
+  const memory = createSharedMemory();
+  const routes = createRouteTable({ network: parseSubnet('10.240.0.0/16')!, subnetLength: 24 });
+  setRoute(routes, parseSubnet('10.240.77.0/24')!, PEER);
+  return {
+    memory,
+    settings: { routes, ownAddress: ip('10.240.26.0'), ownMask: maskOf(24), port: PORT, checkSource },
+    fake: createFakeNative(memory),
+    counted: () => Object.fromEntries(Object.entries(readAll(memory.counters)).filter(([, value]) => value !== 0)),
+  };
+}

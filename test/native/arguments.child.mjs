@@ -1,0 +1,133 @@
+// Every argument that a caller could get wrong. Prints what each call did.
+import { readdirSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { attempt, ip, LOOPBACK, native, openPath, setIovec, setRecord } from './setup.mjs';
+
+const openFds = () => readdirSync('/proc/self/fd').length;
+const out = {};
+
+// --- set-up calls ---
+out.tunNoName = attempt(() => native.openTun());
+out.tunEmptyName = attempt(() => native.openTun(''));
+out.tunLongName = attempt(() => native.openTun('x'.repeat(16)));
+out.tunNumber = attempt(() => native.openTun(7));
+out.tunNotTun = attempt(() => native.openTun('lo'));
+out.udpBadPort = attempt(() => native.openUdp(LOOPBACK, 65536, 65536));
+out.udpFraction = attempt(() => native.openUdp(LOOPBACK, 1.5, 65536));
+out.udpNaN = attempt(() => native.openUdp(LOOPBACK, Number.NaN, 65536));
+out.udpHugeBuffer = attempt(() => native.openUdp(LOOPBACK, 5000, 2 ** 31));
+ip('link', 'set', 'lo', 'up');
+const taken = native.openUdp(LOOPBACK, 5555, 65536);
+out.udpTaken = attempt(() => native.openUdp(LOOPBACK, 5555, 65536));
+native.close(taken);
+out.notifyNobody = attempt(() => native.notify('/nonexistent', 'READY=1'));
+out.notifyLongPath = attempt(() => native.notify('x'.repeat(200), 'READY=1'));
+
+// --- descriptors that are not ours, or of the wrong kind ---
+const stdout = 1;
+out.persistStdout = attempt(() => native.setTunPersistent(stdout, 1));
+out.signalStdout = attempt(() => native.signalEvent(stdout));
+out.closeStdout = attempt(() => native.close(stdout));
+out.closeNegative = attempt(() => native.close(-1));
+const event = native.openEvent();
+out.persistEvent = attempt(() => native.setTunPersistent(event, 1));
+native.close(event);
+out.signalClosed = attempt(() => native.signalEvent(event));
+out.closeTwice = attempt(() => native.close(event));
+
+// --- batch calls without a path ---
+for (const call of ['wait', 'readTun', 'sendUdp', 'receiveUdp', 'writeTun']) {
+  out[`${call}Detached`] = attempt(() => native[call](0, 0));
+}
+out.attachNothing = attempt(() => native.attach({}));
+out.attachNull = attempt(() => native.attach(null));
+
+// --- batch calls with a path ---
+const { memory, handles } = openPath(5000);
+out.closeAttached = attempt(() => native.close(handles.tun));
+out.attachWrongKind = attempt(() => native.attach({ ...handles, tun: handles.udp, ...memory }));
+native.attach({ ...handles, ...memory });
+out.attachWrongArray = attempt(() => native.attach({ ...handles, ...memory, sends: new Uint8Array(64) }));
+native.attach({ ...handles, ...memory });
+out.waitInterest = attempt(() => native.wait(1024, 0));
+out.waitTimeout = attempt(() => native.wait(1, -1));
+out.readTooMany = attempt(() => native.readTun(257));
+out.readNegative = attempt(() => native.readTun(-1));
+out.receiveTooMany = attempt(() => native.receiveUdp(65));
+out.sendTooMany = attempt(() => native.sendUdp(250, 7));
+out.sendPastEnd = attempt(() => native.sendUdp(257, 0));
+out.sendNone = attempt(() => native.sendUdp(256, 0));
+
+const size = memory.outboundSlab.length;
+const badIovecs = {
+  slabNegative: [-1, 0, 10],
+  slabUnknown: [3, 0, 10],
+  offsetNegative: [0, -1, 10],
+  lengthZero: [0, 0, 0],
+  lengthNegative: [0, 0, -5],
+  pastTheEnd: [0, size - 5, 6],
+  farPastTheEnd: [0, 2147483647, 2147483647],
+};
+for (const [name, iovec] of Object.entries(badIovecs)) {
+  setIovec(memory.sendIovecs, 0, iovec);
+  setIovec(memory.writeIovecs, 0, iovec);
+  setRecord(memory.sends, 0, [0, 1, LOOPBACK, 5001, 0]);
+  setRecord(memory.writes, 0, [0, 1]);
+  out[`send.${name}`] = attempt(() => native.sendUdp(0, 1));
+  out[`write.${name}`] = attempt(() => native.writeTun(0, 1));
+}
+setIovec(memory.sendIovecs, 0, [0, 0, 10]);
+setIovec(memory.writeIovecs, 0, [0, 0, 10]);
+const iovecs = memory.sendIovecs.length / 3;
+const badRecords = {
+  firstNegative: [-1, 1],
+  countZero: [0, 0],
+  countNegative: [0, -1],
+  countHuge: [0, 1025],
+  firstPastEnd: [iovecs, 1],
+  rangePastEnd: [iovecs - 1, 2],
+  overflow: [2147483647, 2147483647],
+};
+for (const [name, [first, count]] of Object.entries(badRecords)) {
+  setRecord(memory.sends, 0, [first, count, LOOPBACK, 5001, 0]);
+  setRecord(memory.writes, 0, [first, count]);
+  out[`send.${name}`] = attempt(() => native.sendUdp(0, 1));
+  out[`write.${name}`] = attempt(() => native.writeTun(0, 1));
+}
+setRecord(memory.sends, 0, [0, 1, LOOPBACK, 0, 0]);
+out['send.portZero'] = attempt(() => native.sendUdp(0, 1));
+setRecord(memory.sends, 0, [0, 1, LOOPBACK, 5001, 65536]);
+out['send.segmentHuge'] = attempt(() => native.sendUdp(0, 1));
+
+// A slab smaller than a slot, record arrays of no records: nothing is read, nothing overrun.
+native.attach({ ...handles, ...memory, outboundSlab: new Uint8Array(100), inboundSlab: new Uint8Array(100) });
+out.readSmallSlab = attempt(() => native.readTun(1));
+out.receiveSmallSlab = attempt(() => native.receiveUdp(1));
+native.attach({ ...handles, ...memory, tunPackets: new Int32Array(0), datagrams: new Int32Array(7) });
+out.readNoRecords = attempt(() => native.readTun(1));
+out.receiveNoRecords = attempt(() => native.receiveUdp(1));
+out.attachNoClock = attempt(() => native.attach({ ...handles, ...memory, clock: new Int32Array(0) }));
+
+native.detach();
+for (const fd of Object.values(handles)) native.close(fd);
+
+// --- a thread that ends without closing anything leaves no descriptor behind ---
+const before = openFds();
+const code = `
+  const { createRequire } = require('node:module');
+  const native = require(${JSON.stringify(new URL(`../../native/build/${process.env.RUDDER_NATIVE_BUILD}/rudder_native.node`, import.meta.url).pathname)});
+  for (let i = 0; i < 5; i++) native.openEvent();
+  native.openTun('t1');
+`;
+const worker = new Worker(code, { eval: true });
+await new Promise((resolve) => worker.on('exit', resolve));
+out.leakedFds = openFds() - before;
+
+// --- the table is finite, and says so ---
+const events = [];
+out.manyEvents = attempt(() => {
+  for (let i = 0; i < 100; i++) events.push(native.openEvent());
+});
+out.eventsOpened = events.length;
+
+process.stdout.write(JSON.stringify(out));

@@ -1,0 +1,138 @@
+// The five batch calls against a real TUN device and real sockets.
+import { once } from 'node:events';
+import dgram from 'node:dgram';
+import { Worker } from 'node:worker_threads';
+import { ip, LOOPBACK, native, openPath, setIovec, setRecord, udpPacket } from './setup.mjs';
+
+const TUN_READABLE = 1;
+const UDP_READABLE = 2;
+const UDP_WRITABLE = 4;
+const STOP_SIGNALLED = 8;
+const TUN_FAILED = 16;
+const out = {};
+const { memory, handles } = openPath(5000);
+const host = dgram.createSocket('udp4');
+host.bind(6000, '0.0.0.0');
+await once(host, 'listening');
+const received = [];
+host.on('message', (message, remote) => received.push([message.toString(), remote.address, remote.port]));
+
+/** Waits until `count` messages have arrived at the host's socket. */
+async function hostReceives(count) {
+  while (received.length < count) await once(host, 'message');
+}
+function drainTun() {
+  while (native.readTun(64) > 0);
+}
+
+// --- wait ---
+drainTun();
+out.waitTimesOut = native.wait(TUN_READABLE | UDP_READABLE, 20);
+out.clockRuns = memory.clock[0] > 0;
+out.writable = native.wait(UDP_WRITABLE, 1000);
+
+// --- TUN: two packets from the host's stack, read in one call, one after the other ---
+host.send('first', 7000, '10.99.0.7');
+host.send('a second one', 7001, '10.99.0.8');
+await new Promise((resolve) => setImmediate(resolve));
+out.tunReadable = native.wait(TUN_READABLE, 2000);
+out.read = native.readTun(64);
+out.readRecords = [0, 1].map((i) => [...memory.tunPackets.subarray(i * 8, i * 8 + 8)]);
+out.readPackets = [0, 1].map((i) => {
+  const [offset, length] = memory.tunPackets.subarray(i * 8, i * 8 + 2);
+  return Buffer.from(memory.outboundSlab.subarray(offset + 28, offset + length)).toString();
+});
+out.readAgain = native.readTun(64);
+host.send('one', 7000, '10.99.0.7');
+host.send('two', 7000, '10.99.0.7');
+await new Promise((resolve) => setImmediate(resolve));
+native.wait(TUN_READABLE, 2000);
+out.readBounded = native.readTun(1);
+drainTun();
+
+// --- TUN write: from two iovecs in different slabs, and a bad packet between good ones ---
+const packet = udpPacket('10.99.0.9', '10.99.0.1', 4000, 6000, Buffer.from('from the tunnel'));
+memory.inboundSlab.set(packet.subarray(20), 100);
+memory.headers.set(packet.subarray(0, 20), 0);
+setIovec(memory.writeIovecs, 0, [2, 0, 20]);
+setIovec(memory.writeIovecs, 1, [1, 100, packet.length - 20]);
+setRecord(memory.writes, 0, [0, 2]);
+memory.outboundSlab.set([0x00, 0x01, 0x02], 0); // neither IPv4 nor IPv6
+setIovec(memory.writeIovecs, 2, [0, 0, 3]);
+setRecord(memory.writes, 1, [2, 1]);
+setRecord(memory.writes, 2, [0, 2]);
+out.written = native.writeTun(0, 3);
+out.writtenBad = native.writeTun(1, 2);
+out.writtenLast = native.writeTun(2, 1);
+await hostReceives(2);
+out.hostReceived = received.splice(0);
+
+// --- UDP: several datagrams in one call, to two ports, gathered from two slabs ---
+memory.outboundSlab.set(Buffer.from('hello '), 0);
+memory.headers.set(Buffer.from('world'), 0);
+setIovec(memory.sendIovecs, 0, [0, 0, 6]);
+setIovec(memory.sendIovecs, 1, [2, 0, 5]);
+setIovec(memory.sendIovecs, 2, [2, 0, 5]);
+setRecord(memory.sends, 0, [0, 2, LOOPBACK, 6000, 0]);
+setRecord(memory.sends, 1, [2, 1, LOOPBACK, 5000, 0]);
+out.sent = native.sendUdp(0, 2);
+await hostReceives(1);
+out.sentReceived = received.splice(0);
+out.udpReadable = native.wait(UDP_READABLE, 2000);
+out.receivedCount = native.receiveUdp(64);
+out.receivedRecord = [...memory.datagrams.subarray(0, 8)];
+out.receivedText = Buffer.from(memory.inboundSlab.subarray(0, 5)).toString();
+out.receivedAgain = native.receiveUdp(64);
+
+// --- a train: cut by the kernel into segments of one size, the last one shorter ---
+memory.outboundSlab.set(Buffer.from('aaaabbbbcc'), 0);
+setIovec(memory.sendIovecs, 0, [0, 0, 10]);
+setRecord(memory.sends, 0, [0, 1, LOOPBACK, 6000, 4]);
+out.trainSent = native.sendUdp(0, 1);
+await hostReceives(3);
+out.train = received.splice(0).map(([text]) => text);
+
+// --- the largest datagram, and one too large: the batch goes on behind it ---
+setIovec(memory.sendIovecs, 0, [0, 0, 65507]);
+setIovec(memory.sendIovecs, 1, [0, 0, 65508]);
+setRecord(memory.sends, 0, [0, 1, LOOPBACK, 5000, 0]);
+setRecord(memory.sends, 1, [1, 1, LOOPBACK, 5000, 0]);
+setRecord(memory.sends, 2, [2, 1, LOOPBACK, 5000, 0]);
+out.sendLargest = native.sendUdp(0, 3);
+out.sendTooLarge = native.sendUdp(1, 2);
+out.sendBehind = native.sendUdp(2, 1);
+native.wait(UDP_READABLE, 2000);
+out.receivedLengths = [];
+for (let n = native.receiveUdp(64); n > 0; n = native.receiveUdp(64)) {
+  for (let i = 0; i < n; i++) out.receivedLengths.push(memory.datagrams[i * 8 + 1]);
+}
+
+// --- 256 messages in one call ---
+for (let i = 0; i < 256; i++) {
+  setIovec(memory.sendIovecs, i, [0, i, 1]);
+  setRecord(memory.sends, i, [i, 1, LOOPBACK, 5000, 0]);
+}
+out.sentMany = native.sendUdp(0, 256);
+
+// --- another thread's event ends a wait ---
+const worker = new Worker(
+  `const { workerData } = require('node:worker_threads');
+   const native = require(workerData.addon);
+   native.signalEvent(workerData.event);`,
+  {
+    eval: true,
+    workerData: {
+      event: handles.event,
+      addon: new URL(`../../native/build/${process.env.RUDDER_NATIVE_BUILD}/rudder_native.node`, import.meta.url).pathname,
+    },
+  },
+);
+out.stopSignalled = native.wait(0, 10_000) & STOP_SIGNALLED;
+await once(worker, 'exit');
+
+// --- the device disappears ---
+ip('link', 'delete', 't0');
+out.tunFailed = native.wait(TUN_READABLE, 2000) & TUN_FAILED;
+out.readGone = native.readTun(1);
+host.close();
+process.stdout.write(JSON.stringify(out));

@@ -1,0 +1,89 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import * as system from '../../src/system/native.js';
+import { describeWith } from '../helpers/requires.js';
+import { BUILDS, runChild } from './child.js';
+
+const EMSGSIZE = -90;
+const EINVAL = -22;
+const LOOPBACK = 0x7f000001;
+
+describe('the layout', () => {
+  it('is the same in C and in TypeScript', () => {
+    expect(system.native.layout).toEqual({
+      recordInts: system.RECORD_INTS,
+      iovecInts: system.IOVEC_INTS,
+      slotBytes: system.SLOT_BYTES,
+      maxMessages: system.MAX_MESSAGES,
+      maxDatagrams: system.MAX_DATAGRAMS,
+      slabOutbound: system.SLAB_OUTBOUND,
+      slabInbound: system.SLAB_INBOUND,
+      slabHeaders: system.SLAB_HEADERS,
+      tunReadable: system.TUN_READABLE,
+      udpReadable: system.UDP_READABLE,
+      udpWritable: system.UDP_WRITABLE,
+      stopSignalled: system.STOP_SIGNALLED,
+      tunFailed: system.TUN_FAILED,
+      badDescriptorState: system.EBADFD,
+    });
+  });
+});
+
+describeWith(['root', 'tun'], 'the batch calls on a real device and real sockets', () => {
+  describe.each(BUILDS)('%s build', (build) => {
+    let out: ReturnType<typeof runChild> = {};
+    beforeAll(() => {
+      out = runChild('./batch.child.mjs', build);
+    });
+
+    it('wait for readiness, for a time, for an event, and for the end of the device', () => {
+      expect(out.waitTimesOut).toBe(0);
+      expect(out.clockRuns).toBe(true);
+      expect(out.writable).toBe(system.UDP_WRITABLE);
+      expect(out.tunReadable).toBe(system.TUN_READABLE);
+      expect(out.udpReadable).toBe(system.UDP_READABLE);
+      expect(out.stopSignalled).toBe(system.STOP_SIGNALLED);
+      expect(out.tunFailed).toBe(system.TUN_FAILED);
+      expect(out.readGone).toBe(-system.EBADFD);
+    });
+
+    it('read packets from TUN one after the other, plain and with finished checksums', () => {
+      expect(out.read).toBe(2);
+      expect(out.readPackets).toEqual(['first', 'a second one']);
+      expect(out.readRecords).toEqual([
+        [0, 33, 0, 0, 0, 0, 0, 0],
+        [64, 40, 0, 0, 0, 0, 0, 0],
+      ]);
+      expect(out.readAgain).toBe(0);
+      expect(out.readBounded).toBe(1);
+    });
+
+    it('write packets to TUN from several slabs, and stop at a bad one', () => {
+      expect(out.written).toBe(1);
+      expect(out.writtenBad).toBe(EINVAL);
+      expect(out.writtenLast).toBe(1);
+      expect(out.hostReceived).toEqual(Array(2).fill(['from the tunnel', '10.99.0.9', 4000]));
+    });
+
+    it('send and receive batches of datagrams', () => {
+      expect(out.sent).toBe(2);
+      expect(out.sentReceived).toEqual([['hello world', '127.0.0.1', 5000]]);
+      expect(out.receivedCount).toBe(1);
+      expect(out.receivedRecord).toEqual([0, 5, LOOPBACK, 5000, 0, 0, 0, 0]);
+      expect(out.receivedText).toBe('world');
+      expect(out.receivedAgain).toBe(0);
+      expect(out.sentMany).toBe(256);
+    });
+
+    it('send a train', () => {
+      expect(out.trainSent).toBe(1);
+      expect(out.train).toEqual(['aaaa', 'bbbb', 'cc']);
+    });
+
+    it('send the largest datagram, and go on behind one that is too large', () => {
+      expect(out.sendLargest).toBe(1);
+      expect(out.sendTooLarge).toBe(EMSGSIZE);
+      expect(out.sendBehind).toBe(1);
+      expect(out.receivedLengths).toEqual([65507, 5]);
+    });
+  });
+});

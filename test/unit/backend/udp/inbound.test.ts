@@ -1,0 +1,132 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createInbound } from '../../../../src/backend/udp/inbound.js';
+import { forward } from '../../../../src/backend/udp/loop.js';
+import { CONTROL_STOP, INBOUND_BATCH } from '../../../../src/backend/udp/memory.js';
+import { PathFailure } from '../../../../src/backend/udp/path-failure.js';
+import { EBADFD, TUN_FAILED, TUN_READABLE, UDP_READABLE } from '../../../../src/system/native.js';
+import { EINVAL, EIO } from '../../../helpers/fake-native.js';
+import { ipv4Packet } from '../../../helpers/packets.js';
+import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER, type TestPath } from '../../../helpers/path.js';
+
+const packet = (fields = {}) => ipv4Packet({ source: PEER_CONTAINER, destination: OWN_CONTAINER, ...fields });
+const concat = (...parts: Uint8Array[]) => Uint8Array.from(parts.flatMap((part) => [...part]));
+
+let path: TestPath;
+let inbound: () => void;
+
+beforeEach(() => {
+  path = createTestPath();
+  inbound = createInbound(path.fake.native, path.memory, path.settings);
+});
+
+describe('the way in', () => {
+  it("writes a peer's packet unchanged: the TTL was already counted by its sender", () => {
+    const original = packet({ ttl: 1 });
+    path.fake.udpQueue.push({ sender: PEER, bytes: original });
+    inbound();
+    expect(path.fake.written).toEqual([original]);
+    expect(path.counted()).toEqual({ in_packets: 1, in_bytes: original.length });
+  });
+
+  it('keeps the order and handles no more than a batch', () => {
+    for (let i = 0; i < INBOUND_BATCH + 2; i++) {
+      path.fake.udpQueue.push({ sender: PEER, bytes: packet({ payload: Uint8Array.from([i]) }) });
+    }
+    inbound();
+    expect(path.fake.written.map((bytes) => bytes.at(-1))).toEqual([...Array(INBOUND_BATCH).keys()]);
+  });
+
+  it('takes a train apart into its segments', () => {
+    const segments = [packet({ payload: new Uint8Array(80) }), packet({ payload: new Uint8Array(80) }), packet()];
+    path.fake.udpQueue.push({ sender: PEER, bytes: concat(...segments), segment: 100 });
+    inbound();
+    expect(path.fake.written).toEqual(segments);
+    expect(path.counted()).toMatchObject({ in_packets: 3 });
+  });
+
+  it.each([
+    ['another subnet of the network', ip('10.240.78.2')],
+    ['our own subnet', ip('10.240.26.9')],
+    ['an address outside the network that is not its own', ip('8.8.8.8')],
+  ])('drops a packet whose sender does not own its source: %s', (_, source) => {
+    path.fake.udpQueue.push({ sender: PEER, bytes: packet({ source }) });
+    inbound();
+    expect(path.fake.written).toEqual([]);
+    expect(path.counted()).toEqual({ in_drop_source: 1 });
+  });
+
+  it('drops a packet from a stranger who names a source of a peer', () => {
+    path.fake.udpQueue.push({ sender: ip('10.1.1.66'), bytes: packet() });
+    inbound();
+    expect(path.counted()).toEqual({ in_drop_source: 1 });
+  });
+
+  it("accepts a peer's underlay address as source", () => {
+    path.fake.udpQueue.push({ sender: PEER, bytes: packet({ source: PEER }) });
+    inbound();
+    expect(path.counted()).toMatchObject({ in_packets: 1 });
+  });
+
+  it('accepts any source with the check switched off, but still only our own subnet as destination', () => {
+    const open = createTestPath(false);
+    open.fake.udpQueue.push(
+      { sender: ip('10.1.1.66'), bytes: packet({ source: ip('8.8.8.8') }) },
+      { sender: PEER, bytes: packet({ destination: ip('10.240.27.2') }) },
+    );
+    createInbound(open.fake.native, open.memory, open.settings)();
+    expect(open.counted()).toMatchObject({ in_packets: 1, in_drop_destination: 1 });
+  });
+
+  it.each(['10.240.25.255', '10.240.27.0', '10.1.1.26', '224.0.0.1'])('drops a packet for %s', (text) => {
+    path.fake.udpQueue.push({ sender: PEER, bytes: packet({ destination: ip(text) }) });
+    inbound();
+    expect(path.counted()).toEqual({ in_drop_destination: 1 });
+  });
+
+  it('drops malformed, empty and truncated datagrams, and only those', () => {
+    path.fake.udpQueue.push(
+      { sender: PEER, bytes: packet().subarray(0, 25) },
+      { sender: PEER, bytes: new Uint8Array(0) },
+      { sender: PEER, bytes: packet(), truncated: true },
+      { sender: PEER, bytes: packet() },
+    );
+    inbound();
+    expect(path.counted()).toMatchObject({ in_drop_malformed: 2, in_drop_truncated: 1, in_packets: 1 });
+  });
+
+  it('skips only the packet that the device refuses', () => {
+    for (let i = 0; i < 3; i++) path.fake.udpQueue.push({ sender: PEER, bytes: packet({ payload: Uint8Array.from([i]) }) });
+    path.fake.writeResults.push(1, -EIO);
+    inbound();
+    expect(path.fake.written.map((bytes) => bytes.at(-1))).toEqual([0, 2]);
+    expect(path.counted()).toMatchObject({ in_packets: 2, in_drop_write_error: 1 });
+  });
+
+  it('goes on after a receive error and ends when the device is gone', () => {
+    path.fake.receiveResults.push(-EINVAL);
+    inbound();
+    expect(path.counted()).toEqual({ in_drop_receive_error: 1 });
+    path.fake.udpQueue.push({ sender: PEER, bytes: packet() });
+    path.fake.writeResults.push(-EBADFD);
+    expect(inbound).toThrow(PathFailure);
+  });
+});
+
+describe('the loop', () => {
+  it('serves both directions in one turn, and stops when told', () => {
+    const out = ipv4Packet({ source: OWN_CONTAINER, destination: PEER_CONTAINER });
+    path.fake.tunQueue.push(out);
+    path.fake.udpQueue.push({ sender: PEER, bytes: packet() });
+    path.fake.onWait = () => {
+      Atomics.store(path.memory.control, CONTROL_STOP, 1);
+      return TUN_READABLE | UDP_READABLE;
+    };
+    forward(path.fake.native, path.memory, path.settings);
+    expect(path.counted()).toMatchObject({ out_packets: 1, in_packets: 1 });
+  });
+
+  it('ends when the device fails', () => {
+    path.fake.onWait = () => TUN_FAILED;
+    expect(() => forward(path.fake.native, path.memory, path.settings)).toThrow(PathFailure);
+  });
+});
