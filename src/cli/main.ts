@@ -55,6 +55,8 @@ function report(error: unknown): number {
   return EXIT_INTERNAL;
 }
 
+// gRPC names an etcd endpoint that is an IP address in its TLS greeting, which node comments on at length (DEP0123).
+process.noDeprecation = true;
 process.on('uncaughtException', (error) => process.exit(report(error)));
 process.on('unhandledRejection', (error) => process.exit(report(error)));
 

@@ -28,8 +28,8 @@ const REFUSALS: { pattern: RegExp; line: (reason: string, etcd: EtcdIdentity) =>
       `etcd at ${etcd.endpoints} denies ${etcd.auth ? `user "${etcd.auth.username}"` : 'an anonymous user'} access to ${etcd.prefix}/; grant a role that reads and writes that prefix`,
   },
   {
-    // What OpenSSL says of an answer that is not TLS.
-    pattern: /wrong version number|packet length too long|EPROTO/,
+    // What OpenSSL says of an answer that is not TLS, and Node of etcd's, which is to hang up without one.
+    pattern: /wrong version number|packet length too long|EPROTO|before secure TLS connection/,
     line: (_, etcd) =>
       `etcd at ${etcd.endpoints} does not speak TLS; use http:// in --etcd-endpoints or enable TLS on etcd`,
   },
@@ -58,5 +58,6 @@ function reasonIn(text: string): string {
     .replace(/^\w+Error: /, '')
     .replace(/^\d+ [A-Z_]+: /, '')
     .replace(/^No connection established\. Last error: /, '')
+    .replace(/^Error: /, '')
     .replace(/\. Resolution note: $/, '');
 }

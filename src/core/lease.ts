@@ -24,7 +24,7 @@ const MAX_VALUE_LENGTH = 64 * 1024;
 const rawValue = z.object({
   publicip: z.string(),
   backendtype: z.string().nullish(),
-  backenddata: z.unknown(),
+  backenddata: z.unknown().optional(),
 });
 
 /**

@@ -1,12 +1,13 @@
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { errnoOf } from '../core/errors.js';
 
 /**
  * Writes a file so that a reader, or a crash at any moment, sees either the old text or the new one, never a part:
  * a temporary file beside it, fsync, rename. The directory is created if missing.
  */
 export async function writeFileAtomic(path: string, text: string, mode: number): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeDirectory(dirname(path));
   const temporary = `${path}.${process.pid}.tmp`;
   try {
     const file = await open(temporary, 'w', mode);
@@ -21,5 +22,20 @@ export async function writeFileAtomic(path: string, text: string, mode: number):
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
     throw error;
+  }
+}
+
+/** mkdir -p. Node's own `recursive` never returns below /proc, where a missing parent cannot be made (ENOENT for ever). */
+async function makeDirectory(path: string): Promise<void> {
+  const make = () =>
+    mkdir(path).catch((error: unknown) => {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    });
+  try {
+    await make();
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT' || path === dirname(path)) throw error;
+    await makeDirectory(dirname(path));
+    await make();
   }
 }

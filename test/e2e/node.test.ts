@@ -17,7 +17,8 @@ async function nodeWith(config: string, ...daemonArguments: string[]): Promise<L
   return lab;
 }
 
-const json = async (lab: LabState, ...command: string[]) => JSON.parse(await execIn(lab, 'n1', ['ip', '-j', ...command]));
+const json = async (lab: LabState, ...command: string[]) =>
+  JSON.parse(await execIn(lab, 'n1', ['ip', '-j', ...command]));
 const envText = (lab: LabState) => readFileSync(nodePaths(lab, lab.nodes[0]).subnetFile, 'utf8');
 
 describeWith(['root', 'tun', 'etcd'], 'a node', () => {
@@ -26,7 +27,10 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
   it('for {"Network":"10.240.0.0/16"} has the device, address, route, MTU and subnet.env of the contract', async () => {
     const lab = await nodeWith('{"Network":"10.240.0.0/16"}');
     const env = envText(lab);
-    const match = /^RUDDER_SUBNET=(10\.240\.(\d+))\.1\/24\nRUDDER_MTU=1472\nRUDDER_NETWORK=10\.240\.0\.0\/16\nRUDDER_IPMASQ=false\n$/.exec(env);
+    const match =
+      /^RUDDER_SUBNET=(10\.240\.(\d+))\.1\/24\nRUDDER_MTU=1472\nRUDDER_NETWORK=10\.240\.0\.0\/16\nRUDDER_IPMASQ=false\n$/.exec(
+        env,
+      );
     expect(match, env).not.toBeNull();
     // The first subnet is skipped, and the choice is among the first hundred.
     expect(Number(match![2])).toBeGreaterThanOrEqual(1);
@@ -51,12 +55,15 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
     expect(key).toMatch(/^\/coreos\.com\/network\/subnets\/10\.240\.\d+\.0-24$/);
     // Byte for byte up to the fields that flannel's udp backend ignores.
     expect(value).toMatch(
-      new RegExp(`^{"PublicIP":"${nodeAddress(lab, lab.nodes[0])}","PublicIPv6":null,"BackendType":"udp","BackendData":{"NodeID":"[0-9a-f-]{36}"}}$`),
+      new RegExp(
+        `^{"PublicIP":"${nodeAddress(lab, lab.nodes[0])}","PublicIPv6":null,"BackendType":"udp","BackendData":{"NodeID":"[0-9a-f-]{36}"}}$`,
+      ),
     );
   });
 
   it('honours SubnetLen, SubnetMin, SubnetMax, Port and MTU, keys in any case', async () => {
-    const config = '{"network":"10.80.0.0/12","SUBNETLEN":20,"subnetMin":"10.88.16.0","SubnetMax":"10.88.16.0","backend":{"TYPE":"udp","port":7890,"mtu":1300}}';
+    const config =
+      '{"network":"10.80.0.0/12","SUBNETLEN":20,"subnetMin":"10.88.16.0","SubnetMax":"10.88.16.0","backend":{"TYPE":"udp","port":7890,"mtu":1300}}';
     const lab = await nodeWith(config);
     expect(readSubnetEnv(lab, lab.nodes[0])).toEqual({
       RUDDER_SUBNET: '10.88.16.1/20',
@@ -78,12 +85,11 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
     expect(await etcdctl(lab, 'get', '--prefix', '/coreos.com/network/subnets/')).toContain('"PublicIP":"203.0.113.5"');
   });
 
-  it.each([
-    ['--iface=eth0'],
-    ['--iface-regex=^eth'],
-    ['--iface-can-reach=172.30.0.1'],
-  ])('finds its interface by %s', async (flag) => {
-    const lab = await nodeWith('{"Network":"10.240.0.0/16"}', flag);
-    expect(await execIn(lab, 'n1', ['ss', '-lun'])).toContain(`${nodeAddress(lab, lab.nodes[0])}:8285`);
-  });
+  it.each([['--iface=eth0'], ['--iface-regex=^eth'], ['--iface-can-reach=172.30.0.1']])(
+    'finds its interface by %s',
+    async (flag) => {
+      const lab = await nodeWith('{"Network":"10.240.0.0/16"}', flag);
+      expect(await execIn(lab, 'n1', ['ss', '-lun'])).toContain(`${nodeAddress(lab, lab.nodes[0])}:8285`);
+    },
+  );
 });

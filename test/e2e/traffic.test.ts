@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { execIn } from '../../src/lab/network.js';
 import { labDown, labStatus, labUp } from '../../src/lab/lab.js';
+import { execIn } from '../../src/lab/network.js';
 import type { LabState } from '../../src/lab/state.js';
 import { describeWith } from '../helpers/requires.js';
 import { ping, reaches, transfer } from './traffic.js';
@@ -22,7 +22,10 @@ describeWith(['root', 'tun', 'etcd'], 'traffic between two nodes', () => {
   afterAll(() => labDown(NAME));
 
   it('answers pings in all directions, host and container', async () => {
-    for (const [i, j] of [[0, 1], [1, 0]]) {
+    for (const [i, j] of [
+      [0, 1],
+      [1, 0],
+    ]) {
       for (const from of [`n${i + 1}`, `c${i + 1}`]) {
         for (const to of [containers[j], overlay[j], overlay[j].replace(/0$/, '1')]) {
           expect(await reaches(lab, from, to), `${from} to ${to}`).toBe(true);
@@ -31,23 +34,37 @@ describeWith(['root', 'tun', 'etcd'], 'traffic between two nodes', () => {
     }
   });
 
-  it.each(['tcp', 'udp'] as const)('carries %s in all directions, and the receiver sees the sender itself', async (protocol) => {
-    for (const [i, j] of [[0, 1], [1, 0]]) {
-      for (const [from, fromAddress] of [[`n${i + 1}`, overlay[i]], [`c${i + 1}`, containers[i]]]) {
-        for (const [to, toAddress] of [[`n${j + 1}`, overlay[j]], [`c${j + 1}`, containers[j]]]) {
-          for (const bytes of [1, protocol === 'udp' ? 1444 : 100_000]) {
-            const { sent, received } = await transfer(lab, protocol, from, to, toAddress, bytes);
-            expect(received, `${from} to ${to}`).toEqual({ bytes, sha256: sent.sha256, from: fromAddress });
-            if (protocol === 'udp') expect(sent.echoed).toBe(sent.sha256);
+  it.each(['tcp', 'udp'] as const)(
+    'carries %s in all directions, and the receiver sees the sender itself',
+    async (protocol) => {
+      for (const [i, j] of [
+        [0, 1],
+        [1, 0],
+      ]) {
+        for (const [from, fromAddress] of [
+          [`n${i + 1}`, overlay[i]],
+          [`c${i + 1}`, containers[i]],
+        ]) {
+          for (const [to, toAddress] of [
+            [`n${j + 1}`, overlay[j]],
+            [`c${j + 1}`, containers[j]],
+          ]) {
+            for (const bytes of [1, protocol === 'udp' ? 1444 : 100_000]) {
+              const { sent, received } = await transfer(lab, protocol, from, to, toAddress, bytes);
+              expect(received, `${from} to ${to}`).toEqual({ bytes, sha256: sent.sha256, from: fromAddress });
+              if (protocol === 'udp') expect(sent.echoed).toBe(sent.sha256);
+            }
           }
         }
       }
-    }
-  });
+    },
+  );
 
   it('carries packets of exactly the MTU unfragmented, and larger ones as inner fragments', async () => {
     await ping(lab, 'c1', containers[1], '-M', 'do', '-s', String(1472 - 28));
-    await expect(ping(lab, 'c1', containers[1], '-M', 'do', '-s', String(1472 - 27))).rejects.toThrow(/message too long|Frag needed/i);
+    await expect(ping(lab, 'c1', containers[1], '-M', 'do', '-s', String(1472 - 27))).rejects.toThrow(
+      /message too long|Frag needed/i,
+    );
     for (const from of ['n1', 'c1']) {
       const { sent, received } = await transfer(lab, 'udp', from, 'c2', containers[1], 60_000);
       expect(received).toMatchObject({ bytes: 60_000, sha256: sent.sha256 });

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { execIn } from '../../src/lab/network.js';
 import { namespaceOf } from '../../src/lab/names.js';
+import { execIn } from '../../src/lab/network.js';
 import type { LabState } from '../../src/lab/state.js';
 
 const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
@@ -28,7 +28,13 @@ export async function transfer(
   address: string,
   bytes: number,
 ): Promise<Transfer> {
-  const server = spawn('nsenter', [`--net=/run/netns/${namespaceOf(lab, to)}`, process.execPath, PEER, `${protocol}-serve`, PORT]);
+  const server = spawn('nsenter', [
+    `--net=/run/netns/${namespaceOf(lab, to)}`,
+    process.execPath,
+    PEER,
+    `${protocol}-serve`,
+    PORT,
+  ]);
   try {
     const lines = createInterface({ input: server.stdout })[Symbol.asyncIterator]();
     await lines.next(); // "listening"
