@@ -1,0 +1,171 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+
+/** One import, export-from or import() of one file; paths are relative to src. */
+interface Import {
+  readonly from: string;
+  /** A file of src, `npm:<package>` or `node:<module>`. */
+  readonly to: string;
+  /** Gone after compilation, so that it loads nothing. */
+  readonly typeOnly: boolean;
+}
+
+const SRC = fileURLToPath(new URL('../../src', import.meta.url));
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+const sources = new Map(files.map((file) => [file, readFileSync(`${SRC}/${file}`, 'utf8')]));
+const imports = [...sources].flatMap(([file, text]) => importsIn(file, text));
+
+/** By syntax and not by line: an import may span several. */
+function importsIn(file: string, text: string): Import[] {
+  const found: Import[] = [];
+  const add = (specifier: ts.Node | undefined, typeOnly: boolean) => {
+    if (specifier === undefined) return;
+    if (!ts.isStringLiteralLike(specifier)) throw new Error(`${file}: import of something that is no plain text`);
+    found.push({ from: file, to: target(file, specifier.text), typeOnly });
+  };
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, node.importClause?.isTypeOnly === true);
+    else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node.isTypeOnly);
+    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, true);
+    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword)
+      add(node.arguments[0], false);
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile(file, text, ts.ScriptTarget.Latest));
+  return found;
+}
+
+function target(file: string, specifier: string): string {
+  if (specifier.startsWith('.')) return posix.join(posix.dirname(file), specifier).replace(/\.js$/, '.ts');
+  if (isBuiltin(specifier)) return specifier.startsWith('node:') ? specifier : `node:${specifier}`;
+  return `npm:${specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/')}`;
+}
+
+const line = ({ from, to }: Import) => `${from} imports ${to}`;
+const folderOf = (file: string) => file.split('/')[0];
+
+/** design.md, section 3: which folders a folder may import from, besides itself. */
+const MAY_IMPORT: Record<string, readonly string[]> = {
+  core: [],
+  system: ['core'],
+  control: ['core'],
+  ops: ['core'],
+  backend: ['core', 'system'],
+  daemon: ['core', 'system', 'control', 'ops', 'backend'],
+  lab: ['core'],
+  cli: ['core', 'system', 'control', 'ops', 'backend', 'daemon', 'lab'],
+};
+
+const breaksLayers = ({ from, to }: Import) =>
+  !/^(npm|node):/.test(to) && folderOf(to) !== folderOf(from) && !MAY_IMPORT[folderOf(from)]?.includes(folderOf(to));
+
+/** Packages that one file alone may know. */
+const ONLY_IN: Record<string, string> = {
+  'npm:etcd3': 'control/etcd-registry.ts',
+  'npm:netlink': 'system/netlink.ts',
+};
+
+const breaksMonopoly = ({ from, to }: Import) => ONLY_IN[to] !== undefined && ONLY_IN[to] !== from;
+
+/** What loading a file loads, the file included. */
+function reachableFrom(start: string, all: readonly Import[]): Set<string> {
+  const seen = new Set([start]);
+  for (const file of seen) {
+    for (const { from, to, typeOnly } of all) if (from === file && !typeOnly) seen.add(to);
+  }
+  return seen;
+}
+
+/** Imports of npm packages by the files that a file loads. */
+function npmImportsUnder(start: string, all: readonly Import[]): Import[] {
+  const loaded = reachableFrom(start, all);
+  return all.filter(({ from, to, typeOnly }) => !typeOnly && loaded.has(from) && to.startsWith('npm:'));
+}
+
+describe('imports of src', () => {
+  it('are of files that exist', () => {
+    const missing = imports.filter(({ to }) => !/^(npm|node):/.test(to) && !sources.has(to));
+    expect(missing.map(line)).toEqual([]);
+  });
+
+  it('are all in folders that the layers know', () => {
+    expect(files.filter((file) => !file.includes('/') || MAY_IMPORT[folderOf(file)] === undefined)).toEqual([]);
+  });
+
+  it('go down only', () => {
+    expect(imports.filter(breaksLayers).map(line)).toEqual([]);
+  });
+
+  it('of etcd3 and netlink are in one file each', () => {
+    expect(imports.filter(breaksMonopoly).map(line)).toEqual([]);
+    for (const [to, from] of Object.entries(ONLY_IN)) expect(imports).toContainEqual({ from, to, typeOnly: false });
+  });
+
+  it('of npm are of declared dependencies', () => {
+    const manifest = JSON.parse(readFileSync(`${SRC}/../package.json`, 'utf8')) as { dependencies: object };
+    const declared = new Set(Object.keys(manifest.dependencies).map((name) => `npm:${name}`));
+    expect(imports.filter(({ to }) => to.startsWith('npm:') && !declared.has(to)).map(line)).toEqual([]);
+  });
+
+  it('load the addon in system/native.ts only', () => {
+    const loading = /\brequire\s*\(|createRequire|dlopen|rudder_native|\.node['"`]/;
+    const loaders = [...sources].filter(([, text]) => loading.test(text)).map(([file]) => file);
+    expect(loaders).toEqual(['system/native.ts']);
+  });
+
+  // The worker's thread parses and runs what this loads before the first packet.
+  it('of the packet path load nothing from npm', () => {
+    expect(reachableFrom('backend/udp/worker.ts', imports)).toContain('backend/udp/outbound.ts');
+    expect(npmImportsUnder('backend/udp/worker.ts', imports).map(line)).toEqual([]);
+  });
+});
+
+describe('the rules', () => {
+  const rule = (file: string, text: string) => importsIn(file, text);
+
+  it.each([
+    ['core/ipv4.ts', "import { native } from '../system/native.js';", 'system/native.ts'],
+    ['control/retry.ts', "import type { Backend } from '../backend/backend.js';", 'backend/backend.ts'],
+    ['backend/udp/loop.ts', "import {\n  a,\n} from '../../control/retry.js';", 'control/retry.ts'],
+    ['backend/udp/loop.ts', "export * from '../../ops/logger.js';", 'ops/logger.ts'],
+    ['daemon/daemon.ts', "const up = await import('../lab/lab.js');", 'lab/lab.ts'],
+    ['daemon/daemon.ts', "import '../cli/main.js';", 'cli/main.ts'],
+    ['lab/lab.ts', "type A = import('../system/native.js').Native;", 'system/native.ts'],
+    ['system/tun-device.ts', "import { x } from '../ops/logger.js';", 'ops/logger.ts'],
+    ['ops/logger.ts', "import { x } from '../system/native.js';", 'system/native.ts'],
+  ])('forbid %s: %s', (file, text, to) => {
+    expect(rule(file, text).filter(breaksLayers).map(line)).toEqual([`${file} imports ${to}`]);
+  });
+
+  it.each([
+    ['cli/lab.ts', "import('../lab/commands.js');"],
+    ['daemon/daemon.ts', "import { a } from '../backend/udp/udp-backend.js';"],
+    ['backend/udp/loop.ts', "import { a } from '../../system/native.js';"],
+    ['lab/lab.ts', "import { execa } from 'execa'; import { a } from '../core/errors.js'; import './names.js';"],
+  ])('allow %s: %s', (file, text) => {
+    expect(rule(file, text).length).toBeGreaterThan(0);
+    expect(rule(file, text).filter(breaksLayers)).toEqual([]);
+  });
+
+  it('forbid etcd3 and netlink elsewhere, as types too', () => {
+    const made = rule('control/retry.ts', "import type { Etcd3 } from 'etcd3'; import { x } from 'netlink/lib/rt';");
+    expect(made.filter(breaksMonopoly).map(line)).toEqual([
+      'control/retry.ts imports npm:etcd3',
+      'control/retry.ts imports npm:netlink',
+    ]);
+  });
+
+  it('find npm behind several files, and forgive types', () => {
+    const made = [
+      ...rule('a.ts', "import './b.js'; import type { T } from './c.js';"),
+      ...rule('b.ts', "import { type D } from './d.js'; import fs from 'fs';"),
+      ...rule('c.ts', "import 'zod';"),
+      ...rule('d.ts', "import { Address4 } from '@scope/ip-address/v4'; import type { Z } from 'zod';"),
+    ];
+    expect(npmImportsUnder('a.ts', made).map(line)).toEqual(['d.ts imports npm:@scope/ip-address']);
+  });
+});
