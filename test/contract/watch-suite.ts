@@ -122,12 +122,15 @@ export function watchContract(start: StartSubject): void {
 
     it('that starts in the future stays silent until then', async () => {
       const from = (await nextRevision()) + 1;
-      const watch = recordWatch(registry, from);
-      const marker = recordWatch(registry, from - 1);
+      const [early, late] = [recordWatch(registry, from - 1), recordWatch(registry, from)];
       await subject.put(NAME, 'too early');
       await subject.put(NAME, 'in time');
-      await eventually(() => expect(told(marker.events)).toEqual([`put ${NAME} too early`, `put ${NAME} in time`]));
-      await eventually(() => expect(told(watch.events)).toEqual([`put ${NAME} in time`]));
+      await eventually(() => {
+        expect(early.events).toHaveLength(2);
+        expect(late.events.length).toBeGreaterThan(0);
+      });
+      // BUG memory-registry.ts watch(): only history is filtered by fromRevision, live events are not.
+      expect(told(late.events)).toEqual([`put ${NAME} in time`]);
     });
 
     it('is silent after close()', async () => {
@@ -188,6 +191,18 @@ export function watchContract(start: StartSubject): void {
       const fresh = recordWatch(registry, (await registry.listLeases()).revision);
       await eventually(() => expect(told(fresh.events)).toEqual([`put ${NAME} 4`]));
       expect(watch).toMatchObject({ events: [], ended: [expect.any(Error)] });
+    });
+
+    it('from the compacted revision itself is still served', async () => {
+      await subject.put(NAME, '1');
+      await subject.put(NAME, '2');
+      const { revision } = await registry.listLeases();
+      await subject.compact();
+      const watch = recordWatch(registry, revision);
+      await subject.put(NAME, '3');
+      await eventually(() => expect(watch.events.length + watch.ended.length).toBeGreaterThan(0));
+      expect(watch.ended).toEqual([]);
+      await eventually(() => expect(told(watch.events)).toEqual([`put ${NAME} 2`, `put ${NAME} 3`]));
     });
 
     it('that is open lives through a compaction', async () => {

@@ -1,0 +1,166 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd-registry.js';
+import type { Registry } from '../../src/control/registry.js';
+import { RudderError } from '../../src/core/errors.js';
+import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
+import { describeWith } from '../helpers/requires.js';
+import { eventually, NAME, recordWatch } from './registry-suite.js';
+
+const PREFIX = '/coreos.com/network';
+
+/** Certificate authorities and certificates in a directory of their own. */
+function createPki() {
+  const directory = mkdtempSync(join(tmpdir(), 'rudder-pki-'));
+  const path = (file: string) => join(directory, file);
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: directory, stdio: 'ignore' });
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+
+  return {
+    path,
+    read: (file: string) => readFileSync(path(file)),
+    authority(name: string): void {
+      openssl(
+        'req',
+        '-x509',
+        ...newKey,
+        '-subj',
+        `/CN=${name}`,
+        '-days',
+        '2',
+        '-keyout',
+        `${name}.key`,
+        '-out',
+        `${name}.crt`,
+      );
+    },
+    certificate(name: string, authority: string, subjectAltName: string): void {
+      writeFileSync(path(`${name}.ext`), `subjectAltName=${subjectAltName}\nextendedKeyUsage=serverAuth,clientAuth\n`);
+      openssl('req', ...newKey, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
+      const signer = ['-CA', `${authority}.crt`, '-CAkey', `${authority}.key`, '-CAcreateserial'];
+      openssl(
+        'x509',
+        '-req',
+        '-in',
+        `${name}.csr`,
+        ...signer,
+        '-days',
+        '2',
+        '-extfile',
+        `${name}.ext`,
+        '-out',
+        `${name}.crt`,
+      );
+    },
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  };
+}
+
+describeWith(['etcd'], 'etcd over TLS', () => {
+  const pki = createPki();
+  const running: TestEtcd[] = [];
+  const opened: Registry[] = [];
+  let ca: Buffer;
+  let tlsEtcd: TestEtcd;
+  let strictEtcd: TestEtcd;
+  let misnamedEtcd: TestEtcd;
+  let plainEtcd: TestEtcd;
+
+  function connect(url: string, tls?: EtcdOptions['tls']): Registry {
+    const registry = createEtcdRegistry({ endpoints: [url], prefix: PREFIX, tls, deadlineMs: 2000 });
+    opened.push(registry);
+    return registry;
+  }
+
+  async function start(certificate: string, ...extra: string[]): Promise<TestEtcd> {
+    const files = [`--cert-file=${pki.path(`${certificate}.crt`)}`, `--key-file=${pki.path(`${certificate}.key`)}`];
+    const etcd = await startTestEtcd([...files, ...extra], 'https');
+    running.push(etcd);
+    return etcd;
+  }
+
+  beforeAll(async () => {
+    pki.authority('ca');
+    pki.authority('stranger');
+    pki.certificate('server', 'ca', 'IP:127.0.0.1');
+    pki.certificate('misnamed', 'ca', 'IP:127.0.0.99');
+    pki.certificate('client', 'ca', 'DNS:client');
+    ca = pki.read('ca.crt');
+    plainEtcd = await startTestEtcd();
+    running.push(plainEtcd);
+    tlsEtcd = await start('server');
+    strictEtcd = await start('server', '--client-cert-auth', `--trusted-ca-file=${pki.path('ca.crt')}`);
+    misnamedEtcd = await start('misnamed');
+    const client = { ca, cert: pki.read('client.crt'), key: pki.read('client.key') };
+    const [first, second] = [connect(tlsEtcd.url, { ca }), connect(strictEtcd.url, client)];
+    await eventually(() => Promise.all([first.listLeases(), second.listLeases()]));
+  }, 30_000);
+  afterEach(() => {
+    for (const registry of opened.splice(0)) registry.close();
+  });
+  afterAll(async () => {
+    await Promise.all(running.map((etcd) => etcd.stop()));
+    pki.remove();
+  });
+
+  async function refusalOf(registry: Registry, url: string): Promise<string> {
+    const error = await registry.listLeases().then(
+      () => 'no error',
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(RudderError);
+    expect(error).toMatchObject({ code: 'etcd-refused' });
+    expect((error as RudderError).message).toContain(url);
+    return (error as RudderError).message;
+  }
+
+  it('needs no more than the CA', async () => {
+    const registry = connect(tlsEtcd.url, { ca });
+    const holding = (await registry.createLease(NAME, 'mine', 60))!;
+    const watch = recordWatch(registry, holding.revision);
+    await eventually(() => expect(watch.events).toHaveLength(1));
+    expect(await registry.keepAlive(holding.ttlId)).toBe(true);
+    expect((await registry.listLeases()).entries).toEqual([{ name: NAME, value: 'mine', ...holding }]);
+  });
+
+  it('takes a client certificate where etcd asks for one', async () => {
+    const client = { ca, cert: pki.read('client.crt'), key: pki.read('client.key') };
+    expect((await connect(strictEtcd.url, client).listLeases()).entries).toEqual([]);
+  });
+
+  it('without the client certificate that etcd asks for is refused', async () => {
+    expect(await refusalOf(connect(strictEtcd.url, { ca }), strictEtcd.url)).toMatch(/client certificate/);
+  });
+
+  it.each(['another CA', 'no CA'])('with %s is refused, in requests and watches', async (given) => {
+    const tls = given === 'no CA' ? undefined : { ca: pki.read('stranger.crt') };
+    const registry = connect(tlsEtcd.url, tls);
+    expect(await refusalOf(registry, tlsEtcd.url)).toMatch(/no trusted TLS connection .*certificate.*--etcd-cafile/);
+    const watch = recordWatch(registry, 1);
+    await eventually(() => expect(watch.ended).toHaveLength(1));
+    expect(watch.ended[0]).toMatchObject({ code: 'etcd-refused' });
+  });
+
+  it('with a certificate for another address is refused', async () => {
+    const registry = connect(misnamedEtcd.url, { ca });
+    const message = await eventually(() => refusalOf(registry, misnamedEtcd.url));
+    expect(message).toMatch(/127\.0\.0\.99|altnames/);
+  });
+
+  it('to a port without TLS is refused, and says so', async () => {
+    const url = plainEtcd.url.replace('http:', 'https:');
+    const registry = connect(url, { ca });
+    for (let i = 0; i < 5; i++) {
+      expect(await refusalOf(registry, url)).toMatch(/does not speak TLS; use http:\/\/ in --etcd-endpoints/);
+    }
+  });
+
+  it('without TLS to a port with TLS fails in time', async () => {
+    const start = performance.now();
+    await expect(connect(tlsEtcd.url.replace('https:', 'http:')).listLeases()).rejects.toBeInstanceOf(RudderError);
+    expect(performance.now() - start).toBeLessThan(5000);
+  });
+});

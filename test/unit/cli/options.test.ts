@@ -1,0 +1,246 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { addDaemonOptions, addEtcdOptions, toDaemonOptions } from '../../../src/cli/options.js';
+import { RudderError } from '../../../src/core/errors.js';
+import { parseIpv4 } from '../../../src/core/ipv4.js';
+
+const command = () =>
+  addDaemonOptions(addEtcdOptions(new Command('rudder')))
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined, outputError: () => undefined });
+
+const parse = (...argv: string[]) => toDaemonOptions(command().parse(argv, { from: 'user' }).opts());
+
+function errorOf<E extends Error>(type: abstract new (...args: never[]) => E, argv: string[]): E {
+  try {
+    parse(...argv);
+  } catch (error) {
+    if (error instanceof type) return error;
+    throw error;
+  }
+  throw new Error(`accepted: ${argv}`);
+}
+
+/** The error of a contradiction between options. */
+const contradictionIn = (...argv: string[]) => errorOf(RudderError, argv);
+
+/** The text of commander's error about one option. */
+const refusalOf = (...argv: string[]) => errorOf(CommanderError, argv).message;
+
+/** The error text, or nothing if all is well. */
+function tryParse(): string {
+  try {
+    return parse() && '';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+let directory: string;
+let pem: (name: string) => string;
+beforeEach(() => {
+  for (const name of Object.keys(process.env)) if (name.startsWith('RUDDERD_')) vi.stubEnv(name, undefined);
+  directory = mkdtempSync(join(tmpdir(), 'rudder-options-'));
+  pem = (name) => {
+    const path = join(directory, name);
+    writeFileSync(path, `text of ${name}`);
+    return path;
+  };
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(directory, { recursive: true });
+});
+
+describe('without arguments', () => {
+  it('the defaults hold', () => {
+    expect(parse()).toEqual({
+      etcd: {
+        endpoints: ['http://127.0.0.1:2379', 'http://127.0.0.1:4001'],
+        prefix: '/coreos.com/network',
+        tls: undefined,
+        auth: undefined,
+      },
+      underlay: { iface: [], ifaceRegex: [], canReach: undefined },
+      publicIp: undefined,
+      subnetFile: '/run/rudder/subnet.env',
+      subnetEnvPrefix: 'RUDDER',
+      stateDir: '/var/lib/rudder',
+      leaseTtlSeconds: 86_400,
+      mtu: undefined,
+      checkSource: true,
+      cleanupOnExit: false,
+      logLevel: 'info',
+    });
+  });
+});
+
+describe('flags', () => {
+  it('say everything', () => {
+    const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --public-ip 203.0.113.9
+      --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --state-dir /tmp/s --lease-ttl 90s --mtu 1400
+      --source-check off --cleanup-on-exit --log-level debug --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
+      --etcd-username u --etcd-password p`;
+    expect(parse(...argv.split(/\s+/))).toEqual({
+      etcd: {
+        endpoints: ['https://a:2379', 'https://b:1'],
+        prefix: '/x',
+        tls: undefined,
+        auth: { username: 'u', password: 'p' },
+      },
+      underlay: { iface: ['eth1', 'eth0', '10.1.1.7'], ifaceRegex: [/^10\./], canReach: parseIpv4('10.0.0.1') },
+      publicIp: parseIpv4('203.0.113.9'),
+      subnetFile: '/run/flannel/subnet.env',
+      subnetEnvPrefix: 'FLANNEL',
+      stateDir: '/tmp/s',
+      leaseTtlSeconds: 90,
+      mtu: 1400,
+      checkSource: false,
+      cleanupOnExit: true,
+      logLevel: 'debug',
+    });
+  });
+
+  it('read the files of TLS', () => {
+    const argv = ['--etcd-endpoints=https://a', `--etcd-cafile=${pem('ca')}`];
+    expect(parse(...argv).etcd.tls).toEqual({ ca: Buffer.from('text of ca'), cert: undefined, key: undefined });
+    expect(parse(...argv, `--etcd-certfile=${pem('cert')}`, `--etcd-keyfile=${pem('key')}`).etcd.tls).toEqual({
+      ca: Buffer.from('text of ca'),
+      cert: Buffer.from('text of cert'),
+      key: Buffer.from('text of key'),
+    });
+  });
+
+  it.each([
+    ['--mtu', '67'],
+    ['--mtu', '65508'],
+    ['--lease-ttl', '4s'],
+    ['--lease-ttl', '366d'],
+    ['--source-check', 'loose'],
+    ['--log-level', 'loud'],
+    ['--public-ip', '127.0.0.1'],
+    ['--iface-can-reach', 'here'],
+    ['--iface-regex', '('],
+    ['--subnet-env-prefix', 'flannel'],
+    ['--etcd-prefix', 'coreos.com'],
+    ['--cleanup-on-exit', 'maybe'],
+  ])('%s %s is refused by name and value', (flag, value) => {
+    const message = refusalOf(flag, value);
+    expect(message).toContain(flag);
+    expect(message).toContain(`'${value}'`);
+    expect(message).not.toContain('\n');
+  });
+
+  it('refuse a mixture of schemes', () => {
+    expect(refusalOf('--etcd-endpoints', 'http://a,https://b')).toContain('not a mixture');
+  });
+
+  // BUG (values.ts:71): a pattern is cut at its commas, so this becomes /^10\.1{1/ and /2}\./ without a word.
+  it('leave a pattern with a comma whole', () => {
+    expect(parse('--iface-regex', '^10\\.1{1,2}\\.').underlay.ifaceRegex).toEqual([/^10\.1{1,2}\./]);
+  });
+});
+
+describe('environment', () => {
+  it('has a variable for every flag', () => {
+    for (const { long, envVar } of command().options) {
+      expect(envVar).toBe(`RUDDERD_${long!.slice(2).toUpperCase().replaceAll('-', '_')}`);
+    }
+  });
+
+  it.each([
+    ['true', true],
+    ['1', true],
+    ['false', false],
+    ['0', false],
+  ])('RUDDERD_CLEANUP_ON_EXIT=%s is %s', (text, expected) => {
+    vi.stubEnv('RUDDERD_CLEANUP_ON_EXIT', text);
+    expect(parse().cleanupOnExit).toBe(expected);
+  });
+
+  it('is parsed and checked as flags are', () => {
+    vi.stubEnv('RUDDERD_IFACE', 'eth1,eth0');
+    vi.stubEnv('RUDDERD_LEASE_TTL', '7d');
+    const iface = ['eth1', 'eth0'];
+    expect(parse()).toMatchObject({ underlay: { iface }, leaseTtlSeconds: 604_800 });
+    vi.stubEnv('RUDDERD_MTU', 'big');
+    expect(refusalOf()).toContain('RUDDERD_MTU');
+  });
+
+  it('yields to a flag', () => {
+    vi.stubEnv('RUDDERD_IFACE', 'eth1');
+    vi.stubEnv('RUDDERD_MTU', '1400');
+    vi.stubEnv('RUDDERD_CLEANUP_ON_EXIT', 'true');
+    const options = parse('--iface', 'eth0', '--mtu', '1300', '--cleanup-on-exit', 'false');
+    expect(options).toMatchObject({ underlay: { iface: ['eth0'] }, mtu: 1300, cleanupOnExit: false });
+  });
+
+  it('ignores the names of subnet.env', () => {
+    vi.stubEnv('RUDDER_MTU', '1300');
+    expect(parse().mtu).toBeUndefined();
+  });
+});
+
+describe('contradiction', () => {
+  const https = ['--etcd-endpoints', 'https://a'];
+
+  it.each([
+    [
+      'cert without key',
+      ['--etcd-certfile=c'],
+      '--etcd-certfile is given without --etcd-keyfile: expected both or neither',
+    ],
+    [
+      'key without cert',
+      ['--etcd-keyfile=k'],
+      '--etcd-keyfile is given without --etcd-certfile: expected both or neither',
+    ],
+    [
+      'user without password',
+      ['--etcd-username=u'],
+      '--etcd-username is given without --etcd-password: expected both or neither',
+    ],
+    [
+      'password without user',
+      ['--etcd-password=p'],
+      '--etcd-password is given without --etcd-username: expected both or neither',
+    ],
+    [
+      'cert without CA',
+      [...https, '--etcd-certfile=c', '--etcd-keyfile=k'],
+      '--etcd-certfile is given without --etcd-cafile: expected the CA of etcd too',
+    ],
+    [
+      'CA with http',
+      ['--etcd-endpoints=http://a,http://b:1', '--etcd-cafile=ca'],
+      '--etcd-cafile is given for http://a:2379,http://b:1: expected https:// endpoints; correct --etcd-endpoints',
+    ],
+  ])('of %s is told', (_, argv, message) => {
+    expect(contradictionIn(...argv)).toMatchObject({ code: 'usage', message });
+  });
+
+  it.each(['--etcd-cafile', '--etcd-certfile', '--etcd-keyfile'])('of %s and a missing file is told', (flag) => {
+    const files = { '--etcd-cafile': pem('ca'), '--etcd-certfile': pem('cert'), '--etcd-keyfile': pem('key') };
+    const missing = join(directory, 'missing');
+    const error = contradictionIn(...https, ...Object.entries({ ...files, [flag]: missing }).flat());
+    expect(error.code).toBe('file');
+    expect(error.message).toMatch(/^cannot read --etcd-\w+file .*\/missing: ENOENT.*; expected a readable PEM file$/);
+    expect(error.message).toContain(flag);
+  });
+
+  it('never tells the password', () => {
+    expect(contradictionIn('--etcd-password', 'hunter2').message).not.toContain('hunter2');
+  });
+
+  // BUG (options.ts:138,144): an empty variable is given and then not given, so the line blames the other flag.
+  it.each([
+    ['RUDDERD_ETCD_USERNAME', '--etcd-password is given'],
+    ['RUDDERD_ETCD_CERTFILE', '--etcd-keyfile is given'],
+  ])('of an empty %s is not blamed on the other flag', (variable, wrong) => {
+    vi.stubEnv(variable, '');
+    expect(tryParse()).not.toContain(wrong);
+  });
+});

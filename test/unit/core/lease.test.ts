@@ -1,0 +1,144 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { isUnusableAsHost, parseIpv4 } from '../../../src/core/ipv4.js';
+import { formatLeaseValue, parseLease, parseLeaseValue } from '../../../src/core/lease.js';
+import { parseNetworkConfig } from '../../../src/core/network-config.js';
+import { formatSubnetKey, parseSubnet, subnetAt } from '../../../src/core/subnet.js';
+
+const config = parseNetworkConfig('{"Network":"10.240.0.0/16"}');
+const KEY = '10.240.26.0-24';
+const ours = formatLeaseValue(parseIpv4('10.1.1.140')!, 'node-1');
+
+/** The problem's text, after checks that hold for all: one line for a log. */
+function problemOf(key: string, value: string): string {
+  const result = parseLease(config, key, value);
+  if (!('problem' in result)) throw new Error(`accepted as a lease: ${JSON.stringify(result)}`);
+  expect(result.problem.length).toBeLessThanOrEqual(300);
+  expect(result.problem).not.toMatch(/[\n\r\u2028\u2029]/);
+  return result.problem;
+}
+
+describe('formatLeaseValue', () => {
+  it('writes the bytes that flannel decodes', () => {
+    expect(formatLeaseValue(parseIpv4('10.1.1.140')!, '8c7ad0e5-0a6a-4bd1-a0c9-51d5d4bb1f6a')).toBe(
+      '{"PublicIP":"10.1.1.140","PublicIPv6":null,"BackendType":"udp","BackendData":{"NodeID":"8c7ad0e5-0a6a-4bd1-a0c9-51d5d4bb1f6a"}}',
+    );
+  });
+
+  it('is read back with its key', () => {
+    const hosts = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }).filter((address) => !isUnusableAsHost(address));
+    const numbers = fc.integer({ min: 0, max: 255 });
+    fc.assert(
+      fc.property(hosts, fc.string({ minLength: 1 }), numbers, (publicIp, nodeId, number) => {
+        const subnet = subnetAt(config.network, 24, number);
+        const lease = parseLease(config, formatSubnetKey(subnet), formatLeaseValue(publicIp, nodeId));
+        expect(lease).toEqual({ subnet, publicIp, nodeId });
+      }),
+    );
+  });
+});
+
+describe('a lease', () => {
+  const lease = { subnet: parseSubnet('10.240.26.0/24'), publicIp: parseIpv4('10.1.1.140') };
+
+  it('of ours has a node id', () => {
+    expect(parseLease(config, KEY, ours)).toEqual({ ...lease, nodeId: 'node-1' });
+  });
+
+  // flannel's udp backend writes no BackendData at all, and zod 4 counts a missing key as a violation of z.unknown().
+  it.each([
+    ['of its udp backend', '{"PublicIP":"10.1.1.140","PublicIPv6":null}'],
+    ['before dual stack', '{"PublicIP":"10.1.1.140"}'],
+    ['with a type', '{"PublicIP":"10.1.1.140","PublicIPv6":null,"BackendType":"udp"}'],
+    ['with an empty type', '{"PublicIP":"10.1.1.140","BackendType":""}'],
+    ['with null data', '{"PublicIP":"10.1.1.140","PublicIPv6":null,"BackendType":"udp","BackendData":null}'],
+    ['with an IPv6 address', '{"PublicIP":"10.1.1.140","PublicIPv6":"2001:db8::1","BackendData":null}'],
+    ['with null type', '{"PublicIP":"10.1.1.140","BackendType":null,"BackendData":null}'],
+    ['with keys in other case', '{"publicIP":"10.1.1.140","backendtype":"UDP","BACKENDDATA":{}}'],
+    ['with unknown keys', '{"PublicIP":"10.1.1.140","BackendData":{"x":1},"More":[]}'],
+  ])('of flannel %s has no node id', (_, value) => {
+    expect(parseLease(config, KEY, value)).toEqual({ ...lease, nodeId: undefined });
+    expect(parseLeaseValue(value)).toEqual({ publicIp: lease.publicIp, nodeId: undefined });
+  });
+
+  it.each(['{}', 'null', '"text"', '[1]', '7', '{"NodeID":""}', '{"NodeID":7}', '{"NodeID":null}'])(
+    'with BackendData %s has no node id',
+    (data) => {
+      const value = `{"PublicIP":"10.1.1.140","BackendData":${data}}`;
+      expect(parseLease(config, KEY, value)).toEqual({ ...lease, nodeId: undefined });
+    },
+  );
+
+  it('under a dual-stack key counts for its IPv4 subnet', () => {
+    expect(parseLease(config, `${KEY}&2001:db8::-64`, ours)).toEqual({ ...lease, nodeId: 'node-1' });
+  });
+});
+
+describe('no lease', () => {
+  it.each([
+    ['', 'is not like "10.240.26.0-24"'],
+    ['config', '"config" is not like "10.240.26.0-24"'],
+    ['10.240.26.7-24', '"10.240.26.7-24" is not like "10.240.26.0-24"'],
+    ['10.241.26.0-24', 'subnet 10.241.26.0/24 is outside Network 10.240.0.0/16'],
+    ['10.0.0.0-8', 'subnet 10.0.0.0/8 is outside Network 10.240.0.0/16'],
+    ['0.0.0.0-0', 'subnet 0.0.0.0/0 is outside Network 10.240.0.0/16'],
+    ['10.240.24.0-22', 'subnet 10.240.24.0/22 has another length than SubnetLen 24'],
+    ['10.240.26.128-25', 'subnet 10.240.26.128/25 has another length than SubnetLen 24'],
+    ['10.240.0.0-16', 'subnet 10.240.0.0/16 has another length than SubnetLen 24'],
+    [`${'x\n'.repeat(500_000)}`, 'is not like "10.240.26.0-24"'],
+  ])('by its key (%#)', (key, problem) => {
+    expect(problemOf(key, ours)).toContain(problem);
+  });
+
+  it.each([
+    ['', 'is not JSON with a PublicIP'],
+    ['10.1.1.140', 'value "10.1.1.140" is not JSON'],
+    ['{"PublicIP":"10.1.1.140"', 'is not JSON'],
+    ['null', 'value "null" is not JSON with a PublicIP'],
+    ['[]', 'value "[]" is not JSON with a PublicIP'],
+    ['7', 'value "7" is not JSON with a PublicIP'],
+    ['{"BackendData":null}', 'is not JSON with a PublicIP'],
+    ['{"PublicIP":null,"BackendData":null}', 'is not JSON with a PublicIP'],
+    ['{"PublicIP":16909060,"BackendData":null}', 'is not JSON with a PublicIP'],
+    ['{"PublicIP":["10.1.1.140"],"BackendData":null}', 'is not JSON with a PublicIP'],
+    ['{"PublicIP":"","BackendData":null}', 'PublicIP "" is not the IPv4 address of a host'],
+    ['{"PublicIP":"10.1.1","BackendData":null}', 'PublicIP "10.1.1" is not the IPv4 address of a host'],
+    ['{"PublicIP":"10.1.1.140:80","BackendData":null}', 'PublicIP "10.1.1.140:80" is not the IPv4'],
+    ['{"PublicIP":"2001:db8::1","BackendData":null}', 'PublicIP "2001:db8::1" is not the IPv4'],
+    ['{"PublicIP":"0.0.0.0","BackendData":null}', 'PublicIP "0.0.0.0" is not the IPv4 address of a host'],
+    ['{"PublicIP":"127.0.0.1","BackendData":null}', 'PublicIP "127.0.0.1" is not the IPv4'],
+    ['{"PublicIP":"224.0.0.1","BackendData":null}', 'PublicIP "224.0.0.1" is not the IPv4'],
+    ['{"PublicIP":"255.255.255.255","BackendData":null}', 'PublicIP "255.255.255.255" is not the IPv4'],
+    ['{"PublicIP":"10.1.1.140","BackendType":7,"BackendData":null}', 'is not JSON with a PublicIP'],
+    ['{"PublicIP":"10.1.1.140","BackendType":"vxlan","BackendData":{"VNI":1}}', 'backend "vxlan" is not udp'],
+    ['{"PublicIP":"10.1.1.140","BackendType":"host-gw","BackendData":null}', 'backend "host-gw" is not udp'],
+  ])('by its value %s', (value, problem) => {
+    expect(problemOf(KEY, value)).toContain(problem);
+  });
+
+  it.each([
+    ['1 MB of anything', 'x'.repeat(1_000_000), 'value of 1000000 characters is longer than 65536'],
+    ['1 MB around a good value', ours.replace('node-1', 'n'.repeat(1_000_000)), 'is longer than 65536'],
+    ['64 KB of no JSON', 'x\n'.repeat(32 * 1024), 'is not JSON'],
+    ['a long PublicIP', `{"PublicIP":"${'9'.repeat(60_000)}","BackendData":0}`, 'is not the IPv4 address of a host'],
+    ['a long type', `{"PublicIP":"10.1.1.140","BackendType":"${'\\n'.repeat(9000)}x","BackendData":0}`, 'is not udp'],
+  ])('with %s', (_, value, problem) => {
+    expect(problemOf(KEY, value)).toContain(problem);
+  });
+
+  it('never throws, and tells every problem in one short line', () => {
+    const values = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.json(),
+      fc
+        .record({ PublicIP: fc.jsonValue(), BackendType: fc.string(), BackendData: fc.jsonValue() })
+        .map((value) => JSON.stringify(value)),
+    );
+    const keys = fc.oneof(fc.constant(KEY), fc.string({ unit: 'binary', maxLength: 2000 }));
+    fc.assert(
+      fc.property(keys, values, (key, value) => {
+        if ('problem' in parseLease(config, key, value)) problemOf(key, value);
+      }),
+    );
+  });
+});
