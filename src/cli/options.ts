@@ -66,12 +66,12 @@ export function addDaemonOptions(command: Command): Command {
   return command
     .addOption(
       option('--iface <name|address>', 'underlay interface; may be repeated, the first match wins').argParser(
-        values.collect(values.parseInterface),
+        values.parseInterfaces,
       ),
     )
     .addOption(
       option('--iface-regex <pattern>', 'underlay interface by pattern on its address, then its name').argParser(
-        values.collect(values.parseRegex),
+        values.parseRegexes,
       ),
     )
     .addOption(
@@ -133,7 +133,14 @@ export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: st
 
 /** @throws RudderError `usage` for contradictions, `file` for a file that cannot be read */
 export function toEtcdOptions(raw: RawOptions): EtcdOptions {
-  const { etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, etcdPassword } = raw;
+  // A variable that is there but empty, as an EnvironmentFile easily has it, is not given.
+  const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, etcdPassword] = [
+    raw.etcdCafile,
+    raw.etcdCertfile,
+    raw.etcdKeyfile,
+    raw.etcdUsername,
+    raw.etcdPassword,
+  ].map((text) => text || undefined);
   if ((etcdCertfile === undefined) !== (etcdKeyfile === undefined)) {
     const [given, missing] = etcdCertfile
       ? ['--etcd-certfile', '--etcd-keyfile']

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
-import { type Ipv4, isUnusableAsHost, parseIpv4 } from '../core/ipv4.js';
+import { parseIpv4 } from '../core/address-text.js';
+import { type Ipv4, isUnusableAsHost } from '../core/ipv4.js';
 
 /** Parsers of single option values. Each throws commander's InvalidArgumentError, which becomes one error line. */
 
@@ -45,7 +46,7 @@ export function parseDuration(minSeconds: number, maxSeconds: number): (text: st
 export function parseEndpoints(text: string): string[] {
   const endpoints = text.split(',').map((part) => part.trim().replace(/\/$/, ''));
   for (const endpoint of endpoints) {
-    if (!URL.canParse(endpoint) || !/^https?:\/\/[^/@?#]+$/.test(endpoint)) {
+    if (!URL.canParse(endpoint) || !/^https?:\/\/[^/@?#]*[^/@?#:]$/.test(endpoint)) {
       throw new InvalidArgumentError(`"${endpoint}" is not like http://host:2379 or https://host:2379.`);
     }
   }
@@ -67,11 +68,16 @@ export function parseEnvPrefix(text: string): string {
 }
 
 /** For an option that may be given more than once, or once with commas (as an environment variable must). */
-export function collect<T>(parse: (text: string) => T): (text: string, before: T[] | undefined) => T[] {
-  return (text, before = []) => [...before, ...text.split(',').map((part) => parse(part.trim()))];
+export function parseInterfaces(text: string, before: string[] = []): string[] {
+  return [...before, ...text.split(',').map((part) => parseInterface(part.trim()))];
 }
 
-export function parseRegex(text: string): RegExp {
+/** The same for patterns, but without commas: they may be part of one. */
+export function parseRegexes(text: string, before: RegExp[] = []): RegExp[] {
+  return [...before, parseRegex(text)];
+}
+
+function parseRegex(text: string): RegExp {
   try {
     return new RegExp(text);
   } catch {
@@ -79,7 +85,7 @@ export function parseRegex(text: string): RegExp {
   }
 }
 
-export function parseInterface(text: string): string {
+function parseInterface(text: string): string {
   if (text === '' || text.length > 15 || /[\s/]/.test(text)) {
     throw new InvalidArgumentError('Expected an interface name or an IPv4 address.');
   }

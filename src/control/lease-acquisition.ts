@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { parseSubnetKey } from '../core/address-text.js';
 import { chooseSubnet, fitsConfig } from '../core/allocator.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import { formatLeaseValue, parseLeaseValue } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
-import { formatSubnet, formatSubnetKey, parseSubnetKey, type Subnet } from '../core/subnet.js';
+import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { keepAliveInterval, type NodeIdentity } from './lease-keeper.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 import { createRepeatLimit, createRetryBackoff, retryWhileUnavailable } from './retry.js';

@@ -1,9 +1,10 @@
+import { parseSubnetKey } from '../core/address-text.js';
 import { messageOf } from '../core/errors.js';
 import { type Lease, parseLease } from '../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
-import { formatSubnet, parseSubnetKey } from '../core/subnet.js';
+import { formatSubnet } from '../core/subnet.js';
 import type { LeaseEntry, Registry, WatchEvent } from './registry.js';
 import { createRepeatLimit, createRetryBackoff } from './retry.js';
 

@@ -31,7 +31,7 @@ export class RudderError extends Error {
 /** The text of anything thrown, on one line. */
 export function messageOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/\s*\n\s*/g, ' ');
+  return text.replace(/\s*[\r\n]\s*/g, ' ');
 }
 
 /** The errno name (`ENOENT`) of a system error, or undefined. */
@@ -43,6 +43,7 @@ export function errnoOf(error: unknown): string | undefined {
 /** Quotes a value for an error line, cut to 80 characters: values come from etcd and may be a megabyte long. */
 export function quote(value: unknown): string {
   const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
-  const oneLine = text.replace(/\s+/g, ' ');
+  // Control characters too: the line may end on a terminal.
+  const oneLine = text.replace(/[\s\p{Cc}]+/gu, ' ');
   return `"${oneLine.length > 80 ? `${oneLine.slice(0, 77)}...` : oneLine}"`;
 }

@@ -1,21 +1,13 @@
-import { Address4 } from 'ip-address';
-
 /**
  * An IPv4 address in host byte order as a *signed* 32-bit integer: 10.0.0.1 is 0x0a000001, and
  * 192.168.0.1 is negative. Signed, because V8 keeps every int32 as a small integer while an unsigned
  * value of 2^31 or more can become a heap object, which the packet path must not allocate.
- * Text exists only at the edges.
+ * Text exists only at the edges: `address-text.ts` parses it.
  */
 export type Ipv4 = number;
 
 /** "No address": what the route table holds where there is no next hop. */
 export const NO_ADDRESS: Ipv4 = 0;
-
-/** Parses strict dotted-quad text (no prefix length, no leading zeroes); undefined if it is anything else. */
-export function parseIpv4(text: string): Ipv4 | undefined {
-  if (!/^[\d.]{7,15}$/.test(text) || !Address4.isValid(text)) return undefined;
-  return new Address4(text).toArray().reduce((value, octet) => (value << 8) | octet, 0);
-}
 
 export function formatIpv4(address: Ipv4): string {
   return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;

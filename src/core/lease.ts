@@ -1,8 +1,9 @@
 import { z } from 'zod';
+import { parseIpv4, parseSubnetKey } from './address-text.js';
 import { quote } from './errors.js';
-import { formatIpv4, type Ipv4, isUnusableAsHost, parseIpv4 } from './ipv4.js';
+import { formatIpv4, type Ipv4, isUnusableAsHost } from './ipv4.js';
 import type { NetworkConfig } from './network-config.js';
-import { contains, formatSubnet, parseSubnetKey, type Subnet } from './subnet.js';
+import { contains, formatSubnet, type Subnet } from './subnet.js';
 
 /** A node's claim to a subnet. */
 export interface Lease {

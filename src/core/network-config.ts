@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { parseIpv4, parseSubnet } from './address-text.js';
 import { quote, RudderError } from './errors.js';
-import { compareIpv4, formatIpv4, type Ipv4, parseIpv4 } from './ipv4.js';
-import { contains, formatSubnet, maskOf, parseSubnet, type Subnet, subnetAt, subnetCount } from './subnet.js';
+import { compareIpv4, formatIpv4, type Ipv4 } from './ipv4.js';
+import { contains, formatSubnet, maskOf, type Subnet, subnetAt, subnetCount } from './subnet.js';
 
 /** The cluster-wide configuration, from the key `<prefix>/config`. */
 export interface NetworkConfig {
@@ -40,7 +41,7 @@ export function parseNetworkConfig(json: string): NetworkConfig {
   const subnetMin = parseBound('SubnetMin', raw.subnetmin, network, subnetLength) ?? first;
   const subnetMax = parseBound('SubnetMax', raw.subnetmax, network, subnetLength) ?? last;
   if (compareIpv4(subnetMin, subnetMax) > 0) {
-    throw invalid(`SubnetMin ${quote(raw.subnetmin)}`, `at most SubnetMax ${quote(formatIpv4(subnetMax))}`);
+    throw invalid(`SubnetMax ${quote(formatIpv4(subnetMax))}`, `at least SubnetMin ${quote(formatIpv4(subnetMin))}`);
   }
 
   const type = raw.backend?.type ?? 'udp';
@@ -58,14 +59,18 @@ export function parseNetworkConfig(json: string): NetworkConfig {
 const integer = (min: number, max: number) =>
   z.int(`expected a whole number from ${min} to ${max}`).min(min).max(max).nullish();
 
+const rawBackend = z.object({
+  type: z.string('expected text').nullish(),
+  port: integer(1, 65535),
+  mtu: integer(MIN_MTU, MAX_MTU),
+});
+
 const rawConfig = z.object({
   network: z.string('expected text like "10.240.0.0/16"'),
   subnetlen: integer(0, 32),
   subnetmin: z.string('expected an IPv4 address').nullish(),
   subnetmax: z.string('expected an IPv4 address').nullish(),
-  backend: z
-    .object({ type: z.string('expected text').nullish(), port: integer(1, 65535), mtu: integer(MIN_MTU, MAX_MTU) })
-    .nullish(),
+  backend: z.preprocess(lowerCaseKeys, rawBackend.nullish()),
 });
 
 function parseJson(json: string): z.infer<typeof rawConfig> {
@@ -79,13 +84,13 @@ function parseJson(json: string): z.infer<typeof rawConfig> {
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   const name = issue.path.length > 0 ? properName(issue.path.map(String)) : 'value';
-  throw invalid(`${name} in ${quote(json)}`, issue.message.replace(/^Invalid input: |^expected /, ''));
+  throw invalid(`${name} in ${quote(json)}`, issue.message.replace(/^(Invalid input: )?(expected )?/, ''));
 }
 
 /** Go's encoding/json matches object keys in any case; the last of two spellings wins. */
 function lowerCaseKeys(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key.toLowerCase(), lowerCaseKeys(inner)]));
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key.toLowerCase(), inner]));
 }
 
 const PROPER_NAMES = ['Network', 'SubnetLen', 'SubnetMin', 'SubnetMax', 'Backend', 'Type', 'Port', 'MTU'];

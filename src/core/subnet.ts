@@ -1,4 +1,4 @@
-import { formatIpv4, type Ipv4, parseIpv4 } from './ipv4.js';
+import { formatIpv4, type Ipv4 } from './ipv4.js';
 
 /** An IPv4 network: `address` has no host bits set. */
 export interface Subnet {
@@ -15,11 +15,6 @@ export function subnetOf(address: Ipv4, prefixLength: number): Subnet {
   return { address: address & maskOf(prefixLength), prefixLength };
 }
 
-/** Parses `10.240.0.0/16`; host bits are cleared, as Go's net.ParseCIDR does for flannel. */
-export function parseSubnet(text: string): Subnet | undefined {
-  return parseWithSeparator(text, '/');
-}
-
 export function formatSubnet(subnet: Subnet): string {
   return `${formatIpv4(subnet.address)}/${subnet.prefixLength}`;
 }
@@ -27,15 +22,6 @@ export function formatSubnet(subnet: Subnet): string {
 /** The last part of a lease key: `10.240.26.0-24`, since `/` separates etcd keys. */
 export function formatSubnetKey(subnet: Subnet): string {
   return `${formatIpv4(subnet.address)}-${subnet.prefixLength}`;
-}
-
-/** Parses a lease key's last part. flannel's dual-stack keys (`10.5.34.0-24&2001:db8::-64`) yield their IPv4 half. */
-export function parseSubnetKey(text: string): Subnet | undefined {
-  const [v4, v6, ...rest] = text.split('&');
-  if (rest.length > 0 || (v6 !== undefined && !/^[a-f\d:]+-\d+$/.test(v6))) return undefined;
-  const subnet = parseWithSeparator(v4, '-');
-  // A key with host bits would name one subnet twice.
-  return subnet !== undefined && formatSubnetKey(subnet) === v4 ? subnet : undefined;
 }
 
 export function contains(subnet: Subnet, address: Ipv4): boolean {
@@ -54,13 +40,4 @@ export function subnetCount(network: Subnet, prefixLength: number): number {
 
 export function subnetAt(network: Subnet, prefixLength: number, number: number): Subnet {
   return { address: (network.address + number * 2 ** (32 - prefixLength)) | 0, prefixLength };
-}
-
-function parseWithSeparator(text: string, separator: string): Subnet | undefined {
-  const [addressText, lengthText, ...rest] = text.split(separator);
-  if (rest.length > 0 || lengthText === undefined || !/^\d{1,2}$/.test(lengthText)) return undefined;
-  const address = parseIpv4(addressText);
-  const prefixLength = Number(lengthText);
-  if (address === undefined || prefixLength > 32) return undefined;
-  return subnetOf(address, prefixLength);
 }

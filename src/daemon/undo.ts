@@ -13,7 +13,11 @@ export function createUndo(log: Logger): Undo {
     add: (what, step) => void steps.push({ what, step }),
     async all() {
       for (const { what, step } of steps.splice(0).reverse()) {
-        await step().catch((error: unknown) => log.warn({ what, reason: messageOf(error) }, 'could not undo'));
+        try {
+          await step();
+        } catch (error) {
+          log.warn({ what, reason: messageOf(error) }, 'could not undo');
+        }
       }
     },
   };

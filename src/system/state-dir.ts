@@ -2,9 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { parseSubnet } from '../core/address-text.js';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
-import { formatSubnet, parseSubnet, type Subnet } from '../core/subnet.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { writeFileAtomic } from './atomic-file.js';
 
 /** What a node remembers over restarts and reboots. */

@@ -1,5 +1,6 @@
+import { parseIpv4 } from '../core/address-text.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
-import { formatIpv4, type Ipv4, parseIpv4 } from '../core/ipv4.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Netlink } from './netlink.js';
 
 /** The interface that carries the encapsulated packets. */

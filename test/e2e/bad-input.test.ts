@@ -31,7 +31,11 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
   /** Everything that a half-configured host would show. */
   async function hostState(): Promise<string> {
     const paths = nodePaths(lab, lab.nodes[0]);
-    const shown = await execIn(lab, 'n1', ['sh', '-c', 'ip -o link; ip -4 -o address; ip -4 route show table all; ss -lunH']);
+    const shown = await execIn(lab, 'n1', [
+      'sh',
+      '-c',
+      'ip -o link; ip -4 -o address; ip -4 route show table all; ss -lunH',
+    ]);
     const leases = await etcdctl(lab, 'get', '--prefix', '/coreos.com/network/subnets/');
     return `${shown}\n${leases}\n${existsSync(paths.subnetFile)}`;
   }

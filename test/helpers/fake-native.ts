@@ -47,7 +47,11 @@ export interface FakeNative {
 export const { EAGAIN, EIO, EMSGSIZE, EINVAL } = constants.errno;
 
 export function createFakeNative(memory: SharedMemory): FakeNative {
-  const slabs = { [SLAB_OUTBOUND]: memory.outboundSlab, [SLAB_INBOUND]: memory.inboundSlab, [SLAB_HEADERS]: memory.headers };
+  const slabs = {
+    [SLAB_OUTBOUND]: memory.outboundSlab,
+    [SLAB_INBOUND]: memory.inboundSlab,
+    [SLAB_HEADERS]: memory.headers,
+  };
 
   function gather(iovecs: Int32Array, first: number, count: number): Uint8Array {
     const parts: number[] = [];
@@ -104,7 +108,11 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
         const done = Math.min(count, result ?? count);
         for (let i = first; i < first + done; i++) {
           const record = memory.sends.subarray(i * RECORD_INTS, (i + 1) * RECORD_INTS);
-          fake.sent.push({ nextHop: record[2], port: record[3], bytes: gather(memory.sendIovecs, record[0], record[1]) });
+          fake.sent.push({
+            nextHop: record[2],
+            port: record[3],
+            bytes: gather(memory.sendIovecs, record[0], record[1]),
+          });
         }
         return done;
       },

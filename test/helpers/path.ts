@@ -1,8 +1,9 @@
 import { type CounterName, readAll } from '../../src/backend/udp/counters.js';
 import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/memory.js';
 import { createRouteTable, setRoute } from '../../src/backend/udp/route-table.js';
-import { type Ipv4, parseIpv4 } from '../../src/core/ipv4.js';
-import { maskOf, parseSubnet } from '../../src/core/subnet.js';
+import { parseIpv4, parseSubnet } from '../../src/core/address-text.js';
+import type { Ipv4 } from '../../src/core/ipv4.js';
+import { maskOf } from '../../src/core/subnet.js';
 import { createFakeNative, type FakeNative } from './fake-native.js';
 
 export const ip = (text: string): Ipv4 => parseIpv4(text)!;

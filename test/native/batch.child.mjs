@@ -1,6 +1,7 @@
 // The five batch calls against a real TUN device and real sockets.
-import { once } from 'node:events';
+
 import dgram from 'node:dgram';
+import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { ip, LOOPBACK, native, openPath, setIovec, setRecord, udpPacket } from './setup.mjs';
 
@@ -123,7 +124,8 @@ const worker = new Worker(
     eval: true,
     workerData: {
       event: handles.event,
-      addon: new URL(`../../native/build/${process.env.RUDDER_NATIVE_BUILD}/rudder_native.node`, import.meta.url).pathname,
+      addon: new URL(`../../native/build/${process.env.RUDDER_NATIVE_BUILD}/rudder_native.node`, import.meta.url)
+        .pathname,
     },
   },
 );

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { addDaemonOptions, addEtcdOptions, toDaemonOptions } from '../../../src/cli/options.js';
+import { parseIpv4 } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
-import { parseIpv4 } from '../../../src/core/ipv4.js';
 
 const command = () =>
   addDaemonOptions(addEtcdOptions(new Command('rudder')))
@@ -138,7 +138,7 @@ describe('flags', () => {
     expect(refusalOf('--etcd-endpoints', 'http://a,https://b')).toContain('not a mixture');
   });
 
-  // BUG (values.ts:71): a pattern is cut at its commas, so this becomes /^10\.1{1/ and /2}\./ without a word.
+  // A comma separates interface names, and belongs to a pattern.
   it('leave a pattern with a comma whole', () => {
     expect(parse('--iface-regex', '^10\\.1{1,2}\\.').underlay.ifaceRegex).toEqual([/^10\.1{1,2}\./]);
   });
@@ -235,7 +235,7 @@ describe('contradiction', () => {
     expect(contradictionIn('--etcd-password', 'hunter2').message).not.toContain('hunter2');
   });
 
-  // BUG (options.ts:138,144): an empty variable is given and then not given, so the line blames the other flag.
+  // An EnvironmentFile easily has a variable without a value.
   it.each([
     ['RUDDERD_ETCD_USERNAME', '--etcd-password is given'],
     ['RUDDERD_ETCD_CERTFILE', '--etcd-keyfile is given'],

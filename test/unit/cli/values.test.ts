@@ -1,18 +1,17 @@
 import { InvalidArgumentError } from 'commander';
 import { describe, expect, it } from 'vitest';
 import {
-  collect,
   parseBoolean,
   parseDuration,
   parseEndpoints,
   parseEnvPrefix,
   parseHostAddress,
-  parseInterface,
+  parseInterfaces,
   parsePrefix,
-  parseRegex,
+  parseRegexes,
   parseWholeNumber,
 } from '../../../src/cli/values.js';
-import { parseIpv4 } from '../../../src/core/ipv4.js';
+import { parseIpv4 } from '../../../src/core/address-text.js';
 
 /** Expects the error that commander turns into one line, and returns its text. */
 function refusalOf(parse: () => unknown): string {
@@ -141,7 +140,6 @@ describe('parseEndpoints', () => {
     );
   });
 
-  // BUG (values.ts:48,55): an empty port is taken for none, and the endpoint becomes http://127.0.0.1::2379.
   it('refuses or completes an empty port', () => {
     let endpoints = ['http://127.0.0.1:2379'];
     try {
@@ -177,36 +175,28 @@ describe('parseEnvPrefix', () => {
   });
 });
 
-describe('parseRegex', () => {
-  it('reads a pattern that is not anchored', () => {
-    expect(parseRegex('^10\\.1').test('10.1.1.140')).toBe(true);
-    expect(parseRegex('th').test('eth0')).toBe(true);
+describe('parseRegexes', () => {
+  it('reads a pattern that is not anchored, whole, behind those given before', () => {
+    const [first] = parseRegexes('^10\\.1{1,2}\\.');
+    expect(first.test('10.11.1.140')).toBe(true);
+    expect(parseRegexes('th', [first])).toEqual([first, /th/]);
   });
 
   it.each(['(', '[', 'a{2,1}', '*'])('refuses %j', (text) => {
-    expect(refusalOf(() => parseRegex(text))).toBe('Expected a regular expression.');
+    expect(refusalOf(() => parseRegexes(text))).toBe('Expected a regular expression.');
   });
 });
 
-describe('parseInterface', () => {
+describe('parseInterfaces', () => {
   it.each(['eth0', 'enp0s31f6', 'br-abcdef.100@', 'fifteen-letters', '192.168.178.201'])('reads %s', (text) => {
-    expect(parseInterface(text)).toBe(text);
+    expect(parseInterfaces(text)).toEqual([text]);
   });
-
-  it.each(['', 'sixteen-letters-', 'eth 0', 'eth0\n', '10.0.0.0/8'])('refuses %j', (text) => {
-    expect(refusalOf(() => parseInterface(text))).toBe('Expected an interface name or an IPv4 address.');
-  });
-});
-
-describe('collect', () => {
-  const numbers = collect(parseWholeNumber(0, 9));
 
   it('splits at commas and keeps what was given before', () => {
-    expect(numbers('1', undefined)).toEqual([1]);
-    expect(numbers('2, 3', [1])).toEqual([1, 2, 3]);
+    expect(parseInterfaces('eth1, eth2', ['eth0'])).toEqual(['eth0', 'eth1', 'eth2']);
   });
 
-  it('refuses an empty part', () => {
-    expect(refusalOf(() => numbers('1,,2', undefined))).toBe('Expected a whole number from 0 to 9.');
+  it.each(['', 'sixteen-letters-', 'eth 0', 'eth0\n1', '10.0.0.0/8', 'eth0,,eth1'])('refuses %j', (text) => {
+    expect(refusalOf(() => parseInterfaces(text))).toBe('Expected an interface name or an IPv4 address.');
   });
 });

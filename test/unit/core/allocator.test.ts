@@ -1,17 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseSubnet } from '../../../src/core/address-text.js';
 import { chooseSubnet, fitsConfig } from '../../../src/core/allocator.js';
 import { formatIpv4 } from '../../../src/core/ipv4.js';
 import { type NetworkConfig, parseNetworkConfig } from '../../../src/core/network-config.js';
-import {
-  formatSubnet,
-  parseSubnet,
-  type Subnet,
-  subnetAt,
-  subnetCount,
-  subnetNumber,
-  subnetOf,
-} from '../../../src/core/subnet.js';
+import { formatSubnet, type Subnet, subnetAt, subnetCount, subnetNumber, subnetOf } from '../../../src/core/subnet.js';
 
 const net = (text: string): Subnet => parseSubnet(text)!;
 const config = parseNetworkConfig('{"Network":"10.240.0.0/16"}');

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseIpv4 } from '../../../src/core/address-text.js';
 import {
   compareIpv4,
   formatIpv4,
@@ -7,7 +8,6 @@ import {
   ipv4ToBytes,
   isUnusableAsHost,
   NO_ADDRESS,
-  parseIpv4,
 } from '../../../src/core/ipv4.js';
 
 const int32 = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseSubnet } from '../../../src/core/address-text.js';
 import type { Lease } from '../../../src/core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../../../src/core/lease-set.js';
-import { formatSubnet, formatSubnetKey, parseSubnet, subnetAt } from '../../../src/core/subnet.js';
+import { formatSubnet, formatSubnetKey, subnetAt } from '../../../src/core/subnet.js';
 
 const network = parseSubnet('10.240.0.0/16')!;
 

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isUnusableAsHost, parseIpv4 } from '../../../src/core/ipv4.js';
+import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import { isUnusableAsHost } from '../../../src/core/ipv4.js';
 import { formatLeaseValue, parseLease, parseLeaseValue } from '../../../src/core/lease.js';
 import { parseNetworkConfig } from '../../../src/core/network-config.js';
-import { formatSubnetKey, parseSubnet, subnetAt } from '../../../src/core/subnet.js';
+import { formatSubnetKey, subnetAt } from '../../../src/core/subnet.js';
 
 const config = parseNetworkConfig('{"Network":"10.240.0.0/16"}');
 const KEY = '10.240.26.0-24';

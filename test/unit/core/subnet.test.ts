@@ -1,13 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatIpv4, parseIpv4 } from '../../../src/core/ipv4.js';
+import { parseIpv4, parseSubnet, parseSubnetKey } from '../../../src/core/address-text.js';
+import { formatIpv4 } from '../../../src/core/ipv4.js';
 import {
   contains,
   formatSubnet,
   formatSubnetKey,
   maskOf,
-  parseSubnet,
-  parseSubnetKey,
   subnetAt,
   subnetCount,
   subnetNumber,

@@ -66,7 +66,6 @@ describe('undo', () => {
     expect(ran).toEqual(['device']);
   });
 
-  // BUG (undo.ts:16): a step that throws before it returns a promise ends the whole undoing.
   it('runs the others also after a step that throws at once', async () => {
     undo.add('device', step('device'));
     undo.add('lease', () => {

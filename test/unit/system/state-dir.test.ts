@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseSubnet } from '../../../src/core/subnet.js';
+import { parseSubnet } from '../../../src/core/address-text.js';
 import { loadState, type NodeState, saveState } from '../../../src/system/state-dir.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseSubnet } from '../../../src/core/subnet.js';
+import { parseSubnet } from '../../../src/core/address-text.js';
 import { formatSubnetEnv, removeSubnetEnv, type SubnetEnv, writeSubnetEnv } from '../../../src/system/subnet-env.js';
 
 const env: SubnetEnv = {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { formatIpv4, type Ipv4, parseIpv4 } from '../../../src/core/ipv4.js';
+import { parseIpv4 } from '../../../src/core/address-text.js';
+import { formatIpv4, type Ipv4 } from '../../../src/core/ipv4.js';
 import { type Netlink, NetlinkError } from '../../../src/system/netlink.js';
 import { type Candidate, matchInterface, selectUnderlay, type UnderlayChoice } from '../../../src/system/underlay.js';
 

@@ -18,7 +18,9 @@ const may = (packet: Uint8Array) => mayAnswer(packet, 0, packet.length, BROADCAS
 describe('mayAnswer', () => {
   it('answers UDP, echo requests and first fragments', () => {
     expect(may(ipv4Packet(addresses))).toBe(true);
-    expect(may(ipv4Packet({ ...addresses, protocol: ICMP, payload: Uint8Array.from([8, 0, 0, 0, 0, 0, 0, 0]) }))).toBe(true);
+    expect(may(ipv4Packet({ ...addresses, protocol: ICMP, payload: Uint8Array.from([8, 0, 0, 0, 0, 0, 0, 0]) }))).toBe(
+      true,
+    );
     expect(may(ipv4Packet({ ...addresses, fragment: 0x2000 }))).toBe(true);
   });
 
@@ -34,9 +36,12 @@ describe('mayAnswer', () => {
     expect(may(ipv4Packet({ ...addresses, fragment: 1 }))).toBe(false);
   });
 
-  it.each(['224.0.0.5', '239.255.255.250', '255.255.255.255', '10.240.255.255'])('never answers what went to %s', (text) => {
-    expect(may(ipv4Packet({ ...addresses, destination: ip(text) }))).toBe(false);
-  });
+  it.each(['224.0.0.5', '239.255.255.250', '255.255.255.255', '10.240.255.255'])(
+    'never answers what went to %s',
+    (text) => {
+      expect(may(ipv4Packet({ ...addresses, destination: ip(text) }))).toBe(false);
+    },
+  );
 
   it.each(['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255'])('never answers to %s', (text) => {
     expect(may(ipv4Packet({ ...addresses, source: ip(text) }))).toBe(false);
@@ -45,7 +50,11 @@ describe('mayAnswer', () => {
 
 describe('writeIcmpError', () => {
   it('quotes the header with its options and eight bytes, with right checksums', () => {
-    const packet = ipv4Packet({ ...addresses, options: new Uint8Array(40), payload: Uint8Array.from(Array(32).keys()) });
+    const packet = ipv4Packet({
+      ...addresses,
+      options: new Uint8Array(40),
+      payload: Uint8Array.from(Array(32).keys()),
+    });
     const out = new Uint8Array(MAX_ICMP_BYTES + 7);
     const length = writeIcmpError(out, 7, ICMP_TIME_EXCEEDED, ip('10.240.26.0'), packet, 0, packet.length);
     const message = out.subarray(7, 7 + length);
@@ -67,7 +76,8 @@ describe('writeIcmpError', () => {
 describe('createIcmpLimit', () => {
   it('lets a burst of 50 pass, then 100 a second', () => {
     const limit = createIcmpLimit();
-    const taken = (now: number, tries: number) => Array.from({ length: tries }, () => limit.take(now)).filter(Boolean).length;
+    const taken = (now: number, tries: number) =>
+      Array.from({ length: tries }, () => limit.take(now)).filter(Boolean).length;
     expect(taken(1_000_000, 200)).toBe(50);
     expect(taken(1_000_100, 200)).toBe(10);
     expect(taken(1_060_000, 200)).toBe(50);

@@ -95,7 +95,8 @@ describe('the way in', () => {
   });
 
   it('skips only the packet that the device refuses', () => {
-    for (let i = 0; i < 3; i++) path.fake.udpQueue.push({ sender: PEER, bytes: packet({ payload: Uint8Array.from([i]) }) });
+    for (let i = 0; i < 3; i++)
+      path.fake.udpQueue.push({ sender: PEER, bytes: packet({ payload: Uint8Array.from([i]) }) });
     path.fake.writeResults.push(1, -EIO);
     inbound();
     expect(path.fake.written.map((bytes) => bytes.at(-1))).toEqual([0, 2]);

@@ -3,7 +3,7 @@ import { OUTBOUND_BATCH } from '../../../../src/backend/udp/memory.js';
 import { createOutbound } from '../../../../src/backend/udp/outbound.js';
 import { PathFailure } from '../../../../src/backend/udp/path-failure.js';
 import { setRoute } from '../../../../src/backend/udp/route-table.js';
-import { parseSubnet } from '../../../../src/core/subnet.js';
+import { parseSubnet } from '../../../../src/core/address-text.js';
 import { EBADFD } from '../../../../src/system/native.js';
 import { EAGAIN, EMSGSIZE } from '../../../helpers/fake-native.js';
 import { headerChecksumIsRight, ICMP, ipv4Packet } from '../../../helpers/packets.js';
