@@ -1,7 +1,19 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+
 #include "rudder.h"
+
+/* Since Linux 6.2; the headers of Debian 12 are older. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
 
 /* Runs when the environment (main thread or worker) ends, however it ends. */
 static void environment_ended(void *data) {
@@ -30,6 +42,7 @@ static bool define_layout(napi_env env, napi_value exports) {
   } constants[] = {
       {"recordInts", RECORD_INTS},
       {"iovecInts", IOVEC_INTS},
+      {"sumInts", SUM_INTS},
       {"slotBytes", SLOT_BYTES},
       {"maxMessages", MAX_MESSAGES},
       {"maxDatagrams", MAX_DATAGRAMS},
@@ -42,6 +55,14 @@ static bool define_layout(napi_env env, napi_value exports) {
       {"stopSignalled", STOP_SIGNALLED},
       {"tunFailed", TUN_FAILED},
       {"badDescriptorState", EBADFD},
+      {"offloadChecksum", TUN_F_CSUM},
+      {"offloadTso4", TUN_F_TSO4},
+      {"offloadTsoEcn", TUN_F_TSO_ECN},
+      {"offloadUso", TUN_F_USO4 | TUN_F_USO6},
+      {"vnetNeedsChecksum", VIRTIO_NET_HDR_F_NEEDS_CSUM},
+      {"gsoTcp4", VIRTIO_NET_HDR_GSO_TCPV4},
+      {"gsoUdp", VIRTIO_NET_HDR_GSO_UDP_L4},
+      {"gsoEcn", VIRTIO_NET_HDR_GSO_ECN},
   };
   napi_value layout;
   if (napi_create_object(env, &layout) != napi_ok) return false;
@@ -65,6 +86,8 @@ NAPI_MODULE_INIT() {
       {"detach", detach_path},       {"wait", wait_ready},
       {"readTun", read_tun},         {"sendUdp", send_udp},
       {"receiveUdp", receive_udp},   {"writeTun", write_tun},
+      {"sums", compute_sums},        {"setTunOffload", set_tun_offload},
+      {"setUdpGro", set_udp_gro},    {"probeUdpGso", probe_udp_gso},
   };
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     if (!define_function(env, exports, functions[i].name, functions[i].callback)) return NULL;

@@ -5,6 +5,7 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -64,6 +65,44 @@ napi_value set_tun_persistent(napi_env env, napi_callback_info info) {
   if (!get_handle(env, arguments[0], "fd", HANDLE_TUN, &fd)) return NULL;
   if (!get_int(env, arguments[1], "on", 0, 1, &on)) return NULL;
   if (ioctl(fd, TUNSETPERSIST, (unsigned long)on) < 0) return throw_errno(env, errno, "TUNSETPERSIST", NULL);
+  return NULL;
+}
+
+/* setTunOffload(fd, bits): what the kernel may hand over unfinished (TUN_F_...). EINVAL: it does not know a bit. */
+napi_value set_tun_offload(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  int fd;
+  int32_t bits;
+  if (!get_arguments(env, info, 2, arguments)) return NULL;
+  if (!get_handle(env, arguments[0], "fd", HANDLE_TUN, &fd)) return NULL;
+  if (!get_int(env, arguments[1], "bits", 0, 0xffff, &bits)) return NULL;
+  if (ioctl(fd, TUNSETOFFLOAD, (unsigned long)bits) < 0) return throw_errno(env, errno, "TUNSETOFFLOAD", NULL);
+  return NULL;
+}
+
+/* setUdpGro(fd, 0 | 1): whether the kernel may hand over trains (UDP_GRO). */
+napi_value set_udp_gro(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  int fd;
+  int32_t on;
+  if (!get_arguments(env, info, 2, arguments)) return NULL;
+  if (!get_handle(env, arguments[0], "fd", HANDLE_UDP, &fd)) return NULL;
+  if (!get_int(env, arguments[1], "on", 0, 1, &on)) return NULL;
+  if (setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on) < 0) return throw_errno(env, errno, "setsockopt", "UDP_GRO");
+  return NULL;
+}
+
+/* probeUdpGso(fd): throws if the kernel does not know UDP_SEGMENT. As a socket option it would apply to every send, so
+ * it is switched off again; trains carry it as a control message. */
+napi_value probe_udp_gso(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  int fd, size = 1400, off = 0;
+  if (!get_arguments(env, info, 1, arguments)) return NULL;
+  if (!get_handle(env, arguments[0], "fd", HANDLE_UDP, &fd)) return NULL;
+  if (setsockopt(fd, SOL_UDP, UDP_SEGMENT, &size, sizeof size) < 0 ||
+      setsockopt(fd, SOL_UDP, UDP_SEGMENT, &off, sizeof off) < 0) {
+    return throw_errno(env, errno, "setsockopt", "UDP_SEGMENT");
+  }
   return NULL;
 }
 

@@ -9,6 +9,7 @@
  *   send         [first iovec, iovec count, address, port, segment size, 0, 0, 0]
  *   write        [first iovec, iovec count, vnet flags, gso type, header length, gso size, csum start, csum offset]
  *   iovec        [slab, offset, length]                                            (IOVEC_INTS wide)
+ *   sum          [slab, offset, length, result]                                    (SUM_INTS wide)
  *
  * Addresses and ports are in host byte order. Segment size 0: not a train. vnet fields are those of
  * struct virtio_net_hdr, all 0 for a plain packet.
@@ -23,6 +24,7 @@
 
 #define RECORD_INTS 8
 #define IOVEC_INTS 3
+#define SUM_INTS 4
 
 /* An IPv4 packet is at most 65535 bytes, a UDP datagram's payload 65507: one slot takes either whole. */
 #define SLOT_BYTES 65536
@@ -80,12 +82,12 @@ struct memory {
   size_t size;
 };
 
-#define TYPED_ARRAYS (SLAB_COUNT + 7)
+#define TYPED_ARRAYS (SLAB_COUNT + 8)
 
 struct path {
   int tun, udp, event;
   struct memory slabs[SLAB_COUNT];
-  struct records tun_packets, datagrams, sends, send_iovecs, writes, write_iovecs;
+  struct records tun_packets, datagrams, sends, send_iovecs, writes, write_iovecs, sums;
   int32_t *clock_ms;
   napi_ref references[TYPED_ARRAYS]; /* keep the typed arrays, and so the memory, alive */
   size_t reference_count;
@@ -100,6 +102,9 @@ napi_value detach_path(napi_env env, napi_callback_info info);
 
 napi_value open_tun(napi_env env, napi_callback_info info);
 napi_value set_tun_persistent(napi_env env, napi_callback_info info);
+napi_value set_tun_offload(napi_env env, napi_callback_info info);
+napi_value set_udp_gro(napi_env env, napi_callback_info info);
+napi_value probe_udp_gso(napi_env env, napi_callback_info info);
 napi_value open_udp(napi_env env, napi_callback_info info);
 napi_value open_event(napi_env env, napi_callback_info info);
 napi_value signal_event(napi_env env, napi_callback_info info);
@@ -111,5 +116,6 @@ napi_value read_tun(napi_env env, napi_callback_info info);
 napi_value send_udp(napi_env env, napi_callback_info info);
 napi_value receive_udp(napi_env env, napi_callback_info info);
 napi_value write_tun(napi_env env, napi_callback_info info);
+napi_value compute_sums(napi_env env, napi_callback_info info);
 
 #endif

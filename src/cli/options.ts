@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
+import { OFFLOADS, type Offload } from '../backend/udp/offloads.js';
 import type { EtcdOptions } from '../control/etcd-registry.js';
 import { messageOf, RudderError } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
@@ -27,6 +28,7 @@ interface RawOptions {
   leaseTtl: number;
   mtu?: number;
   sourceCheck: 'strict' | 'off';
+  disableOffload?: Offload[];
   cleanupOnExit: boolean;
   logLevel: string;
 }
@@ -107,6 +109,12 @@ export function addDaemonOptions(command: Command): Command {
         .default('strict'),
     )
     .addOption(
+      option(
+        '--disable-offload <names>',
+        `offloads not to use, separated by commas: all, or of ${OFFLOADS.join(', ')}`,
+      ).argParser(values.parseOffloads),
+    )
+    .addOption(
       option('--cleanup-on-exit [boolean]', 'remove device, subnet file and lease on a clean stop')
         .argParser(values.parseBoolean)
         .preset('true')
@@ -126,6 +134,7 @@ export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: st
     leaseTtlSeconds: raw.leaseTtl,
     mtu: raw.mtu,
     checkSource: raw.sourceCheck === 'strict',
+    offloads: new Set(OFFLOADS.filter((name) => !raw.disableOffload?.includes(name))),
     cleanupOnExit: raw.cleanupOnExit,
     logLevel: raw.logLevel,
   };

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { OFFLOADS, type Offload } from '../backend/udp/offloads.js';
 import { parseIpv4 } from '../core/address-text.js';
 import { type Ipv4, isUnusableAsHost } from '../core/ipv4.js';
 
@@ -90,4 +91,15 @@ function parseInterface(text: string): string {
     throw new InvalidArgumentError('Expected an interface name or an IPv4 address.');
   }
   return text;
+}
+
+/** Names of offloads, separated by commas; `all` for every one. */
+export function parseOffloads(text: string, before: Offload[] = []): Offload[] {
+  const names = text === 'all' ? [...OFFLOADS] : text.split(',').map((part) => part.trim());
+  for (const name of names) {
+    if (!(OFFLOADS as readonly string[]).includes(name)) {
+      throw new InvalidArgumentError(`"${name}" is not all or one of ${OFFLOADS.join(', ')}.`);
+    }
+  }
+  return [...before, ...(names as Offload[])];
 }

@@ -17,7 +17,10 @@ export function createBackoff(firstMs: number, maxMs: number, random: () => numb
     async wait(signal) {
       const ms = current * (0.5 + random() / 2);
       current = Math.min(maxMs, current * 2);
-      await delay(ms, undefined, { signal });
+      await delay(ms, undefined, { signal }).catch((error: unknown) => {
+        signal.throwIfAborted();
+        throw error;
+      });
     },
     reset() {
       current = firstMs;

@@ -139,7 +139,7 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
         const result = await client.if(key, 'Mod', '==', entry.revision).then(client.delete().key(key)).commit();
         return result.succeeded;
       }),
-    keepAlive: (ttlId) => call(() => keepAliveOnce(client, ttlId, deadlineMs)),
+    keepAlive: (ttlId) => call(() => keepAlive(client, ttlId, deadlineMs, options.endpoints.length)),
     timeToLive: (ttlId) =>
       call(async () => {
         const answer = await client.leaseClient.leaseTimeToLive({ ID: ttlId });
@@ -184,6 +184,17 @@ function connect(options: EtcdOptions, deadlineMs: number): Etcd3 {
         }),
     },
   });
+}
+
+/** Streams are not tried on another endpoint by etcd3. One that failed twice rests, so this finds one that works. */
+async function keepAlive(client: Etcd3, ttlId: string, deadlineMs: number, endpoints: number): Promise<boolean> {
+  for (let attempt = 2 * (endpoints - 1); ; attempt--) {
+    try {
+      return await keepAliveOnce(client, ttlId, deadlineMs);
+    } catch (error) {
+      if (attempt === 0 || !isRecoverableError(error as Error)) throw error;
+    }
+  }
 }
 
 /** LeaseKeepAlive exists only as a stream: one request, one answer, and an end in any case. */

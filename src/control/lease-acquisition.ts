@@ -70,6 +70,13 @@ async function takeOwn(
 
   const subnet = parseSubnetKey(own.entry.name);
   if (subnet === undefined || !fitsConfig(config, subnet)) {
+    if (own.entry.ttlId === NO_TTL) {
+      log.warn(
+        { reservation: own.entry.name },
+        'our reservation does not fit the network config, leasing another subnet',
+      );
+      return undefined;
+    }
     log.warn({ lease: own.entry.name }, 'the own lease does not fit the network config any more, replacing it');
     await registry.deleteLease(own.entry);
     return 'lost-race';
@@ -91,7 +98,8 @@ interface OwnEntry {
 function findOwn(entries: readonly LeaseEntry[], identity: NodeIdentity): OwnEntry | undefined {
   const leases = entries.flatMap((entry) => {
     const lease = parseLeaseValue(entry.value);
-    return 'problem' in lease ? [] : [{ entry, ...lease }];
+    // A dual-stack key of flannel's names more than we would keep: it stays a stranger's.
+    return 'problem' in lease || entry.name.includes('&') ? [] : [{ entry, ...lease }];
   });
   const sameId = leases.find((lease) => lease.nodeId === identity.nodeId);
   if (sameId !== undefined) return { entry: sameId.entry };
@@ -121,9 +129,10 @@ async function waitUntilUnrefreshed(entry: LeaseEntry, options: AcquireOptions, 
   );
   for (let look = 1; look <= LOOKS; look++) {
     await delay(start + (watchMs * look) / LOOKS - performance.now(), undefined, { signal });
+    // Before the request: an answer that travels long must not look like a refreshed lease.
+    const elapsed = (performance.now() - start) / 1000;
     const now = await registry.timeToLive(entry.ttlId);
     if (now === undefined) return;
-    const elapsed = (performance.now() - start) / 1000;
     if (now.remainingSeconds > first.remainingSeconds - elapsed + TTL_ROUNDING_SECONDS) {
       throw new RudderError(
         'lease-conflict',

@@ -54,6 +54,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let holding = initial;
   let recoveries = 0;
   let recovering: Promise<void> | undefined;
+  let lookAgain = false;
   let timer = setTimeout(renew, intervalMs);
 
   function schedule(ms: number): void {
@@ -87,11 +88,16 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     return !('problem' in lease) && lease.nodeId === identity.nodeId;
   }
 
-  /** One recovery at a time: a lost TTL and a deleted key are told twice, by the renewal and by the watch. */
+  /**
+   * One recovery at a time: a lost TTL and a deleted key are told twice, by the renewal and by the watch. What is told
+   * during a recovery may have happened after its look, so it looks once more.
+   */
   function recover(): void {
     if (stopped.signal.aborted) return;
+    lookAgain = recovering !== undefined;
     recovering ??= recoverUntilDone().finally(() => {
       recovering = undefined;
+      if (lookAgain) recover();
     });
   }
 
@@ -112,6 +118,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   /** False: somebody changed the key between our look and our write, look again. */
   async function recoverOnce(): Promise<boolean> {
     const { entries } = await registry.listLeases();
+    if (stopped.signal.aborted) return true;
     const entry = entries.find((candidate) => candidate.name === name);
     if (entry !== undefined && !isOurs(entry)) {
       lost(entry);

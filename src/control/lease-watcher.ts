@@ -20,7 +20,7 @@ export interface WatcherOptions {
   onPeers(changes: LeaseChange[]): void;
   /** Our own key as it is now; undefined: it is gone. */
   onOwnKey(entry: LeaseEntry | undefined): void;
-  /** The network config as it is now; undefined: it is gone. */
+  /** The network config at the first list, and after each change; undefined: there is none. */
   onConfig(json: string | undefined): void;
 }
 
@@ -36,14 +36,19 @@ export interface WatcherOptions {
 export async function watchLeases(options: WatcherOptions, onListed: () => void, signal: AbortSignal): Promise<void> {
   const { registry, log } = options;
   const peers = createPeers(options);
+  let listed = false;
   const backoff = createRetryBackoff();
   const limit = createRepeatLimit();
   while (!signal.aborted) {
     try {
       const list = await registry.listLeases();
+      // It may have changed while nobody watched. Read after the list: a later change is an event.
+      const config = await registry.getConfig();
       signal.throwIfAborted();
       peers.replaceAll(list.entries);
-      onListed();
+      peers.tellConfig(config);
+      if (!listed) onListed();
+      listed = true;
       backoff.reset();
       await watchUntilResync(options, list.revision + 1, peers.apply, signal);
     } catch (error) {
@@ -69,6 +74,7 @@ function watchUntilResync(
     const timer = setTimeout(() => finish(resolve), options.resyncMs);
     const aborted = () => finish(resolve);
     signal.addEventListener('abort', aborted);
+    if (signal.aborted) aborted(); // by what the list has told
 
     function finish(settle: () => void): void {
       clearTimeout(timer);
@@ -84,6 +90,7 @@ function createPeers(options: WatcherOptions) {
   const set = createLeaseSet();
   /** Bad key -> revision at which it was reported: a periodic list must not report it again. */
   const reported = new Map<string, number>();
+  let configTold: { json: string | undefined } | undefined;
 
   function toLease(entry: LeaseEntry): Lease | undefined {
     const lease = parseLease(options.config, entry.name, entry.value);
@@ -107,7 +114,15 @@ function createPeers(options: WatcherOptions) {
     if (subnet !== undefined) tell(set.remove(subnet));
   }
 
+  /** Tells the first state and every change, whether it came by list or as an event. */
+  function tellConfig(json: string | undefined): void {
+    if (configTold !== undefined && configTold.json === json) return;
+    configTold = { json };
+    options.onConfig(json);
+  }
+
   return {
+    tellConfig,
     replaceAll(entries: readonly LeaseEntry[]): void {
       const others = entries.filter((entry) => entry.name !== options.ownName);
       const names = new Set(others.map((entry) => entry.name));
@@ -116,7 +131,7 @@ function createPeers(options: WatcherOptions) {
       options.onOwnKey(entries.find((entry) => entry.name === options.ownName));
     },
     apply(event: WatchEvent): void {
-      if (event.type === 'config') return options.onConfig(event.json);
+      if (event.type === 'config') return tellConfig(event.json);
       const name = event.type === 'put' ? event.entry.name : event.name;
       if (name === options.ownName) return options.onOwnKey(event.type === 'put' ? event.entry : undefined);
       if (event.type === 'delete') {

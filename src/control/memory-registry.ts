@@ -25,7 +25,7 @@ interface Stored {
 export function createMemoryRegistry(now: () => number = Date.now): MemoryRegistry {
   const keys = new Map<string, Stored>();
   const ttls = new Map<string, { granted: number; expiresAt: number }>();
-  const watches = new Set<{ handler: WatchHandler }>();
+  const watches = new Set<{ handler: WatchHandler; fromRevision: number }>();
   let history: { revision: number; event: WatchEvent }[] = [];
   let revision = 1;
   let compacted = 0;
@@ -35,7 +35,9 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
     revision++;
     const made = event(revision);
     history.push({ revision, event: made });
-    for (const watch of watches) queueMicrotask(() => watches.has(watch) && watch.handler.events([made]));
+    for (const watch of watches) {
+      if (revision >= watch.fromRevision) queueMicrotask(() => watches.has(watch) && watch.handler.events([made]));
+    }
     return revision;
   }
 
@@ -127,12 +129,12 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
         return { remainingSeconds: Math.floor((ttl.expiresAt - now()) / 1000), grantedSeconds: ttl.granted };
       }),
     watch(fromRevision, handler) {
-      const watch = { handler };
+      const watch = { handler, fromRevision };
       watches.add(watch);
       const missed = history.filter((entry) => entry.revision >= fromRevision).map((entry) => entry.event);
       queueMicrotask(() => {
         if (!watches.has(watch)) return;
-        if (fromRevision <= compacted) {
+        if (fromRevision < compacted) {
           watches.delete(watch);
           handler.ended(new Error(`revision ${fromRevision} has been compacted`));
         } else if (missed.length > 0) handler.events(missed);
@@ -148,7 +150,8 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
     revoke,
     compact() {
       compacted = revision;
-      history = [];
+      // etcd still serves the compacted revision itself.
+      history = history.filter((entry) => entry.revision >= compacted);
     },
     disconnect() {
       for (const watch of [...watches]) {

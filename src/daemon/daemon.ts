@@ -64,8 +64,16 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     const { config, json } = await waitForNetworkConfig(registry, `${etcd.prefix}/config`, log, signal);
 
     const mtu = tunnelMtu(options, config, underlay, log);
-    const { checkSource } = options;
-    const backend = openUdpBackend({ config, netlink, localAddress: underlay.address, mtu, checkSource });
+    const { checkSource, offloads } = options;
+    const backend = openUdpBackend({
+      config,
+      netlink,
+      localAddress: underlay.address,
+      mtu,
+      checkSource,
+      offloads,
+      log,
+    });
     undo.add('device', () => backend.stop(false));
 
     notify('STATUS=Acquiring a subnet');

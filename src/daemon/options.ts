@@ -1,3 +1,4 @@
+import type { Offload } from '../backend/udp/offloads.js';
 import type { EtcdOptions } from '../control/etcd-registry.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { UnderlayChoice } from '../system/underlay.js';
@@ -14,5 +15,6 @@ export interface DaemonOptions {
   readonly leaseTtlSeconds: number;
   readonly mtu: number | undefined;
   readonly checkSource: boolean;
+  readonly offloads: ReadonlySet<Offload>;
   readonly cleanupOnExit: boolean;
 }

@@ -15,6 +15,7 @@ export interface PathMemory {
   readonly sendIovecs: Int32Array;
   readonly writes: Int32Array;
   readonly writeIovecs: Int32Array;
+  readonly sums: Int32Array;
   /** One number: milliseconds of a monotonic clock as of the last wait(), wrapping at 2^31. */
   readonly clock: Int32Array;
 }
@@ -32,7 +33,12 @@ export interface PathHandles {
 export interface Native {
   openTun(name: string): number;
   setTunPersistent(fd: number, on: 0 | 1): void;
+  /** @param bits OFFLOAD_...; EINVAL if the kernel does not know one of them */
+  setTunOffload(fd: number, bits: number): void;
   openUdp(address: Ipv4, port: number, bufferBytes: number): number;
+  setUdpGro(fd: number, on: 0 | 1): void;
+  /** Throws if the kernel does not know UDP_SEGMENT. */
+  probeUdpGso(fd: number): void;
   openEvent(): number;
   signalEvent(fd: number): void;
   close(fd: number): void;
@@ -47,6 +53,8 @@ export interface Native {
   sendUdp(first: number, count: number): number;
   receiveUdp(max: number): number;
   writeTun(first: number, count: number): number;
+  /** Completes sum records: the 16-bit one's complement sum over each range. */
+  sums(count: number): number;
 
   /** The C side's view of the constants below. */
   readonly layout: Readonly<Record<string, number>>;
@@ -55,6 +63,7 @@ export interface Native {
 /** Constants of native/src/rudder.h; a test compares them with what was compiled. */
 export const RECORD_INTS = 8;
 export const IOVEC_INTS = 3;
+export const SUM_INTS = 4;
 export const SLOT_BYTES = 65536;
 export const MAX_MESSAGES = 256;
 export const MAX_DATAGRAMS = 64;
@@ -68,6 +77,19 @@ export const UDP_READABLE = 2;
 export const UDP_WRITABLE = 4;
 export const STOP_SIGNALLED = 8;
 export const TUN_FAILED = 16;
+
+/** linux/if_tun.h: what TUN may hand over unfinished. The two USO bits have to be asked for together. */
+export const OFFLOAD_CHECKSUM = 0x01;
+export const OFFLOAD_TSO4 = 0x02;
+export const OFFLOAD_TSO_ECN = 0x08;
+export const OFFLOAD_USO = 0x60;
+
+/** linux/virtio_net.h: fields of the vnet header. */
+export const VNET_NEEDS_CHECKSUM = 1;
+export const GSO_NONE = 0;
+export const GSO_TCP4 = 1;
+export const GSO_UDP = 5;
+export const GSO_ECN = 0x80;
 
 /** The device behind a TUN descriptor is gone. Node's own table of errnos has no such name. */
 export const EBADFD = 77;

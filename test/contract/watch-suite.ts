@@ -129,7 +129,6 @@ export function watchContract(start: StartSubject): void {
         expect(early.events).toHaveLength(2);
         expect(late.events.length).toBeGreaterThan(0);
       });
-      // BUG memory-registry.ts watch(): only history is filtered by fromRevision, live events are not.
       expect(told(late.events)).toEqual([`put ${NAME} in time`]);
     });
 

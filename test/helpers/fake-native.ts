@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { checksumOf } from '../../src/backend/udp/ipv4-packet.js';
 import type { SharedMemory } from '../../src/backend/udp/memory.js';
 import {
   IOVEC_INTS,
@@ -8,6 +9,7 @@ import {
   SLAB_INBOUND,
   SLAB_OUTBOUND,
   SLOT_BYTES,
+  SUM_INTS,
   UDP_WRITABLE,
 } from '../../src/system/native.js';
 
@@ -18,9 +20,22 @@ export interface Datagram {
   readonly truncated?: boolean;
 }
 
+/** A packet from TUN with its vnet fields: flags, gso type, header length, gso size, csum start, csum offset. */
+export interface FromTun {
+  readonly bytes: Uint8Array;
+  readonly vnet: readonly number[];
+}
+
 export interface Sent {
   readonly nextHop: number;
   readonly port: number;
+  /** 0: not a train. */
+  readonly segment: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface Written {
+  readonly vnet: readonly number[];
   readonly bytes: Uint8Array;
 }
 
@@ -28,11 +43,13 @@ export interface Sent {
 export interface FakeNative {
   readonly native: Native;
   /** What TUN will give. */
-  readonly tunQueue: Uint8Array[];
+  readonly tunQueue: (Uint8Array | FromTun)[];
   /** What the socket will give. */
   readonly udpQueue: Datagram[];
   readonly sent: Sent[];
   readonly written: Uint8Array[];
+  /** The same with their vnet fields. */
+  readonly writtenMessages: Written[];
   /** Waits for a writable socket. */
   writableWaits: number;
   /** Results (-errno, or a count that cuts a batch) that the next calls answer with instead. */
@@ -67,6 +84,7 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
     udpQueue: [],
     sent: [],
     written: [],
+    writtenMessages: [],
     writableWaits: 0,
     sendResults: [],
     writeResults: [],
@@ -84,10 +102,10 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
         const packets = fake.tunQueue.splice(0, max);
         let offset = 0;
         packets.forEach((packet, i) => {
-          memory.outboundSlab.set(packet, offset);
-          memory.tunPackets.fill(0, i * RECORD_INTS, (i + 1) * RECORD_INTS);
-          memory.tunPackets.set([offset, packet.length], i * RECORD_INTS);
-          offset += Math.ceil(packet.length / 64) * 64;
+          const { bytes, vnet } = packet instanceof Uint8Array ? { bytes: packet, vnet: [0, 0, 0, 0, 0, 0] } : packet;
+          memory.outboundSlab.set(bytes, offset);
+          memory.tunPackets.set([offset, bytes.length, ...vnet], i * RECORD_INTS);
+          offset += Math.ceil(bytes.length / 64) * 64;
         });
         return packets.length;
       },
@@ -111,6 +129,7 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
           fake.sent.push({
             nextHop: record[2],
             port: record[3],
+            segment: record[4],
             bytes: gather(memory.sendIovecs, record[0], record[1]),
           });
         }
@@ -122,9 +141,18 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
         const done = Math.min(count, result ?? count);
         for (let i = first; i < first + done; i++) {
           const record = memory.writes.subarray(i * RECORD_INTS, (i + 1) * RECORD_INTS);
-          fake.written.push(gather(memory.writeIovecs, record[0], record[1]));
+          const bytes = gather(memory.writeIovecs, record[0], record[1]);
+          fake.written.push(bytes);
+          fake.writtenMessages.push({ bytes, vnet: [...record.subarray(2)] });
         }
         return done;
+      },
+      sums(count: number) {
+        for (let i = 0; i < count; i++) {
+          const [slab, offset, length] = memory.sums.subarray(i * SUM_INTS, i * SUM_INTS + 3);
+          memory.sums[i * SUM_INTS + 3] = ~checksumOf(slabs[slab as 0 | 1 | 2], offset, length) & 0xffff;
+        }
+        return count;
       },
     } as unknown as Native,
   };

@@ -12,6 +12,7 @@ describe('the layout', () => {
     expect(system.native.layout).toEqual({
       recordInts: system.RECORD_INTS,
       iovecInts: system.IOVEC_INTS,
+      sumInts: system.SUM_INTS,
       slotBytes: system.SLOT_BYTES,
       maxMessages: system.MAX_MESSAGES,
       maxDatagrams: system.MAX_DATAGRAMS,
@@ -24,6 +25,14 @@ describe('the layout', () => {
       stopSignalled: system.STOP_SIGNALLED,
       tunFailed: system.TUN_FAILED,
       badDescriptorState: system.EBADFD,
+      offloadChecksum: system.OFFLOAD_CHECKSUM,
+      offloadTso4: system.OFFLOAD_TSO4,
+      offloadTsoEcn: system.OFFLOAD_TSO_ECN,
+      offloadUso: system.OFFLOAD_USO,
+      vnetNeedsChecksum: system.VNET_NEEDS_CHECKSUM,
+      gsoTcp4: system.GSO_TCP4,
+      gsoUdp: system.GSO_UDP,
+      gsoEcn: system.GSO_ECN,
     });
   });
 });

@@ -23,6 +23,10 @@ export const IN_DROP_DESTINATION = 15;
 export const IN_DROP_WRITE_ERROR = 16;
 export const IN_DROP_RECEIVE_ERROR = 17;
 export const OUT_ICMP_SUPPRESSED = 18;
+export const OUT_DATAGRAMS = 19;
+export const IN_WRITES = 20;
+export const OFFLOAD_FALLBACKS = 21;
+export const OUT_DROP_TOO_LARGE = 22;
 
 /** Name of each counter, by its number. `out` is from TUN to UDP, `in` the other way. */
 export const COUNTER_NAMES = [
@@ -45,6 +49,11 @@ export const COUNTER_NAMES = [
   'in_drop_write_error',
   'in_drop_receive_error',
   'out_icmp_suppressed',
+  // Messages handed to the kernel: fewer than packets where trains and super-packets are in use.
+  'out_datagrams',
+  'in_writes',
+  'offload_fallbacks',
+  'out_drop_too_large',
 ] as const;
 
 export type CounterName = (typeof COUNTER_NAMES)[number];

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import type { Ipv4 } from '../../core/ipv4.js';
-import { type Native, RECORD_INTS, SLAB_INBOUND } from '../../system/native.js';
+import { type Native, RECORD_INTS, SLAB_INBOUND, SUM_INTS } from '../../system/native.js';
 import {
   add,
   IN_BYTES,
@@ -12,12 +12,18 @@ import {
   IN_PACKETS,
 } from './counters.js';
 import { destinationOf, isWellFormed, sourceOf } from './ipv4-packet.js';
-import { INBOUND_BATCH, type PathSettings, type SharedMemory } from './memory.js';
+import { INBOUND_BATCH, INBOUND_TRAINS, MAX_SEGMENTS, type PathSettings, type SharedMemory } from './memory.js';
+import { createMerger } from './merge.js';
+import { UDP_GRO } from './offloads.js';
 import { PathFailure } from './path-failure.js';
 import { nextHopOf } from './route-table.js';
 import { createWriteBatch } from './write-batch.js';
 
 const { EBADF } = constants.errno;
+
+/** Ints for each accepted packet of a batch: offset, length, number of its sum record or NO_SUM. */
+const PACKET_INTS = 3;
+const NO_SUM = -1;
 
 /**
  * The way in, one bounded batch for each call:
@@ -25,12 +31,18 @@ const { EBADF } = constants.errno;
  *  1. receive datagrams into the slots of the inbound slab
  *  2. take each apart into its segments (a plain datagram is one)
  *  3. check that each is one whole IPv4 packet, that the sender owns its source, and that it is for our own subnet
- *  4. write them to TUN from where they were received
+ *  4. sum up those that might be merged, to verify their checksums
+ *  5. merge neighbours of a flow into super-packets
+ *  6. write them all to TUN from where they were received
  */
 export function createInbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
-  const { inboundSlab, datagrams, counters } = memory;
+  const { inboundSlab, datagrams, sums, counters, offloads } = memory;
   const { routes, ownAddress, ownMask, checkSource } = settings;
   const writes = createWriteBatch(native, memory, IN_PACKETS, IN_BYTES);
+  const merger = createMerger(memory, writes, flush);
+  const packets = new Int32Array(MAX_SEGMENTS * PACKET_INTS);
+  let accepted = 0;
+  let summed = 0;
 
   /** A peer may send from its own subnet, and from the address by which we know it (say, an ICMP error of its host). */
   function ownsSource(sender: Ipv4, source: Ipv4): boolean {
@@ -44,11 +56,49 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
     if (((destinationOf(inboundSlab, offset) ^ ownAddress) & ownMask) !== 0) {
       return add(counters, IN_DROP_DESTINATION, 1);
     }
-    writes.queue(SLAB_INBOUND, offset, length);
+    if (accepted === MAX_SEGMENTS) deliver();
+    const packet = accepted++ * PACKET_INTS;
+    packets[packet] = offset;
+    packets[packet + 1] = length;
+    packets[packet + 2] = merger.isCandidate(offset, length) ? queueSum(offset, length) : NO_SUM;
+  }
+
+  function queueSum(offset: number, length: number): number {
+    const start = merger.checksumStart(offset);
+    const record = summed * SUM_INTS;
+    sums[record] = SLAB_INBOUND;
+    sums[record + 1] = start;
+    sums[record + 2] = length - (start - offset);
+    return summed++;
+  }
+
+  function deliver(): void {
+    if (summed > 0) native.sums(summed);
+    for (let i = 0; i < accepted; i++) {
+      const offset = packets[i * PACKET_INTS];
+      const length = packets[i * PACKET_INTS + 1];
+      const sum = packets[i * PACKET_INTS + 2];
+      if (sum !== NO_SUM && merger.checksumIsRight(offset, length, sums[sum * SUM_INTS + 3])) {
+        merger.merge(offset, length);
+        continue;
+      }
+      merger.close();
+      if (writes.isFull(1)) flush();
+      writes.queue(SLAB_INBOUND, offset, length);
+    }
+    merger.close();
+    flush();
+    accepted = 0;
+    summed = 0;
+  }
+
+  function flush(): void {
+    writes.flush();
+    merger.reset();
   }
 
   return function inbound(): void {
-    const count = native.receiveUdp(INBOUND_BATCH);
+    const count = native.receiveUdp(offloads[UDP_GRO] === 0 ? INBOUND_BATCH : INBOUND_TRAINS);
     if (count < 0) {
       if (count === -EBADF) throw new PathFailure('receiveUdp', count);
       // An unconnected socket reports errors of others' making (RFC 1122 4.1.3.3), such as EHOSTUNREACH.
@@ -69,6 +119,6 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
         handle(sender, offset + done, Math.min(segment, length - done));
       }
     }
-    writes.flush();
+    deliver();
   };
 }

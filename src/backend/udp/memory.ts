@@ -6,21 +6,33 @@ import {
   type PathMemory,
   RECORD_INTS,
   SLOT_BYTES,
+  SUM_INTS,
 } from '../../system/native.js';
 import { COUNTER_INTS } from './counters.js';
+import { OFFLOADS } from './offloads.js';
 import type { RouteTable } from './route-table.js';
 
 /** Reads of one wake-up at most. Their sum also bounds how long the other direction waits. */
 export const OUTBOUND_BATCH = 64;
 export const INBOUND_BATCH = MAX_DATAGRAMS;
+/** Trains are up to 64 KB each: more of them at once would only push each other out of the cache. */
+export const INBOUND_TRAINS = 16;
+
+/** UDP_GRO_CNT_MAX: segments of one train received. */
+export const MAX_TRAIN_SEGMENTS = 64;
+/** Segments of one inbound batch at most, and packets of one outbound batch before it is sent in between. */
+export const MAX_SEGMENTS = INBOUND_BATCH * MAX_TRAIN_SEGMENTS;
 
 /** Small packets lie close together, so a batch of them needs little; each read must find room for the largest. */
 const OUTBOUND_SLAB_BYTES = 16 * SLOT_BYTES;
 /** See receive_udp() in native/src/batch.c for the 1536. */
 const INBOUND_SLAB_BYTES = INBOUND_BATCH * (SLOT_BYTES + 1536);
-/** Room for the headers of one batch. */
-const HEADER_BYTES = MAX_MESSAGES * 128;
-const IOVECS = MAX_MESSAGES * 16;
+
+/** Room for one header that we write: IPv4 and TCP with all their options are 120 bytes. */
+export const HEADER_SLOT_BYTES = 128;
+export const HEADER_SLOTS = 1024;
+export const SEND_IOVECS = 2 * HEADER_SLOTS;
+export const WRITE_IOVECS = MAX_SEGMENTS + MAX_MESSAGES;
 
 /** Index into `control`: not 0 when the worker shall stop. */
 export const CONTROL_STOP = 0;
@@ -29,6 +41,8 @@ export const CONTROL_STOP = 0;
 export interface SharedMemory extends PathMemory {
   readonly control: Int32Array;
   readonly counters: Int32Array;
+  /** Which offloads are in use, by their numbers in offloads.ts. The worker lowers one that fails. */
+  readonly offloads: Int32Array;
 }
 
 /** What the worker is given. */
@@ -53,16 +67,18 @@ export function createSharedMemory(): SharedMemory {
   return {
     outboundSlab: bytes(OUTBOUND_SLAB_BYTES),
     inboundSlab: bytes(INBOUND_SLAB_BYTES),
-    headers: bytes(HEADER_BYTES),
+    headers: bytes(HEADER_SLOTS * HEADER_SLOT_BYTES),
     tunPackets: ints(MAX_MESSAGES * RECORD_INTS),
     datagrams: ints(MAX_DATAGRAMS * RECORD_INTS),
     sends: ints(MAX_MESSAGES * RECORD_INTS),
-    sendIovecs: ints(IOVECS * IOVEC_INTS),
+    sendIovecs: ints(SEND_IOVECS * IOVEC_INTS),
     writes: ints(MAX_MESSAGES * RECORD_INTS),
-    writeIovecs: ints(IOVECS * IOVEC_INTS),
+    writeIovecs: ints(WRITE_IOVECS * IOVEC_INTS),
+    sums: ints(MAX_SEGMENTS * SUM_INTS),
     clock: ints(1),
     control: ints(1),
     counters: ints(COUNTER_INTS),
+    offloads: ints(OFFLOADS.length),
   };
 }
 

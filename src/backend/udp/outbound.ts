@@ -1,6 +1,15 @@
 import { constants } from 'node:os';
 import { NO_ADDRESS } from '../../core/ipv4.js';
-import { EBADFD, type Native, RECORD_INTS, SLAB_HEADERS, SLAB_OUTBOUND } from '../../system/native.js';
+import {
+  EBADFD,
+  GSO_NONE,
+  type Native,
+  RECORD_INTS,
+  SLAB_HEADERS,
+  SLAB_OUTBOUND,
+  VNET_NEEDS_CHECKSUM,
+} from '../../system/native.js';
+import { createChecksumBatch } from './checksum-batch.js';
 import {
   add,
   OUT_DROP_MALFORMED,
@@ -11,19 +20,13 @@ import {
   OUT_ICMP_PACKETS,
   OUT_ICMP_SUPPRESSED,
 } from './counters.js';
-import {
-  createIcmpLimit,
-  ICMP_NET_UNREACHABLE,
-  ICMP_TIME_EXCEEDED,
-  MAX_ICMP_BYTES,
-  mayAnswer,
-  writeIcmpError,
-} from './icmp.js';
+import { createIcmpLimit, ICMP_NET_UNREACHABLE, ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from './icmp.js';
 import { decrementTtl, destinationOf, isWellFormed } from './ipv4-packet.js';
 import { OUTBOUND_BATCH, type PathSettings, type SharedMemory } from './memory.js';
 import { PathFailure } from './path-failure.js';
 import { nextHopOf } from './route-table.js';
 import { createSendBatch } from './send-batch.js';
+import { createSplitter } from './split.js';
 import { createWriteBatch } from './write-batch.js';
 
 const { EBADF } = constants.errno;
@@ -31,22 +34,26 @@ const { EBADF } = constants.errno;
 /**
  * The way out, one bounded batch for each call:
  *
- *  1. read packets from TUN into the outbound slab
+ *  1. read packets and super-packets from TUN into the outbound slab
  *  2. check that each is one whole IPv4 packet
  *  3. destination -> route table -> next hop; none: ICMP net unreachable to the sender
  *  4. take one hop off the TTL; used up: ICMP time exceeded to the sender
- *  5. send them all with one system call, from where they were read
+ *  5. split super-packets into packets, put unfinished checksums on a list
+ *  6. finish the checksums, and send all with one system call, from where they were read
  */
 export function createOutbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
   const { outboundSlab, tunPackets, headers, clock, counters } = memory;
   const { routes, ownAddress, port } = settings;
   const networkBroadcast = routes.network | ~routes.mask;
-  const sends = createSendBatch(native, memory, port);
+  const checksums = createChecksumBatch(native, memory);
+  const sends = createSendBatch(native, memory, port, checksums);
   const answers = createWriteBatch(native, memory, OUT_ICMP_PACKETS, OUT_ICMP_BYTES);
+  const splitter = createSplitter(memory, sends, checksums, flush);
   const limit = createIcmpLimit();
-  let answered = 0;
 
-  function handle(offset: number, length: number): void {
+  function handle(record: number): void {
+    const offset = tunPackets[record];
+    const length = tunPackets[record + 1];
     if (!isWellFormed(outboundSlab, offset, length)) return add(counters, OUT_DROP_MALFORMED, 1);
     const nextHop = nextHopOf(routes, destinationOf(outboundSlab, offset));
     if (nextHop === NO_ADDRESS) {
@@ -57,16 +64,30 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
       add(counters, OUT_DROP_TTL, 1);
       return answer(ICMP_TIME_EXCEEDED, offset, length);
     }
-    sends.queue(nextHop, SLAB_OUTBOUND, offset, length);
+    if (tunPackets[record + 3] !== GSO_NONE) {
+      if (!splitter.isValid(record)) return add(counters, OUT_DROP_MALFORMED, 1);
+      return splitter.split(record, nextHop);
+    }
+    if ((tunPackets[record + 2] & VNET_NEEDS_CHECKSUM) !== 0 && !splitter.finishChecksum(record)) {
+      return add(counters, OUT_DROP_MALFORMED, 1);
+    }
+    if (sends.isFull()) flush();
+    sends.queue(nextHop, SLAB_OUTBOUND, offset, length, 0, 0, 0);
   }
 
   function answer(typeAndCode: number, offset: number, length: number): void {
     if (!mayAnswer(outboundSlab, offset, length, networkBroadcast)) return;
     if (!limit.take(clock[0])) return add(counters, OUT_ICMP_SUPPRESSED, 1);
-    const at = answered * MAX_ICMP_BYTES;
+    const at = splitter.takeSlot();
     const size = writeIcmpError(headers, at, typeAndCode, ownAddress, outboundSlab, offset, length);
     answers.queue(SLAB_HEADERS, at, size);
-    answered++;
+  }
+
+  /** Sends what is queued, after which the headers' memory is free again. */
+  function flush(): void {
+    sends.flush();
+    answers.flush();
+    splitter.reset();
   }
 
   return function outbound(): void {
@@ -75,9 +96,7 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
       if (count === -EBADFD || count === -EBADF) throw new PathFailure('readTun', count);
       return add(counters, OUT_DROP_READ_ERROR, 1);
     }
-    for (let i = 0; i < count; i++) handle(tunPackets[i * RECORD_INTS], tunPackets[i * RECORD_INTS + 1]);
-    sends.flush();
-    answers.flush();
-    answered = 0;
+    for (let i = 0; i < count; i++) handle(i * RECORD_INTS);
+    flush();
   };
 }

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { messageOf, RudderError } from '../../core/errors.js';
 import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
+import type { Logger } from '../../core/logger.js';
 import type { NetworkConfig } from '../../core/network-config.js';
 import { maskOf } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
@@ -11,6 +12,7 @@ import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend } from '../backend.js';
 import { readAll } from './counters.js';
 import { CONTROL_STOP, createSharedMemory, type SharedMemory, type WorkerData } from './memory.js';
+import { enableOffloads, type Offload } from './offloads.js';
 import { createRouteTable, setRoute } from './route-table.js';
 
 export const DEVICE_NAME = 'rudder0';
@@ -25,6 +27,9 @@ export interface UdpBackendOptions {
   readonly localAddress: Ipv4;
   readonly mtu: number;
   readonly checkSource: boolean;
+  /** Offloads to use where the kernel has them. */
+  readonly offloads: ReadonlySet<Offload>;
+  readonly log: Logger;
 }
 
 /** How long a worker may take to see the stop event before it is ended from outside. */
@@ -47,6 +52,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   }
   const handles = { tun, udp, event: native.openEvent() };
   const memory = createSharedMemory();
+  enableOffloads(native, handles, memory.offloads, options.offloads, options.log);
   const routes = createRouteTable(config);
   let fail: (error: RudderError) => void = () => undefined;
   const failure = new Promise<never>((_, reject) => {

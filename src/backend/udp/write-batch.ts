@@ -1,57 +1,137 @@
-import { EBADFD, IOVEC_INTS, MAX_MESSAGES, type Native, RECORD_INTS } from '../../system/native.js';
-import { add, IN_DROP_WRITE_ERROR } from './counters.js';
-import type { SharedMemory } from './memory.js';
+import { constants } from 'node:os';
+import { EBADFD, GSO_TCP4, IOVEC_INTS, MAX_MESSAGES, type Native, RECORD_INTS } from '../../system/native.js';
+import { add, IN_DROP_WRITE_ERROR, IN_WRITES, OFFLOAD_FALLBACKS } from './counters.js';
+import { type SharedMemory, WRITE_IOVECS } from './memory.js';
+import { TUN_GRO_TCP, TUN_GRO_UDP } from './offloads.js';
 import { PathFailure } from './path-failure.js';
 
-/** Packets collected for the TUN device. Their bytes must stay in their slab until flush(). */
+const { EINVAL } = constants.errno;
+/** The last record is kept for writing the packets of a refused super-packet one by one. */
+const SCRATCH = MAX_MESSAGES - 1;
+
+/**
+ * Packets and super-packets collected for the TUN device. The bytes must stay in their slabs until flush().
+ * A super-packet is added piece by piece: its header, then the payloads in order.
+ */
 export interface WriteBatch {
+  /** A plain packet in one piece. */
   queue(slab: number, offset: number, length: number): void;
+  /** Adds a piece to the message under construction. */
+  addPiece(slab: number, offset: number, length: number): void;
+  /** Ends the message under construction: a super-packet with these vnet fields. */
+  commit(flags: number, type: number, headerLength: number, size: number, start: number, field: number): void;
+  /** Forgets the pieces of the message under construction. */
+  discard(): void;
+  /** True if a message of `pieces` more might not fit. */
+  isFull(pieces: number): boolean;
   flush(): void;
 }
 
 /** @param packets and @param bytes the counters of what was written */
 export function createWriteBatch(native: Native, memory: SharedMemory, packets: number, bytes: number): WriteBatch {
-  const { writes, writeIovecs, counters } = memory;
-  let queued = 0;
+  const { writes, writeIovecs, counters, offloads } = memory;
+  let messages = 0;
+  /** Pieces of committed messages, and of the one under construction behind them. */
+  let committed = 0;
+  let pieces = 0;
 
-  function queue(slab: number, offset: number, length: number): void {
-    const record = queued * RECORD_INTS;
-    writes[record] = queued;
-    writes[record + 1] = 1;
-    // A plain packet: no vnet field set.
-    for (let field = 2; field < RECORD_INTS; field++) writes[record + field] = 0;
-    const iovec = queued * IOVEC_INTS;
+  function addPiece(slab: number, offset: number, length: number): void {
+    const iovec = (committed + pieces) * IOVEC_INTS;
     writeIovecs[iovec] = slab;
     writeIovecs[iovec + 1] = offset;
     writeIovecs[iovec + 2] = length;
-    queued++;
-    if (queued === MAX_MESSAGES) flush();
+    pieces++;
+  }
+
+  function commit(flags: number, type: number, headerLength: number, size: number, start: number, field: number): void {
+    const record = messages * RECORD_INTS;
+    writes[record] = committed;
+    writes[record + 1] = pieces;
+    writes[record + 2] = flags;
+    writes[record + 3] = type;
+    writes[record + 4] = headerLength;
+    writes[record + 5] = size;
+    writes[record + 6] = start;
+    writes[record + 7] = field;
+    committed += pieces;
+    pieces = 0;
+    messages++;
+  }
+
+  function queue(slab: number, offset: number, length: number): void {
+    addPiece(slab, offset, length);
+    commit(0, 0, 0, 0, 0, 0);
   }
 
   function flush(): void {
     let first = 0;
-    while (first < queued) {
-      const written = native.writeTun(first, queued - first);
+    while (first < messages) {
+      const written = native.writeTun(first, messages - first);
       if (written > 0) {
-        countWritten(first, written);
+        for (let i = first; i < first + written; i++) count(i * RECORD_INTS);
         first += written;
-      } else if (written === -EBADFD) {
-        throw new PathFailure('writeTun', written);
       } else {
-        // EIO while the device is down, EINVAL for what the kernel takes for garbage: this packet only.
-        add(counters, IN_DROP_WRITE_ERROR, 1);
+        refused(first * RECORD_INTS, written);
         first++;
       }
     }
-    queued = 0;
+    messages = 0;
+    committed = 0;
+    pieces = 0;
   }
 
-  function countWritten(first: number, written: number): void {
+  function count(record: number): void {
+    const first = writes[record];
+    const end = first + writes[record + 1];
+    const headerLength = writes[record + 4];
     let length = 0;
-    for (let i = first; i < first + written; i++) length += writeIovecs[i * IOVEC_INTS + 2];
-    add(counters, packets, written);
-    add(counters, bytes, length);
+    for (let i = first; i < end; i++) length += writeIovecs[i * IOVEC_INTS + 2];
+    // In a super-packet each piece behind the header is one packet's payload.
+    const merged = writes[record + 3] === 0 ? 1 : writes[record + 1] - 1;
+    add(counters, IN_WRITES, 1);
+    add(counters, packets, merged);
+    add(counters, bytes, length + (merged - 1) * headerLength);
   }
 
-  return { queue, flush };
+  /** EIO while the device is down, EINVAL for what the kernel takes for garbage: this message only. */
+  function refused(record: number, error: number): void {
+    if (error === -EBADFD) throw new PathFailure('writeTun', error);
+    const type = writes[record + 3];
+    if (type === 0) return add(counters, IN_DROP_WRITE_ERROR, 1);
+    if (error === -EINVAL) {
+      // Some kernels refuse super-packets from TUN (6.10.3, 6.6.44): merge no more of that kind.
+      offloads[type === GSO_TCP4 ? TUN_GRO_TCP : TUN_GRO_UDP] = 0;
+      add(counters, OFFLOAD_FALLBACKS, 1);
+    }
+    writeOneByOne(record);
+  }
+
+  /** The packets are still whole where they were received: each payload has its own header before it. */
+  function writeOneByOne(record: number): void {
+    const headerLength = writes[record + 4];
+    const end = writes[record] + writes[record + 1];
+    const scratch = SCRATCH * RECORD_INTS;
+    for (let i = writes[record] + 1; i < end; i++) {
+      writeIovecs[i * IOVEC_INTS + 1] -= headerLength;
+      writeIovecs[i * IOVEC_INTS + 2] += headerLength;
+      writes.fill(0, scratch, scratch + RECORD_INTS);
+      writes[scratch] = i;
+      writes[scratch + 1] = 1;
+      const written = native.writeTun(SCRATCH, 1);
+      if (written === 1) count(scratch);
+      else if (written === -EBADFD) throw new PathFailure('writeTun', written);
+      else add(counters, IN_DROP_WRITE_ERROR, 1);
+    }
+  }
+
+  return {
+    queue,
+    addPiece,
+    commit,
+    discard() {
+      pieces = 0;
+    },
+    isFull: (more) => messages >= SCRATCH || committed + pieces + more > WRITE_IOVECS,
+    flush,
+  };
 }

@@ -98,7 +98,7 @@ describe('the way out', () => {
     path.fake.sendResults.push(1, -EMSGSIZE);
     outbound();
     expect(path.fake.sent.map((sent) => sent.bytes.at(-1))).toEqual([0, 2, 3]);
-    expect(path.counted()).toMatchObject({ out_packets: 3, out_drop_send_error: 1 });
+    expect(path.counted()).toMatchObject({ out_packets: 3, out_drop_too_large: 1 });
   });
 
   it('waits once for a full socket buffer, then drops the rest of the batch', () => {

@@ -1,0 +1,71 @@
+import { messageOf } from '../../core/errors.js';
+import type { Logger } from '../../core/logger.js';
+import {
+  type Native,
+  OFFLOAD_CHECKSUM,
+  OFFLOAD_TSO_ECN,
+  OFFLOAD_TSO4,
+  OFFLOAD_USO,
+  type PathHandles,
+} from '../../system/native.js';
+
+/**
+ * The kernel's offloads, each probed at start, each can be switched off, each lowered at run time when the kernel says
+ * that it is not there after all:
+ *
+ *  - tun-tso, tun-uso: TUN hands over TCP and UDP super-packets, and checksums that are not finished
+ *  - udp-gso: the socket takes trains (UDP_SEGMENT)
+ *  - udp-gro: the socket hands over trains (UDP_GRO)
+ *  - tun-gro-tcp, tun-gro-udp: neighbours of a flow are merged into super-packets for TUN
+ */
+export const OFFLOADS = ['tun-tso', 'tun-uso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso', 'udp-gro'] as const;
+export type Offload = (typeof OFFLOADS)[number];
+
+export const TUN_TSO = 0;
+export const TUN_USO = 1;
+export const TUN_GRO_TCP = 2;
+export const TUN_GRO_UDP = 3;
+export const UDP_GSO = 4;
+export const UDP_GRO = 5;
+
+/**
+ * Switches on what is wanted and there, and sets `inUse` (1 or 0 for each) accordingly.
+ * @param wanted all but those that the user has switched off
+ */
+export function enableOffloads(
+  native: Native,
+  { tun, udp }: PathHandles,
+  inUse: Int32Array,
+  wanted: ReadonlySet<Offload>,
+  log: Logger,
+): void {
+  const states: Record<string, string> = {};
+  function enable(offload: number, ...attempts: (() => void)[]): void {
+    const name = OFFLOADS[offload];
+    if (!wanted.has(name)) {
+      states[name] = 'off by option';
+      return;
+    }
+    try {
+      for (const attempt of attempts) attempt();
+      inUse[offload] = 1;
+      states[name] = 'on';
+    } catch (error) {
+      states[name] = `not supported: ${messageOf(error)}`;
+    }
+  }
+  let bits = 0;
+  function add(more: number): void {
+    native.setTunOffload(tun, bits | more);
+    bits |= more;
+  }
+  // A persistent device may still have what its last owner asked for.
+  native.setTunOffload(tun, 0);
+  enable(TUN_TSO, () => add(OFFLOAD_CHECKSUM | OFFLOAD_TSO4 | OFFLOAD_TSO_ECN));
+  enable(TUN_USO, () => add(OFFLOAD_CHECKSUM | OFFLOAD_USO));
+  enable(TUN_GRO_TCP);
+  enable(TUN_GRO_UDP);
+  enable(UDP_GSO, () => native.probeUdpGso(udp));
+  enable(UDP_GRO, () => native.setUdpGro(udp, 1));
+  log.info(states, 'offloads');
+}

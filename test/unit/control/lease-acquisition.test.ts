@@ -1,0 +1,146 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type AcquireOptions, acquireLease, type OwnLease } from '../../../src/control/lease-acquisition.js';
+import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
+import { NO_TTL } from '../../../src/control/registry.js';
+import { formatSubnet } from '../../../src/core/subnet.js';
+import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
+import {
+  CONFIG,
+  entryOf,
+  FLANNEL_VALUE,
+  ME,
+  MY_VALUE,
+  pass,
+  peerValue,
+  stateOf,
+  subnet,
+  TINY,
+  TINY_NAMES,
+  valuesIn,
+  warningsOf,
+} from './cluster.js';
+
+vi.mock('node:timers/promises', () => import('./fake-delay.js'));
+
+const TTL = 3600;
+const NAME = '10.240.26.0-24';
+const PEER_VALUE = peerValue('10.1.1.77');
+
+let registry: MemoryRegistry;
+let log: RecordingLog;
+let stop: AbortController;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  registry = createMemoryRegistry(() => Date.now());
+  log = createRecordingLog();
+  stop = new AbortController();
+  return () => vi.useRealTimers();
+});
+afterEach(() => {
+  stop.abort();
+  vi.restoreAllMocks();
+});
+
+function acquire(options: Partial<AcquireOptions> = {}): Promise<OwnLease> {
+  const defaults = { registry, config: CONFIG, identity: ME, savedSubnet: undefined, ttlSeconds: TTL, log };
+  return acquireLease({ ...defaults, random: () => 0, ...options }, stop.signal);
+}
+
+/** Checks that the key is ours and that what acquireLease told of it is true. */
+async function expectMine(own: OwnLease, name: string): Promise<void> {
+  expect(formatSubnet(own.subnet).replace('/', '-')).toBe(name);
+  expect(await entryOf(registry, name)).toEqual({ name, value: MY_VALUE, ...own.holding });
+}
+
+describe('a node without a lease', () => {
+  it('creates one in a free subnet, with the TTL', async () => {
+    const own = await acquire();
+    expect(own.created).toBe(true);
+    await expectMine(own, '10.240.1.0-24');
+    expect(await registry.timeToLive(own.holding.ttlId)).toEqual({ remainingSeconds: TTL, grantedSeconds: TTL });
+    expect((await registry.listLeases()).entries).toHaveLength(1);
+  });
+
+  it('chooses at random', async () => {
+    await expectMine(await acquire({ random: () => 0.5 }), '10.240.51.0-24');
+  });
+
+  it('gets its saved subnet if that is free', async () => {
+    await expectMine(await acquire({ savedSubnet: subnet('10.240.99.0/24') }), '10.240.99.0-24');
+  });
+
+  it.each([
+    ['leased', '10.240.99.0-24', PEER_VALUE],
+    ['named by a key that is no lease', '10.240.99.0-24', 'garbage'],
+    ['inside a larger one', '10.240.96.0-22', PEER_VALUE],
+  ])('gets another subnet if its saved one is %s', async (_, name, value) => {
+    registry.putRaw(name, value);
+    await expectMine(await acquire({ savedSubnet: subnet('10.240.99.0/24') }), '10.240.1.0-24');
+    expect((await entryOf(registry, name))?.value).toBe(value);
+  });
+
+  it.each(['10.99.0.0/24', '10.240.99.0/25', '10.240.0.0/24'])(
+    'does not use saved %s, which the config does not hand out',
+    async (saved) => {
+      await expectMine(await acquire({ savedSubnet: subnet(saved) }), '10.240.1.0-24');
+    },
+  );
+
+  it('leaves every other key alone, whatever it holds', async () => {
+    const before = { [TINY_NAMES[0]]: PEER_VALUE, [TINY_NAMES[2]]: 'garbage', 'no subnet': MY_VALUE.slice(1) };
+    for (const [name, value] of Object.entries(before)) registry.putRaw(name, value);
+    await expectMine(await acquire({ config: TINY }), TINY_NAMES[1]);
+    expect(await valuesIn(registry)).toEqual({ ...before, [TINY_NAMES[1]]: MY_VALUE });
+  });
+});
+
+describe('the own lease', () => {
+  it('is the one with our node id, also from another PublicIP', async () => {
+    registry.putRaw('10.240.5.0-24', FLANNEL_VALUE, 60);
+    registry.putRaw(NAME, peerValue('10.9.9.9', ME.nodeId), 60);
+    const before = (await entryOf(registry, NAME))!;
+    const own = await acquire({ savedSubnet: subnet('10.240.99.0/24') });
+    expect(own.created).toBe(false);
+    await expectMine(own, NAME);
+    expect(own.holding.ttlId).not.toBe(before.ttlId);
+    expect(await registry.timeToLive(own.holding.ttlId)).toEqual({ remainingSeconds: TTL, grantedSeconds: TTL });
+    expect((await entryOf(registry, '10.240.5.0-24'))?.value).toBe(FLANNEL_VALUE);
+  });
+
+  it("is flannel's with our PublicIP, and gets our value and TTL", async () => {
+    registry.putRaw('10.240.5.0-24', PEER_VALUE, 60);
+    registry.putRaw(NAME, FLANNEL_VALUE, 60);
+    const own = await acquire();
+    expect(own.created).toBe(false);
+    await expectMine(own, NAME);
+    expect((await registry.timeToLive(own.holding.ttlId))?.grantedSeconds).toBe(TTL);
+  });
+
+  it.each([
+    ["flannel's", FLANNEL_VALUE],
+    ['ours', MY_VALUE],
+    ['of another node id at our PublicIP', peerValue('10.1.1.26', 'lost state')],
+  ])('stays permanent if it is a reservation: %s', async (_, value) => {
+    registry.putRaw(NAME, value);
+    const own = await acquire();
+    expect(own).toMatchObject({ created: false, holding: { ttlId: NO_TTL } });
+    await expectMine(own, NAME);
+    await pass(2 * TTL);
+    expect((await entryOf(registry, NAME))?.value).toBe(MY_VALUE);
+  });
+
+  it.each([
+    ['another length', '10.240.26.0-25'],
+    ['another network', '10.99.26.0-24'],
+    ['the first subnet', '10.240.0.0-24'],
+  ])('of %s, which does not fit the config any more, is replaced', async (_, name) => {
+    registry.putRaw(name, MY_VALUE, 60);
+    const own = stateOf(acquire({ savedSubnet: subnet(name.replace('-', '/')) }));
+    await pass(1);
+    expect(own.value).toMatchObject({ created: true });
+    await expectMine(own.value!, '10.240.1.0-24');
+    expect(await valuesIn(registry)).toEqual({ '10.240.1.0-24': MY_VALUE });
+    expect(warningsOf(log)).toMatchObject([{ fields: { lease: name } }]);
+  });
+});

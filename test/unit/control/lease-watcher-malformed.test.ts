@@ -1,0 +1,122 @@
+import { beforeEach, expect, it, vi } from 'vitest';
+import { pass, peerValue, warningsOf } from './cluster.js';
+import { createWatching, PEER, RECONNECT, RESYNC, type Watching } from './watching.js';
+
+vi.mock('node:timers/promises', () => import('./fake-delay.js'));
+
+let t: Watching;
+let { registry, log, peers } = {} as Watching;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  t = createWatching();
+  ({ registry, log, peers } = t);
+  return () => {
+    t.stop.abort();
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  };
+});
+
+const ADDED = 'added 10.240.77.0/24 10.1.1.77';
+const REMOVED = 'removed 10.240.77.0/24 10.1.1.77';
+
+async function start(): Promise<void> {
+  void t.start();
+  await pass(0);
+}
+
+const warnedKeys = () => warningsOf(log).map((line) => (line.fields as { key: string }).key);
+
+const MALFORMED: [string, string][] = [
+  ['not a subnet', peerValue('10.1.1.1')],
+  ['10.240.5.7-24', peerValue('10.1.1.2')],
+  ['10.99.5.0-24', peerValue('10.1.1.3')],
+  ['10.240.5.0-25', peerValue('10.1.1.4')],
+  ['10.240.6.0-24', 'garbage'],
+  ['10.240.7.0-24', '{"PublicIP":"10.1.1"}'],
+  ['10.240.8.0-24', '{"PublicIP":"127.0.0.1"}'],
+  ['10.240.9.0-24', '{"PublicIP":"10.1.1.9","BackendType":"vxlan"}'],
+  ['10.240.10.0-24', ''],
+];
+
+it.each(['listed', 'watched'])('keys that are no leases are skipped with one warning each, %s', async (when) => {
+  if (when === 'watched') await start();
+  for (const [name, value] of MALFORMED) registry.putRaw(name, value);
+  registry.putRaw(PEER, peerValue('10.1.1.77'));
+  if (when === 'listed') await start();
+  await pass(0);
+  expect(peers).toEqual([ADDED]);
+  expect(warnedKeys()).toEqual(MALFORMED.map(([name]) => name));
+
+  await pass(3 * RESYNC);
+  expect(warnedKeys()).toHaveLength(MALFORMED.length);
+  registry.disconnect();
+  await pass(RESYNC);
+  expect(warnedKeys().filter((key) => key !== undefined)).toHaveLength(MALFORMED.length);
+  expect(peers).toEqual([ADDED]);
+});
+
+it('a warning says what is wrong, and is short for any key and value', async () => {
+  registry.putRaw('10.240.6.0-24', 'garbage');
+  registry.putRaw('k'.repeat(5000), 'v'.repeat(1_000_000));
+  await start();
+  const [first, second] = warningsOf(log);
+  expect(first).toEqual({
+    level: 'warn',
+    message: 'skipping a key that is no lease',
+    fields: { key: '10.240.6.0-24', problem: 'value "garbage" is not JSON with a PublicIP' },
+  });
+  expect(JSON.stringify(second).length).toBeLessThan(400);
+});
+
+it('a lease that becomes malformed is removed, with a warning, and comes back when it is mended', async () => {
+  registry.putRaw(PEER, peerValue('10.1.1.77'));
+  await start();
+  registry.putRaw(PEER, 'garbage');
+  await pass(0);
+  expect(peers).toEqual([ADDED, REMOVED]);
+  expect(warnedKeys()).toEqual([PEER]);
+  registry.putRaw(PEER, peerValue('10.1.1.77'));
+  await pass(0);
+  expect(peers).toEqual([ADDED, REMOVED, ADDED]);
+});
+
+it('a lease that became malformed during a gap is removed', async () => {
+  registry.putRaw(PEER, peerValue('10.1.1.77'));
+  await start();
+  registry.disconnect();
+  registry.putRaw(PEER, 'garbage');
+  await pass(RECONNECT);
+  expect(peers).toEqual([ADDED, REMOVED]);
+});
+
+it('a key that is malformed anew is warned of anew: changed, mended and broken, or deleted and put', async () => {
+  await start();
+  registry.putRaw(PEER, 'garbage');
+  registry.putRaw(PEER, 'other garbage');
+  await pass(0);
+  expect(warnedKeys()).toHaveLength(2);
+  registry.putRaw(PEER, peerValue('10.1.1.77'));
+  registry.putRaw(PEER, 'garbage');
+  await pass(0);
+  expect(warnedKeys()).toHaveLength(3);
+  registry.deleteRaw(PEER);
+  await pass(RESYNC);
+  registry.putRaw(PEER, 'garbage');
+  await pass(RESYNC);
+  expect(warnedKeys()).toHaveLength(4);
+});
+
+it('deleting a key that never was a lease changes nothing', async () => {
+  registry.putRaw('10.240.5.0-25', 'garbage');
+  registry.putRaw('10.240.77.0-25', peerValue('10.1.1.5'));
+  registry.putRaw(PEER, peerValue('10.1.1.77'));
+  await start();
+  registry.deleteRaw('10.240.5.0-25');
+  registry.deleteRaw('10.240.77.0-25');
+  registry.putRaw('not a subnet', 'x');
+  registry.deleteRaw('not a subnet');
+  await pass(RESYNC);
+  expect(peers).toEqual([ADDED]);
+});

@@ -1,0 +1,62 @@
+import { watchLeases } from '../../../src/control/lease-watcher.js';
+import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
+import type { LeaseEntry } from '../../../src/control/registry.js';
+import { formatIpv4 } from '../../../src/core/ipv4.js';
+import { formatSubnet } from '../../../src/core/subnet.js';
+import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
+import { CONFIG } from './cluster.js';
+
+export const OWN = '10.240.26.0-24';
+export const PEER = '10.240.77.0-24';
+export const OTHER = '10.240.99.0-24';
+/** Seconds between two lists while the watch is healthy. */
+export const RESYNC = 180;
+/** Seconds; longer than any wait between two attempts. */
+export const RECONNECT = 5.1;
+
+/** A watcher over a registry in memory, and all that it told. */
+export interface Watching {
+  readonly registry: MemoryRegistry;
+  readonly log: RecordingLog;
+  readonly stop: AbortController;
+  /** Lines such as `changed 10.240.77.0/24 10.1.1.78`. */
+  readonly peers: string[];
+  readonly ownKeys: (LeaseEntry | undefined)[];
+  readonly configs: (string | undefined)[];
+  listed: number;
+  /** Called after each batch of peer changes was noted. */
+  onPeers: () => void;
+  /** What was told of peers since the last look. */
+  news(): string[];
+  start(): Promise<void>;
+}
+
+export function createWatching(): Watching {
+  const watching: Watching = {
+    registry: createMemoryRegistry(() => Date.now()),
+    log: createRecordingLog(),
+    stop: new AbortController(),
+    peers: [],
+    ownKeys: [],
+    configs: [],
+    listed: 0,
+    onPeers: () => undefined,
+    news: () => watching.peers.splice(0),
+    start() {
+      const { registry, log, stop, peers, ownKeys, configs } = watching;
+      const options: Parameters<typeof watchLeases>[0] = {
+        ...{ registry, config: CONFIG, ownName: OWN, log, resyncMs: RESYNC * 1000 },
+        onPeers(changes) {
+          peers.push(
+            ...changes.map(({ type, lease }) => `${type} ${formatSubnet(lease.subnet)} ${formatIpv4(lease.publicIp)}`),
+          );
+          watching.onPeers();
+        },
+        onOwnKey: (entry) => ownKeys.push(entry),
+        onConfig: (json) => configs.push(json),
+      };
+      return watchLeases(options, () => watching.listed++, stop.signal);
+    },
+  };
+  return watching;
+}
