@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { OFFLOADS } from '../../../src/backend/udp/offloads.js';
 import { addDaemonOptions, addEtcdOptions, toDaemonOptions } from '../../../src/cli/options.js';
 import { parseIpv4 } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
@@ -71,6 +72,7 @@ describe('without arguments', () => {
       stateDir: '/var/lib/rudder',
       leaseTtlSeconds: 86_400,
       mtu: undefined,
+      offloads: new Set(OFFLOADS),
       checkSource: true,
       cleanupOnExit: false,
       logLevel: 'info',
@@ -82,7 +84,7 @@ describe('flags', () => {
   it('say everything', () => {
     const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --public-ip 203.0.113.9
       --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --state-dir /tmp/s --lease-ttl 90s --mtu 1400
-      --source-check off --cleanup-on-exit --log-level debug --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
+      --disable-offload tun-uso --disable-offload udp-gro --source-check off --cleanup-on-exit --log-level debug --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
       --etcd-username u --etcd-password p`;
     expect(parse(...argv.split(/\s+/))).toEqual({
       etcd: {
@@ -98,6 +100,7 @@ describe('flags', () => {
       stateDir: '/tmp/s',
       leaseTtlSeconds: 90,
       mtu: 1400,
+      offloads: new Set(['tun-tso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso']),
       checkSource: false,
       cleanupOnExit: true,
       logLevel: 'debug',
