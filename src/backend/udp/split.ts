@@ -45,6 +45,9 @@ export function createSplitter(
   flush: () => void,
 ): Splitter {
   const { outboundSlab, headers, tunPackets } = memory;
+  // Headers are copied by words: packets start on cache lines, header slots too, and headers are whole words long.
+  const slabWords = new Int32Array(outboundSlab.buffer);
+  const headerWords = new Int32Array(headers.buffer);
   let slots = 0;
 
   /** Sends what there is when there is no room left. */
@@ -86,7 +89,7 @@ export function createSplitter(
     for (let from = start; from < end || i === 0; from += size, i++) {
       const payload = Math.min(size, end - from);
       const at = takeSlot();
-      for (let k = 0; k < headerLength; k++) headers[at + k] = outboundSlab[offset + k];
+      for (let k = 0; k < headerLength >> 2; k++) headerWords[(at >> 2) + k] = slabWords[(offset >> 2) + k];
       writeIpHeader(at, headerLength + payload, i, ipBase);
       const last = from + size >= end;
       const sum = isTcp

@@ -1,0 +1,141 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { namespaceOf } from '../names.js';
+import { execIn } from '../network.js';
+import type { LabState } from '../state.js';
+import { waitFor } from '../wait-for.js';
+import type { Route } from './systems.js';
+
+/** One measurement each, with well-known tools: iperf3 for throughput and packet rates, sockperf for latency. */
+const IPERF_PORT = '5301';
+const SOCKPERF_PORT = '5302';
+
+/** Runs work while a server is up in a namespace. */
+async function withServer<T>(lab: LabState, member: string, command: string[], work: () => Promise<T>): Promise<T> {
+  const server = spawn('nsenter', [`--net=/run/netns/${namespaceOf(lab, member)}`, '--', ...command], {
+    stdio: 'ignore',
+  });
+  await once(server, 'spawn');
+  try {
+    const port = Number(command.at(-1)).toString(16).toUpperCase().padStart(4, '0');
+    await waitFor(
+      `${command[0]} to listen`,
+      async () => (await execIn(lab, member, ['cat', '/proc/net/tcp', '/proc/net/tcp6'])).includes(`:${port} `),
+      5000,
+    );
+    return await work();
+  } finally {
+    await end(server);
+  }
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+}
+
+interface IperfEnd {
+  readonly sum_received?: { readonly bits_per_second: number };
+  readonly sum_received_bidir_reverse?: { readonly bits_per_second: number };
+  readonly sum?: { readonly packets: number; readonly lost_packets: number; readonly seconds: number };
+  readonly streams?: { readonly receiver?: { readonly bits_per_second: number } }[];
+}
+
+async function iperf(lab: LabState, route: Route, seconds: number, options: readonly string[]): Promise<IperfEnd> {
+  const client = ['iperf3', '--json', '--client', route.target, '--bind', route.source, '--port', IPERF_PORT];
+  const server = ['iperf3', '--server', '--port', IPERF_PORT];
+  return withServer(lab, route.server, server, async () => {
+    const report = JSON.parse(await execIn(lab, route.client, [...client, '--time', String(seconds), ...options]));
+    return report.end as IperfEnd;
+  });
+}
+
+export interface TcpResult {
+  /** Sum of all flows, both directions. */
+  readonly bitsPerSecond: number;
+  /** The slowest flow as a share of what each would have got if all were equal. */
+  readonly slowestShare: number;
+}
+
+export async function tcp(
+  lab: LabState,
+  route: Route,
+  seconds: number,
+  flows: number,
+  bothWays: boolean,
+): Promise<TcpResult> {
+  const result = await iperf(lab, route, seconds, ['--parallel', String(flows), ...(bothWays ? ['--bidir'] : [])]);
+  const bitsPerSecond =
+    (result.sum_received?.bits_per_second ?? 0) + (result.sum_received_bidir_reverse?.bits_per_second ?? 0);
+  const rates = (result.streams ?? []).map((stream) => stream.receiver?.bits_per_second ?? 0);
+  return { bitsPerSecond, slowestShare: (Math.min(...rates) * rates.length) / rates.reduce((a, b) => a + b, 0) };
+}
+
+export interface UdpResult {
+  readonly offered: number;
+  readonly delivered: number;
+}
+
+/** Packets a second. @param rate offered; 0: as many as the sender can */
+export async function udp(
+  lab: LabState,
+  route: Route,
+  seconds: number,
+  payload: number,
+  rate: number,
+): Promise<UdpResult> {
+  const bits = rate === 0 ? '0' : String(Math.round(rate * payload * 8));
+  const { sum } = await iperf(lab, route, seconds, ['--udp', '--length', String(payload), '--bitrate', bits]);
+  if (sum === undefined) return { offered: 0, delivered: 0 };
+  return { offered: sum.packets / sum.seconds, delivered: (sum.packets - sum.lost_packets) / sum.seconds };
+}
+
+export interface Latency {
+  /** Round trip of a TCP request and its response, in microseconds. */
+  readonly p50: number;
+  readonly p99: number;
+}
+
+export async function latency(lab: LabState, route: Route, seconds: number): Promise<Latency> {
+  const server = ['sockperf', 'server', '--tcp', '-i', route.target, '-p', SOCKPERF_PORT];
+  return withServer(lab, route.server, server, async () => {
+    const client = [
+      'sockperf',
+      'ping-pong',
+      '--tcp',
+      '-i',
+      route.target,
+      '--client_ip',
+      route.source,
+      '-p',
+      SOCKPERF_PORT,
+      '-t',
+      String(seconds),
+    ];
+    const report = await execIn(lab, route.client, client);
+    // sockperf tells half of a round trip.
+    const percentile = (which: string) => 2 * Number(new RegExp(`percentile ${which} = +([\\d.]+)`).exec(report)?.[1]);
+    return { p50: percentile('50.000'), p99: percentile('99.000') };
+  });
+}
+
+/** The same while one TCP flow fills the way. */
+export async function latencyUnderLoad(lab: LabState, route: Route, seconds: number): Promise<Latency> {
+  const load = tcp(lab, route, seconds + 1, 1, false);
+  await delay(500);
+  const [result] = await Promise.all([latency(lab, route, seconds), load]);
+  return result;
+}
+
+/** CPU seconds that the lab's daemons have used so far. */
+export function daemonCpuSeconds(lab: LabState): number {
+  return lab.nodes.reduce((sum, { process }) => {
+    if (process === undefined) return sum;
+    const stat = readFileSync(`/proc/${process.pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return sum + (Number(fields[11]) + Number(fields[12])) / 100; // utime and stime, in ticks of 10 ms
+  }, 0);
+}
