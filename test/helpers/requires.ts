@@ -7,6 +7,7 @@ const REQUIREMENTS = {
   root: { present: () => process.getuid?.() === 0, remedy: 'run as root' },
   tun: { present: () => existsSync('/dev/net/tun'), remedy: 'load the kernel module tun' },
   etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
+  tcpdump: { present: () => onPath('tcpdump') && onPath('ethtool'), remedy: 'apt-get install tcpdump ethtool' },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 
