@@ -47,8 +47,11 @@ export interface Native {
 
   attach(path: PathMemory & PathHandles): void;
   detach(): void;
-  /** Waits for the interest bits or the stop event; returns the bits that are true. */
-  wait(interest: number, timeoutMs: number): number;
+  /**
+   * Waits for the interest bits or the stop event; returns the bits that are true.
+   * @param spinMicroseconds how long to look again and again, yielding the core, before sleeping
+   */
+  wait(interest: number, timeoutMs: number, spinMicroseconds: number): number;
   readTun(max: number): number;
   sendUdp(first: number, count: number): number;
   receiveUdp(max: number): number;

@@ -37,7 +37,7 @@ out.closeTwice = attempt(() => native.close(event));
 
 // --- batch calls without a path ---
 for (const call of ['wait', 'readTun', 'sendUdp', 'receiveUdp', 'writeTun']) {
-  out[`${call}Detached`] = attempt(() => native[call](0, 0));
+  out[`${call}Detached`] = attempt(() => native[call](0, 0, 0));
 }
 out.attachNothing = attempt(() => native.attach({}));
 out.attachNull = attempt(() => native.attach(null));
@@ -49,8 +49,9 @@ out.attachWrongKind = attempt(() => native.attach({ ...handles, tun: handles.udp
 native.attach({ ...handles, ...memory });
 out.attachWrongArray = attempt(() => native.attach({ ...handles, ...memory, sends: new Uint8Array(64) }));
 native.attach({ ...handles, ...memory });
-out.waitInterest = attempt(() => native.wait(1024, 0));
-out.waitTimeout = attempt(() => native.wait(1, -1));
+out.waitInterest = attempt(() => native.wait(1024, 0, 0));
+out.waitTimeout = attempt(() => native.wait(1, -1, 0));
+out.waitSpin = attempt(() => native.wait(1, 0, 1001));
 out.readTooMany = attempt(() => native.readTun(257));
 out.readNegative = attempt(() => native.readTun(-1));
 out.receiveTooMany = attempt(() => native.receiveUdp(65));

@@ -40,6 +40,7 @@ const EXPECTED: Record<string, object> = {
   attachNoClock: RANGE,
   waitInterest: RANGE,
   waitTimeout: RANGE,
+  waitSpin: RANGE,
   readTooMany: RANGE,
   readNegative: RANGE,
   receiveTooMany: RANGE,

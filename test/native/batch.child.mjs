@@ -28,15 +28,17 @@ function drainTun() {
 
 // --- wait ---
 drainTun();
-out.waitTimesOut = native.wait(TUN_READABLE | UDP_READABLE, 20);
+out.waitTimesOut = native.wait(TUN_READABLE | UDP_READABLE, 20, 0);
 out.clockRuns = memory.clock[0] > 0;
-out.writable = native.wait(UDP_WRITABLE, 1000);
+out.writable = native.wait(UDP_WRITABLE, 1000, 0);
+
+out.spinTimesOut = native.wait(TUN_READABLE | UDP_READABLE, 0, 200);
 
 // --- TUN: two packets from the host's stack, read in one call, one after the other ---
 host.send('first', 7000, '10.99.0.7');
 host.send('a second one', 7001, '10.99.0.8');
 await new Promise((resolve) => setImmediate(resolve));
-out.tunReadable = native.wait(TUN_READABLE, 2000);
+out.tunReadable = native.wait(TUN_READABLE, 2000, 0);
 out.read = native.readTun(64);
 out.readRecords = [0, 1].map((i) => [...memory.tunPackets.subarray(i * 8, i * 8 + 8)]);
 out.readPackets = [0, 1].map((i) => {
@@ -47,7 +49,7 @@ out.readAgain = native.readTun(64);
 host.send('one', 7000, '10.99.0.7');
 host.send('two', 7000, '10.99.0.7');
 await new Promise((resolve) => setImmediate(resolve));
-native.wait(TUN_READABLE, 2000);
+native.wait(TUN_READABLE, 2000, 0);
 out.readBounded = native.readTun(1);
 drainTun();
 
@@ -79,7 +81,7 @@ setRecord(memory.sends, 1, [2, 1, LOOPBACK, 5000, 0]);
 out.sent = native.sendUdp(0, 2);
 await hostReceives(1);
 out.sentReceived = received.splice(0);
-out.udpReadable = native.wait(UDP_READABLE, 2000);
+out.udpReadable = native.wait(UDP_READABLE, 2000, 0);
 out.receivedCount = native.receiveUdp(64);
 out.receivedRecord = [...memory.datagrams.subarray(0, 8)];
 out.receivedText = Buffer.from(memory.inboundSlab.subarray(0, 5)).toString();
@@ -102,7 +104,7 @@ setRecord(memory.sends, 2, [2, 1, LOOPBACK, 5000, 0]);
 out.sendLargest = native.sendUdp(0, 3);
 out.sendTooLarge = native.sendUdp(1, 2);
 out.sendBehind = native.sendUdp(2, 1);
-native.wait(UDP_READABLE, 2000);
+native.wait(UDP_READABLE, 2000, 0);
 out.receivedLengths = [];
 for (let n = native.receiveUdp(64); n > 0; n = native.receiveUdp(64)) {
   for (let i = 0; i < n; i++) out.receivedLengths.push(memory.datagrams[i * 8 + 1]);
@@ -129,12 +131,12 @@ const worker = new Worker(
     },
   },
 );
-out.stopSignalled = native.wait(0, 10_000) & STOP_SIGNALLED;
+out.stopSignalled = native.wait(0, 10_000, 0) & STOP_SIGNALLED;
 await once(worker, 'exit');
 
 // --- the device disappears ---
 ip('link', 'delete', 't0');
-out.tunFailed = native.wait(TUN_READABLE, 2000) & TUN_FAILED;
+out.tunFailed = native.wait(TUN_READABLE, 2000, 0) & TUN_FAILED;
 out.readGone = native.readTun(1);
 host.close();
 process.stdout.write(JSON.stringify(out));

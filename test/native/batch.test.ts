@@ -46,6 +46,7 @@ describeWith(['root', 'tun'], 'the batch calls on a real device and real sockets
 
     it('wait for readiness, for a time, for an event, and for the end of the device', () => {
       expect(out.waitTimesOut).toBe(0);
+      expect(out.spinTimesOut).toBe(0);
       expect(out.clockRuns).toBe(true);
       expect(out.writable).toBe(system.UDP_WRITABLE);
       expect(out.tunReadable).toBe(system.TUN_READABLE);

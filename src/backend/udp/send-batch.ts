@@ -129,7 +129,7 @@ export function createSendBatch(
         first++;
       } else if (!waited) {
         waited = true;
-        native.wait(UDP_WRITABLE, FULL_BUFFER_WAIT_MS);
+        native.wait(UDP_WRITABLE, FULL_BUFFER_WAIT_MS, 0);
       } else {
         for (; first < messages; first++) add(counters, OUT_DROP_SEND_BUFFER, sends[first * RECORD_INTS + PACKETS]);
       }
