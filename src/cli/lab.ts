@@ -1,8 +1,11 @@
 import { type Command, Option } from 'commander';
 import { parseWholeNumber } from './values.js';
 
-/** `rudder lab ...`: a cluster in a box. Its code is loaded when called: a daemon on a node has no use for it. */
-export function addLabCommand(program: Command): void {
+/**
+ * `rudder lab ...`: a cluster in a box. Its code is loaded when called: a daemon on a node has no use for it.
+ * @param ended told the exit status of a command run by `lab exec`
+ */
+export function addLabCommand(program: Command, ended: (status: number) => void): void {
   const lab = program
     .command('lab')
     .description('a cluster in a box: nodes in network namespaces, a real etcd, the real daemon')
@@ -36,9 +39,9 @@ export function addLabCommand(program: Command): void {
     .argument('<command...>')
     .addOption(name())
     .addHelpText('after', '\nExample:\n  rudder lab exec c1 -- ping -c 3 10.240.7.2\n')
-    .action(async (member, command, options) =>
-      (await import('../lab/commands.js')).exec(options.name, member, command),
-    );
+    .action(async (member, command, options) => {
+      ended(await (await import('../lab/commands.js')).exec(options.name, member, command));
+    });
   lab
     .command('node')
     .description('start, stop, kill, pause, resume, partition or heal a node or etcd')

@@ -30,7 +30,9 @@ async function main(argv: string[]): Promise<number> {
     .action(async (json: string) => {
       status = await (await import('./init.js')).init(json, program.opts());
     });
-  addLabCommand(program);
+  addLabCommand(program, (result) => {
+    status = result;
+  });
   await program.parseAsync(argv);
   return status;
 }

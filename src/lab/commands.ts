@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import { execa } from 'execa';
 import { RudderError } from '../core/errors.js';
 import { ACTIONS, type Action, act, DEFAULT_CONFIG, DEFAULT_LEASE_TTL, labDown, labStatus, labUp } from './lab.js';
-import { type Member, namespaceOf } from './names.js';
+import { containerName, type Member, namespaceOf, nodeName } from './names.js';
 import { type LabState, labDirectory, loadLab, type Underlay } from './state.js';
 
 /** What `rudder lab` does, said to a person. */
@@ -38,13 +38,22 @@ export async function status(name: string): Promise<void> {
   process.stdout.write(`${statusTable(loadLab(name))}\n`);
 }
 
-export async function exec(name: string, member: Member, command: readonly string[]): Promise<void> {
-  const namespace = namespaceOf(loadLab(name), member);
+/** @returns the command's own exit status */
+export async function exec(name: string, member: Member, command: readonly string[]): Promise<number> {
+  const lab = loadLab(name);
+  const members = lab.nodes.flatMap((node) =>
+    node.hasContainer ? [nodeName(node), containerName(node)] : [nodeName(node)],
+  );
+  if (lab.underlay === 'bridge') members.push('etcd', 'switch');
+  if (!members.includes(member)) {
+    throw new RudderError('lab', `lab "${name}" has no member "${member}": expected one of ${members.join(', ')}`);
+  }
+  const namespace = namespaceOf(lab, member);
   const result = await execa('nsenter', [`--net=/run/netns/${namespace}`, '--', ...command], {
     stdio: 'inherit',
     reject: false,
   });
-  process.exitCode = result.exitCode ?? 1;
+  return result.exitCode ?? 1;
 }
 
 export async function node(name: string, action: string, member: Member): Promise<void> {
