@@ -85,11 +85,12 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
     expect(await etcdctl(lab, 'get', '--prefix', '/coreos.com/network/subnets/')).toContain('"PublicIP":"203.0.113.5"');
   });
 
-  it.each([['--iface=eth0'], ['--iface-regex=^eth'], ['--iface-can-reach=172.30.0.1']])(
-    'finds its interface by %s',
-    async (flag) => {
-      const lab = await nodeWith('{"Network":"10.240.0.0/16"}', flag);
-      expect(await execIn(lab, 'n1', ['ss', '-lun'])).toContain(`${nodeAddress(lab, lab.nodes[0])}:8285`);
-    },
-  );
+  it.each([
+    ['--iface=eth0'],
+    ['--iface-regex=^eth'],
+    ['--iface-can-reach=172.30.0.1'],
+  ])('finds its interface by %s', async (flag) => {
+    const lab = await nodeWith('{"Network":"10.240.0.0/16"}', flag);
+    expect(await execIn(lab, 'n1', ['ss', '-lun'])).toContain(`${nodeAddress(lab, lab.nodes[0])}:8285`);
+  });
 });

@@ -34,31 +34,31 @@ describeWith(['root', 'tun', 'etcd'], 'traffic between two nodes', () => {
     }
   });
 
-  it.each(['tcp', 'udp'] as const)(
-    'carries %s in all directions, and the receiver sees the sender itself',
-    async (protocol) => {
-      for (const [i, j] of [
-        [0, 1],
-        [1, 0],
+  it.each([
+    'tcp',
+    'udp',
+  ] as const)('carries %s in all directions, and the receiver sees the sender itself', async (protocol) => {
+    for (const [i, j] of [
+      [0, 1],
+      [1, 0],
+    ]) {
+      for (const [from, fromAddress] of [
+        [`n${i + 1}`, overlay[i]],
+        [`c${i + 1}`, containers[i]],
       ]) {
-        for (const [from, fromAddress] of [
-          [`n${i + 1}`, overlay[i]],
-          [`c${i + 1}`, containers[i]],
+        for (const [to, toAddress] of [
+          [`n${j + 1}`, overlay[j]],
+          [`c${j + 1}`, containers[j]],
         ]) {
-          for (const [to, toAddress] of [
-            [`n${j + 1}`, overlay[j]],
-            [`c${j + 1}`, containers[j]],
-          ]) {
-            for (const bytes of [1, protocol === 'udp' ? 1444 : 100_000]) {
-              const { sent, received } = await transfer(lab, protocol, from, to, toAddress, bytes);
-              expect(received, `${from} to ${to}`).toEqual({ bytes, sha256: sent.sha256, from: fromAddress });
-              if (protocol === 'udp') expect(sent.echoed).toBe(sent.sha256);
-            }
+          for (const bytes of [1, protocol === 'udp' ? 1444 : 100_000]) {
+            const { sent, received } = await transfer(lab, protocol, from, to, toAddress, bytes);
+            expect(received, `${from} to ${to}`).toEqual({ bytes, sha256: sent.sha256, from: fromAddress });
+            if (protocol === 'udp') expect(sent.echoed).toBe(sent.sha256);
           }
         }
       }
-    },
-  );
+    }
+  });
 
   it('carries packets of exactly the MTU unfragmented, and larger ones as inner fragments', async () => {
     await ping(lab, 'c1', containers[1], '-M', 'do', '-s', String(1472 - 28));

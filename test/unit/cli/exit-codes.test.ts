@@ -26,14 +26,13 @@ describe('exit codes', () => {
     expect(new Set(all).size).toBe(all.length);
   });
 
-  it.each(Object.entries({ internal: EXIT_INTERNAL, ...EXIT_CODES }))(
-    'of %s is neither success nor a code of the shell',
-    (_, code) => {
-      expect(Number.isInteger(code)).toBe(true);
-      expect(code).toBeGreaterThan(0);
-      expect(code).toBeLessThan(126); // 126: not executable, 127: not found
-    },
-  );
+  it.each(
+    Object.entries({ internal: EXIT_INTERNAL, ...EXIT_CODES }),
+  )('of %s is neither success nor a code of the shell', (_, code) => {
+    expect(Number.isInteger(code)).toBe(true);
+    expect(code).toBeGreaterThan(0);
+    expect(code).toBeLessThan(126); // 126: not executable, 127: not found
+  });
 
   it("leave the shell's range to signals", () => {
     expect(EXIT_SIGNAL_BASE).toBe(128);

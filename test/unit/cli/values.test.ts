@@ -35,12 +35,21 @@ describe('parseWholeNumber', () => {
     expect(parse(text)).toBe(value);
   });
 
-  it.each(['', '67', '65508', '-1472', '1472.5', '1e3', '0x600', ' 1472', '1472 ', '1,472', '9'.repeat(400)])(
-    'refuses %j',
-    (text) => {
-      expect(refusalOf(() => parse(text))).toBe('Expected a whole number from 68 to 65507.');
-    },
-  );
+  it.each([
+    '',
+    '67',
+    '65508',
+    '-1472',
+    '1472.5',
+    '1e3',
+    '0x600',
+    ' 1472',
+    '1472 ',
+    '1,472',
+    '9'.repeat(400),
+  ])('refuses %j', (text) => {
+    expect(refusalOf(() => parse(text))).toBe('Expected a whole number from 68 to 65507.');
+  });
 });
 
 describe('parseHostAddress', () => {
@@ -48,12 +57,19 @@ describe('parseHostAddress', () => {
     expect(parseHostAddress('203.0.113.9')).toBe(parseIpv4('203.0.113.9'));
   });
 
-  it.each(['', '0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255', '10.1.1', '10.1.1.7/24', 'host', '::1'])(
-    'refuses %j',
-    (text) => {
-      expect(refusalOf(() => parseHostAddress(text))).toBe('Expected the IPv4 address of a host, such as 10.1.1.7.');
-    },
-  );
+  it.each([
+    '',
+    '0.0.0.0',
+    '127.0.0.1',
+    '224.0.0.1',
+    '255.255.255.255',
+    '10.1.1',
+    '10.1.1.7/24',
+    'host',
+    '::1',
+  ])('refuses %j', (text) => {
+    expect(refusalOf(() => parseHostAddress(text))).toBe('Expected the IPv4 address of a host, such as 10.1.1.7.');
+  });
 });
 
 describe('parseBoolean', () => {
@@ -88,12 +104,24 @@ describe('parseDuration', () => {
     expect(parse(text)).toBe(seconds);
   });
 
-  it.each(['', 's', '4', '4s', '0h', '366d', '8761h', '-5m', '1.5h', '5 m', '5M', '1h30m', '24hours', '9'.repeat(50)])(
-    'refuses %j',
-    (text) => {
-      expect(refusalOf(() => parse(text))).toBe('Expected a time from 5s to 31536000s, such as 24h or 90s.');
-    },
-  );
+  it.each([
+    '',
+    's',
+    '4',
+    '4s',
+    '0h',
+    '366d',
+    '8761h',
+    '-5m',
+    '1.5h',
+    '5 m',
+    '5M',
+    '1h30m',
+    '24hours',
+    '9'.repeat(50),
+  ])('refuses %j', (text) => {
+    expect(refusalOf(() => parse(text))).toBe('Expected a time from 5s to 31536000s, such as 24h or 90s.');
+  });
 });
 
 describe('parseEndpoints', () => {

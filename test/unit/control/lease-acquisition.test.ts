@@ -80,12 +80,13 @@ describe('a node without a lease', () => {
     expect((await entryOf(registry, name))?.value).toBe(value);
   });
 
-  it.each(['10.99.0.0/24', '10.240.99.0/25', '10.240.0.0/24'])(
-    'does not use saved %s, which the config does not hand out',
-    async (saved) => {
-      await expectMine(await acquire({ savedSubnet: subnet(saved) }), '10.240.1.0-24');
-    },
-  );
+  it.each([
+    '10.99.0.0/24',
+    '10.240.99.0/25',
+    '10.240.0.0/24',
+  ])('does not use saved %s, which the config does not hand out', async (saved) => {
+    await expectMine(await acquire({ savedSubnet: subnet(saved) }), '10.240.1.0-24');
+  });
 
   it('leaves every other key alone, whatever it holds', async () => {
     const before = { [TINY_NAMES[0]]: PEER_VALUE, [TINY_NAMES[2]]: 'garbage', 'no subnet': MY_VALUE.slice(1) };

@@ -61,23 +61,20 @@ describe('a lease with our PublicIP and an unknown node id', () => {
 
   const PHASES = [0.05, 0.2, 0.4, 0.6, 0.8, 0.95];
   const TTLS = [86_400, 90, 30, 10, 5];
-  it.each(TTLS.flatMap((ttl) => PHASES.map((phase) => ({ ttl, phase }))))(
-    'of $ttl s that is refreshed, at $phase of the interval, refuses the start',
-    async ({ ttl, phase }) => {
-      registry.putRaw(NAME, TWIN_VALUE, ttl);
-      const before = await entryOf(registry, NAME);
-      const interval = keepAliveInterval(ttl);
-      await keepTwinAlive(ttl, phase * interval);
-      await pass(3.3 * interval);
-      const own = acquire();
-      await pass(2 * interval + 1);
-      expect(own.error).toMatchObject({ code: 'lease-conflict' });
-      expect((own.error as Error).message).toMatch(
-        /^PublicIP 10\.1\.1\.26 is in use: .*10\.240\.26\.0-24.*--public-ip/,
-      );
-      expect(await entryOf(registry, NAME)).toEqual(before);
-    },
-  );
+  it.each(
+    TTLS.flatMap((ttl) => PHASES.map((phase) => ({ ttl, phase }))),
+  )('of $ttl s that is refreshed, at $phase of the interval, refuses the start', async ({ ttl, phase }) => {
+    registry.putRaw(NAME, TWIN_VALUE, ttl);
+    const before = await entryOf(registry, NAME);
+    const interval = keepAliveInterval(ttl);
+    await keepTwinAlive(ttl, phase * interval);
+    await pass(3.3 * interval);
+    const own = acquire();
+    await pass(2 * interval + 1);
+    expect(own.error).toMatchObject({ code: 'lease-conflict' });
+    expect((own.error as Error).message).toMatch(/^PublicIP 10\.1\.1\.26 is in use: .*10\.240\.26\.0-24.*--public-ip/);
+    expect(await entryOf(registry, NAME)).toEqual(before);
+  });
 
   it('is not waited for if there is also a reservation for our PublicIP', async () => {
     registry.putRaw('10.240.5.0-24', TWIN_VALUE, 86_400);

@@ -122,10 +122,14 @@ describe('isUnusableAsHost', () => {
     expect(isUnusableAsHost(parseIpv4(text)!)).toBe(true);
   });
 
-  it.each(['1.0.0.0', '10.1.1.140', '126.255.255.255', '128.0.0.0', '192.168.0.1', '223.255.255.255'])(
-    'is false for %s',
-    (text) => {
-      expect(isUnusableAsHost(parseIpv4(text)!)).toBe(false);
-    },
-  );
+  it.each([
+    '1.0.0.0',
+    '10.1.1.140',
+    '126.255.255.255',
+    '128.0.0.0',
+    '192.168.0.1',
+    '223.255.255.255',
+  ])('is false for %s', (text) => {
+    expect(isUnusableAsHost(parseIpv4(text)!)).toBe(false);
+  });
 });

@@ -62,13 +62,19 @@ describe('a lease', () => {
     expect(parseLeaseValue(value)).toEqual({ publicIp: lease.publicIp, nodeId: undefined });
   });
 
-  it.each(['{}', 'null', '"text"', '[1]', '7', '{"NodeID":""}', '{"NodeID":7}', '{"NodeID":null}'])(
-    'with BackendData %s has no node id',
-    (data) => {
-      const value = `{"PublicIP":"10.1.1.140","BackendData":${data}}`;
-      expect(parseLease(config, KEY, value)).toEqual({ ...lease, nodeId: undefined });
-    },
-  );
+  it.each([
+    '{}',
+    'null',
+    '"text"',
+    '[1]',
+    '7',
+    '{"NodeID":""}',
+    '{"NodeID":7}',
+    '{"NodeID":null}',
+  ])('with BackendData %s has no node id', (data) => {
+    const value = `{"PublicIP":"10.1.1.140","BackendData":${data}}`;
+    expect(parseLease(config, KEY, value)).toEqual({ ...lease, nodeId: undefined });
+  });
 
   it('under a dual-stack key counts for its IPv4 subnet', () => {
     expect(parseLease(config, `${KEY}&2001:db8::-64`, ours)).toEqual({ ...lease, nodeId: 'node-1' });

@@ -43,19 +43,29 @@ describe('parseSubnet', () => {
     expect(formatSubnet(parseSubnet(text)!)).toBe(expected);
   });
 
-  it.each(['', '10.240.0.0', '10.240.0.0/', '/16', '10.240.0.0/33', '10.240.0.0/-1', '10.240.0.0/016', '10.240/16'])(
-    'refuses %j',
-    (text) => {
-      expect(parseSubnet(text)).toBeUndefined();
-    },
-  );
+  it.each([
+    '',
+    '10.240.0.0',
+    '10.240.0.0/',
+    '/16',
+    '10.240.0.0/33',
+    '10.240.0.0/-1',
+    '10.240.0.0/016',
+    '10.240/16',
+  ])('refuses %j', (text) => {
+    expect(parseSubnet(text)).toBeUndefined();
+  });
 
-  it.each(['10.240.0.0/16/16', '10.240.0.0-16', '10.240.0.0/ 16', '10.240.0.0/1.6', '10.240.0.0/x', 'fc00::/64'])(
-    'refuses %j',
-    (text) => {
-      expect(parseSubnet(text)).toBeUndefined();
-    },
-  );
+  it.each([
+    '10.240.0.0/16/16',
+    '10.240.0.0-16',
+    '10.240.0.0/ 16',
+    '10.240.0.0/1.6',
+    '10.240.0.0/x',
+    'fc00::/64',
+  ])('refuses %j', (text) => {
+    expect(parseSubnet(text)).toBeUndefined();
+  });
 
   it('reads back every formatted subnet', () => {
     fc.assert(

@@ -59,14 +59,16 @@ describe('waitForNetworkConfig', () => {
     expect((await waiting).json).toBe(JSON_TEXT);
   });
 
-  it.each(['', '{}', '{"Network":"10.240.0.0/33"}', '{"Network":"10.240.0.0/16","Backend":{"Type":"vxlan"}}'])(
-    'fails at once for the config %j',
-    async (json) => {
-      registry.putRaw('config', json);
-      await expect(wait()).rejects.toMatchObject({ name: 'RudderError', code: 'network-config' });
-      expect(log.lines).toEqual([]);
-    },
-  );
+  it.each([
+    '',
+    '{}',
+    '{"Network":"10.240.0.0/33"}',
+    '{"Network":"10.240.0.0/16","Backend":{"Type":"vxlan"}}',
+  ])('fails at once for the config %j', async (json) => {
+    registry.putRaw('config', json);
+    await expect(wait()).rejects.toMatchObject({ name: 'RudderError', code: 'network-config' });
+    expect(log.lines).toEqual([]);
+  });
 
   it('waits for an etcd that is away', async () => {
     registry.putRaw('config', JSON_TEXT);

@@ -36,12 +36,14 @@ describe('mayAnswer', () => {
     expect(may(ipv4Packet({ ...addresses, fragment: 1 }))).toBe(false);
   });
 
-  it.each(['224.0.0.5', '239.255.255.250', '255.255.255.255', '10.240.255.255'])(
-    'never answers what went to %s',
-    (text) => {
-      expect(may(ipv4Packet({ ...addresses, destination: ip(text) }))).toBe(false);
-    },
-  );
+  it.each([
+    '224.0.0.5',
+    '239.255.255.250',
+    '255.255.255.255',
+    '10.240.255.255',
+  ])('never answers what went to %s', (text) => {
+    expect(may(ipv4Packet({ ...addresses, destination: ip(text) }))).toBe(false);
+  });
 
   it.each(['0.0.0.0', '127.0.0.1', '224.0.0.1', '255.255.255.255'])('never answers to %s', (text) => {
     expect(may(ipv4Packet({ ...addresses, source: ip(text) }))).toBe(false);
