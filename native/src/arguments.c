@@ -57,9 +57,10 @@ bool get_handle(napi_env env, napi_value value, const char *name, enum handle_ki
 napi_value throw_errno(napi_env env, int error, const char *syscall, const char *detail) {
   char text[256];
   snprintf(text, sizeof text, "%s: %s%s%s", syscall, strerror(error), detail ? ", " : "", detail ? detail : "");
+  const char *error_name = strerrorname_np(error);
   napi_value message, code, name, object;
   if (napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &message) == napi_ok &&
-      napi_create_string_utf8(env, strerrorname_np(error), NAPI_AUTO_LENGTH, &code) == napi_ok &&
+      napi_create_string_utf8(env, error_name ? error_name : "EUNKNOWN", NAPI_AUTO_LENGTH, &code) == napi_ok &&
       napi_create_string_utf8(env, syscall, NAPI_AUTO_LENGTH, &name) == napi_ok &&
       napi_create_error(env, code, message, &object) == napi_ok) {
     napi_set_named_property(env, object, "errno", int_value(env, -error));

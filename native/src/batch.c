@@ -133,7 +133,7 @@ napi_value read_tun(napi_env env, napi_callback_info info) {
   size_t offset = 0;
   int32_t done = 0;
   for (; done < max && offset + SLOT_BYTES <= slab.size; done++) {
-    struct virtio_net_hdr vnet;
+    struct virtio_net_hdr vnet = {0};
     struct iovec parts[] = {{.iov_base = &vnet, .iov_len = VNET_BYTES},
                             {.iov_base = slab.data + offset, .iov_len = SLOT_BYTES}};
     ssize_t length = readv(path->tun, parts, 2);

@@ -68,18 +68,15 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
     }
   }
 
-  /** Grants a TTL and uses it in a transaction; a TTL that was not used is given back. */
+  /** Grants a TTL and uses it in a transaction; a TTL that etcd says was not used is given back. */
   async function withNewTtl(
     ttlSeconds: number,
     write: (ttlId: string) => Promise<number | undefined>,
   ): Promise<Holding | undefined> {
     const { ID: ttlId } = await client.leaseClient.leaseGrant({ TTL: ttlSeconds });
-    let revision: number | undefined;
-    try {
-      revision = await write(ttlId);
-    } finally {
-      if (revision === undefined) await revoke(ttlId);
-    }
+    // If the answer is lost, the key may hang on this TTL by now: to revoke it could delete our own lease.
+    const revision = await write(ttlId);
+    if (revision === undefined) await revoke(ttlId);
     return revision === undefined ? undefined : { revision, ttlId };
   }
 
@@ -186,20 +183,23 @@ function connect(options: EtcdOptions, deadlineMs: number): Etcd3 {
   });
 }
 
-/** Streams are not tried on another endpoint by etcd3. One that failed twice rests, so this finds one that works. */
+/** Tries of a keep-alive for each endpoint beyond the first: etcd3 opens a stream on one at random, dead or not. */
+const TRIES_PER_ENDPOINT = 10;
+
 async function keepAlive(client: Etcd3, ttlId: string, deadlineMs: number, endpoints: number): Promise<boolean> {
-  for (let attempt = 2 * (endpoints - 1); ; attempt--) {
+  const end = Date.now() + deadlineMs;
+  for (let triesLeft = TRIES_PER_ENDPOINT * (endpoints - 1); ; triesLeft--) {
     try {
-      return await keepAliveOnce(client, ttlId, deadlineMs);
+      return await keepAliveOnce(client, ttlId, end);
     } catch (error) {
-      if (attempt === 0 || !isRecoverableError(error as Error)) throw error;
+      if (triesLeft === 0 || Date.now() >= end || !isRecoverableError(error as Error)) throw error;
     }
   }
 }
 
 /** LeaseKeepAlive exists only as a stream: one request, one answer, and an end in any case. */
-async function keepAliveOnce(client: Etcd3, ttlId: string, deadlineMs: number): Promise<boolean> {
-  const stream = await client.leaseClient.leaseKeepAlive({ deadline: Date.now() + deadlineMs });
+async function keepAliveOnce(client: Etcd3, ttlId: string, deadline: number): Promise<boolean> {
+  const stream = await client.leaseClient.leaseKeepAlive({ deadline });
   try {
     return await new Promise<boolean>((resolve, reject) => {
       stream.on('data', (answer) => resolve(Number(answer.TTL) > 0));

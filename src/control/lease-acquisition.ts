@@ -3,11 +3,12 @@ import { parseSubnetKey } from '../core/address-text.js';
 import { chooseSubnet, fitsConfig } from '../core/allocator.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
-import { formatLeaseValue, parseLeaseValue } from '../core/lease.js';
+import { formatLeaseValue } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
-import { keepAliveInterval, type NodeIdentity } from './lease-keeper.js';
+import { keepAliveInterval } from './lease-keeper.js';
+import { hasNodeId, type NodeIdentity, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 import { createRepeatLimit, createRetryBackoff, retryWhileUnavailable } from './retry.js';
 
@@ -39,14 +40,17 @@ export async function acquireLease(options: AcquireOptions, signal: AbortSignal)
   const backoff = createRetryBackoff();
   const limit = createRepeatLimit();
   for (;;) {
-    const { entries } = await retryWhileUnavailable('leases', () => registry.listLeases(), log, signal);
-    const attempt = () => takeOwn(entries, options, signal).then((own) => own ?? createNew(entries, options));
+    // List and write together: a write whose answer was lost may have made a lease that only a new list shows.
+    const attempt = async () => {
+      const { entries } = await registry.listLeases();
+      return (await takeOwn(entries, options, signal)) ?? createNew(entries, options);
+    };
     const outcome = await retryWhileUnavailable('own lease', attempt, log, signal);
     if (typeof outcome === 'object') return outcome;
     if (outcome === 'network-full') {
       limit((suppressed) =>
         log.warn(
-          { network: formatSubnet(options.config.network), leases: entries.length, suppressed },
+          { network: formatSubnet(options.config.network), suppressed },
           'no free subnet left, waiting for one: a larger Network or shorter leases would help',
         ),
       );
@@ -64,49 +68,39 @@ async function takeOwn(
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
   const { registry, config, identity, log } = options;
-  const own = findOwn(entries, identity);
+  const own = findOwn(entries, options);
   if (own === undefined) return undefined;
-  if (own.otherNodeId !== undefined) await waitUntilUnrefreshed(own.entry, options, signal);
+  if (ownershipOf(own, identity) === 'unclear') await waitUntilUnrefreshed(own, options, signal);
 
-  const subnet = parseSubnetKey(own.entry.name);
+  const subnet = parseSubnetKey(own.name);
   if (subnet === undefined || !fitsConfig(config, subnet)) {
-    if (own.entry.ttlId === NO_TTL) {
-      log.warn(
-        { reservation: own.entry.name },
-        'our reservation does not fit the network config, leasing another subnet',
-      );
+    if (own.ttlId === NO_TTL) {
+      log.warn({ reservation: own.name }, 'our reservation does not fit the network config, leasing another subnet');
       return undefined;
     }
-    log.warn({ lease: own.entry.name }, 'the own lease does not fit the network config any more, replacing it');
-    await registry.deleteLease(own.entry);
+    log.warn({ lease: own.name }, 'the own lease does not fit the network config any more, replacing it');
+    await registry.deleteLease(own);
     return 'lost-race';
   }
   // A reservation has no TTL and keeps none.
-  const ttlSeconds = own.entry.ttlId === NO_TTL ? undefined : options.ttlSeconds;
+  const ttlSeconds = own.ttlId === NO_TTL ? undefined : options.ttlSeconds;
   const value = formatLeaseValue(identity.publicIp, identity.nodeId);
-  const holding = await registry.updateLease(own.entry, value, ttlSeconds);
+  const holding = await registry.updateLease(own, value, ttlSeconds);
   return holding === undefined ? 'lost-race' : { subnet, holding, created: false };
 }
 
-interface OwnEntry {
-  readonly entry: LeaseEntry;
-  /** Set if the entry has our PublicIP but another node's id: perhaps we lost our state, perhaps it is a twin. */
-  readonly otherNodeId?: string;
-}
-
-/** Our node id is proof; our PublicIP without a node id was written by flannel on this host; else it must be watched. */
-function findOwn(entries: readonly LeaseEntry[], identity: NodeIdentity): OwnEntry | undefined {
-  const leases = entries.flatMap((entry) => {
-    const lease = parseLeaseValue(entry.value);
-    // A dual-stack key of flannel's names more than we would keep: it stays a stranger's.
-    return 'problem' in lease || entry.name.includes('&') ? [] : [{ entry, ...lease }];
-  });
-  const sameId = leases.find((lease) => lease.nodeId === identity.nodeId);
-  if (sameId !== undefined) return { entry: sameId.entry };
-  const sameIp = leases.filter((lease) => lease.publicIp === identity.publicIp);
-  const withoutId = sameIp.find((lease) => lease.nodeId === undefined || lease.entry.ttlId === NO_TTL);
-  if (withoutId !== undefined) return { entry: withoutId.entry };
-  return sameIp.length === 0 ? undefined : { entry: sameIp[0].entry, otherNodeId: sameIp[0].nodeId };
+/**
+ * Our node id comes before our PublicIP, what is surely ours before what is unclear, and of several leases (one may be
+ * left of a write whose answer was lost) that of our last run.
+ */
+function findOwn(entries: readonly LeaseEntry[], { identity, savedSubnet }: AcquireOptions): LeaseEntry | undefined {
+  const saved = savedSubnet === undefined ? undefined : formatSubnetKey(savedSubnet);
+  const candidates = entries.filter((entry) => ownershipOf(entry, identity) !== 'strangers');
+  const rank = (entry: LeaseEntry) =>
+    (hasNodeId(entry, identity) ? 0 : 4) +
+    (ownershipOf(entry, identity) === 'ours' ? 0 : 2) +
+    (entry.name === saved ? 0 : 1);
+  return candidates.sort((a, b) => rank(a) - rank(b))[0];
 }
 
 /** etcd tells whole seconds, so a TTL may look up to this much longer than it is. */
@@ -125,7 +119,9 @@ async function waitUntilUnrefreshed(entry: LeaseEntry, options: AcquireOptions, 
   const watchMs = 2 * keepAliveInterval(first.grantedSeconds) * 1000;
   log.info(
     { lease: entry.name, seconds: Math.ceil(watchMs / 1000) },
-    'a lease with our PublicIP has an unknown node id, waiting to see whether its node is alive',
+    hasNodeId(entry, identity)
+      ? 'a lease with our node id has another PublicIP, waiting to see whether its node is alive'
+      : 'a lease with our PublicIP has an unknown node id, waiting to see whether its node is alive',
   );
   for (let look = 1; look <= LOOKS; look++) {
     await delay(start + (watchMs * look) / LOOKS - performance.now(), undefined, { signal });
@@ -136,7 +132,9 @@ async function waitUntilUnrefreshed(entry: LeaseEntry, options: AcquireOptions, 
     if (now.remainingSeconds > first.remainingSeconds - elapsed + TTL_ROUNDING_SECONDS) {
       throw new RudderError(
         'lease-conflict',
-        `PublicIP ${formatIpv4(identity.publicIp)} is in use: a living node with another node id keeps lease ${entry.name}; give each node its own address with --public-ip or --iface`,
+        hasNodeId(entry, identity)
+          ? `our node id is in use: a living node at another address keeps lease ${entry.name} with it; give each node its own --state-dir, a copied one must be removed`
+          : `PublicIP ${formatIpv4(identity.publicIp)} is in use: a living node with another node id keeps lease ${entry.name}; give each node its own address with --public-ip or --iface`,
       );
     }
   }

@@ -1,17 +1,12 @@
 import { messageOf, RudderError } from '../core/errors.js';
-import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import { formatIpv4 } from '../core/ipv4.js';
 import { formatLeaseValue, parseLeaseValue } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { createBackoff } from './backoff.js';
+import { type NodeIdentity, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 import { createRepeatLimit } from './retry.js';
-
-/** Who we are, in the registry's eyes. */
-export interface NodeIdentity {
-  readonly publicIp: Ipv4;
-  readonly nodeId: string;
-}
 
 export interface KeeperOptions {
   readonly registry: Registry;
@@ -79,13 +74,8 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     if (entry === undefined) {
       if (recovering === undefined) log.warn({ subnet: formatSubnet(subnet) }, 'the own lease key is gone');
       recover();
-    } else if (!isOurs(entry)) lost(entry);
+    } else if (ownershipOf(entry, identity) !== 'ours') lost(entry);
     else if (entry.revision > holding.revision && entry.ttlId !== holding.ttlId) recover();
-  }
-
-  function isOurs(entry: LeaseEntry): boolean {
-    const lease = parseLeaseValue(entry.value);
-    return !('problem' in lease) && lease.nodeId === identity.nodeId;
   }
 
   /**
@@ -120,11 +110,14 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     const { entries } = await registry.listLeases();
     if (stopped.signal.aborted) return true;
     const entry = entries.find((candidate) => candidate.name === name);
-    if (entry !== undefined && !isOurs(entry)) {
+    if (entry !== undefined && ownershipOf(entry, identity) !== 'ours') {
       lost(entry);
       return true;
     }
-    if (entry !== undefined && entry.ttlId === holding.ttlId) return true;
+    if (entry !== undefined && (entry.ttlId === holding.ttlId || entry.ttlId === NO_TTL)) {
+      holding = entry; // without a TTL: an operator has made a reservation of it, and it stays one
+      return true;
+    }
     const restored =
       entry === undefined
         ? await registry.createLease(name, value, options.ttlSeconds)

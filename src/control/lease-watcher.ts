@@ -4,7 +4,6 @@ import { type Lease, parseLease } from '../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
-import { formatSubnet } from '../core/subnet.js';
 import type { LeaseEntry, Registry, WatchEvent } from './registry.js';
 import { createRepeatLimit, createRetryBackoff } from './retry.js';
 
@@ -143,9 +142,4 @@ function createPeers(options: WatcherOptions) {
       else tell(set.put(lease));
     },
   };
-}
-
-/** A lease change as log fields. */
-export function describeChange(change: LeaseChange): { change: string; subnet: string } {
-  return { change: change.type, subnet: formatSubnet(change.lease.subnet) };
 }

@@ -16,6 +16,16 @@ export function isTransient(error: unknown): boolean {
   return error instanceof RudderError && error.code === 'etcd-unavailable';
 }
 
+/** Rejects with the signal's reason when it is aborted: what is under way may take its deadline, a stop may not. */
+export function aborted(signal: AbortSignal): Promise<never> {
+  const promise = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  promise.catch(() => undefined);
+  return promise;
+}
+
 /**
  * Tries until it works. Transient failures are logged at a bounded rate and retried with backoff; anything else,
  * and the signal's reason, is thrown.
@@ -31,7 +41,7 @@ export async function retryWhileUnavailable<T>(
   for (;;) {
     signal.throwIfAborted();
     try {
-      return await work();
+      return await Promise.race([work(), aborted(signal)]);
     } catch (error) {
       if (!isTransient(error)) throw error;
       limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parseIpv4, parseSubnetKey } from './address-text.js';
 import { quote } from './errors.js';
 import { formatIpv4, type Ipv4, isUnusableAsHost } from './ipv4.js';
-import type { NetworkConfig } from './network-config.js';
+import { isLeasable, type NetworkConfig } from './network-config.js';
 import { contains, formatSubnet, type Subnet } from './subnet.js';
 
 /** A node's claim to a subnet. */
@@ -52,7 +52,12 @@ export function parseLease(config: NetworkConfig, keyName: string, value: string
     return { problem: `subnet ${formatSubnet(subnet)} has another length than SubnetLen ${config.subnetLength}` };
   }
   const attributes = parseLeaseValue(value);
-  return 'problem' in attributes ? attributes : { subnet, ...attributes };
+  if ('problem' in attributes) return attributes;
+  if (isLeasable(config, attributes.publicIp)) {
+    // Its datagrams would be routed into the overlay, wrapped and wrapped again, each round 28 bytes larger.
+    return { problem: `PublicIP ${formatIpv4(attributes.publicIp)} lies inside the overlay` };
+  }
+  return { subnet, ...attributes };
 }
 
 export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALease {

@@ -22,6 +22,12 @@ export const DEFAULT_PORT = 8285;
 export const MIN_MTU = 68;
 export const MAX_MTU = 65507;
 
+/** True if some node's subnet holds the address: then packets for it go into the overlay, not under it. */
+export function isLeasable(config: NetworkConfig, address: Ipv4): boolean {
+  const last = config.subnetMax | ~maskOf(config.subnetLength);
+  return compareIpv4(address, config.subnetMin) >= 0 && compareIpv4(address, last) <= 0;
+}
+
 const REMEDY = 'correct the key with `rudder init` on an empty key or `etcdctl put`, see docs/configuration.md';
 
 /**

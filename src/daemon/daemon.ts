@@ -3,9 +3,10 @@ import { OVERHEAD_BYTES, openUdpBackend } from '../backend/udp/udp-backend.js';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { acquireLease, type OwnLease } from '../control/lease-acquisition.js';
 import type { Registry } from '../control/registry.js';
-import { formatIpv4 } from '../core/ipv4.js';
+import { RudderError } from '../core/errors.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
-import type { NetworkConfig } from '../core/network-config.js';
+import { isLeasable, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
 import { type Netlink, openNetlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
@@ -63,6 +64,8 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     notify('STATUS=Waiting for etcd and the network config');
     const { config, json } = await waitForNetworkConfig(registry, `${etcd.prefix}/config`, log, signal);
 
+    const publicIp = options.publicIp ?? underlay.address;
+    checkPublicIp(publicIp, config);
     const mtu = tunnelMtu(options, config, underlay, log);
     const { checkSource, offloads } = options;
     const backend = openUdpBackend({
@@ -77,7 +80,7 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     undo.add('device', () => backend.stop(false));
 
     notify('STATUS=Acquiring a subnet');
-    const identity = { publicIp: options.publicIp ?? underlay.address, nodeId: state.nodeId };
+    const identity = { publicIp, nodeId: state.nodeId };
     // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
     await saveState(options.stateDir, state);
     const ttlSeconds = options.leaseTtlSeconds;
@@ -100,6 +103,14 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     if (signal.aborted) return undefined;
     throw error;
   }
+}
+
+function checkPublicIp(publicIp: Ipv4, config: NetworkConfig): void {
+  if (!isLeasable(config, publicIp)) return;
+  throw new RudderError(
+    'network-config',
+    `public address ${formatIpv4(publicIp)} lies inside the overlay ${formatSubnet(config.network)}: expected one outside; choose another Network, or SubnetMin and SubnetMax that leave it out`,
+  );
 }
 
 function tunnelMtu(options: DaemonOptions, config: NetworkConfig, underlay: Underlay, log: Logger): number {

@@ -1,8 +1,10 @@
 import type { Backend } from '../backend/backend.js';
 import type { OwnLease } from '../control/lease-acquisition.js';
-import { keepLease, type NodeIdentity } from '../control/lease-keeper.js';
+import { keepLease } from '../control/lease-keeper.js';
 import { watchLeases } from '../control/lease-watcher.js';
-import type { Registry } from '../control/registry.js';
+import type { NodeIdentity } from '../control/ownership.js';
+import { NO_TTL, type Registry } from '../control/registry.js';
+import { aborted } from '../control/retry.js';
 import type { RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { LeaseChange } from '../core/lease-set.js';
@@ -79,17 +81,9 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     stop,
     async release() {
       await stop();
+      if (keeper.holding().ttlId === NO_TTL) return; // a reservation is its operator's
       const released = registry.deleteLease({ name, revision: keeper.holding().revision }).catch(() => undefined);
       await Promise.race([released, new Promise((resolve) => setTimeout(resolve, RELEASE_DEADLINE_MS))]);
     },
   };
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  const promise = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
-  promise.catch(() => undefined);
-  return promise;
 }

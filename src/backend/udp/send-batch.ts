@@ -20,7 +20,7 @@ const { EAGAIN, EINVAL, EIO, EMSGSIZE, EOPNOTSUPP } = constants.errno;
 const FULL_BUFFER_WAIT_MS = 5;
 
 /** UDP_MAX_SEGMENTS of every kernel that knows UDP_SEGMENT (128 since 6.9). */
-const MAX_TRAIN_SEGMENTS = 64;
+const MAX_SENT_SEGMENTS = 64;
 /** A train is one datagram until the kernel cuts it, and those hold 65507 bytes. */
 const MAX_TRAIN_BYTES = 65000;
 
@@ -97,7 +97,7 @@ export function createSendBatch(
     sends[open + SEGMENT_SIZE] = size;
     sends[open + PACKETS]++;
     sends[open + BYTES] += bytes;
-    if (bytes < size || sends[open + PACKETS] === MAX_TRAIN_SEGMENTS) open = -1;
+    if (bytes < size || sends[open + PACKETS] === MAX_SENT_SEGMENTS) open = -1;
     return true;
   }
 
@@ -150,18 +150,21 @@ export function createSendBatch(
     if (sends[record + PACKETS] === 1) {
       return add(counters, error === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
     }
-    if (error === -EIO || error === -EINVAL || error === -EOPNOTSUPP) {
-      // EIO: the device cannot finish checksums (before Linux 6.11). EINVAL: trains are not known, or not this long.
+    // EMSGSIZE: the path's MTU has shrunk. A train is never fragmented, a single datagram is.
+    const noTrains = error === -EIO || error === -EINVAL || error === -EOPNOTSUPP;
+    if (!noTrains && error !== -EMSGSIZE) return add(counters, OUT_DROP_SEND_ERROR, sends[record + PACKETS]);
+    const sent = sendOneByOne(record);
+    // EIO: the device cannot finish checksums (before Linux 6.11). EINVAL: trains are not known, or not this long. But a
+    // blackhole route answers EINVAL too: what refuses single packets as well says nothing about trains.
+    if (noTrains && sent > 0) {
       offloads[UDP_GSO] = 0;
       add(counters, OFFLOAD_FALLBACKS, 1);
-    } else if (error !== -EMSGSIZE) {
-      return add(counters, OUT_DROP_SEND_ERROR, sends[record + PACKETS]);
     }
-    // EMSGSIZE: the path's MTU has shrunk. A train is never fragmented, a single datagram is.
-    sendOneByOne(record);
   }
 
-  function sendOneByOne(train: number): void {
+  /** Returns how many could be sent. */
+  function sendOneByOne(train: number): number {
+    let done = 0;
     const scratch = SCRATCH * RECORD_INTS;
     const segmentSize = sends[train + SEGMENT_SIZE];
     const end = sends[train] + sends[train + 1];
@@ -180,11 +183,14 @@ export function createSendBatch(
       sends[scratch + PACKETS] = 1;
       sends[scratch + BYTES] = bytes;
       const sent = native.sendUdp(SCRATCH, 1);
-      if (sent === 1) count(scratch);
-      else if (sent === -EAGAIN) add(counters, OUT_DROP_SEND_BUFFER, 1);
+      if (sent === 1) {
+        count(scratch);
+        done++;
+      } else if (sent === -EAGAIN) add(counters, OUT_DROP_SEND_BUFFER, 1);
       else add(counters, sent === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
       first = next;
     }
+    return done;
   }
 
   return { queue, isFull: () => messages >= SCRATCH || iovecs + 2 > SEND_IOVECS, flush };

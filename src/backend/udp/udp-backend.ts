@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { messageOf, RudderError } from '../../core/errors.js';
 import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
@@ -58,9 +57,16 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   const failure = new Promise<never>((_, reject) => {
     fail = reject;
   });
+  // A process that exits waits for its worker: a second signal, or a bug, must not wait for the poll's timeout.
+  process.once('exit', wakeWorker);
   // Nobody may be waiting for it yet, or any more.
   failure.catch(() => undefined);
   let worker: Worker | undefined;
+
+  function wakeWorker(): void {
+    Atomics.store(memory.control, CONTROL_STOP, 1);
+    native.signalEvent(handles.event);
+  }
 
   return {
     mtu: options.mtu,
@@ -85,8 +91,8 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     counters: () => readAll(memory.counters),
     persist: () => native.setTunPersistent(handles.tun, 1),
     async stop(remove) {
-      Atomics.store(memory.control, CONTROL_STOP, 1);
-      native.signalEvent(handles.event);
+      wakeWorker();
+      process.off('exit', wakeWorker);
       if (worker !== undefined) await stopWorker(worker);
       for (const fd of Object.values(handles)) native.close(fd);
       if (remove) await removeDevice(options.netlink, DEVICE_NAME);
@@ -108,13 +114,15 @@ async function startWorker(
       failed(new RudderError('data-path', `the packet path ended by itself with code ${code}; restart rudder`));
     }
   });
-  await once(worker, 'online');
+  // An error before that is told by the listener above; packets that wait in the queues are not lost meanwhile.
+  await new Promise((resolve) => worker.once('online', resolve).once('exit', resolve));
   return worker;
 }
 
 async function stopWorker(worker: Worker): Promise<void> {
   if (worker.threadId === -1) return;
   const timer = setTimeout(() => void worker.terminate(), STOP_DEADLINE_MS);
-  await once(worker, 'exit');
+  // Not events.once(): it rejects on 'error', and a worker that fails while it stops has stopped too.
+  await new Promise((resolve) => worker.once('exit', resolve));
   clearTimeout(timer);
 }

@@ -1,6 +1,6 @@
 import { vi } from 'vitest';
-import type { NodeIdentity } from '../../../src/control/lease-keeper.js';
 import type { MemoryRegistry } from '../../../src/control/memory-registry.js';
+import type { NodeIdentity } from '../../../src/control/ownership.js';
 import type { LeaseEntry } from '../../../src/control/registry.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';

@@ -97,9 +97,9 @@ describe('a node without a lease', () => {
 });
 
 describe('the own lease', () => {
-  it('is the one with our node id, also from another PublicIP', async () => {
+  it('is the one with our node id, before one with only our PublicIP', async () => {
     registry.putRaw('10.240.5.0-24', FLANNEL_VALUE, 60);
-    registry.putRaw(NAME, peerValue('10.9.9.9', ME.nodeId), 60);
+    registry.putRaw(NAME, MY_VALUE, 60);
     const before = (await entryOf(registry, NAME))!;
     const own = await acquire({ savedSubnet: subnet('10.240.99.0/24') });
     expect(own.created).toBe(false);
@@ -107,6 +107,11 @@ describe('the own lease', () => {
     expect(own.holding.ttlId).not.toBe(before.ttlId);
     expect(await registry.timeToLive(own.holding.ttlId)).toEqual({ remainingSeconds: TTL, grantedSeconds: TTL });
     expect((await entryOf(registry, '10.240.5.0-24'))?.value).toBe(FLANNEL_VALUE);
+  });
+
+  it('is that of the last run, of two that are ours', async () => {
+    for (const name of ['10.240.5.0-24', NAME, '10.240.99.0-24']) registry.putRaw(name, MY_VALUE, 60);
+    await expectMine(await acquire({ savedSubnet: subnet('10.240.26.0/24') }), NAME);
   });
 
   it("is flannel's with our PublicIP, and gets our value and TTL", async () => {

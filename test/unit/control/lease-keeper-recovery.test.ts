@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { FLANNEL_VALUE, MY_VALUE, pass, peerValue, unavailable, warningsOf } from './cluster.js';
+import { NO_TTL } from '../../../src/control/registry.js';
+import { FLANNEL_VALUE, ME, MY_VALUE, pass, peerValue, unavailable, warningsOf } from './cluster.js';
 import { createKeeping, INTERVAL, type Keeping, NAME, TTL } from './keeping.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
@@ -85,15 +86,25 @@ describe('recovery', () => {
     await expectHeld();
   });
 
-  it.each([
-    ['without a TTL', undefined],
-    ['with another TTL', 3600],
-  ])('moves our own value that somebody wrote %s to a TTL of ours', async (_, ttlSeconds) => {
-    registry.putRaw(NAME, MY_VALUE, ttlSeconds);
+  it('moves our own value that somebody wrote with another TTL to a TTL of ours', async () => {
+    registry.putRaw(NAME, MY_VALUE, 3600);
     keeper.ownKeySeen(await own());
     await pass(0);
     await expectHeld();
     expect(keeper.recoveries()).toBe(1);
+  });
+
+  it.each([
+    ['our value', MY_VALUE],
+    ['our PublicIP alone', FLANNEL_VALUE],
+  ])('lets a reservation that an operator made of our key, with %s, be one', async (_, value) => {
+    registry.putRaw(NAME, value);
+    const entry = await own();
+    keeper.ownKeySeen(entry);
+    await pass(3 * TTL);
+    expect(await own()).toEqual(entry);
+    expect(keeper.holding().ttlId).toBe(NO_TTL);
+    expect([lost.length, keeper.recoveries()]).toEqual([0, 0]);
   });
 
   it('waits for etcd, and says so at a bounded rate', async () => {
@@ -144,7 +155,7 @@ describe('recovery', () => {
 describe('a subnet that belongs to another', () => {
   it.each([
     ['another node', OTHERS_VALUE, 'the node at 10.1.1.77'],
-    ['flannel at our address', FLANNEL_VALUE, 'the node at 10.1.1.26'],
+    ['a node with a copy of our state', peerValue('10.1.1.99', ME.nodeId), 'the node at 10.1.1.99'],
     ['nobody who can be read', 'garbage', 'an unreadable value'],
   ])('now %s is reported once, as a conflict, and left alone', async (_, value, owner) => {
     registry.putRaw(NAME, value);

@@ -11,6 +11,8 @@ vi.mock('node:timers/promises', () => import('./fake-delay.js'));
 const NAME = '10.240.26.0-24';
 /** A lease with our PublicIP and another node id: perhaps our own of before we lost our state, perhaps a twin's. */
 const TWIN_VALUE = peerValue('10.1.1.26', 'twin');
+/** A lease with our node id and another PublicIP: our own of another address, or a node's that has a copy of our state. */
+const MOVED_VALUE = peerValue('10.9.9.9', ME.nodeId);
 
 let registry: MemoryRegistry;
 let log: RecordingLog;
@@ -39,6 +41,30 @@ async function keepTwinAlive(ttlSeconds: number, phase: number): Promise<void> {
     setInterval(() => void registry.keepAlive(ttlId), every);
   }, phase * 1000);
 }
+
+describe('a lease with our node id and another PublicIP', () => {
+  it('is ours after two keep-alive intervals without a sign of life: we have moved', async () => {
+    registry.putRaw(NAME, MOVED_VALUE, 60);
+    const own = acquire();
+    await pass(39.9);
+    expect(own.settled).toBe(false);
+    await pass(0.2);
+    expect(await entryOf(registry, NAME)).toEqual({ name: NAME, value: MY_VALUE, ...own.value!.holding });
+  });
+
+  it('that is refreshed refuses the start: our state was copied', async () => {
+    registry.putRaw(NAME, MOVED_VALUE, 60);
+    const before = await entryOf(registry, NAME);
+    await keepTwinAlive(60, 5);
+    const own = acquire();
+    await pass(41);
+    expect(own.error).toMatchObject({
+      code: 'lease-conflict',
+      message: expect.stringMatching(/^our node id is in use: .*--state-dir/),
+    });
+    expect(await entryOf(registry, NAME)).toEqual(before);
+  });
+});
 
 describe('a lease with our PublicIP and an unknown node id', () => {
   it.each([

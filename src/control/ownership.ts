@@ -1,0 +1,38 @@
+import type { Ipv4 } from '../core/ipv4.js';
+import { parseLeaseValue } from '../core/lease.js';
+import { type LeaseEntry, NO_TTL } from './registry.js';
+
+/** Who we are, in the registry's eyes. */
+export interface NodeIdentity {
+  readonly publicIp: Ipv4;
+  readonly nodeId: string;
+}
+
+/**
+ * Whose key this is:
+ *
+ *     node id \\ PublicIP   ours                              another
+ *     ours                 ours                              unclear: we moved, or our state was cloned
+ *     none                 ours: written by flannel          a stranger's
+ *     another              unclear: we lost our state, or    a stranger's
+ *                          a twin; ours if a reservation
+ *
+ * A reservation is made for an address, and has no TTL that anybody could refresh.
+ */
+export type Ownership = 'ours' | 'unclear' | 'strangers';
+
+export function ownershipOf(entry: Pick<LeaseEntry, 'name' | 'value' | 'ttlId'>, identity: NodeIdentity): Ownership {
+  const lease = parseLeaseValue(entry.value);
+  // A dual-stack key of flannel's names more than we would keep: it stays a stranger's.
+  if ('problem' in lease || entry.name.includes('&')) return 'strangers';
+  const sameId = lease.nodeId === identity.nodeId;
+  const sameIp = lease.publicIp === identity.publicIp;
+  if (!sameId && !sameIp) return 'strangers';
+  if (sameIp && (sameId || lease.nodeId === undefined)) return 'ours';
+  return sameIp && entry.ttlId === NO_TTL ? 'ours' : 'unclear';
+}
+
+export function hasNodeId(entry: Pick<LeaseEntry, 'value'>, identity: NodeIdentity): boolean {
+  const lease = parseLeaseValue(entry.value);
+  return !('problem' in lease) && lease.nodeId === identity.nodeId;
+}
