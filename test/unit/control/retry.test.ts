@@ -112,3 +112,17 @@ describe('retryWhileUnavailable', () => {
     expect(state.error).toBe(reason);
   });
 });
+
+describe('an abort', () => {
+  it('does not wait for a request that etcd does not answer', async () => {
+    const stop = new AbortController();
+    const waiting = retryWhileUnavailable(
+      'x',
+      () => new Promise<never>(() => undefined),
+      createRecordingLog(),
+      stop.signal,
+    );
+    stop.abort(new Error('stopped'));
+    await expect(waiting).rejects.toThrow('stopped');
+  });
+});

@@ -149,3 +149,17 @@ describe('no lease', () => {
     );
   });
 });
+
+describe('a PublicIP inside the overlay', () => {
+  // Its datagrams would be routed into the overlay, and wrapped again and again.
+  const config = parseNetworkConfig('{"Network":"10.0.0.0/8","SubnetMin":"10.240.0.0","SubnetMax":"10.240.255.0"}');
+  const leaseOf = (publicIp: string) => parseLease(config, '10.240.77.0-24', `{"PublicIP":"${publicIp}"}`);
+
+  it.each(['10.240.0.0', '10.240.77.1', '10.240.255.255'])('is none: %s', (publicIp) => {
+    expect(leaseOf(publicIp)).toEqual({ problem: `PublicIP ${publicIp} lies inside the overlay` });
+  });
+
+  it.each(['10.1.1.77', '10.239.255.255', '10.241.0.0'])('is not one that no subnet can hold: %s', (publicIp) => {
+    expect(leaseOf(publicIp)).not.toHaveProperty('problem');
+  });
+});

@@ -4,7 +4,7 @@ import { createInbound } from '../../../../src/backend/udp/inbound.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../src/backend/udp/offloads.js';
 import { createOutbound } from '../../../../src/backend/udp/outbound.js';
 import { GSO_ECN, GSO_TCP4, VNET_NEEDS_CHECKSUM } from '../../../../src/system/native.js';
-import { EIO, EMSGSIZE } from '../../../helpers/fake-native.js';
+import { EINVAL, EIO, EMSGSIZE } from '../../../helpers/fake-native.js';
 import { headerChecksumIsRight, UDP } from '../../../helpers/packets.js';
 import { createTestPath, OWN_CONTAINER, PEER, PEER_CONTAINER } from '../../../helpers/path.js';
 import {
@@ -166,6 +166,15 @@ describe('trains', () => {
     ]);
     expect(path.memory.offloads[UDP_GSO]).toBe(0);
     expect(path.counted()).toMatchObject({ out_packets: 5, offload_fallbacks: 1 });
+  });
+
+  it('are not given up for a peer that not even single packets reach', () => {
+    const { path, outbound } = send(sized(100, 1), sized(100, 2));
+    // A blackhole route answers EINVAL to everything.
+    path.fake.sendResults.push(-EINVAL, -EINVAL, -EINVAL);
+    outbound();
+    expect(path.memory.offloads[UDP_GSO]).toBe(1);
+    expect(path.counted()).toEqual({ out_drop_send_error: 2 });
   });
 
   it('of split packets keep header and payload together when they are sent one by one', () => {

@@ -1,0 +1,56 @@
+// The netlink package behind our one file, in a namespace of its own: its traps and what is done about them.
+
+import { openNetlink } from '../../dist/system/netlink.js';
+import { attempt, ip, native } from './setup.mjs';
+
+const out = {};
+ip('link', 'set', 'lo', 'up');
+native.openTun('t0');
+const netlink = openNetlink();
+const address = (a, b, c, d) => (a << 24) | (b << 16) | (c << 8) | d;
+const failure = async (call) =>
+  call().then(
+    () => 'ok',
+    (error) => ({ code: error.code, errno: error.errno, syscall: error.syscall }),
+  );
+
+const find = async () => (await netlink.links()).find(({ name }) => name === 't0');
+const { index } = await find();
+await netlink.setLinkUp(index, 1400);
+out.link = await find();
+
+for (const [own, length] of [
+  [address(10, 9, 0, 0), 24],
+  [address(10, 8, 0, 0), 16],
+  [address(10, 8, 0, 0), 16],
+]) {
+  await netlink.setOnlyAddress(index, own, length);
+}
+out.addresses = (await netlink.addresses()).filter((entry) => entry.index === index);
+
+const network = { address: address(10, 99, 0, 0), prefixLength: 16 };
+await netlink.ensureRoute(index, network);
+await netlink.ensureRoute(index, network);
+out.towards = (await netlink.interfaceTowards(address(10, 99, 1, 2))) === index;
+out.noDefault = (await netlink.defaultRouteInterface()) ?? 'none';
+ip('route', 'add', 'default', 'dev', 't0', 'metric', '100');
+ip('route', 'add', 'default', 'dev', 'lo', 'metric', '50');
+out.defaultIsLowestMetric = (await netlink.defaultRouteInterface()) === 1;
+
+// Errors carry the errno.
+out.unreachable = await failure(() => netlink.deleteLink(9999));
+
+// Hundreds at once overflow the package's socket and abort the process, unless they go one at a time.
+const many = await Promise.all(
+  Array.from({ length: 1000 }, (_, i) => (i % 2 === 0 ? netlink.links() : netlink.addresses())),
+);
+out.concurrent = many.length;
+// A request that fails does not hold up those behind it.
+const [bad, good] = await Promise.all([failure(() => netlink.deleteLink(9999)), netlink.links()]);
+out.behindFailure = [bad.code, good.length > 0];
+
+await netlink.deleteLink(index);
+out.deleted = (await find()) ?? 'gone';
+netlink.close();
+out.closed = attempt(() => 1).result;
+process.stdout.write(JSON.stringify(out));
