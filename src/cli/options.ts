@@ -86,13 +86,21 @@ export function addDaemonOptions(command: Command): Command {
         values.parseHostAddress,
       ),
     )
-    .addOption(option('--subnet-file <file>', 'where Docker finds subnet and MTU').default('/run/rudder/subnet.env'))
+    .addOption(
+      option('--subnet-file <file>', 'where Docker finds subnet and MTU')
+        .argParser(values.parsePath)
+        .default('/run/rudder/subnet.env'),
+    )
     .addOption(
       option('--subnet-env-prefix <name>', 'prefix of the names in the subnet file')
         .argParser(values.parseEnvPrefix)
         .default('RUDDER'),
     )
-    .addOption(option('--state-dir <directory>', 'what the node remembers over reboots').default('/var/lib/rudder'))
+    .addOption(
+      option('--state-dir <directory>', 'what the node remembers over reboots')
+        .argParser(values.parsePath)
+        .default('/var/lib/rudder'),
+    )
     .addOption(
       option('--lease-ttl <time>', 'how long a silent node keeps its subnet')
         .argParser(values.parseDuration(MIN_TTL_SECONDS, MAX_TTL_SECONDS))

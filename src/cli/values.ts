@@ -63,6 +63,11 @@ export function parsePrefix(text: string): string {
   return prefix;
 }
 
+export function parsePath(text: string): string {
+  if (text === '' || text.length > 4095) throw new InvalidArgumentError('Expected a path.');
+  return text;
+}
+
 export function parseEnvPrefix(text: string): string {
   if (!/^[A-Z][A-Z0-9_]*$/.test(text)) throw new InvalidArgumentError('Expected capital letters such as FLANNEL.');
   return text;
@@ -95,7 +100,7 @@ function parseInterface(text: string): string {
 
 /** Names of offloads, separated by commas; `all` for every one. */
 export function parseOffloads(text: string, before: Offload[] = []): Offload[] {
-  const names = text === 'all' ? [...OFFLOADS] : text.split(',').map((part) => part.trim());
+  const names = text.split(',').flatMap((part) => (part.trim() === 'all' ? OFFLOADS : [part.trim()]));
   for (const name of names) {
     if (!(OFFLOADS as readonly string[]).includes(name)) {
       throw new InvalidArgumentError(`"${name}" is not all or one of ${OFFLOADS.join(', ')}.`);

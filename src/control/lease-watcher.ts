@@ -4,6 +4,7 @@ import { type Lease, parseLease } from '../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import { formatSubnetKey } from '../core/subnet.js';
 import type { LeaseEntry, Registry, WatchEvent } from './registry.js';
 import { createRepeatLimit, createRetryBackoff } from './retry.js';
 
@@ -110,7 +111,8 @@ function createPeers(options: WatcherOptions) {
 
   function removeNamed(name: string): void {
     const subnet = parseSubnetKey(name);
-    if (subnet !== undefined) tell(set.remove(subnet));
+    // A dual-stack key names a subnet too, but was never its lease.
+    if (subnet !== undefined && formatSubnetKey(subnet) === name) tell(set.remove(subnet));
   }
 
   /** Tells the first state and every change, whether it came by list or as an event. */

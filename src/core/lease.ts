@@ -45,6 +45,7 @@ export function formatLeaseValue(publicIp: Ipv4, nodeId: string): string {
 export function parseLease(config: NetworkConfig, keyName: string, value: string): Lease | NotALease {
   const subnet = parseSubnetKey(keyName);
   if (subnet === undefined) return { problem: `key ${quote(keyName)} is not like "10.240.26.0-24"` };
+  if (keyName.includes('&')) return { problem: `key ${quote(keyName)} is a dual-stack lease: udp carries IPv4 only` };
   if (!contains(config.network, subnet.address) || subnet.prefixLength < config.network.prefixLength) {
     return { problem: `subnet ${formatSubnet(subnet)} is outside Network ${formatSubnet(config.network)}` };
   }

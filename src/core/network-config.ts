@@ -108,6 +108,11 @@ function properName(path: string[]): string {
 function parseNetwork(text: string): Subnet {
   const network = parseSubnet(text);
   if (network === undefined) throw invalid(`Network ${quote(text)}`, 'an IPv4 network like "10.240.0.0/16"');
+  const first = network.address >>> 24;
+  if (network.prefixLength < 8 || first === 0 || first === 127 || first >= 224) {
+    // A route to less would replace the default route, and the others are no addresses of hosts.
+    throw invalid(`Network ${quote(text)}`, 'a network of hosts, of prefix length 8 to 28, such as "10.240.0.0/16"');
+  }
   if (network.prefixLength > 28) {
     throw invalid(`Network ${quote(text)}`, 'a prefix length of at most 28, to hold four subnets');
   }

@@ -5,7 +5,7 @@ import { watchLeases } from '../control/lease-watcher.js';
 import type { NodeIdentity } from '../control/ownership.js';
 import { NO_TTL, type Registry } from '../control/registry.js';
 import { aborted } from '../control/retry.js';
-import type { RudderError } from '../core/errors.js';
+import { quote, type RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
@@ -61,8 +61,10 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   }
 
   function onConfig(json: string | undefined): void {
-    if (json !== options.configJson)
-      log.warn({ config: json }, 'the network config has changed, restart rudder to apply it');
+    if (json === options.configJson) return;
+    if (json === undefined)
+      log.warn({}, 'the network config has been deleted: this node goes on, a restart would wait for it');
+    else log.warn({ config: quote(json) }, 'the network config has changed, restart rudder to apply it');
   }
 
   const listed = new Promise<void>((resolve) => {

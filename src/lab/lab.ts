@@ -13,6 +13,7 @@ import { addContainer, findNode, launchNode, readSubnetEnv, startNode, stopNode,
 import { endProcess, isRunning, signalProcess } from './process.js';
 import {
   checkLabName,
+  createLabDirectory,
   type DaemonSettings,
   forgetLab,
   type LabNode,
@@ -45,6 +46,7 @@ export async function createLab(options: LabOptions): Promise<LabState> {
   const daemon = { leaseTtl: DEFAULT_LEASE_TTL, arguments: [], nodeArguments: [], env: {}, ...options.daemon };
   const lab: LabState = { name: options.name, underlay, daemon, nodes: [] };
   for (let number = 1; number <= options.nodes; number++) lab.nodes.push({ number, logOffset: 0, hasContainer: false });
+  createLabDirectory(lab.name);
   saveLab(lab);
   progress('network');
   if (underlay === 'veth') await createFacingNodes(lab, lab.nodes[0], lab.nodes[1]);

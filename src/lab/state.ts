@@ -57,8 +57,16 @@ export function checkLabName(name: string): void {
   }
 }
 
+/** Labs that are being removed: a step still under way must not bring their state file back. */
+const removed = new Set<string>();
+
+export function createLabDirectory(name: string): void {
+  removed.delete(name);
+  mkdirSync(labDirectory(name), { recursive: true });
+}
+
 export function saveLab(lab: LabState): void {
-  mkdirSync(labDirectory(lab.name), { recursive: true });
+  if (removed.has(lab.name)) return;
   writeFileSync(`${labDirectory(lab.name)}/lab.json`, `${JSON.stringify(lab, null, 2)}\n`);
 }
 
@@ -84,5 +92,6 @@ export function listLabs(): string[] {
 }
 
 export function forgetLab(name: string): void {
+  removed.add(name);
   rmSync(labDirectory(name), { recursive: true, force: true });
 }

@@ -5,6 +5,8 @@ import type { Subnet } from '../core/subnet.js';
 import { native } from './native.js';
 import type { Netlink } from './netlink.js';
 
+export const DEVICE_NAME = 'rudder0';
+
 /** Opens the TUN device, which is created if it does not exist. @throws RudderError `device` */
 export function openTunDevice(name: string): number {
   try {

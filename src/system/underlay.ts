@@ -2,6 +2,7 @@ import { parseIpv4 } from '../core/address-text.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Netlink } from './netlink.js';
+import { DEVICE_NAME } from './tun-device.js';
 
 /** The interface that carries the encapsulated packets. */
 export interface Underlay {
@@ -81,7 +82,8 @@ async function listCandidates(netlink: Netlink): Promise<Candidate[]> {
     .filter(({ scope }) => scope === GLOBAL_SCOPE)
     .flatMap(({ index, address }) => {
       const link = links.find((candidate) => candidate.index === index);
-      return link?.up ? [{ index, address, name: link.name, mtu: link.mtu }] : [];
+      // Our own device of an earlier run is no way to reach anybody.
+      return link?.up && link.name !== DEVICE_NAME ? [{ index, address, name: link.name, mtu: link.mtu }] : [];
     });
 }
 

@@ -1,6 +1,6 @@
 import { GSO_TCP4, GSO_UDP, SLAB_HEADERS, SLAB_INBOUND, VNET_NEEDS_CHECKSUM } from '../../system/native.js';
 import { fold } from './checksum-batch.js';
-import { headerLengthOf, protocolOf, readInt32, readUint16, writeUint16 } from './ipv4-packet.js';
+import { checksumOf, headerLengthOf, protocolOf, readInt32, readUint16, writeUint16 } from './ipv4-packet.js';
 import { HEADER_SLOT_BYTES, HEADER_SLOTS, MAX_TRAIN_SEGMENTS, type SharedMemory } from './memory.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP } from './offloads.js';
 import type { WriteBatch } from './write-batch.js';
@@ -61,6 +61,8 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
   function isCandidate(offset: number, length: number): boolean {
     // No IP options, no fragment: version and header length 0x45, no MF, no offset.
     if (inboundSlab[offset] !== 0x45 || (readUint16(inboundSlab, offset + 6) & 0x3fff) !== 0) return false;
+    // The header's checksum will be a new one too.
+    if (checksumOf(inboundSlab, offset, IP_HEADER_BYTES) !== 0) return false;
     const protocol = protocolOf(inboundSlab, offset);
     const transport = offset + IP_HEADER_BYTES;
     if (protocol === PROTOCOL_UDP) {

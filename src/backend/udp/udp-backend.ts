@@ -6,15 +6,13 @@ import type { NetworkConfig } from '../../core/network-config.js';
 import { maskOf } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
 import type { Netlink } from '../../system/netlink.js';
-import { configureTunDevice, openTunDevice, removeDevice } from '../../system/tun-device.js';
+import { configureTunDevice, DEVICE_NAME, openTunDevice, removeDevice } from '../../system/tun-device.js';
 import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend } from '../backend.js';
 import { readAll } from './counters.js';
 import { CONTROL_STOP, createSharedMemory, type SharedMemory, type WorkerData } from './memory.js';
 import { enableOffloads, type Offload } from './offloads.js';
 import { createRouteTable, setRoute } from './route-table.js';
-
-export const DEVICE_NAME = 'rudder0';
 
 /** IPv4 header (20) and UDP header (8) around each inner packet. */
 export const OVERHEAD_BYTES = 28;

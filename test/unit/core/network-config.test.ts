@@ -50,7 +50,7 @@ describe('defaults', () => {
     ['10.1.0.0/24', 26, '10.1.0.64', '10.1.0.192'],
     ['10.1.1.0/27', 29, '10.1.1.8', '10.1.1.24'],
     ['10.1.1.16/28', 30, '10.1.1.20', '10.1.1.28'],
-    ['255.255.255.240/28', 30, '255.255.255.244', '255.255.255.252'],
+    ['223.255.255.240/28', 30, '223.255.255.244', '223.255.255.252'],
   ])('for Network %s are /%i from %s to %s', (network, subnetLength, min, max) => {
     expect(parse({ Network: network })).toMatchObject({ network, subnetLength, min, max });
   });
@@ -103,8 +103,8 @@ describe('reading', () => {
   });
 
   it('compares bounds above 127.255.255.255 as unsigned', () => {
-    const config = { Network: '127.0.0.0/0', SubnetLen: 8, SubnetMin: '10.0.0.0', SubnetMax: '200.0.0.0' };
-    expect(parse(config)).toMatchObject({ min: '10.0.0.0', max: '200.0.0.0' });
+    const config = { Network: '192.0.0.0/8', SubnetLen: 16, SubnetMin: '192.5.0.0', SubnetMax: '192.200.0.0' };
+    expect(parse(config)).toMatchObject({ min: '192.5.0.0', max: '192.200.0.0' });
   });
 });
 
@@ -123,6 +123,10 @@ describe('an error', () => {
     ['Network', '"10.240.0.0"', { Network: '10.240.0.0' }],
     ['Network', '"10.240.0.0/33"', { Network: '10.240.0.0/33' }],
     ['Network', '"10.240.0.0/29"', { Network: '10.240.0.0/29' }],
+    ['Network', '"0.0.0.0/0"', { Network: '0.0.0.0/0' }],
+    ['Network', '"127.0.0.0/8"', { Network: '127.0.0.0/8' }],
+    ['Network', '"224.0.0.0/8"', { Network: '224.0.0.0/8' }],
+    ['Network', '"10.0.0.0/7"', { Network: '10.0.0.0/7' }],
     ['Network', '"10.240.0.0/32"', { Network: '10.240.0.0/32' }],
     ['Network', '"fc00::/64"', { Network: 'fc00::/64' }],
     ['SubnetLen', '17', { Network, SubnetLen: 17 }],

@@ -147,6 +147,11 @@ describe('merging', () => {
     expect(groups([udp(0), damaged(udp(1), 26), udp(2)])).toEqual([1, 1, 1]);
   });
 
+  it('never launders a bad header checksum either', () => {
+    expect(groups([tcp(0), damaged(tcp(1), 10), tcp(2)])).toEqual([1, 1, 1]);
+    expect(groups([damaged(udp(0), 11), damaged(udp(1), 11)])).toEqual([1, 1]);
+  });
+
   it('never joins UDP without a checksum', () => {
     const without = (i: number) => {
       const packet = udp(i);
