@@ -30,8 +30,14 @@ async function main(): Promise<void> {
   /** Once, whether by the end of the show, a failure or Ctrl-C. */
   const remove = () => (ending ??= mayRemove ? labDown(NAME) : Promise.resolve());
 
+  let stopping = false;
+  // A closed terminal sends SIGHUP and takes no more text: that must not keep the handler from its work.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
+      if (stopping) return;
+      stopping = true;
       print('\nRemoving everything the demo made ...');
       // The second time for what a step under way made while the first looked.
       void remove()
@@ -56,6 +62,8 @@ async function main(): Promise<void> {
     await remove();
     print('Done. "npm run demo -- --keep" leaves the cluster running for you to look inside.');
   } catch (error) {
+    // A step that fails because everything is being removed: the handler ends the process.
+    if (stopping) return;
     await remove();
     throw error;
   }

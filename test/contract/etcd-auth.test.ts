@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { createEtcdRegistry } from '../../src/control/etcd-registry.js';
 import type { Registry } from '../../src/control/registry.js';
 import { RudderError } from '../../src/core/errors.js';
-import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
+import { freeze, startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { describeWith } from '../helpers/requires.js';
 import { eventually, NAME, recordWatch } from './registry-suite.js';
 
@@ -105,7 +105,7 @@ describeWith(['etcd'], 'etcd with users', () => {
     it('but frozen, is unavailable and not refused: also the login has a deadline', async () => {
       const [fresh, used] = [rudder(), rudder()];
       await used.listLeases();
-      etcd.process.kill('SIGSTOP');
+      await freeze(etcd);
       try {
         const start = performance.now();
         await Promise.all([

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { NO_TTL, type Registry } from '../../src/control/registry.js';
 import { RudderError } from '../../src/core/errors.js';
-import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
+import { freeze, startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { describeWith } from '../helpers/requires.js';
 import { createEtcdSubject, type EtcdSubject } from './etcd-subject.js';
 import { eventually, NAME, OTHER, recordWatch } from './registry-suite.js';
@@ -71,7 +71,7 @@ describeWith(['etcd'], 'etcd that does not answer', () => {
   it('because it is frozen: every request rejects in time, alone and together, and works again after', async () => {
     const { ttlId } = (await registry.createLease(NAME, 'mine', 60))!;
     const all = Object.entries(requests(registry, ttlId));
-    etcd.process.kill('SIGSTOP');
+    await freeze(etcd);
     const together = await Promise.all(all.map(([request, run]) => outcomeOf(request, run)));
     for (const outcome of together) expectUnavailable(outcome, 3000, etcd.url);
     for (const [request, run] of all) expectUnavailable(await outcomeOf(request, run), 3000, etcd.url);
@@ -82,7 +82,7 @@ describeWith(['etcd'], 'etcd that does not answer', () => {
   });
 
   it('because it is frozen: a connection that was never used before rejects as well', async () => {
-    etcd.process.kill('SIGSTOP');
+    await freeze(etcd);
     expectUnavailable(await outcomeOf('listLeases', () => registry.listLeases()), 3000, etcd.url);
     const watch = recordWatch(registry, 1);
     await eventually(() => expect(watch.ended).toHaveLength(1));
@@ -99,7 +99,7 @@ describeWith(['etcd'], 'etcd that does not answer', () => {
       const watch = recordWatch(registry, (await registry.listLeases()).revision + 1);
       await subject.put(NAME, 'seen');
       await eventually(() => expect(watch.events).toHaveLength(1));
-      etcd.process.kill('SIGSTOP');
+      await freeze(etcd);
       const outcome = await outcomeOf('listLeases', () => patient.registry.listLeases());
       expectUnavailable(outcome, 6000, etcd.url);
       expect(outcome.ms).toBeGreaterThan(4500);

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,4 +55,11 @@ export async function freePort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
+}
+
+/** SIGSTOP, and the wait until every thread has really stopped: the signal reaches them one after the other. */
+export async function freeze({ process: etcd }: Pick<TestEtcd, 'process'>): Promise<void> {
+  etcd.kill('SIGSTOP');
+  const isStopped = (task: string) => / T /.test(readFileSync(`/proc/${etcd.pid}/task/${task}/stat`, 'utf8'));
+  await waitFor('etcd to stop', () => readdirSync(`/proc/${etcd.pid}/task`).every(isStopped), 5000);
 }
