@@ -8,6 +8,7 @@ const REQUIREMENTS = {
   tun: { present: () => existsSync('/dev/net/tun'), remedy: 'load the kernel module tun' },
   etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
   tcpdump: { present: () => onPath('tcpdump') && onPath('ethtool'), remedy: 'apt-get install tcpdump ethtool' },
+  python3: { present: () => onPath('python3'), remedy: 'apt-get install python3' },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 

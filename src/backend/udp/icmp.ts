@@ -6,6 +6,7 @@ import {
   headerLengthOf,
   isLaterFragment,
   MIN_HEADER_BYTES,
+  PROTOCOL_ICMP,
   protocolOf,
   readInt32,
   sourceOf,
@@ -17,7 +18,6 @@ import {
 export const ICMP_NET_UNREACHABLE = 0x0300;
 export const ICMP_TIME_EXCEEDED = 0x0b00;
 
-const PROTOCOL_ICMP = 1;
 const ICMP_HEADER_BYTES = 8;
 /** The offending packet's header and the first 8 bytes behind it. */
 const QUOTED_PAYLOAD_BYTES = 8;

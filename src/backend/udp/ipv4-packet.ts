@@ -6,6 +6,16 @@ import type { Ipv4 } from '../../core/ipv4.js';
  */
 export const MIN_HEADER_BYTES = 20;
 
+export const PROTOCOL_ICMP = 1;
+export const PROTOCOL_TCP = 6;
+export const PROTOCOL_UDP = 17;
+
+/** Where the checksum lies in a TCP or UDP header, and what else both splitting and merging must know of them. */
+export const TCP_CHECKSUM = 16;
+export const TCP_PSH = 0x08;
+export const UDP_CHECKSUM = 6;
+export const UDP_HEADER_BYTES = 8;
+
 const TTL = 8;
 const PROTOCOL = 9;
 const CHECKSUM = 10;

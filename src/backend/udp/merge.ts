@@ -1,6 +1,19 @@
 import { GSO_TCP4, GSO_UDP, SLAB_HEADERS, SLAB_INBOUND, VNET_NEEDS_CHECKSUM } from '../../system/native.js';
 import { fold } from './checksum-batch.js';
-import { checksumOf, headerLengthOf, protocolOf, readInt32, readUint16, writeUint16 } from './ipv4-packet.js';
+import {
+  checksumOf,
+  headerLengthOf,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  protocolOf,
+  readInt32,
+  readUint16,
+  TCP_CHECKSUM,
+  TCP_PSH,
+  UDP_CHECKSUM,
+  UDP_HEADER_BYTES,
+  writeUint16,
+} from './ipv4-packet.js';
 import { HEADER_SLOT_BYTES, HEADER_SLOTS, MAX_TRAIN_SEGMENTS, type SharedMemory } from './memory.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP } from './offloads.js';
 import type { WriteBatch } from './write-batch.js';
@@ -15,13 +28,7 @@ import type { WriteBatch } from './write-batch.js';
  * Only packets whose checksum was found right are merged: the kernel computes a new one for the whole, so a wrong one
  * would be laundered. A packet that cannot be merged ends the open chain before it is queued, so order is kept.
  */
-const PROTOCOL_TCP = 6;
-const PROTOCOL_UDP = 17;
 const IP_HEADER_BYTES = 20;
-const UDP_HEADER_BYTES = 8;
-const TCP_CHECKSUM = 16;
-const UDP_CHECKSUM = 6;
-const TCP_PSH = 0x08;
 const TCP_ECE = 0x40;
 const TCP_ACK = 0x10;
 const DONT_FRAGMENT = 0x4000;

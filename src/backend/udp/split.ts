@@ -1,7 +1,18 @@
 import type { Ipv4 } from '../../core/ipv4.js';
 import { GSO_ECN, GSO_TCP4, GSO_UDP, SLAB_HEADERS, SLAB_OUTBOUND, VNET_NEEDS_CHECKSUM } from '../../system/native.js';
 import { type ChecksumBatch, fold } from './checksum-batch.js';
-import { headerLengthOf, protocolOf, readUint16, writeUint16 } from './ipv4-packet.js';
+import {
+  headerLengthOf,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  protocolOf,
+  readUint16,
+  TCP_CHECKSUM,
+  TCP_PSH,
+  UDP_CHECKSUM,
+  UDP_HEADER_BYTES,
+  writeUint16,
+} from './ipv4-packet.js';
 import { HEADER_SLOT_BYTES, HEADER_SLOTS, type SharedMemory } from './memory.js';
 import type { SendBatch } from './send-batch.js';
 
@@ -15,14 +26,8 @@ import type { SendBatch } from './send-batch.js';
  * For each segment: total length, identification + i and header checksum of IP; sequence number of TCP; FIN and PSH on
  * the last one only, CWR on the first one only; length of UDP; the transport checksum.
  */
-const PROTOCOL_TCP = 6;
-const PROTOCOL_UDP = 17;
-const TCP_CHECKSUM = 16;
-const UDP_CHECKSUM = 6;
-const UDP_HEADER_BYTES = 8;
 
 const TCP_FIN = 0x01;
-const TCP_PSH = 0x08;
 const TCP_CWR = 0x80;
 
 export interface Splitter {

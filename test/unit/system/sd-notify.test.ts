@@ -1,12 +1,13 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSdNotify } from '../../../src/system/sd-notify.js';
+import { describeWith } from '../../helpers/requires.js';
 
 const PYTHON = 'python3';
 
@@ -44,14 +45,7 @@ async function receiveAt(name: string): Promise<() => Promise<string>> {
   return async () => Buffer.from((await next()).replace(/^got /, ''), 'hex').toString();
 }
 
-/** As test/helpers/requires.ts does: skipped visibly, but never under CI. */
-function describeWithPython(title: string, suite: () => void): void {
-  const present = (process.env.PATH ?? '').split(delimiter).some((entry) => existsSync(join(entry, PYTHON)));
-  if (present || process.env.CI === 'true') describe(title, suite);
-  else describe.skip(`${title} (skipped: apt-get install python3)`, suite);
-}
-
-describeWithPython('sd_notify to a real socket', () => {
+describeWith(['python3'], 'sd_notify to a real socket', () => {
   const names = [
     ['a path', () => join(directory, 'notify')],
     ['an abstract name', () => `@rudder-test-${process.pid}-${directory.slice(-6)}`],
