@@ -1,5 +1,4 @@
 import { constants } from 'node:os';
-import { checksumOf } from '../../src/backend/udp/ipv4-packet.js';
 import type { SharedMemory } from '../../src/backend/udp/memory.js';
 import {
   IOVEC_INTS,
@@ -12,6 +11,7 @@ import {
   SUM_INTS,
   UDP_WRITABLE,
 } from '../../src/system/native.js';
+import { checksumOf } from './packets.js';
 
 export interface Datagram {
   readonly sender: number;

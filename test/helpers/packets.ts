@@ -1,4 +1,5 @@
-import { checksumOf, writeInt32, writeUint16 } from '../../src/backend/udp/ipv4-packet.js';
+import * as field from '../../src/backend/udp/ipv4-packet.js';
+import { viewOf } from '../../src/backend/udp/memory.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 
 export interface PacketOptions {
@@ -15,6 +16,12 @@ export interface PacketOptions {
 
 export const UDP = 17;
 export const ICMP = 1;
+
+/** The fields of a packet that has bytes of its own. */
+export const checksumOf = (packet: Uint8Array, at: number, length: number): number =>
+  field.checksumOf(viewOf(packet), at, length);
+export const writeUint16 = (packet: Uint8Array, at: number, value: number): void => viewOf(packet).setUint16(at, value);
+export const writeInt32 = (packet: Uint8Array, at: number, value: number): void => viewOf(packet).setInt32(at, value);
 
 /** A valid IPv4 packet. */
 export function ipv4Packet(options: PacketOptions): Uint8Array {

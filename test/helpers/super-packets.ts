@@ -1,7 +1,7 @@
-import { checksumOf, readUint16, writeInt32, writeUint16 } from '../../src/backend/udp/ipv4-packet.js';
+import { viewOf } from '../../src/backend/udp/memory.js';
 import { GSO_TCP4, GSO_UDP, VNET_NEEDS_CHECKSUM } from '../../src/system/native.js';
 import type { FromTun, Sent } from './fake-native.js';
-import { ipv4Packet, UDP } from './packets.js';
+import { checksumOf, ipv4Packet, UDP, writeInt32, writeUint16 } from './packets.js';
 import { OWN_CONTAINER, PEER_CONTAINER } from './path.js';
 
 export const TCP = 6;
@@ -155,6 +155,5 @@ export function segmentsOf(fields: TcpFields, protocol: number, size: number): U
 }
 
 export function sequenceOf(packet: Uint8Array): number {
-  const at = headerLengthOf(packet) + 4;
-  return readUint16(packet, at) * 65536 + readUint16(packet, at + 2);
+  return viewOf(packet).getUint32(headerLengthOf(packet) + 4);
 }

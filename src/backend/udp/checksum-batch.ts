@@ -1,6 +1,6 @@
 import { type Native, SLAB_HEADERS, SUM_INTS } from '../../system/native.js';
-import { writeUint16 } from './ipv4-packet.js';
-import { MAX_SEGMENTS, type SharedMemory } from './memory.js';
+import { fold } from './ipv4-packet.js';
+import { MAX_SEGMENTS, type SharedMemory, viewOf } from './memory.js';
 
 /** Transport checksums of a batch, finished together: native code sums the bytes, here the sums become checksums. */
 export interface ChecksumBatch {
@@ -25,7 +25,9 @@ export interface ChecksumBatch {
 }
 
 export function createChecksumBatch(native: Native, memory: SharedMemory): ChecksumBatch {
-  const { sums, headers, outboundSlab } = memory;
+  const { sums } = memory;
+  const headers = viewOf(memory.headers);
+  const packets = viewOf(memory.outboundSlab);
   const bases = new Int32Array(MAX_SEGMENTS);
   const fields = new Int32Array(MAX_SEGMENTS);
   /** Bit 0: the field lies among the headers; bit 1: UDP. */
@@ -49,16 +51,10 @@ export function createChecksumBatch(native: Native, memory: SharedMemory): Check
       native.sums(queued);
       for (let i = 0; i < queued; i++) {
         const checksum = ~fold(bases[i] + sums[i * SUM_INTS + 3]) & 0xffff;
-        const bytes = (kinds[i] & 1) !== 0 ? headers : outboundSlab;
-        writeUint16(bytes, fields[i], checksum === 0 && (kinds[i] & 2) !== 0 ? 0xffff : checksum);
+        const target = (kinds[i] & 1) !== 0 ? headers : packets;
+        target.setUint16(fields[i], checksum === 0 && (kinds[i] & 2) !== 0 ? 0xffff : checksum);
       }
       queued = 0;
     },
   };
-}
-
-/** Folds a sum of fewer than 2^15 words to 16 bits, end-around. */
-export function fold(sum: number): number {
-  const once = (sum & 0xffff) + (sum >>> 16);
-  return (once & 0xffff) + (once >>> 16);
 }

@@ -8,10 +8,7 @@ import {
   MIN_HEADER_BYTES,
   PROTOCOL_ICMP,
   protocolOf,
-  readInt32,
   sourceOf,
-  writeInt32,
-  writeUint16,
 } from './ipv4-packet.js';
 
 /** ICMP error messages (RFC 792) about packets that cannot go on, and when they must not be sent (RFC 1122, 1812). */
@@ -32,13 +29,13 @@ function isIcmpQuery(type: number): boolean {
 }
 
 /** Whether an error about this packet may be sent: never about errors, later fragments, or to and for groups of hosts. */
-export function mayAnswer(bytes: Uint8Array, offset: number, length: number, networkBroadcast: Ipv4): boolean {
-  const destination = destinationOf(bytes, offset);
-  if (isLaterFragment(bytes, offset) || isUnusableAsHost(sourceOf(bytes, offset))) return false;
+export function mayAnswer(packets: DataView, offset: number, length: number, networkBroadcast: Ipv4): boolean {
+  const destination = destinationOf(packets, offset);
+  if (isLaterFragment(packets, offset) || isUnusableAsHost(sourceOf(packets, offset))) return false;
   if (isUnusableAsHost(destination) || destination === networkBroadcast) return false;
-  if (protocolOf(bytes, offset) !== PROTOCOL_ICMP) return true;
-  const headerLength = headerLengthOf(bytes, offset);
-  return length > headerLength && isIcmpQuery(bytes[offset + headerLength]);
+  if (protocolOf(packets, offset) !== PROTOCOL_ICMP) return true;
+  const headerLength = headerLengthOf(packets, offset);
+  return length > headerLength && isIcmpQuery(packets.getUint8(offset + headerLength));
 }
 
 /**
@@ -48,29 +45,29 @@ export function mayAnswer(bytes: Uint8Array, offset: number, length: number, net
  * @returns its length
  */
 export function writeIcmpError(
-  out: Uint8Array,
+  out: DataView,
   at: number,
   typeAndCode: number,
   own: Ipv4,
-  bytes: Uint8Array,
+  packets: DataView,
   offset: number,
   length: number,
 ): number {
-  const quoted = Math.min(length, headerLengthOf(bytes, offset) + QUOTED_PAYLOAD_BYTES);
+  const quoted = Math.min(length, headerLengthOf(packets, offset) + QUOTED_PAYLOAD_BYTES);
   const icmp = at + MIN_HEADER_BYTES;
   const total = MIN_HEADER_BYTES + ICMP_HEADER_BYTES + quoted;
 
-  writeInt32(out, at, 0x45000000 | total);
-  writeInt32(out, at + 4, 0); // no identification needed: the message is never fragmented
-  writeInt32(out, at + 8, (TTL << 24) | (PROTOCOL_ICMP << 16));
-  writeInt32(out, at + 12, own);
-  writeInt32(out, at + 16, readInt32(bytes, offset + 12));
-  writeUint16(out, at + 10, checksumOf(out, at, MIN_HEADER_BYTES));
+  out.setInt32(at, 0x45000000 | total);
+  out.setInt32(at + 4, 0); // no identification needed: the message is never fragmented
+  out.setInt32(at + 8, (TTL << 24) | (PROTOCOL_ICMP << 16));
+  out.setInt32(at + 12, own);
+  out.setInt32(at + 16, sourceOf(packets, offset));
+  out.setUint16(at + 10, checksumOf(out, at, MIN_HEADER_BYTES));
 
-  writeInt32(out, icmp, typeAndCode << 16);
-  writeInt32(out, icmp + 4, 0);
-  for (let i = 0; i < quoted; i++) out[icmp + ICMP_HEADER_BYTES + i] = bytes[offset + i];
-  writeUint16(out, icmp + 2, checksumOf(out, icmp, ICMP_HEADER_BYTES + quoted));
+  out.setInt32(icmp, typeAndCode << 16);
+  out.setInt32(icmp + 4, 0);
+  for (let i = 0; i < quoted; i++) out.setUint8(icmp + ICMP_HEADER_BYTES + i, packets.getUint8(offset + i));
+  out.setUint16(icmp + 2, checksumOf(out, icmp, ICMP_HEADER_BYTES + quoted));
   return total;
 }
 

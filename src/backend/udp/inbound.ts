@@ -12,7 +12,7 @@ import {
   IN_PACKETS,
 } from './counters.js';
 import { destinationOf, isWellFormed, sourceOf } from './ipv4-packet.js';
-import { INBOUND_BATCH, INBOUND_TRAINS, MAX_SEGMENTS, type PathSettings, type SharedMemory } from './memory.js';
+import { INBOUND_BATCH, INBOUND_TRAINS, MAX_SEGMENTS, type PathSettings, type SharedMemory, viewOf } from './memory.js';
 import { createMerger } from './merge.js';
 import { UDP_GRO } from './offloads.js';
 import { PathFailure } from './path-failure.js';
@@ -36,11 +36,12 @@ const NO_SUM = -1;
  *  6. write them all to TUN from where they were received
  */
 export function createInbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
-  const { inboundSlab, datagrams, sums, counters, offloads } = memory;
+  const { datagrams, sums, counters, offloads } = memory;
+  const packets = viewOf(memory.inboundSlab);
   const { routes, ownAddress, ownMask, checkSource } = settings;
   const writes = createWriteBatch(native, memory, IN_PACKETS, IN_BYTES);
   const merger = createMerger(memory, writes, flush);
-  const packets = new Int32Array(MAX_SEGMENTS * PACKET_INTS);
+  const batch = new Int32Array(MAX_SEGMENTS * PACKET_INTS);
   let accepted = 0;
   let summed = 0;
 
@@ -51,16 +52,16 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
   }
 
   function handle(sender: Ipv4, offset: number, length: number): void {
-    if (!isWellFormed(inboundSlab, offset, length)) return add(counters, IN_DROP_MALFORMED, 1);
-    if (checkSource && !ownsSource(sender, sourceOf(inboundSlab, offset))) return add(counters, IN_DROP_SOURCE, 1);
-    if (((destinationOf(inboundSlab, offset) ^ ownAddress) & ownMask) !== 0) {
+    if (!isWellFormed(packets, offset, length)) return add(counters, IN_DROP_MALFORMED, 1);
+    if (checkSource && !ownsSource(sender, sourceOf(packets, offset))) return add(counters, IN_DROP_SOURCE, 1);
+    if (((destinationOf(packets, offset) ^ ownAddress) & ownMask) !== 0) {
       return add(counters, IN_DROP_DESTINATION, 1);
     }
     if (accepted === MAX_SEGMENTS) deliver();
     const packet = accepted++ * PACKET_INTS;
-    packets[packet] = offset;
-    packets[packet + 1] = length;
-    packets[packet + 2] = merger.isCandidate(offset, length) ? queueSum(offset, length) : NO_SUM;
+    batch[packet] = offset;
+    batch[packet + 1] = length;
+    batch[packet + 2] = merger.isCandidate(offset, length) ? queueSum(offset, length) : NO_SUM;
   }
 
   function queueSum(offset: number, length: number): number {
@@ -75,9 +76,9 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
   function deliver(): void {
     if (summed > 0) native.sums(summed);
     for (let i = 0; i < accepted; i++) {
-      const offset = packets[i * PACKET_INTS];
-      const length = packets[i * PACKET_INTS + 1];
-      const sum = packets[i * PACKET_INTS + 2];
+      const offset = batch[i * PACKET_INTS];
+      const length = batch[i * PACKET_INTS + 1];
+      const sum = batch[i * PACKET_INTS + 2];
       if (sum !== NO_SUM && merger.checksumIsRight(offset, length, sums[sum * SUM_INTS + 3])) {
         merger.merge(offset, length);
         continue;

@@ -82,6 +82,11 @@ export function createSharedMemory(): SharedMemory {
   };
 }
 
+/** The same bytes, to be read and written as the fields of packets. */
+export function viewOf(slab: Uint8Array): DataView {
+  return new DataView(slab.buffer, slab.byteOffset, slab.byteLength);
+}
+
 function bytes(length: number): Uint8Array {
   return new Uint8Array(new SharedArrayBuffer(length));
 }

@@ -1,20 +1,21 @@
 import { GSO_TCP4, GSO_UDP, SLAB_HEADERS, SLAB_INBOUND, VNET_NEEDS_CHECKSUM } from '../../system/native.js';
-import { fold } from './checksum-batch.js';
 import {
   checksumOf,
+  fold,
+  fragmentOf,
   headerLengthOf,
+  MIN_HEADER_BYTES,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   protocolOf,
-  readInt32,
-  readUint16,
+  sumOfWords,
   TCP_CHECKSUM,
   TCP_PSH,
+  tcpHeaderLengthOf,
   UDP_CHECKSUM,
   UDP_HEADER_BYTES,
-  writeUint16,
 } from './ipv4-packet.js';
-import { HEADER_SLOT_BYTES, HEADER_SLOTS, MAX_TRAIN_SEGMENTS, type SharedMemory } from './memory.js';
+import { HEADER_SLOT_BYTES, HEADER_SLOTS, MAX_TRAIN_SEGMENTS, type SharedMemory, viewOf } from './memory.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP } from './offloads.js';
 import type { WriteBatch } from './write-batch.js';
 
@@ -28,7 +29,8 @@ import type { WriteBatch } from './write-batch.js';
  * Only packets whose checksum was found right are merged: the kernel computes a new one for the whole, so a wrong one
  * would be laundered. A packet that cannot be merged ends the open chain before it is queued, so order is kept.
  */
-const IP_HEADER_BYTES = 20;
+/** No packet with IP options is ever merged. */
+const IP_HEADER_BYTES = MIN_HEADER_BYTES;
 const TCP_ECE = 0x40;
 const TCP_ACK = 0x10;
 const DONT_FRAGMENT = 0x4000;
@@ -51,7 +53,9 @@ export interface Merger {
 
 /** @param flush writes what is queued and calls reset() */
 export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: () => void): Merger {
-  const { inboundSlab, headers, offloads } = memory;
+  const { offloads } = memory;
+  const packets = viewOf(memory.inboundSlab);
+  const headers = viewOf(memory.headers);
   let slots = 0;
 
   // The open chain: `first` is where its first packet starts, -1 if none is open.
@@ -67,30 +71,29 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
 
   function isCandidate(offset: number, length: number): boolean {
     // No IP options, no fragment: version and header length 0x45, no MF, no offset.
-    if (inboundSlab[offset] !== 0x45 || (readUint16(inboundSlab, offset + 6) & 0x3fff) !== 0) return false;
+    if (packets.getUint8(offset) !== 0x45 || fragmentOf(packets, offset) !== 0) return false;
     // The header's checksum will be a new one too.
-    if (checksumOf(inboundSlab, offset, IP_HEADER_BYTES) !== 0) return false;
-    const protocol = protocolOf(inboundSlab, offset);
+    if (checksumOf(packets, offset, IP_HEADER_BYTES) !== 0) return false;
+    const protocol = protocolOf(packets, offset);
     const transport = offset + IP_HEADER_BYTES;
     if (protocol === PROTOCOL_UDP) {
       // Checksum 0 is "none": nothing tells whether the packet is intact.
       return (
         offloads[TUN_GRO_UDP] !== 0 &&
         length > IP_HEADER_BYTES + UDP_HEADER_BYTES &&
-        readUint16(inboundSlab, transport + 4) === length - IP_HEADER_BYTES &&
-        readUint16(inboundSlab, transport + UDP_CHECKSUM) !== 0
+        packets.getUint16(transport + 4) === length - IP_HEADER_BYTES &&
+        packets.getUint16(transport + UDP_CHECKSUM) !== 0
       );
     }
     if (protocol !== PROTOCOL_TCP || offloads[TUN_GRO_TCP] === 0 || length < IP_HEADER_BYTES + 20) return false;
-    const tcpLength = (inboundSlab[transport + 12] >>> 4) << 2;
+    const tcpLength = tcpHeaderLengthOf(packets, transport);
     // SYN, FIN, RST, URG and CWR mean something about this one packet.
-    const flags = inboundSlab[transport + 13] & ~(TCP_PSH | TCP_ECE);
+    const flags = packets.getUint8(transport + 13) & ~(TCP_PSH | TCP_ECE);
     return tcpLength >= 20 && flags === TCP_ACK && length > IP_HEADER_BYTES + tcpLength;
   }
 
   function checksumIsRight(offset: number, length: number, sum: number): boolean {
-    let pseudo = protocolOf(inboundSlab, offset) + length - IP_HEADER_BYTES;
-    for (let i = 12; i < 20; i += 2) pseudo += readUint16(inboundSlab, offset + i);
+    const pseudo = sumOfWords(packets, offset + 12, 8) + protocolOf(packets, offset) + length - IP_HEADER_BYTES;
     return fold(pseudo + sum) === 0xffff;
   }
 
@@ -112,9 +115,8 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
     if (slots === HEADER_SLOTS || writes.isFull(MAX_TRAIN_SEGMENTS + 1)) flush();
     first = last = offset;
     firstLength = length;
-    const isTcp = protocolOf(inboundSlab, offset) === PROTOCOL_TCP;
-    headerLength =
-      IP_HEADER_BYTES + (isTcp ? (inboundSlab[offset + IP_HEADER_BYTES + 12] >>> 4) << 2 : UDP_HEADER_BYTES);
+    const isTcp = protocolOf(packets, offset) === PROTOCOL_TCP;
+    headerLength = IP_HEADER_BYTES + (isTcp ? tcpHeaderLengthOf(packets, offset + IP_HEADER_BYTES) : UDP_HEADER_BYTES);
     size = payloadBytes = length - headerLength;
     count = 1;
     ended = isPushed(offset);
@@ -123,7 +125,7 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
   }
 
   const isPushed = (offset: number) =>
-    protocolOf(inboundSlab, offset) === PROTOCOL_TCP && (inboundSlab[offset + IP_HEADER_BYTES + 13] & TCP_PSH) !== 0;
+    protocolOf(packets, offset) === PROTOCOL_TCP && (packets.getUint8(offset + IP_HEADER_BYTES + 13) & TCP_PSH) !== 0;
 
   /** Whether the packet is the next one of the open chain's flow, alike in all that a super-packet says only once. */
   function joins(offset: number, length: number): boolean {
@@ -131,34 +133,35 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
     if (headerLength + payloadBytes + length - headerLength > MAX_PACKET_BYTES) return false;
     // Version, header length and ToS; TTL and protocol; both addresses; both ports.
     if (
-      readUint16(inboundSlab, offset) !== readUint16(inboundSlab, first) ||
-      readUint16(inboundSlab, offset + 6) !== readUint16(inboundSlab, first + 6) ||
-      readUint16(inboundSlab, offset + 8) !== readUint16(inboundSlab, first + 8) ||
-      readInt32(inboundSlab, offset + 12) !== readInt32(inboundSlab, first + 12) ||
-      readInt32(inboundSlab, offset + 16) !== readInt32(inboundSlab, first + 16) ||
-      readInt32(inboundSlab, offset + 20) !== readInt32(inboundSlab, first + 20)
+      packets.getUint16(offset) !== packets.getUint16(first) ||
+      packets.getUint16(offset + 6) !== packets.getUint16(first + 6) ||
+      packets.getUint16(offset + 8) !== packets.getUint16(first + 8) ||
+      packets.getInt32(offset + 12) !== packets.getInt32(first + 12) ||
+      packets.getInt32(offset + 16) !== packets.getInt32(first + 16) ||
+      packets.getInt32(offset + 20) !== packets.getInt32(first + 20)
     ) {
       return false;
     }
     // With DF the identification means nothing (RFC 6864); without it, the kernel will count on from the first one.
-    if ((readUint16(inboundSlab, first + 6) & DONT_FRAGMENT) === 0) {
-      const expected = (readUint16(inboundSlab, first + 4) + count) & 0xffff;
-      if (readUint16(inboundSlab, offset + 4) !== expected) return false;
+    if ((packets.getUint16(first + 6) & DONT_FRAGMENT) === 0) {
+      const expected = (packets.getUint16(first + 4) + count) & 0xffff;
+      if (packets.getUint16(offset + 4) !== expected) return false;
     }
-    return protocolOf(inboundSlab, first) === PROTOCOL_UDP || isNextOfTcp(offset);
+    return protocolOf(packets, first) === PROTOCOL_UDP || isNextOfTcp(offset);
   }
 
   function isNextOfTcp(offset: number): boolean {
     const tcp = offset + IP_HEADER_BYTES;
     const firstTcp = first + IP_HEADER_BYTES;
-    const expected = (readInt32(inboundSlab, firstTcp + 4) + payloadBytes) | 0;
-    if (readInt32(inboundSlab, tcp + 4) !== expected) return false;
-    if (readInt32(inboundSlab, tcp + 8) !== readInt32(inboundSlab, firstTcp + 8)) return false;
+    const expected = (packets.getInt32(firstTcp + 4) + payloadBytes) | 0;
+    if (packets.getInt32(tcp + 4) !== expected) return false;
+    if (packets.getInt32(tcp + 8) !== packets.getInt32(firstTcp + 8)) return false;
     // Header length, flags but PSH, window, as the kernel compares them; urgent pointer and options below.
-    const different = readInt32(inboundSlab, tcp + 12) ^ readInt32(inboundSlab, firstTcp + 12);
+    const different = packets.getInt32(tcp + 12) ^ packets.getInt32(firstTcp + 12);
     if ((different & ~(TCP_PSH << 16)) !== 0) return false;
-    for (let i = 18; i < headerLength - IP_HEADER_BYTES; i += 2) {
-      if (readUint16(inboundSlab, tcp + i) !== readUint16(inboundSlab, firstTcp + i)) return false;
+    if (packets.getUint16(tcp + 18) !== packets.getUint16(firstTcp + 18)) return false;
+    for (let i = 20; i < headerLength - IP_HEADER_BYTES; i += 4) {
+      if (packets.getInt32(tcp + i) !== packets.getInt32(firstTcp + i)) return false;
     }
     return true;
   }
@@ -169,7 +172,7 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
       writes.discard();
       writes.queue(SLAB_INBOUND, first, firstLength);
     } else {
-      const isTcp = protocolOf(inboundSlab, first) === PROTOCOL_TCP;
+      const isTcp = protocolOf(packets, first) === PROTOCOL_TCP;
       writeHeader(slots++ * HEADER_SLOT_BYTES, isTcp);
       const type = isTcp ? GSO_TCP4 : GSO_UDP;
       writes.commit(
@@ -185,26 +188,25 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
   }
 
   function writeHeader(at: number, isTcp: boolean): void {
-    for (let i = 0; i < headerLength; i++) headers[at + i] = inboundSlab[first + i];
+    for (let i = 0; i < headerLength; i += 4) headers.setInt32(at + i, packets.getInt32(first + i));
     const total = headerLength + payloadBytes;
     const transport = at + IP_HEADER_BYTES;
     const transportLength = total - IP_HEADER_BYTES;
-    writeUint16(headers, at + 2, total);
-    let ip = 0;
-    for (let i = 0; i < IP_HEADER_BYTES; i += 2) if (i !== 10) ip += readUint16(headers, at + i);
-    writeUint16(headers, at + 10, ~fold(ip));
+    headers.setUint16(at + 2, total);
+    headers.setUint16(at + 10, 0);
+    headers.setUint16(at + 10, checksumOf(headers, at, IP_HEADER_BYTES));
     // The last packet's PSH is the whole one's.
-    if (isTcp) headers[transport + 13] |= inboundSlab[last + IP_HEADER_BYTES + 13] & TCP_PSH;
-    else writeUint16(headers, transport + 4, transportLength);
+    const flags = headers.getUint8(transport + 13) | (packets.getUint8(last + IP_HEADER_BYTES + 13) & TCP_PSH);
+    if (isTcp) headers.setUint8(transport + 13, flags);
+    else headers.setUint16(transport + 4, transportLength);
     // With NEEDS_CSUM the field holds the sum of the pseudo header, not inverted.
-    let pseudo = (isTcp ? PROTOCOL_TCP : PROTOCOL_UDP) + transportLength;
-    for (let i = 12; i < 20; i += 2) pseudo += readUint16(headers, at + i);
-    writeUint16(headers, transport + (isTcp ? TCP_CHECKSUM : UDP_CHECKSUM), fold(pseudo));
+    const pseudo = sumOfWords(headers, at + 12, 8) + (isTcp ? PROTOCOL_TCP : PROTOCOL_UDP) + transportLength;
+    headers.setUint16(transport + (isTcp ? TCP_CHECKSUM : UDP_CHECKSUM), fold(pseudo));
   }
 
   return {
     isCandidate,
-    checksumStart: (offset) => offset + headerLengthOf(inboundSlab, offset),
+    checksumStart: (offset) => offset + headerLengthOf(packets, offset),
     checksumIsRight,
     merge,
     close,

@@ -22,7 +22,7 @@ import {
 } from './counters.js';
 import { createIcmpLimit, ICMP_NET_UNREACHABLE, ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from './icmp.js';
 import { decrementTtl, destinationOf, isWellFormed } from './ipv4-packet.js';
-import { OUTBOUND_BATCH, type PathSettings, type SharedMemory } from './memory.js';
+import { OUTBOUND_BATCH, type PathSettings, type SharedMemory, viewOf } from './memory.js';
 import { PathFailure } from './path-failure.js';
 import { nextHopOf } from './route-table.js';
 import { createSendBatch } from './send-batch.js';
@@ -42,7 +42,9 @@ const { EBADF } = constants.errno;
  *  6. finish the checksums, and send all with one system call, from where they were read
  */
 export function createOutbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
-  const { outboundSlab, tunPackets, headers, clock, counters } = memory;
+  const { tunPackets, clock, counters } = memory;
+  const packets = viewOf(memory.outboundSlab);
+  const headers = viewOf(memory.headers);
   const { routes, ownAddress, port } = settings;
   const networkBroadcast = routes.network | ~routes.mask;
   const checksums = createChecksumBatch(native, memory);
@@ -54,13 +56,13 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
   function handle(record: number): void {
     const offset = tunPackets[record];
     const length = tunPackets[record + 1];
-    if (!isWellFormed(outboundSlab, offset, length)) return add(counters, OUT_DROP_MALFORMED, 1);
-    const nextHop = nextHopOf(routes, destinationOf(outboundSlab, offset));
+    if (!isWellFormed(packets, offset, length)) return add(counters, OUT_DROP_MALFORMED, 1);
+    const nextHop = nextHopOf(routes, destinationOf(packets, offset));
     if (nextHop === NO_ADDRESS) {
       add(counters, OUT_DROP_NO_ROUTE, 1);
       return answer(ICMP_NET_UNREACHABLE, offset, length);
     }
-    if (!decrementTtl(outboundSlab, offset)) {
+    if (!decrementTtl(packets, offset)) {
       add(counters, OUT_DROP_TTL, 1);
       return answer(ICMP_TIME_EXCEEDED, offset, length);
     }
@@ -76,10 +78,10 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
   }
 
   function answer(typeAndCode: number, offset: number, length: number): void {
-    if (!mayAnswer(outboundSlab, offset, length, networkBroadcast)) return;
+    if (!mayAnswer(packets, offset, length, networkBroadcast)) return;
     if (!limit.take(clock[0])) return add(counters, OUT_ICMP_SUPPRESSED, 1);
     const at = splitter.takeSlot();
-    const size = writeIcmpError(headers, at, typeAndCode, ownAddress, outboundSlab, offset, length);
+    const size = writeIcmpError(headers, at, typeAndCode, ownAddress, packets, offset, length);
     answers.queue(SLAB_HEADERS, at, size);
   }
 

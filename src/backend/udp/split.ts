@@ -1,19 +1,21 @@
 import type { Ipv4 } from '../../core/ipv4.js';
 import { GSO_ECN, GSO_TCP4, GSO_UDP, SLAB_HEADERS, SLAB_OUTBOUND, VNET_NEEDS_CHECKSUM } from '../../system/native.js';
-import { type ChecksumBatch, fold } from './checksum-batch.js';
+import type { ChecksumBatch } from './checksum-batch.js';
 import {
+  fold,
+  fragmentOf,
   headerLengthOf,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   protocolOf,
-  readUint16,
+  sumOfWords,
   TCP_CHECKSUM,
   TCP_PSH,
+  tcpHeaderLengthOf,
   UDP_CHECKSUM,
   UDP_HEADER_BYTES,
-  writeUint16,
 } from './ipv4-packet.js';
-import { HEADER_SLOT_BYTES, HEADER_SLOTS, type SharedMemory } from './memory.js';
+import { HEADER_SLOT_BYTES, HEADER_SLOTS, type SharedMemory, viewOf } from './memory.js';
 import type { SendBatch } from './send-batch.js';
 
 /**
@@ -49,10 +51,9 @@ export function createSplitter(
   checksums: ChecksumBatch,
   flush: () => void,
 ): Splitter {
-  const { outboundSlab, headers, tunPackets } = memory;
-  // Headers are copied by words: packets start on cache lines, header slots too, and headers are whole words long.
-  const slabWords = new Int32Array(outboundSlab.buffer);
-  const headerWords = new Int32Array(headers.buffer);
+  const { tunPackets } = memory;
+  const packets = viewOf(memory.outboundSlab);
+  const headers = viewOf(memory.headers);
   let slots = 0;
 
   /** Sends what there is when there is no room left. */
@@ -66,24 +67,24 @@ export function createSplitter(
     const length = tunPackets[record + 1];
     const type = tunPackets[record + 3] & ~GSO_ECN;
     const size = tunPackets[record + 5];
-    const transport = headerLengthOf(outboundSlab, offset);
+    const transport = headerLengthOf(packets, offset);
     // csum_start says where the kernel takes the transport header to be; hdr_len is not trustworthy when forwarding.
     if (size === 0 || (tunPackets[record + 2] & VNET_NEEDS_CHECKSUM) === 0) return false;
-    if (tunPackets[record + 6] !== transport || (readUint16(outboundSlab, offset + 6) & 0x3fff) !== 0) return false;
-    const protocol = protocolOf(outboundSlab, offset);
+    if (tunPackets[record + 6] !== transport || fragmentOf(packets, offset) !== 0) return false;
+    const protocol = protocolOf(packets, offset);
     if (type === GSO_UDP) return protocol === PROTOCOL_UDP && transport + UDP_HEADER_BYTES <= length;
     if (type !== GSO_TCP4 || protocol !== PROTOCOL_TCP || transport + 20 > length) return false;
-    const tcpLength = (outboundSlab[offset + transport + 12] >>> 4) << 2;
+    const tcpLength = tcpHeaderLengthOf(packets, offset + transport);
     return tcpLength >= 20 && transport + tcpLength <= length;
   }
 
   function split(record: number, nextHop: Ipv4): void {
     const offset = tunPackets[record];
     const end = offset + tunPackets[record + 1];
-    const isTcp = protocolOf(outboundSlab, offset) === PROTOCOL_TCP;
+    const isTcp = protocolOf(packets, offset) === PROTOCOL_TCP;
     const size = tunPackets[record + 5];
-    const transport = headerLengthOf(outboundSlab, offset);
-    const transportLength = isTcp ? (outboundSlab[offset + transport + 12] >>> 4) << 2 : UDP_HEADER_BYTES;
+    const transport = headerLengthOf(packets, offset);
+    const transportLength = isTcp ? tcpHeaderLengthOf(packets, offset + transport) : UDP_HEADER_BYTES;
     const headerLength = transport + transportLength;
     const ipBase = ipSumWithoutVarying(offset, transport);
     const base = transportSumWithoutVarying(offset, transport, transportLength, isTcp);
@@ -94,7 +95,7 @@ export function createSplitter(
     for (let from = start; from < end || i === 0; from += size, i++) {
       const payload = Math.min(size, end - from);
       const at = takeSlot();
-      for (let k = 0; k < headerLength >> 2; k++) headerWords[(at >> 2) + k] = slabWords[(offset >> 2) + k];
+      for (let k = 0; k < headerLength; k += 4) headers.setInt32(at + k, packets.getInt32(offset + k));
       writeIpHeader(at, headerLength + payload, i, ipBase);
       const last = from + size >= end;
       const sum = isTcp
@@ -108,38 +109,37 @@ export function createSplitter(
 
   /** Sum of the IP header less total length, identification and checksum. */
   function ipSumWithoutVarying(offset: number, headerLength: number): number {
-    return sumOf(offset, headerLength) - word(offset + 2) - word(offset + 4) - word(offset + 10);
+    return sumOfWords(packets, offset, headerLength) - word(offset + 2) - word(offset + 4) - word(offset + 10);
   }
 
   function writeIpHeader(at: number, totalLength: number, i: number, base: number): void {
-    const identification = (readUint16(headers, at + 4) + i) & 0xffff;
-    writeUint16(headers, at + 2, totalLength);
-    writeUint16(headers, at + 4, identification);
-    writeUint16(headers, at + 10, ~fold(base + totalLength + identification));
+    const identification = (headers.getUint16(at + 4) + i) & 0xffff;
+    headers.setUint16(at + 2, totalLength);
+    headers.setUint16(at + 4, identification);
+    headers.setUint16(at + 10, ~fold(base + totalLength + identification));
   }
 
   /** Sum of pseudo header (RFC 9293 3.1) and transport header, less what differs between segments. */
   function transportSumWithoutVarying(offset: number, transport: number, length: number, isTcp: boolean): number {
     const header = offset + transport;
-    const pseudo = sumOf(offset + 12, 8) + (isTcp ? PROTOCOL_TCP : PROTOCOL_UDP);
+    const pseudo = sumOfWords(packets, offset + 12, 8) + (isTcp ? PROTOCOL_TCP : PROTOCOL_UDP);
     if (!isTcp) return pseudo + word(header) + word(header + 2);
     const varying = word(header + 4) + word(header + 6) + word(header + 12) + word(header + TCP_CHECKSUM);
-    return pseudo + sumOf(header, length) - varying;
+    return pseudo + sumOfWords(packets, header, length) - varying;
   }
 
   /** Returns the sum of what it wrote. */
   function writeTcpHeader(tcp: number, advance: number, isFirst: boolean, isLast: boolean): number {
-    const low = readUint16(headers, tcp + 6) + advance;
-    const high = (readUint16(headers, tcp + 4) + (low >>> 16)) & 0xffff;
-    writeUint16(headers, tcp + 4, high);
-    writeUint16(headers, tcp + 6, low);
-    if (!isLast) headers[tcp + 13] &= ~(TCP_FIN | TCP_PSH);
-    if (!isFirst) headers[tcp + 13] &= ~TCP_CWR;
-    return high + (low & 0xffff) + readUint16(headers, tcp + 12);
+    const sequence = (headers.getInt32(tcp + 4) + advance) | 0;
+    headers.setInt32(tcp + 4, sequence);
+    const cleared = (isLast ? 0 : TCP_FIN | TCP_PSH) | (isFirst ? 0 : TCP_CWR);
+    const lengthAndFlags = headers.getUint16(tcp + 12) & ~cleared;
+    headers.setUint16(tcp + 12, lengthAndFlags);
+    return (sequence >>> 16) + (sequence & 0xffff) + lengthAndFlags;
   }
 
   function writeUdpHeader(udp: number, payload: number): number {
-    writeUint16(headers, udp + 4, UDP_HEADER_BYTES + payload);
+    headers.setUint16(udp + 4, UDP_HEADER_BYTES + payload);
     return UDP_HEADER_BYTES + payload;
   }
 
@@ -148,21 +148,15 @@ export function createSplitter(
     const length = tunPackets[record + 1];
     const start = tunPackets[record + 6];
     const field = start + tunPackets[record + 7];
-    if (start < headerLengthOf(outboundSlab, offset) || start >= length || field + 2 > length) return false;
+    if (start < headerLengthOf(packets, offset) || start >= length || field + 2 > length) return false;
     if (checksums.isFull()) flush();
     // The field holds the sum of the pseudo header, so it is summed with the rest (virtio 1.2, 5.1.6.2).
-    const isUdp = protocolOf(outboundSlab, offset) === PROTOCOL_UDP;
+    const isUdp = protocolOf(packets, offset) === PROTOCOL_UDP;
     checksums.queue(SLAB_OUTBOUND, offset + start, length - start, 0, SLAB_OUTBOUND, offset + field, isUdp);
     return true;
   }
 
-  const word = (at: number) => readUint16(outboundSlab, at);
-
-  function sumOf(at: number, length: number): number {
-    let sum = 0;
-    for (let i = 0; i < length; i += 2) sum += word(at + i);
-    return sum;
-  }
+  const word = (at: number) => packets.getUint16(at);
 
   return {
     isValid,

@@ -6,14 +6,14 @@ import {
   mayAnswer,
   writeIcmpError,
 } from '../../../../src/backend/udp/icmp.js';
-import { checksumOf } from '../../../../src/backend/udp/ipv4-packet.js';
-import { headerChecksumIsRight, ICMP, ipv4Packet } from '../../../helpers/packets.js';
+import { viewOf } from '../../../../src/backend/udp/memory.js';
+import { checksumOf, headerChecksumIsRight, ICMP, ipv4Packet } from '../../../helpers/packets.js';
 import { ip, OWN_CONTAINER, PEER_CONTAINER } from '../../../helpers/path.js';
 
 const addresses = { source: OWN_CONTAINER, destination: PEER_CONTAINER };
 const BROADCAST = ip('10.240.255.255');
 
-const may = (packet: Uint8Array) => mayAnswer(packet, 0, packet.length, BROADCAST);
+const may = (packet: Uint8Array) => mayAnswer(viewOf(packet), 0, packet.length, BROADCAST);
 
 describe('mayAnswer', () => {
   it('answers UDP, echo requests and first fragments', () => {
@@ -58,7 +58,15 @@ describe('writeIcmpError', () => {
       payload: Uint8Array.from(Array(32).keys()),
     });
     const out = new Uint8Array(MAX_ICMP_BYTES + 7);
-    const length = writeIcmpError(out, 7, ICMP_TIME_EXCEEDED, ip('10.240.26.0'), packet, 0, packet.length);
+    const length = writeIcmpError(
+      viewOf(out),
+      7,
+      ICMP_TIME_EXCEEDED,
+      ip('10.240.26.0'),
+      viewOf(packet),
+      0,
+      packet.length,
+    );
     const message = out.subarray(7, 7 + length);
 
     expect(length).toBe(20 + 8 + 60 + 8);
@@ -71,7 +79,8 @@ describe('writeIcmpError', () => {
 
   it('quotes no more than there is', () => {
     const packet = ipv4Packet({ ...addresses, payload: new Uint8Array(3) });
-    expect(writeIcmpError(new Uint8Array(200), 0, ICMP_TIME_EXCEEDED, 0, packet, 0, packet.length)).toBe(20 + 8 + 23);
+    const out = viewOf(new Uint8Array(200));
+    expect(writeIcmpError(out, 0, ICMP_TIME_EXCEEDED, 0, viewOf(packet), 0, packet.length)).toBe(20 + 8 + 23);
   });
 });
 

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checksumOf, decrementTtl, isWellFormed, writeUint16 } from '../../../../src/backend/udp/ipv4-packet.js';
-import { headerChecksumIsRight, ipv4Packet } from '../../../helpers/packets.js';
+import { decrementTtl, isWellFormed } from '../../../../src/backend/udp/ipv4-packet.js';
+import { viewOf } from '../../../../src/backend/udp/memory.js';
+import { checksumOf, headerChecksumIsRight, ipv4Packet, writeUint16 } from '../../../helpers/packets.js';
 import { OWN_CONTAINER, PEER_CONTAINER } from '../../../helpers/path.js';
 
 const addresses = { source: OWN_CONTAINER, destination: PEER_CONTAINER };
@@ -10,7 +11,7 @@ describe('isWellFormed', () => {
   it('accepts whole packets, with and without options', () => {
     for (const options of [new Uint8Array(0), new Uint8Array(4), new Uint8Array(40)]) {
       const packet = ipv4Packet({ ...addresses, options });
-      expect(isWellFormed(packet, 0, packet.length)).toBe(true);
+      expect(isWellFormed(viewOf(packet), 0, packet.length)).toBe(true);
     }
   });
 
@@ -25,7 +26,7 @@ describe('isWellFormed', () => {
   ])('refuses a packet %s', (_, length, damage) => {
     const packet = ipv4Packet({ ...addresses, payload: new Uint8Array(8) });
     damage(packet);
-    expect(isWellFormed(packet, 0, length)).toBe(false);
+    expect(isWellFormed(viewOf(packet), 0, length)).toBe(false);
   });
 });
 
@@ -40,7 +41,7 @@ describe('decrementTtl', () => {
     fc.assert(
       fc.property(header, (fields) => {
         const packet = ipv4Packet(fields);
-        expect(decrementTtl(packet, 0)).toBe(true);
+        expect(decrementTtl(viewOf(packet), 0)).toBe(true);
         expect(packet[8]).toBe(fields.ttl - 1);
         expect(headerChecksumIsRight(packet)).toBe(true);
       }),
@@ -52,14 +53,14 @@ describe('decrementTtl', () => {
     // 0xfeff + 0x0100 = 0xffff, which one's complement writes as 0x0000.
     const packet = ipv4Packet(addresses);
     writeUint16(packet, 10, 0xfeff);
-    decrementTtl(packet, 0);
+    decrementTtl(viewOf(packet), 0);
     expect([packet[10], packet[11]]).toEqual([0x00, 0x00]);
   });
 
   it.each([0, 1])('leaves a packet with TTL %i as it was', (ttl) => {
     const packet = ipv4Packet({ ...addresses, ttl });
     const before = packet.slice();
-    expect(decrementTtl(packet, 0)).toBe(false);
+    expect(decrementTtl(viewOf(packet), 0)).toBe(false);
     expect(packet).toEqual(before);
   });
 });
