@@ -1,34 +1,62 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
-import { parseArgs } from 'node:util';
-import { messageOf } from '../../core/errors.js';
+import { Command, Option } from 'commander';
+import { messageOf, RudderError } from '../../core/errors.js';
 import { DEFAULT_CONFIG, labDown, labUp } from '../lab.js';
-import { drawChart } from './chart.js';
-import { summarise, table } from './report.js';
-import { runRounds } from './rounds.js';
-import { prepareSystems } from './systems.js';
+import { drawSweep, drawThroughput } from './chart.js';
+import { type Inside, lookInside } from './inside.js';
+import type { Peers } from './peers.js';
+import { describeInside, summarise, table } from './report.js';
+import { GROUPS, runRounds, type Sample } from './rounds.js';
+import { prepareSystems, systemsWith } from './systems.js';
 
 /**
- * `npm run bench`: Rudder against plain veth, the kernel's VXLAN and itself without offloads, in the lab.
- * Figures are for comparing within this run only.
+ * `npm run bench`: Rudder against plain veth, the kernel's VXLAN, itself without offloads and other overlays, in the
+ * lab. Figures are for comparing within this run only.
  */
 const NAME = 'bench';
 /** Nobody's lease shall run out while its daemon is stopped for another system's turn. */
 const LEASE_TTL = '24h';
-const FULL = { rounds: 5, seconds: 2 };
-const QUICK = { rounds: 1, seconds: 1 };
+const FULL = { rounds: 5, seconds: 2, insideSeconds: 60, sweep: [0.5, 0.75, 1, 1.25, 1.5, 2, 3] };
+const QUICK = { rounds: 1, seconds: 1, insideSeconds: 10, sweep: [1, 1.5, 3] };
+
+interface Flags {
+  readonly quick: boolean;
+  readonly rounds?: number;
+  readonly only: readonly string[];
+  readonly out: string;
+  readonly daemon: string[];
+  readonly wireguardGo?: string;
+  readonly flanneld?: string;
+}
+
+function readFlags(): Flags {
+  const groups = [...GROUPS, 'inside'];
+  return new Command('npm run bench --')
+    .option('--quick', 'one round of short measurements, in under three minutes', false)
+    .addOption(new Option('--rounds <count>', 'how many rounds').argParser(positive))
+    .addOption(new Option('--only <group...>', 'measure only these').choices(groups).default(groups))
+    .option('--out <folder>', 'where results are written', 'bench-results')
+    .option('--daemon <argument...>', 'more arguments for the daemons of "rudder"', [])
+    .option('--wireguard-go <path>', 'also measure this wireguard-go')
+    .option('--flanneld <path>', 'also measure this flanneld, with its udp backend')
+    .parse()
+    .opts<Flags>();
+}
+
+function positive(text: string): number {
+  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
+  throw new RudderError('usage', `--rounds "${text}": expected a number from 1 to 999`);
+}
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false },
-      rounds: { type: 'string' },
-      out: { type: 'string', default: 'bench-results' },
-      daemon: { type: 'string', multiple: true, default: [] },
-    },
-  });
-  const defaults = values.quick ? QUICK : FULL;
-  const rounds = values.rounds === undefined ? defaults.rounds : Number(values.rounds);
+  const flags = readFlags();
+  const plan = { ...(flags.quick ? QUICK : FULL), ...(flags.rounds === undefined ? {} : { rounds: flags.rounds }) };
+  const peers: Peers = {
+    ...(flags.wireguardGo === undefined ? {} : { 'wireguard-go': flags.wireguardGo }),
+    ...(flags.flanneld === undefined ? {} : { flanneld: flags.flanneld }),
+  };
+  const groups = new Set(flags.only);
   const progress = (text: string) => void process.stderr.write(`${text}\n`);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => void labDown(NAME).finally(() => process.exit(130)));
@@ -36,39 +64,50 @@ async function main(): Promise<void> {
 
   await labDown(NAME);
   try {
-    const lab = await labUp({
-      name: NAME,
-      nodes: 2,
-      underlay: 'veth',
-      config: DEFAULT_CONFIG,
-      daemon: { leaseTtl: LEASE_TTL },
-      progress,
-    });
+    const daemon = { leaseTtl: LEASE_TTL };
+    const lab = await labUp({ name: NAME, nodes: 2, underlay: 'veth', config: DEFAULT_CONFIG, daemon, progress });
     await prepareSystems(lab);
-    const samples = await runRounds(lab, {
-      rounds,
-      seconds: defaults.seconds,
-      daemonArguments: values.daemon,
-      progress,
-    });
-    const summaries = summarise(samples);
-    const machine = { kernel: release(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
-    mkdirSync(values.out, { recursive: true });
-    writeFileSync(
-      `${values.out}/bench.json`,
-      `${JSON.stringify({ machine, rounds, seconds: defaults.seconds, summaries, samples }, null, 2)}\n`,
-    );
-    writeFileSync(`${values.out}/bench.svg`, await drawChart(summaries));
-    process.stdout.write(`${table(summaries)}\n`);
-    process.stdout.write(
-      `Each cell: median, then least and most of ${rounds} rounds. Ratios are medians of ratios within a round.\n`,
-    );
-    process.stdout.write(
-      `${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}. Written: ${values.out}/bench.json, bench.svg\n`,
-    );
+    const samples = await runRounds(lab, { ...plan, groups, peers, daemonArguments: flags.daemon, progress });
+    let inside: Inside | undefined;
+    if (groups.has('inside')) {
+      progress(`rudder inside, ${plan.insideSeconds} s`);
+      inside = await lookInside(lab, plan.insideSeconds, flags.daemon);
+    }
+    await report(flags, plan, peers, samples, inside);
   } finally {
     await labDown(NAME);
   }
+}
+
+async function report(
+  { out }: Flags,
+  plan: typeof FULL,
+  peers: Peers,
+  samples: readonly Sample[],
+  inside: Inside | undefined,
+): Promise<void> {
+  const systems = systemsWith(peers);
+  const summaries = summarise(samples, systems);
+  const machine = { kernel: release(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
+  mkdirSync(out, { recursive: true });
+  const json = { machine, ...plan, summaries, inside, samples };
+  writeFileSync(`${out}/bench.json`, `${JSON.stringify(json, null, 2)}\n`);
+  const written = ['bench.json'];
+  if (summaries.some(({ measure }) => measure.startsWith('tcp'))) {
+    writeFileSync(`${out}/throughput.svg`, await drawThroughput(summaries, systems));
+    written.push('throughput.svg');
+  }
+  if (summaries.some(({ measure }) => measure.startsWith('udp'))) {
+    writeFileSync(`${out}/udp-sweep.svg`, await drawSweep(samples, systems, plan.sweep));
+    written.push('udp-sweep.svg');
+  }
+  const lines = [
+    ...(summaries.length === 0 ? [] : [table(summaries, systems)]),
+    `Each cell: median, then least and most of ${plan.rounds} rounds. /x: rudder by x, median of ratios within a round.`,
+    ...(inside === undefined ? [] : [describeInside(inside)]),
+    `${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}. Written to ${out}: ${written.join(', ')}`,
+  ];
+  process.stdout.write(`${lines.join('\n')}\n`);
 }
 
 main().catch((error: unknown) => {

@@ -46,7 +46,8 @@ interface IperfEnd {
 
 async function iperf(lab: LabState, route: Route, seconds: number, options: readonly string[]): Promise<IperfEnd> {
   const client = ['iperf3', '--json', '--client', route.target, '--bind', route.source, '--port', IPERF_PORT];
-  const server = ['iperf3', '--server', '--port', IPERF_PORT];
+  // Bound, so that what it answers comes from the address that was asked: containers here have several.
+  const server = ['iperf3', '--server', '--bind', route.target, '--port', IPERF_PORT];
   return withServer(lab, route.server, server, async () => {
     const report = JSON.parse(await execIn(lab, route.client, [...client, '--time', String(seconds), ...options]));
     return report.end as IperfEnd;
@@ -79,6 +80,15 @@ export interface UdpResult {
   readonly delivered: number;
 }
 
+/**
+ * Socket buffers as large as any program may have. With the default 208 KB the receiving program's own buffer holds
+ * some 270 small packets, less than arrives while it waits for its turn on a shared core: that would be measured.
+ */
+function socketBuffer(): string {
+  const limits = ['rmem_max', 'wmem_max'].map((name) => Number(readFileSync(`/proc/sys/net/core/${name}`, 'utf8')));
+  return String(Math.min(4 * 2 ** 20, ...limits));
+}
+
 /** Packets a second. @param rate offered; 0: as many as the sender can */
 export async function udp(
   lab: LabState,
@@ -88,7 +98,8 @@ export async function udp(
   rate: number,
 ): Promise<UdpResult> {
   const bits = rate === 0 ? '0' : String(Math.round(rate * payload * 8));
-  const { sum } = await iperf(lab, route, seconds, ['--udp', '--length', String(payload), '--bitrate', bits]);
+  const options = ['--udp', '--length', String(payload), '--bitrate', bits, '--window', socketBuffer()];
+  const { sum } = await iperf(lab, route, seconds, options);
   if (sum === undefined) return { offered: 0, delivered: 0 };
   return { offered: sum.packets / sum.seconds, delivered: (sum.packets - sum.lost_packets) / sum.seconds };
 }
@@ -130,11 +141,10 @@ export async function latencyUnderLoad(lab: LabState, route: Route, seconds: num
   return result;
 }
 
-/** CPU seconds that the lab's daemons have used so far. */
-export function daemonCpuSeconds(lab: LabState): number {
-  return lab.nodes.reduce((sum, { process }) => {
-    if (process === undefined) return sum;
-    const stat = readFileSync(`/proc/${process.pid}/stat`, 'utf8');
+/** CPU seconds that these processes have used so far. */
+export function cpuSeconds(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return sum + (Number(fields[11]) + Number(fields[12])) / 100; // utime and stime, in ticks of 10 ms
   }, 0);

@@ -1,8 +1,9 @@
 import Table from 'cli-table3';
+import type { Inside } from './inside.js';
 import type { Sample } from './rounds.js';
-import { SYSTEMS, type System } from './systems.js';
+import type { System } from './systems.js';
 
-/** What each measure is called, its unit, and whether its ratio to VXLAN says something. */
+/** What each measure is called, its unit and how it is printed. */
 const MEASURES: Record<string, { title: string; unit: string; scale: number; digits: number }> = {
   'tcp1 host whole': { title: 'TCP 1 flow, host to host', unit: 'Gbit/s', scale: 1e9, digits: 2 },
   'tcp1 container whole': { title: 'TCP 1 flow, container to container', unit: 'Gbit/s', scale: 1e9, digits: 2 },
@@ -10,10 +11,11 @@ const MEASURES: Record<string, { title: string; unit: string; scale: number; dig
   'tcp1 container segmented': { title: 'same, containers, segmented underlay', unit: 'Gbit/s', scale: 1e9, digits: 2 },
   tcp8: { title: 'TCP 8 flows', unit: 'Gbit/s', scale: 1e9, digits: 2 },
   'tcp8 both ways': { title: 'TCP 8 flows each way at once, sum', unit: 'Gbit/s', scale: 1e9, digits: 2 },
+  'both ways to one': { title: 'that sum, of 8 flows one way', unit: '', scale: 1, digits: 2 },
   'slowest of 8': { title: 'slowest of those flows, of an equal share', unit: '', scale: 1, digits: 2 },
   'udp64 best': { title: 'UDP 64 B, best delivered rate', unit: 'kpps', scale: 1e3, digits: 0 },
-  'udp64 at 3x': { title: 'UDP 64 B, kept at 3 times the best rate', unit: '', scale: 1, digits: 2 },
-  'udp full size': { title: 'UDP 1400 B, delivered', unit: 'kpps', scale: 1e3, digits: 0 },
+  'udp64 at 3x': { title: 'UDP 64 B, kept at 3 times the capacity', unit: '', scale: 1, digits: 2 },
+  'udp full size': { title: 'UDP 1392 B, delivered', unit: 'kpps', scale: 1e3, digits: 0 },
   'latency p50': { title: 'TCP request-response, idle, p50', unit: 'us', scale: 1, digits: 0 },
   'latency p99': { title: 'TCP request-response, idle, p99', unit: 'us', scale: 1, digits: 0 },
   'latency p50 under load': { title: 'same beside a full TCP flow, p50', unit: 'us', scale: 1, digits: 0 },
@@ -21,21 +23,25 @@ const MEASURES: Record<string, { title: string; unit: string; scale: number; dig
   'cpu per GB': { title: 'CPU of both daemons per gigabyte', unit: 's', scale: 1, digits: 2 },
 };
 
+interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
 export interface Summary {
   readonly measure: string;
   readonly title: string;
   readonly unit: string;
-  readonly systems: Record<System, { median: number; min: number; max: number }>;
-  /** Medians of the ratios within each round. */
-  readonly toVxlan: number;
-  readonly toVeth: number;
-  readonly toPlain: number;
+  readonly systems: Partial<Record<System, Spread>>;
+  /** Rudder's figure by that of each other system: median of the ratios within each round. */
+  readonly ratios: Partial<Record<System, number>>;
 }
 
-export function summarise(samples: readonly Sample[]): Summary[] {
-  return Object.entries(MEASURES).map(([measure, { title, unit, scale }]) => {
+export function summarise(samples: readonly Sample[], systems: readonly System[]): Summary[] {
+  return Object.entries(MEASURES).flatMap(([measure, { title, unit, scale }]) => {
     const of = (system: System) => samples.filter((sample) => sample.measure === measure && sample.system === system);
-    const values = (system: System) => of(system).map((sample) => sample.value / scale);
+    if (of('rudder').length === 0) return [];
     const ratio = (base: System) =>
       median(
         of('rudder').flatMap((sample) =>
@@ -44,35 +50,62 @@ export function summarise(samples: readonly Sample[]): Summary[] {
             .map(({ value }) => sample.value / value),
         ),
       );
-    const systems = Object.fromEntries(
-      SYSTEMS.map((system) => [
-        system,
-        { median: median(values(system)), min: Math.min(...values(system)), max: Math.max(...values(system)) },
-      ]),
-    ) as Summary['systems'];
-    return { measure, title, unit, systems, toVxlan: ratio('vxlan'), toVeth: ratio('veth'), toPlain: ratio('plain') };
+    const forEach = <T>(value: (system: System) => T) =>
+      Object.fromEntries(systems.map((system) => [system, value(system)])) as Partial<Record<System, T>>;
+    const spread = (system: System) => spreadOf(of(system).map(({ value }) => value / scale));
+    return [{ measure, title, unit, systems: forEach(spread), ratios: forEach(ratio) }];
   });
 }
 
-export function table(summaries: readonly Summary[]): string {
-  const head = ['', 'unit', ...SYSTEMS, 'rudder/vxlan', 'rudder/veth', 'rudder/plain'];
+function spreadOf(values: readonly number[]): Spread {
+  return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** Median, least and most of each system, and Rudder's ratios to the others. */
+export function table(summaries: readonly Summary[], systems: readonly System[]): string {
+  const others = systems.filter((system) => system !== 'rudder');
+  const head = ['', 'unit', ...systems, ...others.map((system) => `/${system}`)];
   const output = new Table({ head, style: { head: [], border: [], compact: true } });
   for (const summary of summaries) {
     const { digits } = MEASURES[summary.measure];
+    const number = (value: number | undefined) =>
+      value === undefined || !Number.isFinite(value) ? '-' : value.toFixed(digits);
     const cell = (system: System) => {
-      const { median: middle, min, max } = summary.systems[system];
-      return Number.isFinite(middle) ? `${middle.toFixed(digits)}\n${min.toFixed(digits)}-${max.toFixed(digits)}` : '-';
+      const { median: middle, min, max } = summary.systems[system]!;
+      return Number.isFinite(middle) && middle !== 0 ? `${number(middle)}\n${number(min)}-${number(max)}` : '-';
     };
-    const ratios = [summary.toVxlan, summary.toVeth, summary.toPlain].map((value) =>
-      Number.isFinite(value) ? value.toFixed(2) : '-',
-    );
-    output.push([summary.title, summary.unit, ...SYSTEMS.map(cell), ...ratios]);
+    const ratio = (system: System) => {
+      const value = summary.ratios[system];
+      return value === undefined || !Number.isFinite(value) ? '-' : value.toFixed(2);
+    };
+    output.push([summary.title, summary.unit, ...systems.map(cell), ...others.map(ratio)]);
   }
   return output.toString();
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+export function describeInside(inside: Inside): string {
+  const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
+  const lines = [
+    `Rudder inside, ${inside.seconds} s of one TCP flow each way (both daemons):`,
+    `  collections in the worker threads   ${inside.collections}`,
+    `  growth of resident memory           ${inside.rssGrowth.toFixed(1)} MB`,
+    `  CPU                                 ${inside.cpuSeconds.toFixed(1)} s`,
+  ];
+  if (inside.shares === undefined)
+    lines.push('  where it goes                       not known: install perf (linux-perf)');
+  else {
+    const { jit, native, kernel } = inside.shares;
+    lines.push(
+      `  of it in the kernel                 ${percent(kernel)}`,
+      `  of it in JavaScript (JIT)           ${percent(jit)}`,
+      `  of it in the addon                  ${percent(native)}`,
+    );
+  }
+  return lines.join('\n');
 }

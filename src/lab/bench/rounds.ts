@@ -1,6 +1,7 @@
 import type { LabState } from '../state.js';
-import { daemonCpuSeconds, latency, latencyUnderLoad, tcp, udp } from './measure.js';
-import { routeOf, SYSTEMS, type System, setUnderlay, switchTo, type UnderlayMode } from './systems.js';
+import { cpuSeconds, latency, latencyUnderLoad, tcp, udp } from './measure.js';
+import type { Peers } from './peers.js';
+import { routeOf, type System, setUnderlay, switchTo, systemsWith, type UnderlayMode } from './systems.js';
 
 /** One figure of one system in one round. */
 export interface Sample {
@@ -10,19 +11,25 @@ export interface Sample {
   readonly value: number;
 }
 
+/** Groups of measures, to run some of them only. */
+export const GROUPS = ['tcp', 'udp', 'latency'] as const;
+export type Group = (typeof GROUPS)[number];
+
 export interface RoundOptions {
   readonly rounds: number;
   /** Length of one measurement. */
   readonly seconds: number;
+  readonly groups: ReadonlySet<string>;
+  /** Offered rates of the UDP sweep, as multiples of what a flood delivers. */
+  readonly sweep: readonly number[];
+  readonly peers: Peers;
   /** More arguments for the daemons of `rudder`. */
   readonly daemonArguments: readonly string[];
   readonly progress: (text: string) => void;
 }
 
-/** Offered packet rates of the UDP sweep, as multiples of the best rate delivered so far. */
-const OVERLOADS = [1, 2, 3];
 const SMALL_PAYLOAD = 64;
-const FULL_PAYLOAD = 1400;
+const FULL_PAYLOAD = 1392;
 
 /**
  * Every system once a round, in an order that turns: this machine's speed drifts, so only figures of one round are
@@ -30,19 +37,23 @@ const FULL_PAYLOAD = 1400;
  */
 export async function runRounds(lab: LabState, options: RoundOptions): Promise<Sample[]> {
   const samples: Sample[] = [];
+  const systems = systemsWith(options.peers);
   for (let round = 0; round < options.rounds; round++) {
-    for (let turn = 0; turn < SYSTEMS.length; turn++) {
-      const system = SYSTEMS[(turn + round) % SYSTEMS.length];
-      await switchTo(lab, system, options.daemonArguments);
+    for (let turn = 0; turn < systems.length; turn++) {
+      const system = systems[(turn + round) % systems.length];
+      const pids = await switchTo(lab, system, options.peers, options.daemonArguments);
       const tell = (measure: string, value: number) => samples.push({ round, system, measure, value });
       for (const mode of ['whole', 'segmented'] as const) {
         options.progress(`round ${round + 1} of ${options.rounds}: ${system}, ${mode} underlay`);
         await setUnderlay(lab, mode);
-        await measureTcp(lab, system, mode, options, tell);
-        if (mode === 'whole') await measureTheRest(lab, system, options, tell);
+        if (options.groups.has('tcp')) await measureTcp(lab, system, pids, mode, options.seconds, tell);
+        if (mode === 'segmented') continue;
+        if (options.groups.has('udp')) await measureUdp(lab, system, options, tell);
+        if (options.groups.has('latency')) await measureLatency(lab, system, options.seconds, tell);
       }
     }
   }
+  await switchTo(lab, 'veth', options.peers, []);
   return samples;
 }
 
@@ -51,46 +62,61 @@ type Tell = (measure: string, value: number) => void;
 async function measureTcp(
   lab: LabState,
   system: System,
+  pids: readonly number[],
   mode: UnderlayMode,
-  { seconds }: RoundOptions,
+  seconds: number,
   tell: Tell,
 ): Promise<void> {
   for (const place of ['host', 'container'] as const) {
-    const before = daemonCpuSeconds(lab);
+    const before = cpuSeconds(pids);
     const result = await tcp(lab, routeOf(lab, system, place), seconds, 1, false);
     tell(`tcp1 ${place} ${mode}`, result.bitsPerSecond);
     const gigabytes = (result.bitsPerSecond * seconds) / 8e9;
-    if (place === 'host' && mode === 'whole') tell('cpu per GB', (daemonCpuSeconds(lab) - before) / gigabytes);
+    if (place === 'host' && mode === 'whole') tell('cpu per GB', (cpuSeconds(pids) - before) / gigabytes);
   }
-}
-
-async function measureTheRest(lab: LabState, system: System, { seconds }: RoundOptions, tell: Tell): Promise<void> {
+  if (mode === 'segmented') return;
   const route = routeOf(lab, system, 'container');
-  tell('tcp8', (await tcp(lab, route, seconds, 8, false)).bitsPerSecond);
+  const one = await tcp(lab, route, seconds, 8, false);
   const both = await tcp(lab, route, seconds, 8, true);
+  tell('tcp8', one.bitsPerSecond);
   tell('tcp8 both ways', both.bitsPerSecond);
+  tell('both ways to one', both.bitsPerSecond / one.bitsPerSecond);
   tell('slowest of 8', both.slowestShare);
-  await measureUdp(lab, system, seconds, tell);
-  tell('udp full size', (await udp(lab, route, seconds, FULL_PAYLOAD, 0)).delivered);
-  const idle = await latency(lab, routeOf(lab, system, 'host'), seconds);
-  tell('latency p50', idle.p50);
-  tell('latency p99', idle.p99);
-  const loaded = await latencyUnderLoad(lab, routeOf(lab, system, 'host'), seconds);
-  tell('latency p50 under load', loaded.p50);
-  tell('latency p99 under load', loaded.p99);
 }
 
 /** Delivered rate as the offered rate rises; the best, and what is left of it under three times the capacity. */
-async function measureUdp(lab: LabState, system: System, seconds: number, tell: Tell): Promise<void> {
+async function measureUdp(
+  lab: LabState,
+  system: System,
+  { seconds, sweep }: Pick<RoundOptions, 'seconds' | 'sweep'>,
+  tell: Tell,
+): Promise<void> {
   const route = routeOf(lab, system, 'host');
   const flood = await udp(lab, route, seconds, SMALL_PAYLOAD, 0);
   let best = flood.delivered;
   let last = flood.delivered;
-  for (const overload of OVERLOADS) {
-    const result = await udp(lab, route, seconds, SMALL_PAYLOAD, best * overload);
-    best = Math.max(best, result.delivered);
-    last = result.delivered;
+  for (const multiple of sweep) {
+    const { offered, delivered } = await udp(lab, route, seconds, SMALL_PAYLOAD, flood.delivered * multiple);
+    tell(sweepMeasure(multiple, 'offered'), offered);
+    tell(sweepMeasure(multiple, 'delivered'), delivered);
+    best = Math.max(best, delivered);
+    last = delivered;
   }
   tell('udp64 best', best);
   tell('udp64 at 3x', last / best);
+  tell('udp full size', (await udp(lab, route, seconds, FULL_PAYLOAD, 0)).delivered);
+}
+
+export function sweepMeasure(multiple: number, which: 'offered' | 'delivered'): string {
+  return `udp64 sweep ${multiple} ${which}`;
+}
+
+async function measureLatency(lab: LabState, system: System, seconds: number, tell: Tell): Promise<void> {
+  const route = routeOf(lab, system, 'host');
+  const idle = await latency(lab, route, seconds);
+  tell('latency p50', idle.p50);
+  tell('latency p99', idle.p99);
+  const loaded = await latencyUnderLoad(lab, route, seconds);
+  tell('latency p50 under load', loaded.p50);
+  tell('latency p99 under load', loaded.p99);
 }

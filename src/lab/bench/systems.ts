@@ -3,18 +3,25 @@ import { execIn } from '../network.js';
 import { launchNode, readSubnetEnv, stopNode, waitUntilReady } from '../nodes.js';
 import type { LabNode, LabState } from '../state.js';
 import { waitFor } from '../wait-for.js';
+import { flannelSubnet, type Peers, startFlannel, startWireguard, stopPeers, WIREGUARD_MTU } from './peers.js';
 
 /**
  * What is compared, all between the same two hosts and the same two containers. Each system has addresses of its own,
- * so that the address a measurement uses decides which one carries it:
+ * so that the address a measurement uses decides which one carries it (i: number of the node):
  *
- *     system          host to host        container to container
- *     veth            172.30.x.0/24       10.50.N.0/24, routed by the hosts, no overlay
- *     vxlan           10.77.0.0/24        10.51.N.0/24, routed over the kernel's VXLAN device, inner MTU 1450
- *     rudder, plain   10.240.x.0          10.240.x.0/24, over rudder0; plain: all offloads off
+ *     system          host            container
+ *     veth            172.30.x.1i     10.50.i.2       routed by the hosts, no overlay
+ *     vxlan           10.77.0.i       10.51.i.2       over the kernel's VXLAN device, inner MTU 1450
+ *     plain, rudder   10.240.x.0      10.240.x.2      over rudder0; plain: all offloads off
+ *     wireguard-go    10.78.0.i       10.52.i.2       over its TUN device, inner MTU 1420
+ *     flanneld        10.53.x.0       10.53.x.2       over flannel0, udp backend
  */
-export const SYSTEMS = ['veth', 'vxlan', 'plain', 'rudder'] as const;
-export type System = (typeof SYSTEMS)[number];
+export const BUILT_IN = ['veth', 'vxlan', 'plain', 'rudder'] as const;
+export type System = (typeof BUILT_IN)[number] | keyof Peers;
+
+export function systemsWith(peers: Peers): System[] {
+  return [...BUILT_IN, ...(Object.keys(peers) as (keyof Peers)[])];
+}
 
 export type Place = 'host' | 'container';
 
@@ -28,7 +35,14 @@ export interface Route {
 
 const VXLAN_MTU = 1450;
 
-/** Gives hosts and containers the addresses and routes of veth and VXLAN. */
+/** Systems whose addresses are fixed: the net of their containers, and where their hosts are. */
+const FIXED = {
+  veth: { container: '10.50', host: (lab: LabState, node: LabNode) => nodeAddress(lab, node) },
+  vxlan: { container: '10.51', host: (_: LabState, node: LabNode) => `10.77.0.${node.number}` },
+  'wireguard-go': { container: '10.52', host: (_: LabState, node: LabNode) => `10.78.0.${node.number}` },
+} as const;
+
+/** Gives hosts and containers the addresses and routes of veth and VXLAN, and containers that of wireguard-go. */
 export async function prepareSystems(lab: LabState): Promise<void> {
   const [first, second] = lab.nodes;
   for (const [node, peer] of [
@@ -43,16 +57,15 @@ export async function prepareSystems(lab: LabState): Promise<void> {
       `ip link add vx0 type vxlan id 7 local ${own} remote ${other} dstport 4789 dev eth0`,
       `ip address add 10.77.0.${i}/24 dev vx0`,
       `ip link set vx0 mtu ${VXLAN_MTU} up`,
-      `ip address add 10.50.${i}.1/24 dev docker0`,
-      `ip address add 10.51.${i}.1/24 dev docker0`,
+      ...['10.50', '10.51', '10.52'].map((net) => `ip address add ${net}.${i}.1/24 dev docker0`),
       `ip route add 10.50.${j}.0/24 via ${other}`,
       `ip route add 10.51.${j}.0/24 via 10.77.0.${j}`,
     ]);
     await script(lab, `c${i}`, [
-      `ip address add 10.50.${i}.2/24 dev eth0`,
-      `ip address add 10.51.${i}.2/24 dev eth0`,
+      ...['10.50', '10.51', '10.52'].map((net) => `ip address add ${net}.${i}.2/24 dev eth0`),
       // Docker would give a container the MTU of its network; here the route does.
       `ip route add 10.51.${j}.0/24 via ${gateway} mtu ${VXLAN_MTU}`,
+      `ip route add 10.52.${j}.0/24 via ${gateway} mtu ${WIREGUARD_MTU}`,
     ]);
   }
 }
@@ -69,25 +82,41 @@ export function routeOf(lab: LabState, system: System, place: Place): Route {
 }
 
 function addressOf(lab: LabState, system: System, place: Place, node: LabNode): string {
-  if (system === 'veth') return place === 'host' ? nodeAddress(lab, node) : `10.50.${node.number}.2`;
-  if (system === 'vxlan') return place === 'host' ? `10.77.0.${node.number}` : `10.51.${node.number}.2`;
-  const subnet = readSubnetEnv(lab, node).RUDDER_SUBNET;
-  return subnet.replace(/\.1\/\d+$/, place === 'host' ? '.0' : '.2');
+  if (system in FIXED) {
+    const { container, host } = FIXED[system as keyof typeof FIXED];
+    return place === 'host' ? host(lab, node) : `${container}.${node.number}.2`;
+  }
+  const own = system === 'flanneld' ? flannelSubnet(lab, node) : readSubnetEnv(lab, node).RUDDER_SUBNET;
+  return own.replace(/\.\d+(\/\d+)?$/, place === 'host' ? '.0' : '.2');
 }
 
-/** Starts the daemons as the system wants them; veth and VXLAN run without, so that nothing else uses the CPU. */
-export async function switchTo(lab: LabState, system: System, extra: readonly string[]): Promise<void> {
+/**
+ * Starts what the system needs and ends what the last one needed, so that nothing else uses the CPU.
+ * @returns the pids of its daemons; none where the kernel does the work
+ */
+export async function switchTo(
+  lab: LabState,
+  system: System,
+  peers: Peers,
+  extra: readonly string[],
+): Promise<readonly number[]> {
   for (const node of lab.nodes) await stopNode(lab, node);
-  if (system === 'veth' || system === 'vxlan') return;
+  await stopPeers(lab);
+  const pids = await start(lab, system, peers, extra);
+  const { client, source, target } = routeOf(lab, system, 'container');
+  const ping = ['ping', '-c', '1', '-W', '1', '-I', source, target];
+  await waitFor(`${system} to carry packets`, () => execIn(lab, client, ping), 20_000);
+  return pids;
+}
+
+async function start(lab: LabState, system: System, peers: Peers, extra: readonly string[]): Promise<number[]> {
+  if (system === 'wireguard-go') return startWireguard(lab, peers['wireguard-go']!);
+  if (system === 'flanneld') return startFlannel(lab, peers.flanneld!);
+  if (system === 'veth' || system === 'vxlan') return [];
   const options = system === 'plain' ? ['--disable-offload=all'] : extra;
   for (const node of lab.nodes) await launchNode(lab, node, options);
   for (const node of lab.nodes) await waitUntilReady(lab, node);
-  const { client, target } = routeOf(lab, system, 'container');
-  await waitFor(
-    'the overlay to carry packets',
-    () => execIn(lab, client, ['ping', '-c', '1', '-W', '1', target]),
-    10_000,
-  );
+  return lab.nodes.map((node) => node.process!.pid);
 }
 
 export type UnderlayMode = 'whole' | 'segmented';
