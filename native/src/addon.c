@@ -59,6 +59,7 @@ static bool define_layout(napi_env env, napi_value exports) {
       {"offloadTso4", TUN_F_TSO4},
       {"offloadTsoEcn", TUN_F_TSO_ECN},
       {"offloadUso", TUN_F_USO4 | TUN_F_USO6},
+      {"vnetBytes", sizeof(struct virtio_net_hdr)},
       {"vnetNeedsChecksum", VIRTIO_NET_HDR_F_NEEDS_CSUM},
       {"gsoTcp4", VIRTIO_NET_HDR_GSO_TCPV4},
       {"gsoUdp", VIRTIO_NET_HDR_GSO_UDP_L4},

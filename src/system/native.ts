@@ -87,7 +87,8 @@ export const OFFLOAD_TSO4 = 0x02;
 export const OFFLOAD_TSO_ECN = 0x08;
 export const OFFLOAD_USO = 0x60;
 
-/** linux/virtio_net.h: fields of the vnet header. */
+/** linux/virtio_net.h: the vnet header before each packet of the TUN device, and its fields. */
+export const VNET_BYTES = 10;
 export const VNET_NEEDS_CHECKSUM = 1;
 export const GSO_NONE = 0;
 export const GSO_TCP4 = 1;

@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
@@ -64,6 +65,11 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
       { cause: error },
     );
   }
+}
+
+/** Writes one message, vnet header first. For set-up only: the packet path has its own way. @throws what write(2) says */
+export function writeTunMessage(tun: number, message: Uint8Array): void {
+  writeSync(tun, message);
 }
 
 /** Removes the device, and its address and routes with it. Does nothing if there is none. */

@@ -3,7 +3,7 @@
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { ip, LOOPBACK, native, openPath, setIovec, setRecord, udpPacket } from './setup.mjs';
+import { attempt, ip, LOOPBACK, native, openPath, setIovec, setRecord, udpPacket } from './setup.mjs';
 
 const TUN_READABLE = 1;
 const UDP_READABLE = 2;
@@ -94,6 +94,61 @@ setRecord(memory.sends, 0, [0, 1, LOOPBACK, 6000, 4]);
 out.trainSent = native.sendUdp(0, 1);
 await hostReceives(3);
 out.train = received.splice(0).map(([text]) => text);
+
+// --- the same train to ourselves: UDP_GRO hands it over in one piece ---
+native.probeUdpGso(handles.udp);
+native.setUdpGro(handles.udp, 1);
+setRecord(memory.sends, 0, [0, 1, LOOPBACK, 5000, 4]);
+native.sendUdp(0, 1);
+native.wait(UDP_READABLE, 2000, 0);
+out.trainReceived = native.receiveUdp(64);
+out.trainRecord = [...memory.datagrams.subarray(0, 8)];
+out.trainText = Buffer.from(memory.inboundSlab.subarray(0, 10)).toString();
+native.setUdpGro(handles.udp, 0);
+
+// --- super-packets: a train sent into the device is read in one piece, and written back turned round ---
+const [NEEDS_CSUM, GSO_UDP] = [1, 5];
+out.offloadRefused = attempt(() => native.setTunOffload(handles.tun, 0x8000));
+native.setTunOffload(handles.tun, 0x01 | 0x60);
+drainTun();
+memory.inboundSlab.fill(0x61, 0, 3000);
+setIovec(memory.sendIovecs, 0, [1, 0, 3000]);
+// Our own socket is bound to loopback, from where nothing is routed to the device: the host's side sends.
+const sender = native.openUdp(0x0a630001, 5001, 1 << 20);
+native.attach({ ...handles, udp: sender, ...memory });
+setRecord(memory.sends, 0, [0, 1, 0x0a630009, 6000, 1000]);
+native.sendUdp(0, 1);
+native.wait(TUN_READABLE, 2000, 0);
+out.superRead = native.readTun(64);
+const [, superLength, flags, type, , size, start, field] = memory.tunPackets.subarray(0, 8);
+out.superRecord = [superLength, flags, type, size, start, field];
+memory.outboundSlab.copyWithin(200000, 12, 16); // swap source and destination
+memory.outboundSlab.copyWithin(12, 16, 20);
+memory.outboundSlab.copyWithin(16, 200000, 200004);
+setIovec(memory.writeIovecs, 0, [0, 0, superLength]);
+setRecord(memory.writes, 0, [0, 1, NEEDS_CSUM, GSO_UDP, 28, 1000, 20, 6]);
+out.superWritten = native.writeTun(0, 1);
+await hostReceives(3);
+out.superReceived = received.splice(0).map(([text]) => text.length);
+native.setTunOffload(handles.tun, 0);
+native.attach({ ...handles, ...memory });
+
+// --- sums over every length and alignment, against the plain rule ---
+for (let i = 0; i < 70000; i++) memory.outboundSlab[i] = (i * 131 + (i >> 8)) & 255;
+const ranges = Array.from({ length: 400 }, (_, i) => [i % 67, i < 300 ? 1 + i : 60000 + i * 13]);
+ranges.forEach(([offset, length], i) => {
+  memory.sums.set([0, offset, length, -1], i * 4);
+});
+out.sumsCount = native.sums(400);
+out.sumsDiffer = ranges.filter(([offset, length], i) => {
+  let sum = 0;
+  for (let k = 0; k < length; k++) sum += memory.outboundSlab[offset + k] << (k % 2 === 0 ? 8 : 0);
+  while (sum > 0xffff) sum = (sum % 65536) + Math.floor(sum / 65536);
+  // 0 and 0xffff are the same number in one's complement.
+  return sum % 0xffff !== memory.sums[i * 4 + 3] % 0xffff;
+});
+memory.sums.set([0, memory.outboundSlab.length - 1, 2, 0], 0);
+out.sumOutside = attempt(() => native.sums(1));
 
 // --- the largest datagram, and one too large: the batch goes on behind it ---
 setIovec(memory.sendIovecs, 0, [0, 0, 65507]);

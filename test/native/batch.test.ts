@@ -29,6 +29,7 @@ describe('the layout', () => {
       offloadTso4: system.OFFLOAD_TSO4,
       offloadTsoEcn: system.OFFLOAD_TSO_ECN,
       offloadUso: system.OFFLOAD_USO,
+      vnetBytes: system.VNET_BYTES,
       vnetNeedsChecksum: system.VNET_NEEDS_CHECKSUM,
       gsoTcp4: system.GSO_TCP4,
       gsoUdp: system.GSO_UDP,
@@ -87,6 +88,25 @@ describeWith(['root', 'tun'], 'the batch calls on a real device and real sockets
     it('send a train', () => {
       expect(out.trainSent).toBe(1);
       expect(out.train).toEqual(['aaaa', 'bbbb', 'cc']);
+    });
+
+    it('receive a train, and read and write super-packets, with the offloads on', () => {
+      expect(out.offloadRefused).toMatchObject({ code: 'EINVAL', syscall: 'TUNSETOFFLOAD' });
+      expect(out.trainReceived).toBe(1);
+      expect(out.trainRecord).toEqual([0, 10, LOOPBACK, 5000, 4, 0, 0, 0]);
+      expect(out.trainText).toBe('aaaabbbbcc');
+      // One read of 3 segments of 1000 bytes: NEEDS_CSUM, GSO_UDP, size, start and place of the checksum.
+      expect(out.superRead).toBe(1);
+      expect(out.superRecord).toEqual([3028, system.VNET_NEEDS_CHECKSUM, system.GSO_UDP, 1000, 20, 6]);
+      // Written back as a super-packet for the host, it arrives as the three datagrams it is made of.
+      expect(out.superWritten).toBe(1);
+      expect(out.superReceived).toEqual([1000, 1000, 1000]);
+    });
+
+    it('sum ranges of every length and alignment as RFC 1071 says', () => {
+      expect(out.sumsDiffer).toEqual([]);
+      expect(out.sumsCount).toBe(400);
+      expect(out.sumOutside).toMatchObject({ code: 'EINVAL', syscall: 'sums' });
     });
 
     it('send the largest datagram, and go on behind one that is too large', () => {

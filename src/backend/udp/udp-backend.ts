@@ -6,12 +6,18 @@ import type { NetworkConfig } from '../../core/network-config.js';
 import { maskOf } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
 import type { Netlink } from '../../system/netlink.js';
-import { configureTunDevice, DEVICE_NAME, openTunDevice, removeDevice } from '../../system/tun-device.js';
+import {
+  configureTunDevice,
+  DEVICE_NAME,
+  openTunDevice,
+  removeDevice,
+  writeTunMessage,
+} from '../../system/tun-device.js';
 import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend } from '../backend.js';
 import { readAll } from './counters.js';
 import { CONTROL_STOP, createSharedMemory, type SharedMemory, type WorkerData } from './memory.js';
-import { enableOffloads, type Offload } from './offloads.js';
+import { enableOffloads, type Offload, watchOffloads } from './offloads.js';
 import { createRouteTable, setRoute } from './route-table.js';
 
 /** IPv4 header (20) and UDP header (8) around each inner packet. */
@@ -49,7 +55,6 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   }
   const handles = { tun, udp, event: native.openEvent() };
   const memory = createSharedMemory();
-  enableOffloads(native, handles, memory.offloads, options.offloads, options.log);
   const routes = createRouteTable(config);
   let fail: (error: RudderError) => void = () => undefined;
   const failure = new Promise<never>((_, reject) => {
@@ -60,6 +65,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   // Nobody may be waiting for it yet, or any more.
   failure.catch(() => undefined);
   let worker: Worker | undefined;
+  let offloadWatch: { stop(): void } | undefined;
 
   function wakeWorker(): void {
     Atomics.store(memory.control, CONTROL_STOP, 1);
@@ -72,6 +78,9 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     async start(own) {
       const device = { name: DEVICE_NAME, address: own.address, network: config.network, mtu: options.mtu };
       await configureTunDevice(options.netlink, device);
+      const system = { native, writeTun: (message: Uint8Array) => writeTunMessage(tun, message) };
+      enableOffloads(system, handles, memory.offloads, options.offloads, options.log);
+      offloadWatch = watchOffloads(memory.offloads, options.log);
       const settings = {
         routes,
         ownAddress: own.address,
@@ -91,6 +100,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     async stop(remove) {
       wakeWorker();
       process.off('exit', wakeWorker);
+      offloadWatch?.stop();
       if (worker !== undefined) await stopWorker(worker);
       for (const fd of Object.values(handles)) native.close(fd);
       if (remove) await removeDevice(options.netlink, DEVICE_NAME);

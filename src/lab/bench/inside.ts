@@ -65,5 +65,5 @@ async function profile(lab: LabState, pids: readonly number[], seconds: number):
       .split('\n')
       .filter((line) => pattern.test(line))
       .reduce((sum, line) => sum + Number.parseFloat(line) / 100, 0);
-  return { jit: share(/\[JIT\]|perf-\d+\.map/), native: share(/rudder_native/), kernel: share(/\[kernel/) };
+  return { jit: share(/\[JIT\]|perf-\d+\.map/), native: share(/rudder.native\.node/), kernel: share(/\[kernel/) };
 }
