@@ -1,6 +1,15 @@
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Subnet } from '../core/subnet.js';
 
+export interface PeerTraffic {
+  readonly outPackets: number;
+  readonly outBytes: number;
+  readonly inPackets: number;
+  readonly inBytes: number;
+  /** Undefined: never. */
+  readonly heardSecondsAgo: number | undefined;
+}
+
 /** What the daemon needs of whatever moves the packets. */
 export interface Backend {
   /** MTU of the tunnel, for `subnet.env`. */
@@ -10,6 +19,12 @@ export interface Backend {
   /** Follows peers that appeared, moved or left. Takes effect at once, packets under way included. */
   apply(changes: readonly LeaseChange[]): void;
   counters(): Record<string, number>;
+  /** Traffic with a peer's subnet since the start. */
+  traffic(subnet: Subnet): PeerTraffic;
+  /** Which of the kernel's offloads are in use at the moment. */
+  offloads(): Record<string, 'on' | 'off'>;
+  /** How long ago the packet path last showed that it runs. */
+  heartbeatAgeMs(): number;
   /** Lets the device outlive the process, so that a restart breaks no flow. */
   persist(): void;
   /** Stops forwarding. `removeDevice`: the device and its routes go too. */

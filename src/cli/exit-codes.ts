@@ -17,6 +17,8 @@ export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   'lease-conflict': 10,
   'data-path': 11,
   lab: 12,
+  'not-running': 13,
+  'not-ready': 14,
 };
 
 /** A second signal ends the process at once, with the shell's code for that signal. */

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { messageOf, RudderError } from '../core/errors.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
 import { addLabCommand } from './lab.js';
+import { addOperatorCommands } from './operator-commands.js';
 import { addDaemonOptions, addEtcdOptions } from './options.js';
 
 /** The only place that knows argv and ends the process. */
@@ -20,16 +21,23 @@ async function main(argv: string[]): Promise<number> {
   addDaemonOptions(addEtcdOptions(program));
   // Sub-commands load their code only when called: the daemon does not carry the lab.
   program.action(async () => {
-    status = await (await import('./run.js')).run(program.opts());
+    status = await (await import('./run.js')).run(program.opts(), packageVersion());
   });
   program
     .command('init')
     .argument('<json>', 'the network config')
     .description('create the network config in etcd unless there is one')
-    .addHelpText('after', `\nExample:\n  rudder init '{"Network":"10.240.0.0/16"}'\n`)
+    .helpOption('--help')
+    .addHelpText(
+      'after',
+      `\nThe --etcd options of rudder apply: see rudder --help.\n\nExample:\n  rudder init '{"Network":"10.240.0.0/16"}'\n`,
+    )
     .action(async (json: string) => {
       status = await (await import('./init.js')).init(json, program.opts());
     });
+  addOperatorCommands(program, (result) => {
+    status = result;
+  });
   addLabCommand(program, (result) => {
     status = result;
   });

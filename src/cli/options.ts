@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { OFFLOADS, type Offload } from '../backend/udp/offloads.js';
 import type { EtcdOptions } from '../control/etcd-registry.js';
 import { messageOf, RudderError } from '../core/errors.js';
-import type { Ipv4 } from '../core/ipv4.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { LOG_LEVELS } from '../ops/logger.js';
@@ -29,7 +29,11 @@ interface RawOptions {
   mtu?: number;
   sourceCheck: 'strict' | 'off';
   disableOffload?: Offload[];
+  ipMasq: boolean;
+  firewall: boolean;
   cleanupOnExit: boolean;
+  healthzIp: Ipv4;
+  healthzPort: number;
   logLevel: string;
 }
 
@@ -123,10 +127,33 @@ export function addDaemonOptions(command: Command): Command {
       ).argParser(values.parseOffloads),
     )
     .addOption(
-      option('--cleanup-on-exit [boolean]', 'remove device, subnet file and lease on a clean stop')
+      option('--ip-masq [boolean]', 'masquerade what containers send to the outside of the overlay')
         .argParser(values.parseBoolean)
         .preset('true')
         .default(false),
+    )
+    .addOption(
+      new Option('--no-firewall [boolean]', 'leave the firewall alone: no rules are set, kept or removed')
+        .env('RUDDERD_NO_FIREWALL')
+        .argParser(values.parseNegated)
+        .preset('true')
+        .default(true, 'false'),
+    )
+    .addOption(
+      option('--cleanup-on-exit [boolean]', 'remove device, firewall rules, subnet file and lease on a clean stop')
+        .argParser(values.parseBoolean)
+        .preset('true')
+        .default(false),
+    )
+    .addOption(
+      option('--healthz-ip <address>', 'address for /healthz, /readyz, /metrics and /status')
+        .argParser(values.parseListenAddress)
+        .default(0x7f000001, '127.0.0.1'),
+    )
+    .addOption(
+      option('--healthz-port <port>', 'their port; 0: not served')
+        .argParser(values.parseWholeNumber(0, 65_535))
+        .default(0),
     )
     .addOption(option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'));
 }
@@ -143,7 +170,10 @@ export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: st
     mtu: raw.mtu,
     checkSource: raw.sourceCheck === 'strict',
     offloads: new Set(OFFLOADS.filter((name) => !raw.disableOffload?.includes(name))),
+    ipMasq: raw.ipMasq,
+    firewall: raw.firewall,
     cleanupOnExit: raw.cleanupOnExit,
+    healthz: raw.healthzPort === 0 ? undefined : { address: formatIpv4(raw.healthzIp), port: raw.healthzPort },
     logLevel: raw.logLevel,
   };
 }

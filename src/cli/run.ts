@@ -1,12 +1,12 @@
 import { constants } from 'node:os';
 import { runDaemon } from '../daemon/daemon.js';
-import { createLogger } from '../ops/logger.js';
+import { checkLogLevel, createLogger } from '../ops/logger.js';
 import { createSdNotify } from '../system/sd-notify.js';
 import { EXIT_OK, EXIT_SIGNAL_BASE } from './exit-codes.js';
 import { toDaemonOptions } from './options.js';
 
 /** `rudder` without a sub-command: the daemon, until a signal. */
-export async function run(raw: Parameters<typeof toDaemonOptions>[0]): Promise<number> {
+export async function run(raw: Parameters<typeof toDaemonOptions>[0], version: string): Promise<number> {
   const options = toDaemonOptions(raw);
   const log = createLogger(options.logLevel);
   const stop = new AbortController();
@@ -17,6 +17,13 @@ export async function run(raw: Parameters<typeof toDaemonOptions>[0]): Promise<n
       stop.abort();
     });
   }
-  await runDaemon(options, { log, notify: createSdNotify(process.env.NOTIFY_SOCKET) }, stop.signal);
+  // Everything, until the next one.
+  process.on('SIGHUP', () => setLogLevel(log.level === 'debug' ? options.logLevel : 'debug'));
+  function setLogLevel(level: string): void {
+    log.level = checkLogLevel(level);
+    log.info({ level }, 'log level changed');
+  }
+  const notify = createSdNotify(process.env.NOTIFY_SOCKET);
+  await runDaemon(options, { log, notify, version, setLogLevel }, stop.signal);
   return EXIT_OK;
 }

@@ -23,11 +23,23 @@ export function parseHostAddress(text: string): Ipv4 {
   return address;
 }
 
+/** An own address, or 0.0.0.0 for all of them. */
+export function parseListenAddress(text: string): Ipv4 {
+  const address = parseIpv4(text);
+  if (address === undefined) throw new InvalidArgumentError('Expected an IPv4 address, 0.0.0.0 for all.');
+  return address;
+}
+
 /** `true`, `false`, `1`, `0`: environment variables cannot just be present or absent like a flag. */
 export function parseBoolean(text: string): boolean {
   if (/^(true|1)$/i.test(text)) return true;
   if (/^(false|0)$/i.test(text)) return false;
   throw new InvalidArgumentError('Expected true or false.');
+}
+
+/** For a `--no-x` option, which commander stores under `x`. */
+export function parseNegated(text: string): boolean {
+  return !parseBoolean(text);
 }
 
 const UNIT_SECONDS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };

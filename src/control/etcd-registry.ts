@@ -68,15 +68,15 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
     }
   }
 
-  /** Grants a TTL and uses it in a transaction; a TTL that etcd says was not used is given back. */
-  async function withNewTtl(
-    ttlSeconds: number,
+  /** Grants a TTL, if there is to be one, and uses it in a transaction; one that was not used is given back. */
+  async function withTtl(
+    ttlSeconds: number | undefined,
     write: (ttlId: string) => Promise<number | undefined>,
   ): Promise<Holding | undefined> {
-    const { ID: ttlId } = await client.leaseClient.leaseGrant({ TTL: ttlSeconds });
+    const ttlId = ttlSeconds === undefined ? NO_TTL : (await client.leaseClient.leaseGrant({ TTL: ttlSeconds })).ID;
     // If the answer is lost, the key may hang on this TTL by now: to revoke it could delete our own lease.
     const revision = await write(ttlId);
-    if (revision === undefined) await revoke(ttlId);
+    if (revision === undefined && ttlId !== NO_TTL) await revoke(ttlId);
     return revision === undefined ? undefined : { revision, ttlId };
   }
 
@@ -118,15 +118,11 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
         };
       }),
     createLease: (name, value, ttlSeconds) =>
-      call(() => withNewTtl(ttlSeconds, (ttlId) => putIf(name, 'Version', 0, value, ttlId))),
+      call(() => withTtl(ttlSeconds, (ttlId) => putIf(name, 'Version', 0, value, ttlId))),
     updateLease: (entry, value, ttlSeconds) =>
       call(async () => {
-        if (ttlSeconds === undefined) {
-          const revision = await putIf(entry.name, 'Mod', entry.revision, value, NO_TTL);
-          return revision === undefined ? undefined : { revision, ttlId: NO_TTL };
-        }
-        const holding = await withNewTtl(ttlSeconds, (id) => putIf(entry.name, 'Mod', entry.revision, value, id));
-        // The key hangs on the new TTL now, so the old one holds nothing and can go without deleting the key.
+        const holding = await withTtl(ttlSeconds, (id) => putIf(entry.name, 'Mod', entry.revision, value, id));
+        // The key has left the old TTL, which holds nothing now and can go without deleting the key.
         if (holding !== undefined && entry.ttlId !== NO_TTL) await revoke(entry.ttlId);
         return holding;
       }),

@@ -22,6 +22,8 @@ export interface LeaseKeeper {
   ownKeySeen(entry: LeaseEntry | undefined): void;
   /** How often the lease had to be created anew since the start. */
   recoveries(): number;
+  /** performance.now() of the last moment at which etcd confirmed the lease. */
+  confirmedAt(): number;
   /** What we hold at this moment. */
   holding(): Holding;
   /** Stops renewing; the lease stays, as contract 2.3 wants for a restart. */
@@ -48,6 +50,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   const intervalMs = keepAliveInterval(options.ttlSeconds) * 1000;
   let holding = initial;
   let recoveries = 0;
+  let confirmedAt = performance.now();
   let recovering: Promise<void> | undefined;
   let lookAgain = false;
   let timer = setTimeout(renew, intervalMs);
@@ -62,7 +65,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
       if (holding.ttlId !== NO_TTL && !(await registry.keepAlive(holding.ttlId))) {
         log.warn({ subnet: formatSubnet(subnet) }, 'the own lease has run out or was revoked');
         recover();
-      }
+      } else confirmedAt = performance.now();
       schedule(intervalMs);
     } catch (error) {
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'the own lease could not be renewed'));
@@ -124,6 +127,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
         : await registry.updateLease(entry, value, options.ttlSeconds);
     if (restored === undefined) return false;
     holding = restored;
+    confirmedAt = performance.now();
     recoveries++;
     log.warn({ subnet: formatSubnet(subnet), recoveries }, 'the own lease is restored');
     return true;
@@ -147,5 +151,5 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     clearTimeout(timer);
   }
 
-  return { ownKeySeen, recoveries: () => recoveries, holding: () => holding, stop };
+  return { ownKeySeen, recoveries: () => recoveries, confirmedAt: () => confirmedAt, holding: () => holding, stop };
 }

@@ -20,6 +20,8 @@ export interface WatcherOptions {
   onPeers(changes: LeaseChange[]): void;
   /** Our own key as it is now; undefined: it is gone. */
   onOwnKey(entry: LeaseEntry | undefined): void;
+  /** etcd has answered a list or sent events (true), or the watch broke (false): is what we know current? */
+  onContact(isCurrent: boolean): void;
   /** The network config at the first list, and after each change; undefined: there is none. */
   onConfig(json: string | undefined): void;
 }
@@ -45,6 +47,7 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       // It may have changed while nobody watched. Read after the list: a later change is an event.
       const config = await registry.getConfig();
       signal.throwIfAborted();
+      options.onContact(true);
       peers.replaceAll(list.entries);
       peers.tellConfig(config);
       if (!listed) onListed();
@@ -53,6 +56,7 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       await watchUntilResync(options, list.revision + 1, peers.apply, signal);
     } catch (error) {
       if (signal.aborted) return;
+      options.onContact(false);
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'lease watch interrupted'));
       await backoff.wait(signal).catch(() => undefined);
     }
@@ -68,7 +72,10 @@ function watchUntilResync(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const watch = options.registry.watch(fromRevision, {
-      events: (events) => events.forEach(apply),
+      events: (events) => {
+        options.onContact(true);
+        events.forEach(apply);
+      },
       ended: (reason) => finish(() => reject(reason)),
     });
     const timer = setTimeout(() => finish(resolve), options.resyncMs);

@@ -97,7 +97,7 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
     createLease: (name, value, ttlSeconds) =>
       call(() => {
         if (keys.has(name)) return undefined;
-        const ttlId = grant(ttlSeconds);
+        const ttlId = ttlSeconds === undefined ? NO_TTL : grant(ttlSeconds);
         return { ttlId, revision: put(name, value, ttlId) };
       }),
     updateLease: (entry, value, ttlSeconds) =>

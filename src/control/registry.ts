@@ -12,8 +12,11 @@ export interface Registry {
 
   /** All lease keys as they were at one revision, in one request. */
   listLeases(): Promise<LeaseList>;
-  /** Creates the key with a new TTL; undefined if the key exists: another node was faster. */
-  createLease(name: string, value: string, ttlSeconds: number): Promise<Holding | undefined>;
+  /**
+   * Creates the key with a new TTL; undefined if the key exists: another node was faster.
+   * @param ttlSeconds undefined: without a TTL, as a reservation
+   */
+  createLease(name: string, value: string, ttlSeconds: number | undefined): Promise<Holding | undefined>;
   /**
    * Replaces the value if the key is still at the revision of `entry`; undefined if it is not.
    * @param ttlSeconds undefined keeps the key without a TTL: a reservation stays one

@@ -13,6 +13,8 @@ export type ErrorCode =
   | 'file'
   | 'lease-conflict'
   | 'data-path'
+  | 'not-running'
+  | 'not-ready'
   | 'lab';
 
 export class RudderError extends Error {

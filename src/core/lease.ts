@@ -41,6 +41,11 @@ export function formatLeaseValue(publicIp: Ipv4, nodeId: string): string {
   });
 }
 
+/** The value of a reservation: for whichever node has that address. A lease without a node id, as flannel writes it. */
+export function formatReservationValue(publicIp: Ipv4): string {
+  return JSON.stringify({ PublicIP: formatIpv4(publicIp), PublicIPv6: null });
+}
+
 /** Reads a lease from its key's last part and its value; says what is wrong if it is not one of this network. */
 export function parseLease(config: NetworkConfig, keyName: string, value: string): Lease | NotALease {
   const subnet = parseSubnetKey(keyName);

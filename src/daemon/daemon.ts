@@ -8,20 +8,27 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import { isLeasable, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
+import { controlSocketOf, serveHttp } from '../ops/http.js';
+import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { type Netlink, openNetlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
 import { loadState, saveState } from '../system/state-dir.js';
-import { removeSubnetEnv, writeSubnetEnv } from '../system/subnet-env.js';
+import { prepareSubnetDirectory, removeSubnetEnv, writeSubnetEnv } from '../system/subnet-env.js';
+import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, type Underlay } from '../system/underlay.js';
 import { reportDrops } from './drop-report.js';
 import { type LeaseControl, startLeaseControl } from './lease-control.js';
 import { waitForNetworkConfig } from './network-config.js';
 import type { DaemonOptions } from './options.js';
+import { readStatus, type StatusSources } from './status.js';
 import { createUndo } from './undo.js';
+import { keepWatchdogFed } from './watchdog.js';
 
 export interface DaemonContext {
   readonly log: Logger;
   readonly notify: SdNotify;
+  readonly version: string;
+  readonly setLogLevel: (level: string) => void;
 }
 
 /**
@@ -34,9 +41,24 @@ export interface DaemonContext {
 export async function runDaemon(options: DaemonOptions, context: DaemonContext, signal: AbortSignal): Promise<void> {
   const netlink = openNetlink();
   const registry = createEtcdRegistry(options.etcd);
+  let phase = "reading the host's interfaces";
+  let node: Node | undefined;
+  const { log, setLogLevel } = context;
+  const status = async () => (node === undefined ? phase : readStatus(node.sources));
+  const socketPath = controlSocketOf(options.subnetFile);
   try {
-    const node = await startNode(options, { ...context, netlink, registry }, signal);
-    if (node !== undefined) await serve(node, options, context, signal);
+    await prepareSubnetDirectory(options.subnetFile);
+    const http = await serveHttp({ socketPath, tcp: options.healthz, status, setLogLevel, log });
+    try {
+      const enter = (text: string) => {
+        phase = text;
+        context.notify(`STATUS=Starting: ${text}`);
+      };
+      node = await startNode(options, { ...context, netlink, registry, enter }, signal);
+      if (node !== undefined) await serve(node, options, context, signal);
+    } finally {
+      http.close();
+    }
   } finally {
     registry.close();
     netlink.close();
@@ -46,22 +68,26 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
 interface Resources extends DaemonContext {
   readonly netlink: Netlink;
   readonly registry: Registry;
+  /** Says what the start is waiting for. */
+  readonly enter: (phase: string) => void;
 }
 
 interface Node {
   readonly backend: Backend;
   readonly control: LeaseControl;
+  readonly firewall: Firewall | undefined;
+  readonly sources: StatusSources;
 }
 
 /** @returns undefined if the signal came before READY; then nothing is left behind */
 async function startNode(options: DaemonOptions, resources: Resources, signal: AbortSignal): Promise<Node | undefined> {
-  const { log, notify, netlink, registry } = resources;
+  const { log, netlink, registry, enter } = resources;
   const undo = createUndo(log);
   try {
     const underlay = await selectUnderlay(netlink, options.underlay);
     const state = await loadState(options.stateDir, log);
     const { etcd } = options;
-    notify('STATUS=Waiting for etcd and the network config');
+    enter('waiting for etcd and the network config');
     const { config, json } = await waitForNetworkConfig(registry, `${etcd.prefix}/config`, log, signal);
 
     const publicIp = options.publicIp ?? underlay.address;
@@ -79,7 +105,7 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     });
     undo.add('device', () => backend.stop(false));
 
-    notify('STATUS=Acquiring a subnet');
+    enter('leasing a subnet');
     const identity = { publicIp, nodeId: state.nodeId };
     // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
     await saveState(options.stateDir, state);
@@ -91,18 +117,30 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     await control.listed(signal);
     await backend.start(own.subnet);
     signal.throwIfAborted();
+    const rules = { device: DEVICE_NAME, network: config.network, subnet: own.subnet, ipMasq: options.ipMasq };
+    const firewall = options.firewall ? await keepFirewall(rules, log) : undefined;
+    if (firewall !== undefined) undo.add('firewall', () => undoFirewall(firewall));
+    signal.throwIfAborted();
 
-    const env = { subnet: own.subnet, mtu: backend.mtu, network: config.network, ipMasq: false };
+    const env = { subnet: own.subnet, mtu: backend.mtu, network: config.network, ipMasq: options.ipMasq };
     await saveState(options.stateDir, { ...state, subnet: own.subnet });
     await writeSubnetEnv(options.subnetFile, env, options.subnetEnvPrefix);
     backend.persist();
     announce(own, identity.publicIp, underlay, backend.mtu, resources);
-    return { backend, control };
+    const { version } = resources;
+    const subnet = own.subnet;
+    const sources = { version, options, identity, config, subnet, underlay, netlink, backend, control, firewall };
+    return { backend, control, firewall, sources };
   } catch (error) {
     await undo.all();
     if (signal.aborted) return undefined;
     throw error;
   }
+}
+
+async function undoFirewall(firewall: Firewall): Promise<void> {
+  firewall.stop();
+  await removeFirewall();
 }
 
 function checkPublicIp(publicIp: Ipv4, config: NetworkConfig): void {
@@ -130,7 +168,7 @@ function announce(
   publicIp: number,
   underlay: Underlay,
   mtu: number,
-  { log, notify }: DaemonContext,
+  { log, notify }: Pick<DaemonContext, 'log' | 'notify'>,
 ): void {
   const subnet = formatSubnet(own.subnet);
   const fields = { subnet, publicIp: formatIpv4(publicIp), interface: underlay.name, mtu };
@@ -145,8 +183,9 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, control } = node;
+  const { backend, control, firewall } = node;
   const drops = reportDrops(backend.counters, log);
+  const watchdog = keepWatchdogFed(process.env.WATCHDOG_USEC, backend.heartbeatAgeMs, notify);
   const stopRequested = new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     signal.addEventListener('abort', () => resolve(), { once: true });
@@ -157,11 +196,14 @@ async function serve(
   } finally {
     notify('STOPPING=1');
     drops.stop();
+    watchdog.stop();
+    firewall?.stop();
     const cleanup = options.cleanupOnExit && signal.aborted;
     if (!cleanup) await control.stop();
     await backend.stop(cleanup);
     if (cleanup) {
       await removeSubnetEnv(options.subnetFile);
+      if (options.firewall) await removeFirewall();
       await control.release();
     }
   }

@@ -7,6 +7,7 @@ import { NO_TTL, type Registry } from '../control/registry.js';
 import { aborted } from '../control/retry.js';
 import { quote, type RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
@@ -29,7 +30,20 @@ export interface LeaseControlOptions {
   readonly log: Logger;
 }
 
+/** What control knows of etcd, for those who look at the node. */
+export interface ControlState {
+  /** The watch is up: what we know of peers is current. */
+  readonly isCurrent: boolean;
+  /** Since etcd last told anything, a complete list or an event. */
+  readonly contactAgeSeconds: number;
+  /** Until the lease runs out if nobody renews it; undefined: it is a reservation and never does. */
+  readonly leaseRemainingSeconds: number | undefined;
+  readonly leaseRecoveries: number;
+  readonly peers: readonly Lease[];
+}
+
 export interface LeaseControl {
+  state(): ControlState;
   /** Resolves when all peers are known; rejects when aborted or when the lease is lost before that. */
   listed(signal: AbortSignal): Promise<void>;
   /** Rejects when the subnet has gone to another node. */
@@ -53,9 +67,20 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   lost.catch(() => undefined); // nobody may be waiting for it any more
   const keeper = keepLease(own.subnet, own.holding, { registry, identity, ttlSeconds, log, onLost });
 
+  const peers = new Map<string, Lease>();
+  let isCurrent = false;
+  let contactAt = performance.now();
+
+  function onContact(current: boolean): void {
+    isCurrent = current;
+    if (current) contactAt = performance.now();
+  }
+
   function onPeers(changes: LeaseChange[]): void {
     backend.apply(changes);
     for (const { type, lease } of changes) {
+      if (type === 'removed') peers.delete(formatSubnetKey(lease.subnet));
+      else peers.set(formatSubnetKey(lease.subnet), lease);
       log.info({ subnet: formatSubnet(lease.subnet), nextHop: formatIpv4(lease.publicIp) }, `peer ${type}`);
     }
   }
@@ -68,7 +93,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   }
 
   const listed = new Promise<void>((resolve) => {
-    const watching = { registry, config, ownName: name, log, resyncMs: RESYNC_MS, onPeers, onConfig };
+    const watching = { registry, config, ownName: name, log, resyncMs: RESYNC_MS, onPeers, onConfig, onContact };
     void watchLeases({ ...watching, onOwnKey: keeper.ownKeySeen }, resolve, stopped.signal);
   });
 
@@ -77,7 +102,17 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     keeper.stop();
   }
 
+  const secondsSince = (moment: number) => (performance.now() - moment) / 1000;
+
   return {
+    state: () => ({
+      isCurrent,
+      contactAgeSeconds: secondsSince(contactAt),
+      leaseRemainingSeconds:
+        keeper.holding().ttlId === NO_TTL ? undefined : Math.max(0, ttlSeconds - secondsSince(keeper.confirmedAt())),
+      leaseRecoveries: keeper.recoveries(),
+      peers: [...peers.values()],
+    }),
     lost,
     listed: (signal) => Promise.race([listed, lost, aborted(signal)]),
     stop,

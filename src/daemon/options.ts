@@ -16,5 +16,11 @@ export interface DaemonOptions {
   readonly mtu: number | undefined;
   readonly checkSource: boolean;
   readonly offloads: ReadonlySet<Offload>;
+  /** Masquerade what our containers send to the outside. */
+  readonly ipMasq: boolean;
+  /** Keep firewall rules. */
+  readonly firewall: boolean;
   readonly cleanupOnExit: boolean;
+  /** Where health and metrics are served; undefined: nowhere. */
+  readonly healthz: { readonly address: string; readonly port: number } | undefined;
 }

@@ -26,7 +26,7 @@ export async function writeFileAtomic(path: string, text: string, mode: number):
 }
 
 /** mkdir -p. Node's own `recursive` never returns below /proc, where a missing parent cannot be made (ENOENT for ever). */
-async function makeDirectory(path: string): Promise<void> {
+export async function makeDirectory(path: string): Promise<void> {
   const make = () =>
     mkdir(path).catch((error: unknown) => {
       if (errnoOf(error) !== 'EEXIST') throw error;

@@ -1,8 +1,9 @@
 import { rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import { writeFileAtomic } from './atomic-file.js';
+import { makeDirectory, writeFileAtomic } from './atomic-file.js';
 
 export interface SubnetEnv {
   readonly subnet: Subnet;
@@ -28,8 +29,17 @@ export function formatSubnetEnv(env: SubnetEnv, prefix: string): string {
 
 /** @throws RudderError `file` */
 export async function writeSubnetEnv(path: string, env: SubnetEnv, prefix: string): Promise<void> {
+  await explaining(path, () => writeFileAtomic(path, formatSubnetEnv(env, prefix), 0o644));
+}
+
+/** Makes the directory of the subnet file, where the control socket lies too. @throws RudderError `file` */
+export async function prepareSubnetDirectory(path: string): Promise<void> {
+  await explaining(path, () => makeDirectory(dirname(path)));
+}
+
+async function explaining(path: string, work: () => Promise<void>): Promise<void> {
   try {
-    await writeFileAtomic(path, formatSubnetEnv(env, prefix), 0o644);
+    await work();
   } catch (error) {
     throw new RudderError(
       'file',

@@ -39,7 +39,7 @@ describeWith(['root', 'tun', 'etcd'], 'systemd', () => {
 
     await launchNode(lab, node);
     await waitFor('the status', () => messages.length > 0, 10_000);
-    expect(messages).toEqual(['STATUS=Waiting for etcd and the network config|env=False']);
+    expect(messages).toEqual(['STATUS=Starting: waiting for etcd and the network config|env=False']);
     await etcdctl(lab, 'put', '/coreos.com/network/config', '{"Network":"10.240.0.0/16"}');
     await waitUntilReady(lab, node);
     signalProcess(node.process!, 'SIGTERM');
@@ -47,7 +47,7 @@ describeWith(['root', 'tun', 'etcd'], 'systemd', () => {
     receiver.kill('SIGKILL');
 
     expect(messages.slice(1)).toEqual([
-      'STATUS=Acquiring a subnet|env=False',
+      'STATUS=Starting: leasing a subnet|env=False',
       expect.stringMatching(
         /^READY=1\|STATUS=Subnet 10\.240\.\d+\.0\/24, public address 172\.30\.\d+\.11, MTU 1472\|env=True$/,
       ),

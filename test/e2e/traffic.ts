@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
 import { namespaceOf } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
 import type { LabState } from '../../src/lab/state.js';
@@ -20,7 +21,7 @@ export interface Transfer {
 }
 
 /** Sends `bytes` from one member to another and returns what each side saw. */
-export async function transfer(
+export function transfer(
   lab: LabState,
   protocol: 'tcp' | 'udp',
   from: string,
@@ -28,21 +29,29 @@ export async function transfer(
   address: string,
   bytes: number,
 ): Promise<Transfer> {
-  const server = spawn('nsenter', [
-    `--net=/run/netns/${namespaceOf(lab, to)}`,
-    process.execPath,
-    PEER,
-    `${protocol}-serve`,
-    PORT,
-  ]);
+  const enter = (member: string) => ['nsenter', `--net=/run/netns/${namespaceOf(lab, member)}`, '--'];
+  return exchange(enter(from), enter(to), protocol, address, bytes);
+}
+
+/** The same between any two networks. @param client, server the commands that enter them */
+export async function exchange(
+  client: readonly string[],
+  server: readonly string[],
+  protocol: 'tcp' | 'udp',
+  address: string,
+  bytes: number,
+): Promise<Transfer> {
+  const [program, ...args] = [...server, process.execPath, PEER, `${protocol}-serve`, PORT];
+  const serving = spawn(program, args);
   try {
-    const lines = createInterface({ input: server.stdout })[Symbol.asyncIterator]();
+    const lines = createInterface({ input: serving.stdout })[Symbol.asyncIterator]();
     await lines.next(); // "listening"
-    const client = [process.execPath, PEER, protocol === 'tcp' ? 'tcp-send' : 'udp-ask', address, PORT, String(bytes)];
-    const sent = JSON.parse(await execIn(lab, from, client));
-    return { sent, received: JSON.parse((await lines.next()).value) };
+    const mode = protocol === 'tcp' ? 'tcp-send' : 'udp-ask';
+    const [ask, ...rest] = [...client, process.execPath, PEER, mode, address, PORT, String(bytes)];
+    const { stdout } = await execa(ask, rest);
+    return { sent: JSON.parse(stdout), received: JSON.parse((await lines.next()).value) };
   } finally {
-    end(server);
+    end(serving);
   }
 }
 

@@ -1,6 +1,8 @@
+import type { PeerTraffic } from '../../src/backend/backend.js';
 import { type CounterName, readAll } from '../../src/backend/udp/counters.js';
 import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/memory.js';
-import { createRouteTable, setRoute } from '../../src/backend/udp/route-table.js';
+import { createPeerCounters, readPeer } from '../../src/backend/udp/peer-counters.js';
+import { createRouteTable, setRoute, subnetNumberOf } from '../../src/backend/udp/route-table.js';
 import { parseIpv4, parseSubnet } from '../../src/core/address-text.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 import { maskOf } from '../../src/core/subnet.js';
@@ -21,6 +23,8 @@ export interface TestPath {
   readonly memory: SharedMemory;
   readonly settings: PathSettings;
   readonly fake: FakeNative;
+  /** Traffic with the peer's subnet. */
+  peer(): PeerTraffic;
   /** The counters that are not 0, but for those of messages. */
   counted(): Partial<Record<CounterName, number>>;
 }
@@ -31,10 +35,12 @@ export function createTestPath(checkSource = true, offloads: readonly number[] =
   for (const offload of offloads) memory.offloads[offload] = 1;
   const routes = createRouteTable({ network: parseSubnet('10.240.0.0/16')!, subnetLength: 24 });
   setRoute(routes, parseSubnet('10.240.77.0/24')!, PEER);
+  const peers = createPeerCounters(routes);
   return {
     memory,
-    settings: { routes, ownAddress: ip('10.240.26.0'), ownMask: maskOf(24), port: PORT, checkSource },
+    settings: { routes, peers, ownAddress: ip('10.240.26.0'), ownMask: maskOf(24), port: PORT, checkSource },
     fake: createFakeNative(memory),
+    peer: () => readPeer(peers, subnetNumberOf(routes, PEER_CONTAINER), memory.clock[0]),
     counted: () =>
       Object.fromEntries(
         Object.entries(readAll(memory.counters)).filter(([name, value]) => value !== 0 && !MESSAGES.includes(name)),

@@ -9,6 +9,11 @@ const REQUIREMENTS = {
   etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
   tcpdump: { present: () => onPath('tcpdump') && onPath('ethtool'), remedy: 'apt-get install tcpdump ethtool' },
   python3: { present: () => onPath('python3'), remedy: 'apt-get install python3' },
+  iptables: { present: () => onPath('iptables'), remedy: 'apt-get install iptables' },
+  docker: {
+    present: () => onPath('dockerd') && onPath('docker') && onPath('busybox'),
+    remedy: 'apt-get install docker.io busybox-static',
+  },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 

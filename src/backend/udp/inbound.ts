@@ -16,7 +16,8 @@ import { INBOUND_BATCH, INBOUND_TRAINS, MAX_SEGMENTS, type PathSettings, type Sh
 import { createMerger } from './merge.js';
 import { UDP_GRO } from './offloads.js';
 import { PathFailure } from './path-failure.js';
-import { nextHopOf } from './route-table.js';
+import { addReceived } from './peer-counters.js';
+import { isInside, nextHopOf, subnetNumberOf } from './route-table.js';
 import { createWriteBatch } from './write-batch.js';
 
 const { EBADF } = constants.errno;
@@ -36,32 +37,48 @@ const NO_SUM = -1;
  *  6. write them all to TUN from where they were received
  */
 export function createInbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
-  const { datagrams, sums, counters, offloads } = memory;
+  const { datagrams, sums, counters, offloads, clock } = memory;
   const packets = viewOf(memory.inboundSlab);
-  const { routes, ownAddress, ownMask, checkSource } = settings;
+  const { routes, peers, ownAddress, ownMask, checkSource } = settings;
   const writes = createWriteBatch(native, memory, IN_PACKETS, IN_BYTES);
   const merger = createMerger(memory, writes, flush);
   const batch = new Int32Array(MAX_SEGMENTS * PACKET_INTS);
   let accepted = 0;
   let summed = 0;
+  // Of the train at hand: what one peer sent at once is counted at once.
+  let trainPackets = 0;
+  let trainBytes = 0;
+  let trainSource = 0;
 
   /** A peer may send from its own subnet, and from the address by which we know it (say, an ICMP error of its host). */
   function ownsSource(sender: Ipv4, source: Ipv4): boolean {
-    if (((source ^ routes.network) & routes.mask) !== 0) return source === sender;
-    return nextHopOf(routes, source) === sender;
+    return isInside(routes, source) ? nextHopOf(routes, source) === sender : source === sender;
   }
 
   function handle(sender: Ipv4, offset: number, length: number): void {
     if (!isWellFormed(packets, offset, length)) return add(counters, IN_DROP_MALFORMED, 1);
-    if (checkSource && !ownsSource(sender, sourceOf(packets, offset))) return add(counters, IN_DROP_SOURCE, 1);
+    const source = sourceOf(packets, offset);
+    if (checkSource && !ownsSource(sender, source)) return add(counters, IN_DROP_SOURCE, 1);
     if (((destinationOf(packets, offset) ^ ownAddress) & ownMask) !== 0) {
       return add(counters, IN_DROP_DESTINATION, 1);
     }
+    trainPackets++;
+    trainBytes += length;
+    trainSource = source;
     if (accepted === MAX_SEGMENTS) deliver();
     const packet = accepted++ * PACKET_INTS;
     batch[packet] = offset;
     batch[packet + 1] = length;
     batch[packet + 2] = merger.isCandidate(offset, length) ? queueSum(offset, length) : NO_SUM;
+  }
+
+  function countTrain(): void {
+    // An ICMP error of a peer's host has a source outside the Network, and belongs to none of its subnets.
+    if (trainPackets > 0 && isInside(routes, trainSource)) {
+      addReceived(peers, subnetNumberOf(routes, trainSource), trainPackets, trainBytes, clock[0]);
+    }
+    trainPackets = 0;
+    trainBytes = 0;
   }
 
   function queueSum(offset: number, length: number): number {
@@ -119,6 +136,7 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
       for (let done = 0; done < length; done += segment) {
         handle(sender, offset + done, Math.min(segment, length - done));
       }
+      countTrain();
     }
     deliver();
   };

@@ -54,6 +54,8 @@ export interface WorkerData {
 
 export interface PathSettings {
   readonly routes: RouteTable;
+  /** Traffic by subnet, see peer-counters.ts. */
+  readonly peers: Int32Array;
   /** Our own subnet: all that we accept packets for. */
   readonly ownAddress: number;
   readonly ownMask: number;

@@ -24,7 +24,8 @@ import { createIcmpLimit, ICMP_NET_UNREACHABLE, ICMP_TIME_EXCEEDED, mayAnswer, w
 import { decrementTtl, destinationOf, isWellFormed } from './ipv4-packet.js';
 import { OUTBOUND_BATCH, type PathSettings, type SharedMemory, viewOf } from './memory.js';
 import { PathFailure } from './path-failure.js';
-import { nextHopOf } from './route-table.js';
+import { addSent } from './peer-counters.js';
+import { nextHopOf, subnetNumberOf } from './route-table.js';
 import { createSendBatch } from './send-batch.js';
 import { createSplitter } from './split.js';
 import { createWriteBatch } from './write-batch.js';
@@ -45,7 +46,7 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
   const { tunPackets, clock, counters } = memory;
   const packets = viewOf(memory.outboundSlab);
   const headers = viewOf(memory.headers);
-  const { routes, ownAddress, port } = settings;
+  const { routes, peers, ownAddress, port } = settings;
   const networkBroadcast = routes.network | ~routes.mask;
   const checksums = createChecksumBatch(native, memory);
   const sends = createSendBatch(native, memory, port, checksums);
@@ -57,7 +58,8 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
     const offset = tunPackets[record];
     const length = tunPackets[record + 1];
     if (!isWellFormed(packets, offset, length)) return add(counters, OUT_DROP_MALFORMED, 1);
-    const nextHop = nextHopOf(routes, destinationOf(packets, offset));
+    const destination = destinationOf(packets, offset);
+    const nextHop = nextHopOf(routes, destination);
     if (nextHop === NO_ADDRESS) {
       add(counters, OUT_DROP_NO_ROUTE, 1);
       return answer(ICMP_NET_UNREACHABLE, offset, length);
@@ -66,15 +68,19 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
       add(counters, OUT_DROP_TTL, 1);
       return answer(ICMP_TIME_EXCEEDED, offset, length);
     }
+    const subnet = subnetNumberOf(routes, destination);
     if (tunPackets[record + 3] !== GSO_NONE) {
       if (!splitter.isValid(record)) return add(counters, OUT_DROP_MALFORMED, 1);
-      return splitter.split(record, nextHop);
+      const headerLength = splitter.split(record, nextHop);
+      const segments = Math.max(1, Math.ceil((length - headerLength) / tunPackets[record + 5]));
+      return addSent(peers, subnet, segments, length + (segments - 1) * headerLength);
     }
     if ((tunPackets[record + 2] & VNET_NEEDS_CHECKSUM) !== 0 && !splitter.finishChecksum(record)) {
       return add(counters, OUT_DROP_MALFORMED, 1);
     }
     if (sends.isFull()) flush();
     sends.queue(nextHop, SLAB_OUTBOUND, offset, length, 0, 0, 0);
+    addSent(peers, subnet, 1, length);
   }
 
   function answer(typeAndCode: number, offset: number, length: number): void {

@@ -32,11 +32,21 @@ export function createRouteTable(config: Pick<NetworkConfig, 'network' | 'subnet
 
 /** @param nextHop NO_ADDRESS removes the route */
 export function setRoute(table: RouteTable, subnet: Subnet, nextHop: Ipv4): void {
-  Atomics.store(table.nextHops, (subnet.address - table.network) >>> table.shift, nextHop);
+  Atomics.store(table.nextHops, subnetNumberOf(table, subnet.address), nextHop);
+}
+
+/** Which subnet of the Network an address lies in, counted from 0. Only for addresses inside it. */
+export function subnetNumberOf(table: RouteTable, address: Ipv4): number {
+  return (address - table.network) >>> table.shift;
+}
+
+/** True if the address lies inside the Network. */
+export function isInside(table: RouteTable, address: Ipv4): boolean {
+  return ((address ^ table.network) & table.mask) === 0;
 }
 
 /** The next hop towards an address, NO_ADDRESS if there is none. Called for each packet. */
 export function nextHopOf(table: RouteTable, destination: Ipv4): Ipv4 {
-  if (((destination ^ table.network) & table.mask) !== 0) return NO_ADDRESS;
-  return table.nextHops[(destination - table.network) >>> table.shift];
+  if (!isInside(table, destination)) return NO_ADDRESS;
+  return table.nextHops[subnetNumberOf(table, destination)];
 }

@@ -35,7 +35,8 @@ const TCP_CWR = 0x80;
 export interface Splitter {
   /** True if this packet, as TUN handed it over, is one that split() understands. */
   isValid(record: number): boolean;
-  split(record: number, nextHop: Ipv4): void;
+  /** Returns the length of the header that each packet got. */
+  split(record: number, nextHop: Ipv4): number;
   /** Puts a plain packet's unfinished checksum on the list; false if its fields make no sense. */
   finishChecksum(record: number): boolean;
   /** Room for one header, as an offset among the headers. */
@@ -78,7 +79,7 @@ export function createSplitter(
     return tcpLength >= 20 && transport + tcpLength <= length;
   }
 
-  function split(record: number, nextHop: Ipv4): void {
+  function split(record: number, nextHop: Ipv4): number {
     const offset = tunPackets[record];
     const end = offset + tunPackets[record + 1];
     const isTcp = protocolOf(packets, offset) === PROTOCOL_TCP;
@@ -105,6 +106,7 @@ export function createSplitter(
       checksums.queue(SLAB_OUTBOUND, from, payload, fold(sum), SLAB_HEADERS, field, !isTcp);
       sends.queue(nextHop, SLAB_HEADERS, at, headerLength, SLAB_OUTBOUND, from, payload);
     }
+    return headerLength;
   }
 
   /** Sum of the IP header less total length, identification and checksum. */

@@ -17,8 +17,9 @@ import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend } from '../backend.js';
 import { readAll } from './counters.js';
 import { CONTROL_STOP, createSharedMemory, type SharedMemory, type WorkerData } from './memory.js';
-import { enableOffloads, type Offload, watchOffloads } from './offloads.js';
-import { createRouteTable, setRoute } from './route-table.js';
+import { enableOffloads, OFFLOADS, type Offload, watchOffloads } from './offloads.js';
+import { createPeerCounters, readPeer } from './peer-counters.js';
+import { createRouteTable, setRoute, subnetNumberOf } from './route-table.js';
 
 /** IPv4 header (20) and UDP header (8) around each inner packet. */
 export const OVERHEAD_BYTES = 28;
@@ -56,6 +57,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   const handles = { tun, udp, event: native.openEvent() };
   const memory = createSharedMemory();
   const routes = createRouteTable(config);
+  const peers = createPeerCounters(routes);
   let fail: (error: RudderError) => void = () => undefined;
   const failure = new Promise<never>((_, reject) => {
     fail = reject;
@@ -83,6 +85,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
       offloadWatch = watchOffloads(memory.offloads, options.log);
       const settings = {
         routes,
+        peers,
         ownAddress: own.address,
         ownMask: maskOf(own.prefixLength),
         port: config.port,
@@ -96,6 +99,9 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
       }
     },
     counters: () => readAll(memory.counters),
+    traffic: (subnet) => readPeer(peers, subnetNumberOf(routes, subnet.address), nowMs()),
+    offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
+    heartbeatAgeMs: () => (nowMs() - memory.clock[0]) & 0x7fffffff,
     persist: () => native.setTunPersistent(handles.tun, 1),
     async stop(remove) {
       wakeWorker();
@@ -107,6 +113,9 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     },
   };
 }
+
+/** The packet path's clock: milliseconds of CLOCK_MONOTONIC, wrapping at 2^31. */
+const nowMs = () => Number((process.hrtime.bigint() / 1_000_000n) & 0x7fffffffn);
 
 async function startWorker(
   workerData: WorkerData,

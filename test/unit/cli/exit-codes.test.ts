@@ -18,6 +18,8 @@ describe('exit codes', () => {
       'lease-conflict': 10,
       'data-path': 11,
       lab: 12,
+      'not-running': 13,
+      'not-ready': 14,
     });
   });
 

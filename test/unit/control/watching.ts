@@ -53,6 +53,7 @@ export function createWatching(): Watching {
           watching.onPeers();
         },
         onOwnKey: (entry) => ownKeys.push(entry),
+        onContact: () => undefined,
         onConfig: (json) => configs.push(json),
       };
       return watchLeases(options, () => watching.listed++, stop.signal);

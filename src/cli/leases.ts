@@ -1,0 +1,152 @@
+import Table from 'cli-table3';
+import { createEtcdRegistry } from '../control/etcd-registry.js';
+import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
+import { parseSubnet } from '../core/address-text.js';
+import { RudderError } from '../core/errors.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import { formatReservationValue, parseLease } from '../core/lease.js';
+import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
+import { EXIT_OK } from './exit-codes.js';
+import { toEtcdOptions } from './options.js';
+import { duration } from './status.js';
+
+/** `rudder leases`: the registry as people read it, and reservations. */
+type RawOptions = Parameters<typeof toEtcdOptions>[0];
+
+async function withRegistry<T>(raw: RawOptions, work: (registry: Registry) => Promise<T>): Promise<T> {
+  const registry = createEtcdRegistry(toEtcdOptions(raw));
+  try {
+    return await work(registry);
+  } finally {
+    registry.close();
+  }
+}
+
+async function readConfig(registry: Registry): Promise<NetworkConfig> {
+  const json = await registry.getConfig();
+  if (json !== undefined) return parseNetworkConfig(json);
+  throw new RudderError(
+    'network-config',
+    'there is no network config in etcd: expected one; create it with rudder init',
+  );
+}
+
+interface Row {
+  readonly subnet: string;
+  readonly publicIp: string | null;
+  readonly nodeId: string | null;
+  /** Null: a reservation. */
+  readonly ttlSeconds: number | null;
+  /** Why it is no lease of this network; null if it is one. */
+  readonly problem: string | null;
+}
+
+export async function listLeases(raw: RawOptions, json: boolean): Promise<number> {
+  return withRegistry(raw, async (registry) => {
+    const config = await readConfig(registry);
+    const { entries } = await registry.listLeases();
+    const rows: Row[] = [];
+    for (const entry of entries) rows.push(await toRow(registry, config, entry));
+    process.stdout.write(json ? `${JSON.stringify(rows, null, 2)}\n` : `${toTable(rows)}\n`);
+    return EXIT_OK;
+  });
+}
+
+async function toRow(registry: Registry, config: NetworkConfig, entry: LeaseEntry): Promise<Row> {
+  const lease = parseLease(config, entry.name, entry.value);
+  const ttl = entry.ttlId === NO_TTL ? undefined : await registry.timeToLive(entry.ttlId);
+  const ttlSeconds = ttl?.remainingSeconds ?? null;
+  if ('problem' in lease) {
+    return { subnet: entry.name.slice(0, 40), publicIp: null, nodeId: null, ttlSeconds, problem: lease.problem };
+  }
+  const { subnet, publicIp, nodeId } = lease;
+  return {
+    subnet: formatSubnet(subnet),
+    publicIp: formatIpv4(publicIp),
+    nodeId: nodeId ?? null,
+    ttlSeconds,
+    problem: null,
+  };
+}
+
+function toTable(rows: readonly Row[]): string {
+  if (rows.length === 0) return 'No leases.';
+  const head = ['subnet', 'node', 'node id', 'time left'];
+  const table = new Table({ head, style: { head: [], border: [], compact: true } });
+  for (const { subnet, publicIp, nodeId, ttlSeconds, problem } of rows) {
+    const left = ttlSeconds === null ? 'reserved' : duration(ttlSeconds);
+    if (problem === null) table.push([subnet, publicIp, nodeId ?? 'none: written by flannel', left]);
+    else table.push([subnet, { colSpan: 2, content: `no lease: ${problem}` }, left]);
+  }
+  return table.toString();
+}
+
+/**
+ * Reserves a subnet for the node with that address, for ever. A lease that this node holds already becomes a
+ * reservation; nobody else's is touched.
+ */
+export async function reserve(raw: RawOptions, text: string, publicIp: Ipv4): Promise<number> {
+  return withRegistry(raw, async (registry) => {
+    const subnet = await subnetOf(registry, text);
+    const entry = await find(registry, subnet);
+    const done =
+      entry === undefined
+        ? await registry.createLease(formatSubnetKey(subnet), formatReservationValue(publicIp), undefined)
+        : await registry.updateLease(checkOwner(await readConfig(registry), entry, publicIp), entry.value, undefined);
+    if (done === undefined) throw changed(subnet);
+    process.stdout.write(`reserved ${formatSubnet(subnet)} for ${formatIpv4(publicIp)}\n`);
+    return EXIT_OK;
+  });
+}
+
+function checkOwner(config: NetworkConfig, entry: LeaseEntry, publicIp: Ipv4): LeaseEntry {
+  const lease = parseLease(config, entry.name, entry.value);
+  if (!('problem' in lease) && lease.publicIp === publicIp) return entry;
+  const owner = 'problem' in lease ? 'something that is no lease' : formatIpv4(lease.publicIp);
+  throw new RudderError(
+    'lease-conflict',
+    `subnet ${entry.name} is held by ${owner}: expected ${formatIpv4(publicIp)} or nobody; choose another subnet`,
+  );
+}
+
+/** Gives a reservation up. A node that is using it keeps the subnet as an ordinary lease. */
+export async function release(raw: RawOptions, text: string): Promise<number> {
+  return withRegistry(raw, async (registry) => {
+    const subnet = await subnetOf(registry, text);
+    const entry = await find(registry, subnet);
+    if (entry === undefined || entry.ttlId !== NO_TTL) {
+      const state = entry === undefined ? 'free' : 'an ordinary lease, which runs out by itself';
+      throw new RudderError('usage', `subnet ${formatSubnet(subnet)} is ${state}: expected a reservation`);
+    }
+    if (!(await registry.deleteLease(entry))) throw changed(subnet);
+    process.stdout.write(`released ${formatSubnet(subnet)}\n`);
+    return EXIT_OK;
+  });
+}
+
+async function subnetOf(registry: Registry, text: string): Promise<Subnet> {
+  const config = await readConfig(registry);
+  const subnet = parseSubnet(text);
+  const problem = subnet === undefined ? undefined : parseLease(config, formatSubnetKey(subnet), SOMEBODY);
+  if (subnet !== undefined && problem !== undefined && !('problem' in problem)) return subnet;
+  throw new RudderError(
+    'usage',
+    `subnet "${text.slice(0, 40)}": expected a /${config.subnetLength} of ${formatSubnet(config.network)}`,
+  );
+}
+
+/** A value with which any subnet of the network is a lease: a documentation address (RFC 5737). */
+const SOMEBODY = '{"PublicIP":"192.0.2.1","PublicIPv6":null}';
+
+async function find(registry: Registry, subnet: Subnet): Promise<LeaseEntry | undefined> {
+  const name = formatSubnetKey(subnet);
+  return (await registry.listLeases()).entries.find((entry) => entry.name === name);
+}
+
+function changed(subnet: Subnet): RudderError {
+  return new RudderError(
+    'lease-conflict',
+    `subnet ${formatSubnet(subnet)} was changed by somebody meanwhile: try again`,
+  );
+}

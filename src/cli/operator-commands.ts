@@ -1,0 +1,76 @@
+import { type Command, Option } from 'commander';
+import type { Ipv4 } from '../core/ipv4.js';
+import { LOG_LEVELS } from '../ops/logger.js';
+import { parseHostAddress } from './values.js';
+
+const ETCD_HELP = '\nThe --etcd options of rudder apply: see rudder --help.\n';
+const SOCKET_HELP = '\nThe daemon is found by its --subnet-file, default /run/rudder/subnet.env.\n';
+
+/**
+ * Commands for those who run nodes. Each loads its code when called. Options of `rudder` itself, such as
+ * --etcd-endpoints and --subnet-file, are understood before and after a command's name.
+ * @param ended told the exit status
+ */
+export function addOperatorCommands(program: Command, ended: (status: number) => void): void {
+  program
+    .command('status')
+    .description('show what the running daemon says about itself; exits 0 only if it is ready')
+    .option('--json', 'for machines', false)
+    .helpOption('--help')
+    .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder status --json\n`)
+    .action(async ({ json }: { json: boolean }) => {
+      ended(await (await import('./status.js')).status(program.opts().subnetFile, json));
+    });
+  program
+    .command('log-level')
+    .description('change what the running daemon logs, until it ends')
+    .argument('<level>', LOG_LEVELS.join(', '))
+    .helpOption('--help')
+    .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder log-level debug\n`)
+    .action(async (level: string) => {
+      ended(await (await import('./log-level.js')).logLevel(program.opts().subnetFile, level));
+    });
+  program
+    .command('cleanup')
+    .description('remove device, routes, firewall rules and subnet file that a stopped daemon has left')
+    .helpOption('--help')
+    .addHelpText('after', '\nExample:\n  systemctl stop rudder; rudder cleanup\n')
+    .action(async () => {
+      const { subnetFile, firewall } = program.opts();
+      ended(await (await import('./cleanup.js')).cleanup(subnetFile, firewall));
+    });
+  addLeaseCommands(program, ended);
+}
+
+function addLeaseCommands(program: Command, ended: (status: number) => void): void {
+  const leases = program
+    .command('leases')
+    .description('show who holds which subnet')
+    .option('--json', 'for machines', false)
+    .helpOption('--help')
+    .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases\n`)
+    .action(async ({ json }: { json: boolean }) => {
+      ended(await (await import('./leases.js')).listLeases(program.opts(), json));
+    });
+  leases
+    .command('reserve')
+    .description('keep a subnet for the node with an address, for ever')
+    .argument('<subnet>', 'such as 10.240.26.0/24')
+    .addOption(
+      new Option('--for <address>', "the node's public address").argParser(parseHostAddress).makeOptionMandatory(),
+    )
+    .helpOption('--help')
+    .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases reserve 10.240.26.0/24 --for 10.1.1.7\n`)
+    .action(async (subnet: string, options: { for: Ipv4 }) => {
+      ended(await (await import('./leases.js')).reserve(program.opts(), subnet, options.for));
+    });
+  leases
+    .command('release')
+    .description('give a reservation up; a node that uses it keeps the subnet as an ordinary lease')
+    .argument('<subnet>')
+    .helpOption('--help')
+    .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases release 10.240.26.0/24\n`)
+    .action(async (subnet: string) => {
+      ended(await (await import('./leases.js')).release(program.opts(), subnet));
+    });
+}

@@ -1,0 +1,109 @@
+import Table from 'cli-table3';
+import { RudderError } from '../core/errors.js';
+import { askDaemon } from '../ops/control-client.js';
+import { controlSocketOf } from '../ops/http.js';
+import type { Status } from '../ops/status.js';
+import { EXIT_CODES, EXIT_OK } from './exit-codes.js';
+
+/** `rudder status`: what the running daemon says about itself. @returns the exit status: 0 only if it is ready */
+export async function status(subnetFile: string, json: boolean): Promise<number> {
+  const { body } = await askDaemon(controlSocketOf(subnetFile), 'GET', '/status');
+  if (json) process.stdout.write(`${JSON.stringify(body, null, 2)}\n`);
+  if (isStarting(body)) {
+    if (json) return EXIT_CODES['not-ready'];
+    throw new RudderError('not-ready', `rudder is starting: ${body.starting}`);
+  }
+  const node = body as Status;
+  if (!json) process.stdout.write(describe(node));
+  return node.problems.length === 0 ? EXIT_OK : EXIT_CODES['not-ready'];
+}
+
+function isStarting(body: unknown): body is { starting: string } {
+  return typeof (body as { starting?: unknown }).starting === 'string';
+}
+
+function describe(node: Status): string {
+  const off = Object.entries(node.offloads).filter(([, state]) => state === 'off');
+  const rows: [string, string][] = [
+    ['ready', node.problems.length === 0 ? 'yes' : `no: ${node.problems.join('; ')}`],
+    ['version', `${node.version}, up for ${duration(node.uptimeSeconds)}`],
+    ['subnet', `${node.node.subnet} of ${node.node.network}, in ${node.node.subnetFile}`],
+    ['lease', leaseText(node)],
+    ['address', `${node.node.publicIp}, interface ${node.node.interface}`],
+    ['device', `${node.device.name}, MTU ${node.device.mtu}, ${node.device.up ? 'up' : 'down or gone'}`],
+    ['offloads', off.length === 0 ? 'all on' : `off: ${off.map(([name]) => name).join(', ')}`],
+    ['etcd', etcdText(node)],
+    ['firewall', firewallText(node)],
+    ['carried', carriedText(node.packetPath.counters)],
+    ['dropped', droppedText(node.packetPath.counters)],
+  ];
+  const lines = rows.map(([name, value]) => `${name.padEnd(10)}${value}`);
+  return `${lines.join('\n')}\n\n${peersTable(node)}\n`;
+}
+
+function leaseText({ lease }: Status): string {
+  if (lease.remainingSeconds === null) return 'a reservation: it never runs out';
+  const recovered = lease.recoveries === 0 ? '' : `, restored ${lease.recoveries} times`;
+  return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds)}${recovered}`;
+}
+
+function etcdText({ etcd }: Status): string {
+  const state = etcd.current ? 'watched' : 'not reached: peers are as they were last known';
+  return `${state}, last word ${duration(etcd.lastContactSeconds)} ago (${etcd.endpoints.join(', ')})`;
+}
+
+function firewallText({ firewall }: Status): string {
+  if (firewall.problem !== null) return `not kept: ${firewall.problem}`;
+  if (!firewall.kept) return 'left alone';
+  return firewall.repairs === 0 ? 'kept' : `kept, put back ${firewall.repairs} times`;
+}
+
+function carriedText(counters: Readonly<Record<string, number>>): string {
+  const side = (name: string) => `${counters[`${name}_packets`]} packets, ${bytes(counters[`${name}_bytes`])}`;
+  return `out ${side('out')}; in ${side('in')}`;
+}
+
+function droppedText(counters: Readonly<Record<string, number>>): string {
+  const drops = Object.entries(counters).filter(([name, count]) => name.includes('_drop_') && count > 0);
+  if (drops.length === 0) return 'nothing';
+  return drops.map(([name, count]) => `${name.replace('_drop_', ' ').replaceAll('_', ' ')} ${count}`).join(', ');
+}
+
+function peersTable({ peers }: Status): string {
+  if (peers.length === 0) return 'No peers.';
+  const table = new Table({
+    head: ['peer subnet', 'next hop', 'packets out', 'bytes out', 'packets in', 'bytes in', 'last heard'],
+    style: { head: [], border: [], compact: true },
+    colAligns: ['left', 'left', 'right', 'right', 'right', 'right', 'right'],
+  });
+  for (const peer of peers) {
+    const heard = peer.heardSecondsAgo === null ? 'never' : `${duration(peer.heardSecondsAgo)} ago`;
+    table.push([
+      peer.subnet,
+      peer.nextHop,
+      peer.outPackets,
+      bytes(peer.outBytes),
+      peer.inPackets,
+      bytes(peer.inBytes),
+      heard,
+    ]);
+  }
+  return table.toString();
+}
+
+/** `4 s`, `12 min`, `23.9 h`, `3.0 d`. */
+export function duration(seconds: number): string {
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172_800) return `${(seconds / 3600).toFixed(1)} h`;
+  return `${(seconds / 86_400).toFixed(1)} d`;
+}
+
+/** Bytes with a decimal unit, as network people count. */
+export function bytes(count: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+  let value = count;
+  let unit = 0;
+  for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
+  return unit === 0 ? `${count} B` : `${value.toFixed(1)} ${units[unit]}`;
+}

@@ -1,0 +1,78 @@
+import type { Backend } from '../backend/backend.js';
+import type { NodeIdentity } from '../control/ownership.js';
+import { formatIpv4 } from '../core/ipv4.js';
+import type { NetworkConfig } from '../core/network-config.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
+import { problemsOf, type Status } from '../ops/status.js';
+import type { Firewall } from '../system/firewall.js';
+import type { Netlink } from '../system/netlink.js';
+import { DEVICE_NAME } from '../system/tun-device.js';
+import type { Underlay } from '../system/underlay.js';
+import type { LeaseControl } from './lease-control.js';
+import type { DaemonOptions } from './options.js';
+
+export interface StatusSources {
+  readonly version: string;
+  readonly options: DaemonOptions;
+  readonly identity: NodeIdentity;
+  readonly config: NetworkConfig;
+  readonly subnet: Subnet;
+  readonly underlay: Underlay;
+  readonly netlink: Netlink;
+  readonly backend: Backend;
+  readonly control: LeaseControl;
+  readonly firewall: Firewall | undefined;
+}
+
+/** One look at everything. */
+export async function readStatus(sources: StatusSources): Promise<Status> {
+  const { options, identity, config, underlay, backend, firewall } = sources;
+  const control = sources.control.state();
+  const rules = firewall?.state();
+  const status = {
+    version: sources.version,
+    uptimeSeconds: process.uptime(),
+    node: {
+      id: identity.nodeId,
+      publicIp: formatIpv4(identity.publicIp),
+      interface: underlay.name,
+      network: formatSubnet(config.network),
+      subnet: formatSubnet(sources.subnet),
+      subnetFile: options.subnetFile,
+    },
+    device: { name: DEVICE_NAME, mtu: backend.mtu, up: await isUp(sources.netlink) },
+    lease: {
+      ttlSeconds: options.leaseTtlSeconds,
+      remainingSeconds: control.leaseRemainingSeconds ?? null,
+      recoveries: control.leaseRecoveries,
+    },
+    etcd: {
+      endpoints: options.etcd.endpoints,
+      current: control.isCurrent,
+      lastContactSeconds: control.contactAgeSeconds,
+    },
+    packetPath: { heartbeatSeconds: backend.heartbeatAgeMs() / 1000, counters: backend.counters() },
+    offloads: backend.offloads(),
+    firewall: {
+      kept: rules !== undefined && rules.problem === undefined,
+      checks: rules?.checks ?? 0,
+      repairs: rules?.repairs ?? 0,
+      problem: rules?.problem ?? null,
+    },
+    peers: control.peers.map(({ subnet, publicIp }) => {
+      const { heardSecondsAgo, ...traffic } = backend.traffic(subnet);
+      return {
+        subnet: formatSubnet(subnet),
+        nextHop: formatIpv4(publicIp),
+        ...traffic,
+        heardSecondsAgo: heardSecondsAgo ?? null,
+      };
+    }),
+  };
+  return { ...status, problems: problemsOf(status) };
+}
+
+async function isUp(netlink: Netlink): Promise<boolean> {
+  const links = await netlink.links().catch(() => []);
+  return links.some(({ name, up }) => name === DEVICE_NAME && up);
+}

@@ -1,0 +1,175 @@
+import { rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { dirname, join } from 'node:path';
+import { errnoOf, messageOf, RudderError } from '../core/errors.js';
+import type { Logger } from '../core/logger.js';
+import { createMetrics } from './metrics.js';
+import { isAlive, type Status } from './status.js';
+
+/**
+ * Two doors to the same room. The unix socket is for `rudder status` and its like, and for root alone. The TCP port is
+ * for probes and Prometheus, is off unless asked for, and changes nothing.
+ */
+export interface HttpOptions {
+  readonly socketPath: string;
+  /** Undefined: no TCP port. */
+  readonly tcp: { readonly address: string; readonly port: number } | undefined;
+  /** A text while the node still starts: what it is waiting for. */
+  readonly status: () => Promise<Status | string>;
+  /** @throws RudderError `usage` for an unknown level */
+  readonly setLogLevel: (level: string) => void;
+  readonly log: Logger;
+}
+
+/** Where a daemon with that subnet file is spoken to. */
+export function controlSocketOf(subnetFile: string): string {
+  return join(dirname(subnetFile), 'rudder.sock');
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+/** @throws RudderError `file` or `socket` */
+export async function serveHttp(options: HttpOptions): Promise<{ close(): void }> {
+  const metrics = createMetrics();
+  const json = (response: ServerResponse, code: number, value: unknown) =>
+    response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(value)}\n`);
+
+  const read: Record<string, Handler> = {
+    async '/healthz'(_, response) {
+      const status = await options.status();
+      const alive = typeof status === 'string' || isAlive(status);
+      json(response, alive ? 200 : 503, { alive });
+    },
+    async '/readyz'(_, response) {
+      const status = await options.status();
+      const problems = typeof status === 'string' ? [`starting: ${status}`] : status.problems;
+      json(response, problems.length === 0 ? 200 : 503, { ready: problems.length === 0, problems });
+    },
+    async '/metrics'(_, response) {
+      const status = await options.status();
+      const text = await metrics.text(typeof status === 'string' ? undefined : status);
+      response.writeHead(200, { 'content-type': metrics.contentType }).end(text);
+    },
+    async '/status'(_, response) {
+      const status = await options.status();
+      if (typeof status === 'string') json(response, 503, { starting: status });
+      else json(response, 200, status);
+    },
+  };
+  const control: Record<string, Handler> = {
+    async '/log-level'(request, response) {
+      options.setLogLevel(await bodyOf(request));
+      json(response, 200, {});
+    },
+  };
+
+  function listener(allowed: (method: string, path: string) => Handler | undefined) {
+    return (request: IncomingMessage, response: ServerResponse) => {
+      const path = (request.url ?? '').split('?')[0];
+      const handler = allowed(request.method ?? '', path);
+      if (handler === undefined) return json(response, 404, { error: `nothing at ${request.method} ${path}` });
+      handler(request, response).catch((error: unknown) => {
+        const isUsers = error instanceof RudderError;
+        if (!isUsers) options.log.error({ path, reason: messageOf(error) }, 'a request failed');
+        json(response, isUsers ? 400 : 500, { error: messageOf(error) });
+      });
+    };
+  }
+
+  const reading = (method: string, path: string) => (method === 'GET' ? read[path] : undefined);
+  const servers: Server[] = [];
+  const local = createServer(listener((method, path) => (method === 'PUT' ? control[path] : reading(method, path))));
+  servers.push(local);
+  try {
+    await listenOnSocket(local, options.socketPath);
+    if (options.tcp !== undefined) {
+      const server = createServer(listener(reading));
+      servers.push(server);
+      await listenOnTcp(server, options.tcp);
+      options.log.info(options.tcp, 'health, metrics and status are served');
+    }
+  } catch (error) {
+    close();
+    throw error;
+  }
+
+  function close(): void {
+    for (const server of servers) {
+      server.close();
+      server.closeAllConnections();
+    }
+  }
+  return { close };
+}
+
+/** A log level is a word. */
+const LONGEST_BODY = 100;
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  let body = '';
+  for await (const chunk of request.setEncoding('utf8')) {
+    body += chunk;
+    if (body.length > LONGEST_BODY) throw new RudderError('usage', `body of over ${LONGEST_BODY} characters`);
+  }
+  return body.trim();
+}
+
+/** A socket left by a daemon that was killed is replaced; one that somebody answers on is not. */
+async function listenOnSocket(server: Server, path: string): Promise<void> {
+  if (await isAnswered(path)) {
+    throw new RudderError(
+      'file',
+      `another rudder answers on ${path}: expected none; stop it, or give this one another --subnet-file`,
+    );
+  }
+  const before = process.umask();
+  try {
+    rmSync(path, { force: true });
+    // The mode must be right from the first moment, and listen() binds before it returns.
+    process.umask(0o177);
+    const listening = listen(server, () => server.listen(path));
+    process.umask(before);
+    await listening;
+  } catch (error) {
+    throw new RudderError(
+      'file',
+      `cannot make the control socket beside the subnet file, in ${dirname(path)}: ${messageOf(error)}; expected a writable directory, choose another with --subnet-file`,
+      { cause: error },
+    );
+  } finally {
+    process.umask(before);
+  }
+}
+
+async function listenOnTcp(server: Server, { address, port }: { address: string; port: number }): Promise<void> {
+  try {
+    await listen(server, () => server.listen(port, address));
+  } catch (error) {
+    const reason = errnoOf(error) === 'EADDRINUSE' ? 'somebody listens there already' : messageOf(error);
+    throw new RudderError(
+      'socket',
+      `cannot listen on ${address}:${port}: ${reason}; choose others with --healthz-ip and --healthz-port`,
+      { cause: error },
+    );
+  }
+}
+
+function listen(server: Server, start: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('listening', resolve).once('error', reject);
+    start();
+  });
+}
+
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path)
+      .once('connect', () => done(true))
+      .once('error', () => done(false));
+    function done(answered: boolean): void {
+      probe.destroy();
+      resolve(answered);
+    }
+  });
+}

@@ -1,0 +1,106 @@
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Status } from './status.js';
+
+/** Counters of the packet path that are totals of a direction; drops are told apart by their names. */
+const TOTALS: Record<string, { name: string; help: string; direction: 'out' | 'in' }> = {
+  out_packets: { name: 'rudder_packets_total', help: 'Packets carried.', direction: 'out' },
+  in_packets: { name: 'rudder_packets_total', help: 'Packets carried.', direction: 'in' },
+  out_bytes: { name: 'rudder_bytes_total', help: 'Bytes of the packets carried.', direction: 'out' },
+  in_bytes: { name: 'rudder_bytes_total', help: 'Bytes of the packets carried.', direction: 'in' },
+  out_datagrams: {
+    name: 'rudder_messages_total',
+    help: 'Messages handed to the kernel: fewer than packets where offloads are in use.',
+    direction: 'out',
+  },
+  in_writes: {
+    name: 'rudder_messages_total',
+    help: 'Messages handed to the kernel: fewer than packets where offloads are in use.',
+    direction: 'in',
+  },
+};
+
+/** The node's state in Prometheus' text format; while it starts, only that of its process. */
+export function createMetrics(): { readonly contentType: string; text(status: Status | undefined): Promise<string> } {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const counters = new Map<string, Counter>();
+  const gauges = new Map<string, Gauge>();
+
+  /** Counts that live elsewhere: the whole is set at each scrape. */
+  function total(name: string, help: string, value: number, labels: Record<string, string> = {}): void {
+    let counter = counters.get(name);
+    if (counter === undefined) {
+      counter = new Counter({ name, help, labelNames: Object.keys(labels), registers: [registry] });
+      counters.set(name, counter);
+    }
+    counter.inc(labels, value);
+  }
+
+  function gauge(name: string, help: string, value: number, labels: Record<string, string> = {}): void {
+    let found = gauges.get(name);
+    if (found === undefined) {
+      found = new Gauge({ name, help, labelNames: Object.keys(labels), registers: [registry] });
+      gauges.set(name, found);
+    }
+    found.set(labels, value);
+  }
+
+  function packetPath({ packetPath }: Status): void {
+    for (const [name, value] of Object.entries(packetPath.counters)) {
+      const known = TOTALS[name];
+      const drop = /^(out|in)_drop_(.*)$/.exec(name);
+      if (known !== undefined) total(known.name, known.help, value, { direction: known.direction });
+      else if (drop !== null) {
+        total('rudder_drops_total', 'Packets dropped, by reason.', value, { direction: drop[1], reason: drop[2] });
+      }
+    }
+    const { out_icmp_packets, out_icmp_suppressed, offload_fallbacks } = packetPath.counters;
+    total('rudder_icmp_errors_total', 'ICMP errors sent to local senders.', out_icmp_packets);
+    total('rudder_icmp_errors_suppressed_total', 'ICMP errors not sent, to stay below the limit.', out_icmp_suppressed);
+    total('rudder_offload_fallbacks_total', 'Times the kernel refused an offload at run time.', offload_fallbacks);
+    gauge('rudder_packet_path_heartbeat_seconds', 'Since the packet path last ran.', packetPath.heartbeatSeconds);
+  }
+
+  function control({ lease, etcd, firewall, device, peers, problems, offloads, node, version }: Status): void {
+    gauge('rudder_info', 'Always 1; what the node is, as labels.', 1, { version, subnet: node.subnet });
+    gauge('rudder_ready', 'Whether /readyz answers 200.', problems.length === 0 ? 1 : 0);
+    gauge('rudder_device_up', 'Whether the TUN device is up.', device.up ? 1 : 0);
+    if (lease.remainingSeconds !== null) {
+      gauge('rudder_lease_remaining_seconds', 'Until the lease runs out unless renewed.', lease.remainingSeconds);
+    }
+    total('rudder_lease_recoveries_total', 'Times the own lease had to be created anew.', lease.recoveries);
+    gauge('rudder_etcd_watch_current', 'Whether the watch on etcd is up.', etcd.current ? 1 : 0);
+    gauge('rudder_etcd_last_contact_seconds', 'Since etcd last told anything.', etcd.lastContactSeconds);
+    gauge('rudder_firewall_kept', 'Whether the firewall rules are being kept.', firewall.kept ? 1 : 0);
+    total('rudder_firewall_repairs_total', 'Times firewall rules had to be put back.', firewall.repairs);
+    gauge('rudder_peers', 'Nodes that packets are sent to.', peers.length);
+    for (const [offload, state] of Object.entries(offloads)) {
+      gauge('rudder_offload_in_use', "Whether the kernel's offload is in use.", state === 'on' ? 1 : 0, { offload });
+    }
+  }
+
+  function peerTraffic({ peers }: Status): void {
+    for (const { subnet, outPackets, outBytes, inPackets, inBytes } of peers) {
+      for (const [direction, packets, bytes] of [
+        ['out', outPackets, outBytes],
+        ['in', inPackets, inBytes],
+      ] as const) {
+        total('rudder_peer_packets_total', "Packets to and from a peer's subnet.", packets, { subnet, direction });
+        total('rudder_peer_bytes_total', "Bytes to and from a peer's subnet.", bytes, { subnet, direction });
+      }
+    }
+  }
+
+  return {
+    contentType: registry.contentType,
+    text(status) {
+      for (const metric of [...counters.values(), ...gauges.values()]) metric.reset();
+      if (status !== undefined) {
+        packetPath(status);
+        control(status);
+        peerTraffic(status);
+      }
+      return registry.metrics();
+    },
+  };
+}

@@ -1,0 +1,75 @@
+/** Everything a node tells about itself: what `rudder status --json` prints and metrics and health are made of. */
+export interface Status {
+  readonly version: string;
+  readonly uptimeSeconds: number;
+  readonly node: {
+    readonly id: string;
+    readonly publicIp: string;
+    readonly interface: string;
+    readonly network: string;
+    readonly subnet: string;
+    readonly subnetFile: string;
+  };
+  readonly device: { readonly name: string; readonly mtu: number; readonly up: boolean };
+  readonly lease: {
+    readonly ttlSeconds: number;
+    /** Null: a reservation, which never runs out. */
+    readonly remainingSeconds: number | null;
+    readonly recoveries: number;
+  };
+  readonly etcd: {
+    readonly endpoints: readonly string[];
+    /** False: peers are as they were when the watch broke. */
+    readonly current: boolean;
+    readonly lastContactSeconds: number;
+  };
+  readonly packetPath: { readonly heartbeatSeconds: number; readonly counters: Readonly<Record<string, number>> };
+  readonly offloads: Readonly<Record<string, 'on' | 'off'>>;
+  readonly firewall: {
+    readonly kept: boolean;
+    readonly checks: number;
+    readonly repairs: number;
+    readonly problem: string | null;
+  };
+  readonly peers: readonly PeerStatus[];
+  /** Why the node is not ready; empty if it is. */
+  readonly problems: readonly string[];
+}
+
+export interface PeerStatus {
+  readonly subnet: string;
+  readonly nextHop: string;
+  readonly outPackets: number;
+  readonly outBytes: number;
+  readonly inPackets: number;
+  readonly inBytes: number;
+  /** Null: never. */
+  readonly heardSecondsAgo: number | null;
+}
+
+/** The packet path looks at its clock at least once a second. */
+const LONGEST_HEARTBEAT_SECONDS = 5;
+/** A watch is set up again in well under this when etcd is there. */
+const LONGEST_BLIND_SECONDS = 10;
+/** Of the TTL: two thirds of it gone means that two renewals in a row have failed, and more. */
+const LEAST_LEASE_SHARE = 0.2;
+
+/** True while packets are being looked at: what a liveness check and the watchdog want to know. */
+export function isAlive({ packetPath }: Pick<Status, 'packetPath'>): boolean {
+  return packetPath.heartbeatSeconds <= LONGEST_HEARTBEAT_SECONDS;
+}
+
+/** Why a node should get no new work, one text each. */
+export function problemsOf(status: Omit<Status, 'problems'>): string[] {
+  const { packetPath, device, etcd, lease } = status;
+  const problems: string[] = [];
+  if (!isAlive(status)) problems.push(`the packet path has not run for ${Math.round(packetPath.heartbeatSeconds)} s`);
+  if (!device.up) problems.push(`${device.name} is down or gone`);
+  if (!etcd.current && etcd.lastContactSeconds > LONGEST_BLIND_SECONDS) {
+    problems.push(`etcd has told nothing for ${Math.round(etcd.lastContactSeconds)} s: peers may have changed`);
+  }
+  if (lease.remainingSeconds !== null && lease.remainingSeconds < lease.ttlSeconds * LEAST_LEASE_SHARE) {
+    problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed`);
+  }
+  return problems;
+}

@@ -1,0 +1,186 @@
+import { execa } from 'execa';
+import { messageOf } from '../core/errors.js';
+import type { Logger } from '../core/logger.js';
+import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
+
+/**
+ * Keeps Docker from translating and dropping overlay traffic. Docker masquerades all that leaves its bridge and, where
+ * it turned forwarding on itself, drops what it did not start. An accept in an nft table of our own would stop neither:
+ * every base chain of a hook has its say. So our rules are in the tables that Docker uses, by the `iptables` that
+ * Docker finds too, and come first:
+ *
+ *     filter FORWARD      -> RUDDER-FORWARD      accept between our subnet and the overlay
+ *     nat    POSTROUTING  -> RUDDER-POSTROUTING  accept (which in nat means: translate no more) within the overlay
+ */
+export interface FirewallSettings {
+  readonly device: string;
+  readonly network: Subnet;
+  /** Our own subnet. */
+  readonly subnet: Subnet;
+  /** Also masquerade what our containers send to the outside, and let it pass. */
+  readonly ipMasq: boolean;
+}
+
+/** One of our chains, and the built-in chain that jumps to it. */
+export interface Chain {
+  readonly table: 'filter' | 'nat';
+  readonly parent: 'FORWARD' | 'POSTROUTING';
+  readonly name: string;
+}
+
+export interface OwnChain extends Chain {
+  /** As `iptables-save` prints them. */
+  readonly rules: readonly string[];
+}
+
+/** Our chains' names, which is all that removing them takes. */
+const CHAINS = [
+  { table: 'filter', parent: 'FORWARD', name: 'RUDDER-FORWARD' },
+  { table: 'nat', parent: 'POSTROUTING', name: 'RUDDER-POSTROUTING' },
+] as const;
+
+export function ownChains({ device, network, subnet, ipMasq }: FirewallSettings): OwnChain[] {
+  const own = formatSubnet(subnet);
+  const all = formatSubnet(network);
+  const outward = [`-s ${own} ! -d ${all} -j ACCEPT`, `-d ${own} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`];
+  return [
+    {
+      ...CHAINS[0],
+      rules: [`-s ${own} -o ${device} -j ACCEPT`, `-d ${own} -i ${device} -j ACCEPT`, ...(ipMasq ? outward : [])],
+    },
+    {
+      ...CHAINS[1],
+      rules: [`-s ${all} -d ${all} -j ACCEPT`, ...(ipMasq ? [`-s ${own} ! -d 224.0.0.0/4 -j MASQUERADE`] : [])],
+    },
+  ];
+}
+
+const appended = (chain: string, saved: string): string[] =>
+  saved
+    .split('\n')
+    .filter((line) => line.startsWith(`-A ${chain} `))
+    .map((line) => line.slice(`-A ${chain} `.length).trim());
+
+/**
+ * What `iptables-restore --noflush` has to be given so that the chain is as it should be and comes first; undefined if
+ * it is so already. One table is changed in one step, so no packet ever meets half of it.
+ * @param saved output of `iptables-save` of that table
+ */
+export function repairOf(chain: OwnChain, saved: string): string | undefined {
+  const jump = `-j ${chain.name}`;
+  const inParent = appended(chain.parent, saved);
+  const jumps = inParent.filter((rule) => rule === jump).length;
+  const rules = appended(chain.name, saved);
+  const isRight = rules.length === chain.rules.length && rules.every((rule, i) => rule === chain.rules[i]);
+  if (isRight && jumps === 1 && inParent[0] === jump) return undefined;
+  return [
+    `*${chain.table}`,
+    `:${chain.name} - [0:0]`, // creates the chain, or empties it
+    ...chain.rules.map((rule) => `-A ${chain.name} ${rule}`),
+    ...Array(jumps).fill(`-D ${chain.parent} ${jump}`),
+    `-I ${chain.parent} 1 ${jump}`,
+    'COMMIT',
+    '',
+  ].join('\n');
+}
+
+/** What takes the chain away; undefined if there is none. */
+export function removalOf(chain: Chain, saved: string): string | undefined {
+  if (!saved.split('\n').some((line) => line.startsWith(`:${chain.name} `))) return undefined;
+  const jump = `-j ${chain.name}`;
+  const jumps = appended(chain.parent, saved).filter((rule) => rule === jump).length;
+  return [
+    `*${chain.table}`,
+    `:${chain.name} - [0:0]`,
+    ...Array(jumps).fill(`-D ${chain.parent} ${jump}`),
+    `-X ${chain.name}`,
+    'COMMIT',
+    '',
+  ].join('\n');
+}
+
+/** How long another program may hold the tables' lock, and how long a call may take at all. */
+const LOCK_SECONDS = 5;
+const CALL_TIMEOUT_MS = 10_000;
+
+async function call(command: string, args: readonly string[], input = ''): Promise<string> {
+  const result = await execa(command, args, { input, reject: false, timeout: CALL_TIMEOUT_MS });
+  if (result.exitCode === 0) return result.stdout;
+  const reason = result.code === 'ENOENT' ? 'it is not installed' : result.stderr || result.shortMessage;
+  throw new Error(`${command}: ${messageOf(reason)}`);
+}
+
+async function change<C extends Chain>(chain: C, changeOf: (chain: C, saved: string) => string | undefined) {
+  const input = changeOf(chain, await call('iptables-save', ['-t', chain.table]));
+  if (input === undefined) return false;
+  await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], input);
+  return true;
+}
+
+/** Removes our chains, whoever made them; true if there were any. */
+export async function removeFirewall(): Promise<boolean> {
+  let found = false;
+  for (const chain of CHAINS) found = (await change(chain, removalOf)) || found;
+  return found;
+}
+
+/** Docker rewrites its rules when it starts, administrators flush them: rules are looked at this often. */
+const CHECK_INTERVAL_MS = 3000;
+
+export interface FirewallState {
+  /** How often the rules were looked at. */
+  readonly checks: number;
+  /** How often they had to be put back. */
+  readonly repairs: number;
+  /** What kept us from looking the last time, if anything did. */
+  readonly problem: string | undefined;
+}
+
+export interface Firewall {
+  state(): FirewallState;
+  stop(): void;
+}
+
+/** Sets the rules and keeps them. A host without iptables is told so and runs on: it may have no Docker either. */
+export async function keepFirewall(settings: FirewallSettings, log: Logger): Promise<Firewall> {
+  const chains = ownChains(settings);
+  const limit = createRateLimit(REPEAT_INTERVAL_MS, () => performance.now());
+  let checks = 0;
+  let repairs = 0;
+  let problem: string | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+
+  async function check(): Promise<void> {
+    try {
+      let changed = false;
+      for (const chain of chains) changed = (await change(chain, repairOf)) || changed;
+      // The first time they are not put back, but set.
+      if (changed && checks > 0) {
+        repairs++;
+        log.warn({ repairs }, 'firewall rules were missing or not first: put back');
+      }
+      checks++;
+      problem = undefined;
+    } catch (error) {
+      problem = messageOf(error);
+      limit((suppressed) =>
+        log.warn(
+          { reason: problem, suppressed },
+          'the firewall cannot be kept: overlay traffic may be dropped or translated; install iptables, or run with --no-firewall',
+        ),
+      );
+    }
+    if (!stopped) timer = setTimeout(check, CHECK_INTERVAL_MS);
+  }
+
+  await check();
+  return {
+    state: () => ({ checks, repairs, problem }),
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
+}

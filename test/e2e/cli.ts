@@ -1,0 +1,19 @@
+import { execa } from 'execa';
+import { namespaceOf } from '../../src/lab/names.js';
+import { daemonCommand } from '../../src/lab/nodes.js';
+import type { LabNode, LabState } from '../../src/lab/state.js';
+
+/** Runs a rudder command in the first node's namespace, with the options that the lab gave this node's daemon. */
+export async function cli(
+  lab: LabState,
+  node: LabNode,
+  ...args: string[]
+): Promise<{ code: number | undefined; stdout: string; stderr: string }> {
+  const command = [...daemonCommand(lab, node), ...args];
+  const result = await execa('nsenter', [`--net=/run/netns/${namespaceOf(lab, 'n1')}`, '--', ...command], {
+    reject: false,
+    stripFinalNewline: false,
+    timeout: 20_000,
+  });
+  return { code: result.exitCode, stdout: result.stdout, stderr: result.stderr };
+}

@@ -1,0 +1,88 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, cpSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { execa } from 'execa';
+import { namespaceOf, nodeName } from '../../src/lab/names.js';
+import { readSubnetEnv } from '../../src/lab/nodes.js';
+import { type LabNode, type LabState, labDirectory } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
+
+/** A Docker engine of its own for a lab's node, as the unit would start it: subnet and MTU from subnet.env. */
+export interface Docker {
+  /** Runs `docker ...` against this engine and returns its output. @throws with the output if it fails */
+  docker(...args: string[]): Promise<string>;
+  /** Ends the engine and starts it anew; its containers are started again. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export const IMAGE = 'busybox';
+const START_DEADLINE_MS = 40_000;
+
+export async function startDocker(lab: LabState, node: LabNode): Promise<Docker> {
+  const directory = `${labDirectory(lab.name)}/${nodeName(node)}/docker`;
+  mkdirSync(directory, { recursive: true });
+  const socket = `unix://${directory}/docker.sock`;
+  let engine: ChildProcess | undefined;
+
+  async function docker(...args: string[]): Promise<string> {
+    const result = await execa('docker', ['-H', socket, ...args], { all: true });
+    return result.stdout;
+  }
+
+  async function start(): Promise<void> {
+    const env = readSubnetEnv(lab, node);
+    const log = openSync(`${directory}/dockerd.log`, 'a');
+    const command = [
+      'dockerd',
+      `--data-root=${directory}/data`,
+      `--exec-root=${directory}/exec`,
+      `--host=${socket}`,
+      `--pidfile=${directory}/docker.pid`,
+      '--storage-driver=vfs', // on whatever the lab's directory is
+      `--bip=${env.RUDDER_SUBNET}`,
+      `--mtu=${env.RUDDER_MTU}`,
+    ];
+    // nsenter and not "ip netns exec", which would hide the control groups.
+    engine = spawn('nsenter', [`--net=/run/netns/${namespaceOf(lab, nodeName(node))}`, '--', ...command], {
+      stdio: ['ignore', log, log],
+    });
+    await waitFor('docker to answer', () => docker('version').then(() => true), START_DEADLINE_MS);
+  }
+
+  async function stop(): Promise<void> {
+    if (engine === undefined || engine.exitCode !== null) return;
+    engine.kill('SIGTERM');
+    await once(engine, 'exit');
+  }
+
+  await start();
+  await docker('import', await imageFile(directory), IMAGE);
+  return {
+    docker,
+    stop,
+    async restart() {
+      await stop();
+      await start();
+    },
+  };
+}
+
+/** An image of one static program, and a web page that tells who asks. */
+async function imageFile(directory: string): Promise<string> {
+  const root = `${directory}/rootfs`;
+  mkdirSync(`${root}/bin`, { recursive: true });
+  mkdirSync(`${root}/www/cgi-bin`, { recursive: true });
+  cpSync('/bin/busybox', `${root}/bin/busybox`);
+  await execa(`${root}/bin/busybox`, ['--install', '-s', `${root}/bin`]);
+  // The links point to the program by its name on this host; in the image it has another.
+  await execa('sh', ['-c', `for f in ${root}/bin/*; do [ -L $f ] && ln -sf busybox $f; done; true`]);
+  const page = `${root}/www/cgi-bin/who`;
+  // An IPv4 address is shown as [::ffff:10.240.26.2] by a server that listens on both kinds.
+  const who = `addr=\${REMOTE_ADDR##*:}; printf "Content-Type: text/plain\\r\\n\\r\\n\${addr%]}"`;
+  writeFileSync(page, `#!/bin/sh\n${who}\n`);
+  chmodSync(page, 0o755);
+  const file = `${directory}/image.tar`;
+  await execa('tar', ['-C', root, '-cf', file, '.']);
+  return file;
+}

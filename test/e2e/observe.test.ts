@@ -1,0 +1,186 @@
+import { statSync } from 'node:fs';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { EXIT_CODES } from '../../src/cli/exit-codes.js';
+import { createLab, labDown, labStatus } from '../../src/lab/lab.js';
+import { nodeAddress } from '../../src/lab/names.js';
+import { execIn, setConnected } from '../../src/lab/network.js';
+import { addContainer, logLines, nodePaths, startNode, stopNode } from '../../src/lab/nodes.js';
+import { signalProcess } from '../../src/lab/process.js';
+import type { LabNode, LabState } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
+import type { Status } from '../../src/ops/status.js';
+import { describeWith } from '../helpers/requires.js';
+import { cli } from './cli.js';
+import { ping } from './traffic.js';
+
+const NAME = 'test-observe';
+const PORT = '9478';
+/** The promise of the issue for every cause. */
+const READINESS_DEADLINE_MS = 15_000;
+
+describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
+  let lab: LabState;
+  let first: LabNode;
+
+  beforeAll(async () => {
+    lab = await createLab({ name: NAME, nodes: 2, config: '{"Network":"10.240.0.0/16"}' });
+    first = lab.nodes[0];
+    for (const node of lab.nodes) await startNode(lab, node, [`--healthz-port=${PORT}`]);
+    for (const node of lab.nodes) await addContainer(lab, node);
+  });
+  afterAll(() => labDown(NAME));
+
+  /** An HTTP answer of n1's daemon, asked on its own loopback: the code and the body. */
+  async function get(path: string): Promise<{ code: number; body: string }> {
+    const script = `fetch('http://127.0.0.1:${PORT}${path}').then(async (r) => console.log(JSON.stringify({ code: r.status, body: await r.text() })))`;
+    return JSON.parse(await execIn(lab, 'n1', [process.execPath, '-e', script]));
+  }
+
+  async function readStatus(): Promise<Status> {
+    const { stdout } = await cli(lab, first, 'status', '--json');
+    return JSON.parse(stdout) as Status;
+  }
+
+  async function turns(code: number): Promise<string[]> {
+    await waitFor(`/readyz to answer ${code}`, async () => (await get('/readyz')).code === code, READINESS_DEADLINE_MS);
+    return JSON.parse((await get('/readyz')).body).problems;
+  }
+
+  it('sees what a node is, whom it knows and what it carried', async () => {
+    const [, peer] = labStatus(lab);
+    await ping(lab, 'c1', peer.containerAddress);
+    const status = await readStatus();
+    expect(status).toMatchObject({
+      device: { name: 'rudder0', mtu: 1472, up: true },
+      etcd: { current: true },
+      firewall: { kept: true, repairs: 0, problem: null },
+      problems: [],
+    });
+    expect(status.node.subnet).toBe(labStatus(lab)[0].subnet.replace('.1/', '.0/'));
+    expect(status.lease.remainingSeconds).toBeGreaterThan(0);
+    expect(status.peers).toHaveLength(1);
+    expect(status.peers[0]).toMatchObject({
+      subnet: peer.subnet.replace('.1/', '.0/'),
+      nextHop: nodeAddress(lab, lab.nodes[1]),
+      outPackets: 1,
+      outBytes: 84,
+      inPackets: 1,
+      inBytes: 84,
+    });
+    expect(status.peers[0].heardSecondsAgo).toBeLessThan(30);
+  });
+
+  it('reads the same as text, with an exit status that says ready', async () => {
+    const { code, stdout } = await cli(lab, first, 'status');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^ready +yes$/m);
+    expect(stdout).toMatch(/^offloads +all on$/m);
+    expect(stdout).toContain(nodeAddress(lab, lab.nodes[1]));
+  });
+
+  it('is told in one line when no daemon runs', async () => {
+    const absent = { ...first, number: 9 };
+    const { code, stdout, stderr } = await cli(lab, absent, 'status');
+    expect(code).toBe(EXIT_CODES['not-running']);
+    expect(stdout).toBe('');
+    expect(stderr.trim().split('\n')).toHaveLength(1);
+    expect(stderr).toContain('no rudder answers on');
+  });
+
+  it('finds the control socket closed to anybody but root', () => {
+    const socket = nodePaths(lab, first).subnetFile.replace('subnet.env', 'rudder.sock');
+    expect(statSync(socket).mode & 0o777).toBe(0o600);
+  });
+
+  it('scrapes metrics, and finds nothing else on that port', async () => {
+    const { code, body } = await get('/metrics');
+    expect(code).toBe(200);
+    expect(body).toMatch(/^rudder_packets_total\{direction="out"\} [1-9]/m);
+    expect(body).toMatch(/^rudder_ready 1$/m);
+    expect((await get('/')).code).toBe(404);
+    expect((await get('/log-level')).code).toBe(404);
+  });
+
+  it('changes the log level while it runs, by command and by SIGHUP', async () => {
+    const levels = () => logLines(lab, first).flatMap((line) => (line.msg === 'log level changed' ? [line.level] : []));
+    const told = () => logLines(lab, first).filter((line) => line.msg === 'log level changed').length;
+    expect((await cli(lab, first, 'log-level', 'debug')).code).toBe(0);
+    expect(levels()).toHaveLength(1);
+    signalProcess(first.process!, 'SIGHUP');
+    await waitFor('the signal to count', () => told() === 2, 5000);
+    const bad = await cli(lab, first, 'log-level', 'loud');
+    expect(bad.code).toBe(EXIT_CODES.usage);
+    expect(bad.stderr).toContain('expected one of fatal, error, warn, info, debug, trace');
+  });
+
+  it('sees a node that loses its device as not ready, and ready again', async () => {
+    await execIn(lab, 'n1', ['ip', 'link', 'set', 'rudder0', 'down']);
+    expect(await turns(503)).toEqual(['rudder0 is down or gone']);
+    expect((await cli(lab, first, 'status')).code).toBe(EXIT_CODES['not-ready']);
+    await execIn(lab, 'n1', ['ip', 'link', 'set', 'rudder0', 'up']);
+    await turns(200);
+  });
+
+  it('sees a node that is cut off from etcd as not ready, alive, and ready again', { timeout: 90_000 }, async () => {
+    await setConnected(lab, 'n1', false);
+    // The lease of the lab is short, so that it may run out first.
+    const problems = await waitFor(
+      '/readyz to tell of etcd',
+      async () => {
+        const { problems: found } = JSON.parse((await get('/readyz')).body) as { problems: string[] };
+        return found.some((text) => /etcd has told nothing|lease runs out/.test(text)) && found;
+      },
+      2 * READINESS_DEADLINE_MS,
+    );
+    expect(problems.length).toBeGreaterThan(0);
+    expect((await get('/healthz')).code).toBe(200);
+    await setConnected(lab, 'n1', true);
+    await turns(200);
+  });
+
+  it('lists, reserves and releases leases', async () => {
+    const [own] = labStatus(lab).map((row) => row.subnet.replace('.1/', '.0/'));
+    const address = nodeAddress(lab, first);
+    const rows = async () =>
+      JSON.parse((await cli(lab, first, 'leases', '--json')).stdout) as Record<string, unknown>[];
+    expect(await rows()).toHaveLength(2);
+    expect((await rows()).find((row) => row.subnet === own)).toMatchObject({ publicIp: address, problem: null });
+
+    const reserved = await cli(lab, first, 'leases', 'reserve', '10.240.200.0/24', '--for', '172.30.0.9');
+    expect(reserved).toMatchObject({ code: 0, stdout: 'reserved 10.240.200.0/24 for 172.30.0.9\n' });
+    expect(await rows()).toContainEqual(expect.objectContaining({ subnet: '10.240.200.0/24', ttlSeconds: null }));
+    const taken = await cli(lab, first, 'leases', 'reserve', own, '--for', '172.30.0.9');
+    expect(taken.code).toBe(EXIT_CODES['lease-conflict']);
+    expect(taken.stderr).toContain(`is held by ${address}`);
+    expect((await cli(lab, first, 'leases', 'release', '10.240.200.0/24')).code).toBe(0);
+    expect(await rows()).toHaveLength(2);
+    const free = await cli(lab, first, 'leases', 'release', '10.240.200.0/24');
+    expect(free).toMatchObject({ code: EXIT_CODES.usage });
+    expect(free.stderr).toContain('is free');
+    expect((await cli(lab, first, 'leases', 'reserve', '10.99.0.0/24', '--for', '172.30.0.9')).stderr).toContain(
+      'expected a /24 of 10.240.0.0/16',
+    );
+  });
+
+  it("makes a reservation of a running node's own lease, which stays its lease", async () => {
+    const [own] = labStatus(lab).map((row) => row.subnet.replace('.1/', '.0/'));
+    expect((await cli(lab, first, 'leases', 'reserve', own, '--for', nodeAddress(lab, first))).code).toBe(0);
+    await waitFor('the node to know', async () => (await readStatus()).lease.remainingSeconds === null, 10_000);
+    expect((await cli(lab, first, 'leases', 'release', own)).code).toBe(0);
+    await waitFor('the node to take it back', async () => (await readStatus()).lease.remainingSeconds !== null, 10_000);
+    expect((await readStatus()).node.subnet).toBe(own);
+  });
+
+  it('cleans up what a stopped daemon has left, but not under a running one', async () => {
+    const refused = await cli(lab, first, 'cleanup');
+    expect(refused.code).toBe(EXIT_CODES.usage);
+    expect(refused.stderr).toContain('a rudder answers on');
+    await stopNode(lab, first);
+    const ours = 'ip -o link show rudder0; ip route show 10.240.0.0/16; iptables-save | grep RUDDER';
+    const left = () => execIn(lab, 'n1', ['sh', '-c', `${ours} 2>&1; true`]);
+    expect(await left()).toContain('RUDDER-FORWARD');
+    expect((await cli(lab, first, 'cleanup')).code).toBe(0);
+    expect(await left()).not.toMatch(/RUDDER|10\.240\.0\.0|rudder0:/);
+    expect((await cli(lab, first, 'cleanup')).code).toBe(0); // nothing left to do
+  });
+});

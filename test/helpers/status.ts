@@ -1,0 +1,37 @@
+import { COUNTER_NAMES } from '../../src/backend/udp/counters.js';
+import type { Status } from '../../src/ops/status.js';
+
+/** A node that is well; `changes` says what is not. */
+export function createStatus(changes: Partial<Status> = {}): Status {
+  return {
+    version: '1.2.3',
+    uptimeSeconds: 60,
+    node: {
+      id: 'node-1',
+      publicIp: '10.1.1.26',
+      interface: 'eth0',
+      network: '10.240.0.0/16',
+      subnet: '10.240.26.0/24',
+      subnetFile: '/run/rudder/subnet.env',
+    },
+    device: { name: 'rudder0', mtu: 1472, up: true },
+    lease: { ttlSeconds: 86_400, remainingSeconds: 86_390, recoveries: 0 },
+    etcd: { endpoints: ['http://127.0.0.1:2379'], current: true, lastContactSeconds: 100 },
+    packetPath: { heartbeatSeconds: 0.5, counters: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i])) },
+    offloads: { 'tun-tso': 'on', 'udp-gso': 'off' },
+    firewall: { kept: true, checks: 9, repairs: 2, problem: null },
+    peers: [
+      {
+        subnet: '10.240.77.0/24',
+        nextHop: '10.1.1.77',
+        outPackets: 5,
+        outBytes: 500,
+        inPackets: 7,
+        inBytes: 700,
+        heardSecondsAgo: 1,
+      },
+    ],
+    problems: [],
+    ...changes,
+  };
+}

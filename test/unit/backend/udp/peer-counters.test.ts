@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import { createInbound } from '../../../../src/backend/udp/inbound.js';
+import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../src/backend/udp/offloads.js';
+import { createOutbound } from '../../../../src/backend/udp/outbound.js';
+import { addReceived, addSent, createPeerCounters, readPeer } from '../../../../src/backend/udp/peer-counters.js';
+import { createRouteTable } from '../../../../src/backend/udp/route-table.js';
+import { parseSubnet } from '../../../../src/core/address-text.js';
+import { ipv4Packet } from '../../../helpers/packets.js';
+import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER } from '../../../helpers/path.js';
+import { packetsOf, superPacket, tcpPacket } from '../../../helpers/super-packets.js';
+
+describe('traffic by peer', () => {
+  it('counts what was sent as it was on the wire, super-packets too', () => {
+    const path = createTestPath(true, [UDP_GSO]);
+    const plain = ipv4Packet({ source: OWN_CONTAINER, destination: PEER_CONTAINER });
+    path.fake.tunQueue.push(plain, superPacket(tcpPacket({ payload: new Uint8Array(3500) }), 1000));
+    createOutbound(path.fake.native, path.memory, path.settings)();
+    const sent = packetsOf(path.fake.sent);
+    expect(path.peer()).toMatchObject({
+      outPackets: 1 + 4,
+      outBytes: sent.reduce((sum, packet) => sum + packet.length, 0),
+      inPackets: 0,
+      heardSecondsAgo: undefined,
+    });
+  });
+
+  it('counts what was received of each train, and when', () => {
+    const path = createTestPath(true, [TUN_GRO_TCP, TUN_GRO_UDP]);
+    const packet = ipv4Packet({ source: PEER_CONTAINER, destination: OWN_CONTAINER });
+    const forged = ipv4Packet({ source: ip('10.240.99.9'), destination: OWN_CONTAINER });
+    const train = Uint8Array.from([...packet, ...packet, ...forged]);
+    path.fake.udpQueue.push({ sender: PEER, bytes: train, segment: packet.length }, { sender: PEER, bytes: packet });
+    path.memory.clock[0] = 5000;
+    createInbound(path.fake.native, path.memory, path.settings)();
+    expect(path.peer()).toMatchObject({ inPackets: 3, inBytes: 3 * packet.length, outPackets: 0, heardSecondsAgo: 0 });
+  });
+
+  it("leaves alone what a peer's host says from outside of the overlay", () => {
+    const path = createTestPath();
+    const error = ipv4Packet({ source: PEER, destination: OWN_CONTAINER });
+    path.fake.udpQueue.push({ sender: PEER, bytes: error });
+    createInbound(path.fake.native, path.memory, path.settings)();
+    expect(path.counted()).toMatchObject({ in_packets: 1 });
+    expect(path.peer()).toMatchObject({ inPackets: 0 });
+  });
+
+  it('keeps subnets apart, the last one of the network too', () => {
+    const table = createRouteTable({ network: parseSubnet('10.0.0.0/28')!, subnetLength: 30 });
+    const counters = createPeerCounters(table);
+    for (let subnet = 0; subnet < 4; subnet++) {
+      addSent(counters, subnet, subnet, 10 * subnet);
+      addReceived(counters, subnet, 2 * subnet, 20 * subnet, 1000 * subnet);
+    }
+    expect([0, 1, 2, 3].map((subnet) => readPeer(counters, subnet, 4001))).toEqual(
+      [0, 1, 2, 3].map((subnet) => ({
+        outPackets: subnet,
+        outBytes: 10 * subnet,
+        inPackets: 2 * subnet,
+        inBytes: 20 * subnet,
+        heardSecondsAgo: (4001 - ((1000 * subnet) | 1)) / 1000,
+      })),
+    );
+  });
+
+  it('counts time on when the clock wraps, and never backwards', () => {
+    const table = createRouteTable({ network: parseSubnet('10.0.0.0/28')!, subnetLength: 30 });
+    const counters = createPeerCounters(table);
+    addReceived(counters, 0, 1, 1, 0x7fffffff);
+    expect(readPeer(counters, 0, 999).heardSecondsAgo).toBe(1);
+    addReceived(counters, 0, 1, 1, 500); // kept as 501
+    expect(readPeer(counters, 0, 500).heardSecondsAgo).toBe(0);
+  });
+});

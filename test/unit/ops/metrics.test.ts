@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+import { createMetrics } from '../../../src/ops/metrics.js';
+import { createStatus } from '../../helpers/status.js';
+
+const metricOf = (text: string, series: string) =>
+  text
+    .split('\n')
+    .find((line) => line.startsWith(`${series} `))
+    ?.split(' ')
+    .at(-1);
+
+describe('metrics', () => {
+  it('tell totals by direction, drops by reason, and state', async () => {
+    const status = createStatus();
+    const text = await createMetrics().text(status);
+    const counted = status.packetPath.counters;
+    expect(metricOf(text, 'rudder_packets_total{direction="out"}')).toBe(String(counted.out_packets));
+    expect(metricOf(text, 'rudder_bytes_total{direction="in"}')).toBe(String(counted.in_bytes));
+    expect(metricOf(text, 'rudder_drops_total{direction="in",reason="source"}')).toBe(String(counted.in_drop_source));
+    expect(metricOf(text, 'rudder_offload_in_use{offload="tun-tso"}')).toBe('1');
+    expect(metricOf(text, 'rudder_offload_in_use{offload="udp-gso"}')).toBe('0');
+    expect(metricOf(text, 'rudder_peer_bytes_total{subnet="10.240.77.0/24",direction="in"}')).toBe('700');
+    expect(metricOf(text, 'rudder_ready')).toBe('1');
+    expect(metricOf(text, 'rudder_firewall_repairs_total')).toBe('2');
+  });
+
+  it('show every counter of the packet path', async () => {
+    const status = createStatus();
+    const text = await createMetrics().text(status);
+    // Each counter of the test's status has a value of its own, so each must be found.
+    const shown = new Set(text.split('\n').map((line) => line.split(' ').at(-1)));
+    const { out_icmp_bytes: _, ...counters } = status.packetPath.counters;
+    for (const [name, value] of Object.entries(counters)) expect(shown, name).toContain(String(value));
+  });
+
+  it('forget a peer that left, and do not add up over scrapes', async () => {
+    const metrics = createMetrics();
+    await metrics.text(createStatus());
+    const text = await metrics.text(createStatus({ peers: [], problems: ['x'] }));
+    expect(text).not.toContain('10.240.77.0/24');
+    expect(metricOf(text, 'rudder_firewall_repairs_total')).toBe('2');
+    expect(metricOf(text, 'rudder_ready')).toBe('0');
+  });
+
+  it('are those of the process alone while the node starts', async () => {
+    const text = await createMetrics().text(undefined);
+    expect(text).toContain('process_cpu_seconds_total');
+    expect(text).not.toContain('rudder_');
+  });
+});

@@ -1,0 +1,80 @@
+import { describe, expect, it } from 'vitest';
+import { parseSubnet } from '../../../src/core/address-text.js';
+import { type FirewallSettings, ownChains, removalOf, repairOf } from '../../../src/system/firewall.js';
+
+const settings: FirewallSettings = {
+  device: 'rudder0',
+  network: parseSubnet('10.240.0.0/16')!,
+  subnet: parseSubnet('10.240.26.0/24')!,
+  ipMasq: false,
+};
+const [forward, nat] = ownChains(settings);
+
+const DOCKER = '-A POSTROUTING -s 10.240.26.0/24 ! -o docker0 -j MASQUERADE';
+/** What iptables-save prints of the nat table. */
+const saved = (...lines: string[]) =>
+  ['# Generated', '*nat', ':POSTROUTING ACCEPT [0:0]', ':RUDDER-POSTROUTING - [0:0]', ...lines, 'COMMIT'].join('\n');
+const OURS = '-A RUDDER-POSTROUTING -s 10.240.0.0/16 -d 10.240.0.0/16 -j ACCEPT';
+const JUMP = '-A POSTROUTING -j RUDDER-POSTROUTING';
+
+describe('the rules', () => {
+  it('accept between our subnet and the overlay, and keep its addresses', () => {
+    expect(forward.rules).toEqual(['-s 10.240.26.0/24 -o rudder0 -j ACCEPT', '-d 10.240.26.0/24 -i rudder0 -j ACCEPT']);
+    expect(nat.rules).toEqual(['-s 10.240.0.0/16 -d 10.240.0.0/16 -j ACCEPT']);
+  });
+
+  it('with --ip-masq also let the outside be reached, under the address of the host', () => {
+    const [masqForward, masqNat] = ownChains({ ...settings, ipMasq: true });
+    expect(masqForward.rules.slice(2)).toEqual([
+      '-s 10.240.26.0/24 ! -d 10.240.0.0/16 -j ACCEPT',
+      '-d 10.240.26.0/24 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+    ]);
+    expect(masqNat.rules[1]).toBe('-s 10.240.26.0/24 ! -d 224.0.0.0/4 -j MASQUERADE');
+  });
+});
+
+describe('repairOf', () => {
+  it('changes nothing where all is right', () => {
+    expect(repairOf(nat, saved(JUMP, DOCKER, OURS))).toBeUndefined();
+  });
+
+  it.each([
+    ['the table is empty', '*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT', 0],
+    ['the jump is gone', saved(DOCKER, OURS), 0],
+    ['another rule is first', saved(DOCKER, JUMP, OURS), 1],
+    ['the jump is there twice', saved(JUMP, DOCKER, JUMP, OURS), 2],
+    ['our chain is empty', saved(JUMP, DOCKER), 1],
+    ['our chain has a rule more', saved(JUMP, DOCKER, OURS, '-A RUDDER-POSTROUTING -j MASQUERADE'), 1],
+    ['our chain is of another network', saved(JUMP, OURS.replaceAll('10.240', '10.99')), 1],
+  ])('puts the chain back first in one step when %s', (_, text, deleted) => {
+    expect(repairOf(nat, text)?.split('\n')).toEqual([
+      '*nat',
+      ':RUDDER-POSTROUTING - [0:0]',
+      OURS,
+      ...Array(deleted).fill('-D POSTROUTING -j RUDDER-POSTROUTING'),
+      '-I POSTROUTING 1 -j RUDDER-POSTROUTING',
+      'COMMIT',
+      '',
+    ]);
+  });
+
+  it('leaves rules of others alone, such as a chain whose name begins like ours', () => {
+    const others = saved('-A POSTROUTING -j RUDDER-POSTROUTING-OLD', JUMP, OURS);
+    expect(repairOf(nat, others)).not.toContain('OLD');
+  });
+});
+
+describe('removalOf', () => {
+  it('removes jumps and chain, and does nothing where there is none', () => {
+    expect(removalOf(nat, saved(JUMP, DOCKER, OURS))?.split('\n')).toEqual([
+      '*nat',
+      ':RUDDER-POSTROUTING - [0:0]',
+      '-D POSTROUTING -j RUDDER-POSTROUTING',
+      '-X RUDDER-POSTROUTING',
+      'COMMIT',
+      '',
+    ]);
+    expect(removalOf(nat, '*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT')).toBeUndefined();
+    expect(removalOf(forward, '*filter\n:RUDDER-FORWARDING - [0:0]\nCOMMIT')).toBeUndefined();
+  });
+});
