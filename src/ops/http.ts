@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
-import { createMetrics } from './metrics.js';
+import type { createMetrics } from './metrics.js';
 import { isAlive, type Status } from './status.js';
 
 /**
@@ -31,7 +31,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<v
 
 /** @throws RudderError `file` or `socket` */
 export async function serveHttp(options: HttpOptions): Promise<{ close(): void }> {
-  const metrics = createMetrics();
+  let metrics: ReturnType<typeof createMetrics> | undefined;
   const json = (response: ServerResponse, code: number, value: unknown) =>
     response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(value)}\n`);
 
@@ -48,6 +48,8 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
     },
     async '/metrics'(_, response) {
       const status = await options.status();
+      // Loaded when first asked for: most nodes of a test, and many others, never are.
+      metrics ??= (await import('./metrics.js')).createMetrics();
       const text = await metrics.text(typeof status === 'string' ? undefined : status);
       response.writeHead(200, { 'content-type': metrics.contentType }).end(text);
     },

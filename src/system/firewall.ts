@@ -1,5 +1,5 @@
-import { execa } from 'execa';
-import { messageOf } from '../core/errors.js';
+import { execFile } from 'node:child_process';
+import { errnoOf, messageOf } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
@@ -104,25 +104,39 @@ export function removalOf(chain: Chain, saved: string): string | undefined {
 const LOCK_SECONDS = 5;
 const CALL_TIMEOUT_MS = 10_000;
 
-async function call(command: string, args: readonly string[], input = ''): Promise<string> {
-  const result = await execa(command, args, { input, reject: false, timeout: CALL_TIMEOUT_MS });
-  if (result.exitCode === 0) return result.stdout;
-  const reason = result.code === 'ENOENT' ? 'it is not installed' : result.stderr || result.shortMessage;
-  throw new Error(`${command}: ${messageOf(reason)}`);
+/** Runs a command to its end and returns its output. @throws with what it said on stderr */
+function call(command: string, args: readonly string[], input = ''): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = execFile(command, args, { timeout: CALL_TIMEOUT_MS }, (error, stdout, stderr) => {
+      if (error === null) return resolve(stdout);
+      const reason = errnoOf(error) === 'ENOENT' ? 'it is not installed' : stderr || error.message;
+      reject(new Error(`${command}: ${messageOf(reason.trim())}`));
+    });
+    child.stdin?.on('error', () => undefined); // it ended without reading: its exit status says why
+    child.stdin?.end(input);
+  });
 }
 
-async function change<C extends Chain>(chain: C, changeOf: (chain: C, saved: string) => string | undefined) {
-  const input = changeOf(chain, await call('iptables-save', ['-t', chain.table]));
-  if (input === undefined) return false;
-  await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], input);
-  return true;
+/** Looks at all tables and changes what is not as it should be; true if anything was. */
+async function change<C extends Chain>(
+  chains: readonly C[],
+  changeOf: (chain: C, saved: string) => string | undefined,
+): Promise<boolean> {
+  const tables = tablesIn(await call('iptables-save', []));
+  const inputs = chains.flatMap((chain) => changeOf(chain, tables.get(chain.table) ?? '') ?? []);
+  if (inputs.length > 0) await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], inputs.join(''));
+  return inputs.length > 0;
+}
+
+/** The parts of `iptables-save`'s output by table; each begins with `*table`. A table nobody has used is not there. */
+export function tablesIn(saved: string): Map<string, string> {
+  const parts = saved.split(/^\*/m).slice(1);
+  return new Map(parts.map((part) => [part.slice(0, part.indexOf('\n')).trim(), part]));
 }
 
 /** Removes our chains, whoever made them; true if there were any. */
-export async function removeFirewall(): Promise<boolean> {
-  let found = false;
-  for (const chain of CHAINS) found = (await change(chain, removalOf)) || found;
-  return found;
+export function removeFirewall(): Promise<boolean> {
+  return change<Chain>(CHAINS, removalOf);
 }
 
 /** Docker rewrites its rules when it starts, administrators flush them: rules are looked at this often. */
@@ -154,8 +168,7 @@ export async function keepFirewall(settings: FirewallSettings, log: Logger): Pro
 
   async function check(): Promise<void> {
     try {
-      let changed = false;
-      for (const chain of chains) changed = (await change(chain, repairOf)) || changed;
+      const changed = await change(chains, repairOf);
       // The first time they are not put back, but set.
       if (changed && checks > 0) {
         repairs++;

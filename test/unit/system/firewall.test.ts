@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseSubnet } from '../../../src/core/address-text.js';
-import { type FirewallSettings, ownChains, removalOf, repairOf } from '../../../src/system/firewall.js';
+import { type FirewallSettings, ownChains, removalOf, repairOf, tablesIn } from '../../../src/system/firewall.js';
 
 const settings: FirewallSettings = {
   device: 'rudder0',
@@ -76,5 +76,16 @@ describe('removalOf', () => {
     ]);
     expect(removalOf(nat, '*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT')).toBeUndefined();
     expect(removalOf(forward, '*filter\n:RUDDER-FORWARDING - [0:0]\nCOMMIT')).toBeUndefined();
+  });
+});
+
+describe('tablesIn', () => {
+  it('takes the output of iptables-save apart', () => {
+    const text = '# by\n*filter\n:FORWARD DROP [0:0]\nCOMMIT\n# by\n*nat\n-A POSTROUTING -j X\nCOMMIT\n';
+    const tables = tablesIn(text);
+    expect([...tables.keys()]).toEqual(['filter', 'nat']);
+    expect(tables.get('filter')).toContain(':FORWARD DROP');
+    expect(tables.get('filter')).not.toContain('POSTROUTING');
+    expect(tablesIn('').size).toBe(0);
   });
 });
