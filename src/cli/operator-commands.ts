@@ -22,6 +22,16 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
       ended(await (await import('./status.js')).status(program.opts().subnetFile, json));
     });
   program
+    .command('doctor')
+    .description('look for what usually goes wrong, and say what to do; exits 0 if there is no problem')
+    .option('--json', 'for machines', false)
+    .helpOption('--help')
+    .addHelpText('after', `${SOCKET_HELP}${ETCD_HELP}\nExample:\n  rudder doctor\n`)
+    .action(async ({ json }: { json: boolean }) => {
+      const { subnetFile, etcdEndpoints } = program.opts();
+      ended(await (await import('./doctor/doctor.js')).doctor(subnetFile, etcdEndpoints, json));
+    });
+  program
     .command('log-level')
     .description('change what the running daemon logs, until it ends')
     .argument('<level>', LOG_LEVELS.join(', '))

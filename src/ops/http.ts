@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -26,6 +27,14 @@ export interface HttpOptions {
 export function controlSocketOf(subnetFile: string): string {
   return join(dirname(subnetFile), 'rudder.sock');
 }
+
+/** The live page. It may load its own script, ask us, and nothing else. */
+const PAGE = {
+  '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
+  '/page.js': { file: 'page.js', type: 'text/javascript; charset=utf-8' },
+};
+const PAGE_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
@@ -59,6 +68,12 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
       else json(response, 200, status);
     },
   };
+  for (const [path, { file, type }] of Object.entries(PAGE)) {
+    read[path] = async (_, response) => {
+      const text = await readFile(new URL(`./page/${file}`, import.meta.url));
+      response.writeHead(200, { 'content-type': type, 'content-security-policy': PAGE_POLICY }).end(text);
+    };
+  }
   const control: Record<string, Handler> = {
     async '/log-level'(request, response) {
       options.setLogLevel(await bodyOf(request));

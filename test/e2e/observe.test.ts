@@ -97,7 +97,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect(code).toBe(200);
     expect(body).toMatch(/^rudder_packets_total\{direction="out"\} [1-9]/m);
     expect(body).toMatch(/^rudder_ready 1$/m);
-    expect((await get('/')).code).toBe(404);
+    expect((await get('/elsewhere')).code).toBe(404);
     expect((await get('/log-level')).code).toBe(404);
   });
 

@@ -14,6 +14,11 @@ const REQUIREMENTS = {
     present: () => onPath('dockerd') && onPath('docker') && onPath('busybox'),
     remedy: 'apt-get install docker.io busybox-static',
   },
+  machines: {
+    present: () => onPath('systemd-nspawn') && existsSync('/usr/sbin/debootstrap'),
+    remedy: 'apt-get install systemd-container debootstrap',
+  },
+  chromium: { present: () => onPath('chromium'), remedy: 'apt-get install chromium' },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 

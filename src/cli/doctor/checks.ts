@@ -1,0 +1,175 @@
+import { parseIpv4, parseSubnet } from '../../core/address-text.js';
+import { contains, type Subnet } from '../../core/subnet.js';
+import type { PeerStatus, Status } from '../../ops/status.js';
+import type { Finding, Host } from './host.js';
+
+/**
+ * What usually goes wrong with an overlay, one function each, in the order in which a packet would meet it. Each looks
+ * at the host through `Host` only, so that a test can be any host.
+ */
+export type Check = (host: Host) => Promise<Finding[]>;
+
+const ok = (check: string, detail: string): Finding => ({ check, state: 'ok', detail, remedy: '' });
+const bad = (check: string, detail: string, remedy: string): Finding => ({ check, state: 'problem', detail, remedy });
+const warn = (check: string, detail: string, remedy: string): Finding => ({ check, state: 'warning', detail, remedy });
+
+/** Peers that are asked one by one; more would take minutes. */
+const MOST_PEERS = 20;
+
+const permissions: Check = async (host) => {
+  if (!host.isRoot) return [bad('permissions', 'not run as root: the checks below see little', 'run as root')];
+  if (!(await host.exists('/dev/net/tun'))) {
+    return [bad('permissions', '/dev/net/tun is missing', 'run "modprobe tun", or pass the device into the container')];
+  }
+  return [ok('permissions', 'root, and /dev/net/tun is there')];
+};
+
+const daemon: Check = async ({ status }) => {
+  if (status === undefined) {
+    return [bad('daemon', 'no rudder answers on the control socket', 'start it: systemctl start rudder')];
+  }
+  return status.problems.length === 0
+    ? [ok('daemon', `runs, and is ready with ${status.node.subnet}`)]
+    : status.problems.map((problem) => bad('daemon', problem, 'see the log: journalctl -u rudder'));
+};
+
+const subnetFile: Check = async (host) => {
+  if (host.status === undefined) return [];
+  const { subnet, subnetFile: path } = host.status.node;
+  const text = await host.read(path);
+  const written = /_SUBNET=(\S+)/.exec(text ?? '')?.[1];
+  if (written === undefined) return [bad('subnet file', `${path} is missing or empty`, 'restart rudder')];
+  const address = parseIpv4(written.split('/')[0]);
+  if (address === undefined || !contains(subnetOf(subnet), address)) {
+    return [bad('subnet file', `${path} says ${written}, the lease is ${subnet}`, 'restart rudder, then Docker')];
+  }
+  return [ok('subnet file', `${path} says ${written}`)];
+};
+
+const forwarding: Check = async (host) => {
+  const value = await host.read('/proc/sys/net/ipv4/ip_forward');
+  if (value?.trim() === '1') return [ok('forwarding', 'IPv4 forwarding is on')];
+  const remedy = 'sysctl -w net.ipv4.ip_forward=1, and in /etc/sysctl.d for the next boot';
+  return [bad('forwarding', 'IPv4 forwarding is off: containers cannot reach other hosts', remedy)];
+};
+
+const reversePath: Check = async (host) => {
+  if (host.status === undefined) return [];
+  const { name } = host.status.device;
+  // The kernel takes the larger of the two (ip-sysctl.rst).
+  const values = await Promise.all(['all', name].map((who) => host.read(`/proc/sys/net/ipv4/conf/${who}/rp_filter`)));
+  const filter = Math.max(...values.map((value) => Number(value ?? 0)));
+  if (filter !== 1) return [ok('rp_filter', `lets replies in through ${name}`)];
+  const remedy = `sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.${name}.rp_filter=2`;
+  return [warn('rp_filter', `is strict on ${name}: ICMP errors of other hosts are dropped`, remedy)];
+};
+
+const firewall: Check = async ({ status }) => {
+  if (status === undefined) return [];
+  const { kept, problem, repairs } = status.firewall;
+  if (problem !== null) return [bad('firewall', problem, 'install iptables, or run with --no-firewall')];
+  if (!kept) return [ok('firewall', 'left alone, as --no-firewall says')];
+  if (repairs > 10) {
+    const remedy = 'find out who rewrites iptables: a firewall manager, a configuration tool';
+    return [warn('firewall', `the rules had to be put back ${repairs} times`, remedy)];
+  }
+  return [ok('firewall', 'the rules are kept, and first')];
+};
+
+const routes: Check = async (host) => {
+  if (host.status === undefined) return [];
+  const { status } = host;
+  const network = subnetOf(status.node.network);
+  const listed = JSON.parse((await host.run('ip', ['-4', '-j', 'route', 'show'])) ?? '[]') as Route[];
+  const own = subnetOf(status.node.subnet);
+  const others = listed.filter(({ dst, dev }) => {
+    const target = parseSubnet(dst.includes('/') ? dst : `${dst}/32`);
+    if (target === undefined || dev === status.device.name) return false;
+    const isOverlapping = contains(network, target.address) || contains(target, network.address);
+    // The bridge of Docker holds our own subnet; a default route overlaps with everything, and is no rival.
+    return isOverlapping && !contains(own, target.address) && target.prefixLength > 0;
+  });
+  if (others.length === 0) return [ok('routes', `nothing but ${status.device.name} leads into ${status.node.network}`)];
+  return others.map(({ dst, dev }) =>
+    bad(
+      'routes',
+      `${dst} leads to ${dev}, inside ${status.node.network}`,
+      'remove that route, or choose another Network',
+    ),
+  );
+};
+
+interface Route {
+  readonly dst: string;
+  readonly dev?: string;
+}
+
+/** Ping with "don't fragment", of the size of a full tunnel packet: 28 bytes of it are the headers of ping itself. */
+const pathMtu: Check = async (host) => {
+  const { status } = host;
+  return eachPeer('path MTU', status, async ({ nextHop }) => {
+    const size = status!.device.mtu;
+    if (await host.succeeds('ping', ['-n', '-q', '-c', '1', '-W', '1', nextHop])) {
+      const args = ['-n', '-q', '-c', '2', '-W', '1', '-M', 'do', '-s', String(size), nextHop];
+      if (await host.succeeds('ping', args)) return undefined;
+      const remedy = `find the smaller MTU on the way and set Backend.MTU or --mtu to it less 28`;
+      return bad('path MTU', `full packets do not reach ${nextHop}: ${size + 28} bytes are too many`, remedy);
+    }
+    return warn('path MTU', `${nextHop} answers no ping, so nothing is known`, 'allow ICMP between the hosts');
+  });
+};
+
+/** A peer's rudder0 answers at the first address of its subnet: all of the way, both ways. */
+const overlay: Check = async (host) =>
+  eachPeer('overlay', host.status, async ({ subnet, nextHop }) => {
+    const address = subnet.split('/')[0];
+    if (await host.succeeds('ping', ['-n', '-q', '-c', '2', '-W', '1', address])) return undefined;
+    const remedy = `is rudder running on ${nextHop}, and UDP port 8285 (Backend.Port) open between the hosts?`;
+    return bad('overlay', `${address} on ${nextHop} does not answer`, remedy);
+  });
+
+async function eachPeer(
+  check: string,
+  status: Status | undefined,
+  ask: (peer: PeerStatus) => Promise<Finding | undefined>,
+): Promise<Finding[]> {
+  if (status === undefined || status.peers.length === 0) return [];
+  const asked = status.peers.slice(0, MOST_PEERS);
+  const findings = (await Promise.all(asked.map(ask))).filter((finding) => finding !== undefined);
+  const count = asked.length === status.peers.length ? `${asked.length}` : `${asked.length} of ${status.peers.length}`;
+  return findings.length > 0 ? findings : [ok(check, `good to ${count} peers`)];
+}
+
+/** Beyond this, certificates and logs start to disagree. */
+const MOST_CLOCK_SECONDS = 30;
+
+/** etcd's web server tells the time in each answer. */
+const clock: Check = async (host) => {
+  for (const endpoint of host.endpoints) {
+    const date = await host.dateOf(`${endpoint}/version`);
+    if (date === undefined) continue;
+    const difference = Math.round(Math.abs(host.now() - date.getTime()) / 1000);
+    if (difference <= MOST_CLOCK_SECONDS) return [ok('clock', `agrees with etcd's to ${Math.max(1, difference)} s`)];
+    const remedy = 'run an NTP client such as systemd-timesyncd on all hosts';
+    return [warn('clock', `is ${difference} s away from that of ${endpoint}`, remedy)];
+  }
+  return [warn('clock', 'no etcd endpoint tells the time', 'is etcd running, is --etcd-endpoints right?')];
+};
+
+/** Of values that a daemon has formatted. */
+function subnetOf(text: string): Subnet {
+  return parseSubnet(text)!;
+}
+
+export const CHECKS: readonly Check[] = [
+  permissions,
+  daemon,
+  subnetFile,
+  forwarding,
+  reversePath,
+  firewall,
+  routes,
+  pathMtu,
+  overlay,
+  clock,
+];

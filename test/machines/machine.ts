@@ -1,0 +1,102 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execa } from 'execa';
+import { waitFor } from '../../src/lab/wait-for.js';
+
+/** Debian trees, and machines that boot them with a real systemd. */
+const ROOT = '/var/tmp/rudder-machines';
+const BOOT_DEADLINE_MS = 60_000;
+
+/** Where this host gets its own Debian packages from. */
+function debianMirror(): { url: string; release: string } {
+  const release = /VERSION_CODENAME=(\w+)/.exec(readFileSync('/etc/os-release', 'utf8'))![1];
+  const files = [
+    '/etc/apt/sources.list',
+    ...readdirSync('/etc/apt/sources.list.d').map((f) => `/etc/apt/sources.list.d/${f}`),
+  ];
+  const text = files.map((file) => (existsSync(file) ? readFileSync(file, 'utf8') : '')).join('\n');
+  const url = /^(?:deb (?:\[[^\]]*\] )?|URIs: )(https?:\S+)/m.exec(text)![1];
+  return { url, release };
+}
+
+/** A fresh minimal Debian with these packages; made once, then copied. */
+export async function makeTree(name: string, packages: readonly string[]): Promise<string> {
+  const base = `${ROOT}/base-${packages.join('-') || 'minimal'}`;
+  if (!existsSync(`${base}/.complete`)) {
+    rmSync(base, { recursive: true, force: true });
+    mkdirSync(base, { recursive: true });
+    const { url, release } = debianMirror();
+    const include = packages.length > 0 ? [`--include=${packages.join(',')}`] : [];
+    await execa('debootstrap', ['--variant=minbase', ...include, release, base, url]);
+    rmSync(`${base}/var/cache/apt`, { recursive: true, force: true });
+    writeFileSync(`${base}/.complete`, '');
+  }
+  const tree = `${ROOT}/${name}`;
+  rmSync(tree, { recursive: true, force: true });
+  await execa('cp', ['-a', base, tree]);
+  return tree;
+}
+
+export interface Machine {
+  readonly tree: string;
+  /** Runs a command inside. @throws with its output if it fails */
+  run(...command: string[]): Promise<string>;
+  /** Whether it succeeds. */
+  succeeds(...command: string[]): Promise<boolean>;
+  stop(): Promise<void>;
+}
+
+/** Boots a tree inside a network namespace and waits until systemd has started everything. */
+export async function bootMachine(tree: string, namespace: string): Promise<Machine> {
+  const log = openSync(`${tree}.log`, 'w');
+  const options = ['--boot', '--quiet', '--keep-unit', '--register=no', '--capability=all', '--bind=/dev/net/tun'];
+  const more = ['--system-call-filter=@keyring bpf', `--network-namespace-path=/run/netns/${namespace}`];
+  const nspawn = spawn('systemd-nspawn', [...options, ...more, '-D', tree], { stdio: ['ignore', log, log] });
+  const leader = await waitFor('the machine to have a first process', () => childOf(nspawn), 10_000);
+  const enter = ['-t', leader, '-m', '-u', '-i', '-p', '-n', '-r', '-w', '--'];
+
+  async function run(...command: string[]): Promise<string> {
+    const result = await execa('nsenter', [...enter, ...command], { all: true, reject: false });
+    if (result.exitCode === 0) return result.stdout;
+    throw new Error(`"${command.join(' ')}" failed in the machine: ${result.all}`);
+  }
+  const succeeds = (...command: string[]) =>
+    run(...command).then(
+      () => true,
+      () => false,
+    );
+
+  // "degraded" is up as well: a unit that a container cannot run has failed.
+  await waitFor(
+    'the machine to be up',
+    async () => /running|degraded/.test(await run('sh', '-c', 'systemctl is-system-running; true')),
+    BOOT_DEADLINE_MS,
+  );
+  return {
+    tree,
+    run,
+    succeeds,
+    async stop() {
+      if (nspawn.exitCode !== null) return;
+      nspawn.kill('SIGTERM'); // asks the machine's systemd to power off
+      const timer = setTimeout(() => nspawn.kill('SIGKILL'), 20_000);
+      await once(nspawn, 'exit');
+      clearTimeout(timer);
+    },
+  };
+}
+
+async function childOf(parent: ChildProcess): Promise<string | undefined> {
+  const children = readFileSync(`/proc/${parent.pid}/task/${parent.pid}/children`, 'utf8').trim().split(' ');
+  return children[0] === '' ? undefined : children[0];
+}
+
+export function removeTree(tree: string): void {
+  rmSync(tree, { recursive: true, force: true });
+  rmSync(`${tree}.log`, { force: true });
+}
+
+export function install(tree: string, file: string, to: string): void {
+  cpSync(file, `${tree}${to}`);
+}

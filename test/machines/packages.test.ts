@@ -1,0 +1,130 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { execa } from 'execa';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { etcdctl } from '../../src/lab/etcd.js';
+import { createLab, labDown } from '../../src/lab/lab.js';
+import { etcdUrl, namespaceOf } from '../../src/lab/names.js';
+import { execIn } from '../../src/lab/network.js';
+import type { LabState } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
+import { describeWith } from '../helpers/requires.js';
+import { bootMachine, install, type Machine, makeTree, removeTree } from './machine.js';
+
+const NAME = 'test-packages';
+const CONFIG = '{"Network":"10.240.0.0/16"}';
+
+describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
+  let tarball: string;
+  let deb: string;
+  let lab: LabState;
+  let tree: string;
+  let machine: Machine | undefined;
+
+  beforeAll(async () => {
+    const { stdout } = await execa('scripts/package');
+    [tarball, deb] = stdout.trim().split('\n').slice(-2);
+  }, 120_000);
+  afterEach(async () => {
+    await machine?.stop();
+    machine = undefined;
+    await labDown(NAME);
+    removeTree(tree);
+  });
+
+  it('the tarball runs a node on a Debian without Node.js', { timeout: 300_000 }, async () => {
+    tree = await makeTree('tarball', []);
+    lab = await createLab({ name: NAME, nodes: 1, config: CONFIG });
+    await execa('tar', ['-C', `${tree}/opt`, '-xzf', tarball]);
+    const inside = (...command: string[]) => execIn(lab, 'n1', ['chroot', tree, ...command]);
+    await expect(inside('node', '--version')).rejects.toThrow('No such file');
+    expect(await inside('/opt/bin/rudder', '--version')).toMatch(/^\d+\.\d+\.\d+$/);
+    await execIn(lab, 'n1', ['sh', '-c', `mkdir -p ${tree}/dev/net; mknod ${tree}/dev/net/tun c 10 200; true`]);
+    await execa('mount', ['-t', 'proc', 'proc', `${tree}/proc`]);
+    const script = `/opt/bin/rudder --etcd-endpoints=${etcdUrl(lab)} --cleanup-on-exit > /run/log & echo $! > /run/pid`;
+    try {
+      await inside('sh', '-c', script);
+      await waitFor(
+        'the node to be ready',
+        () => readFileSync(`${tree}/run/rudder/subnet.env`, 'utf8').startsWith('RUDDER_SUBNET=10.240.'),
+        20_000,
+      );
+      expect(await inside('/opt/bin/rudder', 'status')).toMatch(/^ready +yes/);
+    } finally {
+      process.kill(Number(readFileSync(`${tree}/run/pid`, 'utf8')), 'SIGTERM');
+      await waitFor(
+        'the node to end',
+        async () => (await inside('sh', '-c', '[ -e /run/rudder/subnet.env ] && echo there || true')) === '',
+        10_000,
+      );
+      await execa('umount', [`${tree}/proc`]);
+    }
+  });
+
+  describe('the .deb under a real systemd', () => {
+    const run = (...command: string[]) => machine!.run(...command);
+    const succeeds = (...command: string[]) => machine!.succeeds(...command);
+    const state = () => run('sh', '-c', 'systemctl is-active rudder; true');
+    const property = async (name: string) => (await run('systemctl', 'show', '-P', name, 'rudder')).trim();
+    const active = () => waitFor('rudder to be active', async () => (await state()) === 'active', 30_000);
+    const env = () => run('cat', '/run/rudder/subnet.env');
+
+    it('installs, waits, starts, survives a hang, is upgraded, removed and purged', { timeout: 600_000 }, async () => {
+      tree = await makeTree('deb', ['systemd', 'systemd-sysv', 'dbus', 'iproute2', 'iptables', 'libstdc++6', 'procps']);
+      lab = await createLab({ name: NAME, nodes: 1 });
+      install(tree, deb, `/root/${basename(deb)}`);
+      machine = await bootMachine(tree, namespaceOf(lab, 'n1'));
+      const dpkg = ['dpkg', '--force-confold', '-i', `/root/${basename(deb)}`];
+
+      // Who is ordered behind it never sees the file missing.
+      const probe =
+        '[Unit]\nWants=rudder.service\nAfter=rudder.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\n';
+      writeFileSync(`${tree}/etc/systemd/system/probe.service`, `${probe}ExecStart=/bin/cat /run/rudder/subnet.env\n`);
+      writeFileSync(`${tree}/etc/default/rudder`, `RUDDERD_ETCD_ENDPOINTS=${etcdUrl(lab)}\nRUDDERD_LEASE_TTL=1h\n`);
+      await run(...dpkg);
+      await run('systemctl', 'start', '--no-block', 'probe');
+      await waitFor(
+        'it to wait for the config',
+        async () => /waiting for etcd/.test(await property('StatusText')),
+        30_000,
+      );
+      expect(await state()).toBe('activating');
+      expect(await succeeds('systemctl', 'is-active', 'probe')).toBe(false);
+      await etcdctl(lab, 'put', '/coreos.com/network/config', CONFIG);
+      await active();
+      const before = await env();
+      expect(before).toMatch(/^RUDDER_SUBNET=10\.240\.\d+\.1\/24\nRUDDER_MTU=1472\n/);
+      await waitFor('the probe to have run', () => succeeds('systemctl', 'is-active', 'probe'), 10_000);
+      expect(await run('rudder', 'status')).toMatch(/^ready +yes/);
+      expect(await run('ip', '-4', '-o', 'address', 'show', 'rudder0')).toMatch(
+        /inet 10\.240\.\d+\.0\/16 scope global/,
+      );
+
+      // A daemon that hangs is killed by the watchdog and started again, with the same subnet.
+      await run('systemctl', 'kill', '--signal=SIGSTOP', 'rudder');
+      await waitFor('the watchdog to act', async () => Number(await property('NRestarts')) >= 1, 60_000);
+      await active();
+      expect(await env()).toBe(before);
+
+      const pid = await property('MainPID');
+      await run(...dpkg);
+      await waitFor(
+        'the new daemon',
+        async () => (await property('MainPID')) !== pid && (await state()) === 'active',
+        30_000,
+      );
+      expect(await env()).toBe(before);
+
+      await run('systemctl', 'stop', 'rudder');
+      expect(await env()).toBe(before);
+      await run('systemctl', 'start', 'rudder');
+      await run('dpkg', '--remove', 'rudder');
+      expect(await succeeds('ip', 'link', 'show', 'rudder0')).toBe(false);
+      expect(await run('iptables-save')).not.toContain('RUDDER');
+      expect(await succeeds('test', '-e', '/var/lib/rudder/state.json')).toBe(true);
+      await run('dpkg', '--purge', 'rudder');
+      expect(await succeeds('test', '-e', '/var/lib/rudder')).toBe(false);
+      expect(await succeeds('test', '-e', '/etc/default/rudder')).toBe(false);
+    });
+  });
+});
