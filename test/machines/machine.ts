@@ -7,6 +7,8 @@ import { waitFor } from '../../src/lab/wait-for.js';
 /** Debian trees, and machines that boot them with a real systemd. */
 const ROOT = '/var/tmp/rudder-machines';
 const BOOT_DEADLINE_MS = 60_000;
+/** Nothing of this host's environment means anything inside. */
+const CLEAN_ENVIRONMENT = ['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LANG=C.UTF-8'];
 
 /** Where this host gets its own Debian packages from. */
 function debianMirror(): { url: string; release: string } {
@@ -54,7 +56,7 @@ export async function bootMachine(tree: string, namespace: string): Promise<Mach
   const more = ['--system-call-filter=@keyring bpf', `--network-namespace-path=/run/netns/${namespace}`];
   const nspawn = spawn('systemd-nspawn', [...options, ...more, '-D', tree], { stdio: ['ignore', log, log] });
   const leader = await waitFor('the machine to have a first process', () => childOf(nspawn), 10_000);
-  const enter = ['-t', leader, '-m', '-u', '-i', '-p', '-n', '-r', '-w', '--'];
+  const enter = ['-t', leader, '-m', '-u', '-i', '-p', '-n', '-r', '-w', '--', ...CLEAN_ENVIRONMENT];
 
   async function run(...command: string[]): Promise<string> {
     const result = await execa('nsenter', [...enter, ...command], { all: true, reject: false });

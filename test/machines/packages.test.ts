@@ -41,7 +41,7 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
     expect(await inside('/opt/bin/rudder', '--version')).toMatch(/^\d+\.\d+\.\d+$/);
     await execIn(lab, 'n1', ['sh', '-c', `mkdir -p ${tree}/dev/net; mknod ${tree}/dev/net/tun c 10 200; true`]);
     await execa('mount', ['-t', 'proc', 'proc', `${tree}/proc`]);
-    const script = `/opt/bin/rudder --etcd-endpoints=${etcdUrl(lab)} --cleanup-on-exit > /run/log & echo $! > /run/pid`;
+    const script = `/opt/bin/rudder --etcd-endpoints=${etcdUrl(lab)} --cleanup-on-exit > /run/log 2>&1 < /dev/null & echo $! > /run/pid`;
     try {
       await inside('sh', '-c', script);
       await waitFor(

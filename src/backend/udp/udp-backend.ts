@@ -91,6 +91,8 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
         port: config.port,
         checkSource: options.checkSource,
       };
+      // Its heart has not stopped before it begins to beat.
+      memory.clock[0] = nowMs();
       worker = await startWorker({ handles, memory, settings }, memory, fail);
     },
     apply(changes) {
