@@ -113,6 +113,18 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect(bad.stderr).toContain('expected one of fatal, error, warn, info, debug, trace');
   });
 
+  it('is told by the doctor that all is well, and what to do when it is not', async () => {
+    const well = await cli(lab, first, 'doctor');
+    expect(well.stdout).not.toMatch(/PROBLEM|warning/);
+    expect(well.code).toBe(0);
+    expect(well.stdout).toMatch(/^ok +overlay: good to 1 peers$/m);
+    await execIn(lab, 'n1', ['sysctl', '-qw', 'net.ipv4.ip_forward=0']);
+    const ill = await cli(lab, first, 'doctor');
+    await execIn(lab, 'n1', ['sysctl', '-qw', 'net.ipv4.ip_forward=1']);
+    expect(ill.code).toBe(EXIT_CODES['not-ready']);
+    expect(ill.stdout).toMatch(/^PROBLEM +forwarding: .*\n +-> sysctl -w net\.ipv4\.ip_forward=1/m);
+  });
+
   it('sees a node that loses its device as not ready, and ready again', async () => {
     await execIn(lab, 'n1', ['ip', 'link', 'set', 'rudder0', 'down']);
     expect(await turns(503)).toEqual(['rudder0 is down or gone']);

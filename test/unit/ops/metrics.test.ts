@@ -33,6 +33,13 @@ describe('metrics', () => {
     for (const [name, value] of Object.entries(counters)) expect(shown, name).toContain(String(value));
   });
 
+  it('are named by the convention: a counter is a total, and nothing else is', async () => {
+    const text = await createMetrics().text(createStatus());
+    for (const [, name, type] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+      expect(name.endsWith('_total'), `${name} is a ${type}`).toBe(type === 'counter');
+    }
+  });
+
   it('forget a peer that left, and do not add up over scrapes', async () => {
     const metrics = createMetrics();
     await metrics.text(createStatus());
