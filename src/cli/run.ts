@@ -8,7 +8,7 @@ import { toDaemonOptions } from './options.js';
 /** `rudder` without a sub-command: the daemon, until a signal. */
 export async function run(raw: Parameters<typeof toDaemonOptions>[0], version: string): Promise<number> {
   const options = toDaemonOptions(raw);
-  const log = createLogger(options.logLevel);
+  const log = await createLogger(options.logLevel);
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
     process.on(name, () => {

@@ -15,7 +15,19 @@ export function checkLogLevel(level: string): string {
   throw new RudderError('usage', `log level "${level.slice(0, 40)}": expected one of ${LOG_LEVELS.join(', ')}`);
 }
 
-/** JSON lines on stdout, which journald keeps. Synchronous: the last line before an exit must not be lost. */
-export function createLogger(level: string): LeveledLogger {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 1, sync: true }));
+/**
+ * JSON lines on stdout, which journald keeps; for a person at a terminal, lines to read. Synchronous: the last line
+ * before an exit must not be lost.
+ */
+export async function createLogger(level: string, isTerminal = process.stdout.isTTY): Promise<LeveledLogger> {
+  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  return isTerminal ? readable(options) : lines(options);
+}
+
+const lines = (options: pino.LoggerOptions): LeveledLogger => pino(options, pino.destination({ fd: 1, sync: true }));
+
+async function readable(options: pino.LoggerOptions): Promise<LeveledLogger> {
+  const { default: pretty } = await import('pino-pretty'); // loaded by those who see it only
+  const log: LeveledLogger = pino(options, pretty({ sync: true, translateTime: 'SYS:HH:MM:ss', singleLine: true }));
+  return log;
 }

@@ -4,7 +4,7 @@ import { EXIT_CODES } from '../../src/cli/exit-codes.js';
 import { createLab, labDown, labStatus } from '../../src/lab/lab.js';
 import { nodeAddress } from '../../src/lab/names.js';
 import { execIn, setConnected } from '../../src/lab/network.js';
-import { addContainer, logLines, nodePaths, startNode, stopNode } from '../../src/lab/nodes.js';
+import { addContainer, daemonCommand, logLines, nodePaths, startNode, stopNode } from '../../src/lab/nodes.js';
 import { signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
@@ -111,6 +111,19 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     const bad = await cli(lab, first, 'log-level', 'loud');
     expect(bad.code).toBe(EXIT_CODES.usage);
     expect(bad.stderr).toContain('expected one of fatal, error, warn, info, debug, trace');
+  });
+
+  it('reads lines and not JSON at a terminal', async () => {
+    // script(1) gives a daemon a terminal; this one waits for an etcd that is not there.
+    const command = [...daemonCommand(lab, first), '--log-level=debug', '--etcd-endpoints=http://127.0.0.1:1'];
+    const elsewhere = '--subnet-file=/run/rudder-lab/test-observe/terminal/subnet.env';
+    const shown = await execIn(lab, 'n1', [
+      'sh',
+      '-c',
+      `timeout 3 script -qec '${[...command, elsewhere].join(' ')}' /dev/null || true`,
+    ]);
+    expect(shown).toMatch(/^\[\d\d:\d\d:\d\d\] .*WARN.*waiting for etcd/m);
+    expect(shown).not.toContain('"msg"');
   });
 
   it('is told by the doctor that all is well, and what to do when it is not', async () => {
