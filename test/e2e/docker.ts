@@ -7,7 +7,7 @@ import { readSubnetEnv } from '../../src/lab/nodes.js';
 import { type LabNode, type LabState, labDirectory } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 
-/** A Docker engine of its own for a lab's node, as the unit would start it: subnet and MTU from subnet.env. */
+/** A Docker engine of its own. */
 export interface Docker {
   /** Runs `docker ...` against this engine and returns its output. @throws with the output if it fails */
   docker(...args: string[]): Promise<string>;
@@ -19,8 +19,27 @@ export interface Docker {
 export const IMAGE = 'busybox';
 const START_DEADLINE_MS = 40_000;
 
+/** For a lab's node, as the unit would start it: subnet and MTU from subnet.env. */
 export async function startDocker(lab: LabState, node: LabNode): Promise<Docker> {
   const directory = `${labDirectory(lab.name)}/${nodeName(node)}/docker`;
+  const engine = await startEngine(directory, namespaceOf(lab, nodeName(node)), () => {
+    const env = readSubnetEnv(lab, node);
+    return [`--bip=${env.RUDDER_SUBNET}`, `--mtu=${env.RUDDER_MTU}`];
+  });
+  await engine.docker('import', await imageFile(directory), IMAGE);
+  return engine;
+}
+
+/**
+ * @param directory what it keeps
+ * @param namespace undefined: this host's network
+ * @param more further arguments, asked for at every start
+ */
+export async function startEngine(
+  directory: string,
+  namespace: string | undefined,
+  more: () => string[],
+): Promise<Docker> {
   mkdirSync(directory, { recursive: true });
   const socket = `unix://${directory}/docker.sock`;
   let engine: ChildProcess | undefined;
@@ -31,7 +50,6 @@ export async function startDocker(lab: LabState, node: LabNode): Promise<Docker>
   }
 
   async function start(): Promise<void> {
-    const env = readSubnetEnv(lab, node);
     const log = openSync(`${directory}/dockerd.log`, 'a');
     const command = [
       'dockerd',
@@ -39,14 +57,13 @@ export async function startDocker(lab: LabState, node: LabNode): Promise<Docker>
       `--exec-root=${directory}/exec`,
       `--host=${socket}`,
       `--pidfile=${directory}/docker.pid`,
-      '--storage-driver=vfs', // on whatever the lab's directory is
-      `--bip=${env.RUDDER_SUBNET}`,
-      `--mtu=${env.RUDDER_MTU}`,
+      '--storage-driver=vfs', // on whatever the directory is
+      ...more(),
     ];
     // nsenter and not "ip netns exec", which would hide the control groups.
-    engine = spawn('nsenter', [`--net=/run/netns/${namespaceOf(lab, nodeName(node))}`, '--', ...command], {
-      stdio: ['ignore', log, log],
-    });
+    const enter = namespace === undefined ? [] : ['nsenter', `--net=/run/netns/${namespace}`, '--'];
+    const [program, ...args] = [...enter, ...command];
+    engine = spawn(program, args, { stdio: ['ignore', log, log] });
     await waitFor('docker to answer', () => docker('version').then(() => true), START_DEADLINE_MS);
   }
 
@@ -56,20 +73,17 @@ export async function startDocker(lab: LabState, node: LabNode): Promise<Docker>
     await once(engine, 'exit');
   }
 
+  async function restart(): Promise<void> {
+    await stop();
+    await start();
+  }
+
   await start();
-  await docker('import', await imageFile(directory), IMAGE);
-  return {
-    docker,
-    stop,
-    async restart() {
-      await stop();
-      await start();
-    },
-  };
+  return { docker, stop, restart };
 }
 
 /** An image of one static program, and a web page that tells who asks. */
-async function imageFile(directory: string): Promise<string> {
+export async function imageFile(directory: string): Promise<string> {
   const root = `${directory}/rootfs`;
   mkdirSync(`${root}/bin`, { recursive: true });
   mkdirSync(`${root}/www/cgi-bin`, { recursive: true });

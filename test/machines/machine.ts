@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { execa } from 'execa';
@@ -24,7 +25,7 @@ function debianMirror(): { url: string; release: string } {
 
 /** A fresh minimal Debian with these packages; made once, then copied. */
 export async function makeTree(name: string, packages: readonly string[]): Promise<string> {
-  const base = `${ROOT}/base-${packages.join('-') || 'minimal'}`;
+  const base = `${ROOT}/base-${createHash('sha1').update(packages.join()).digest('hex').slice(0, 8)}`;
   if (!existsSync(`${base}/.complete`)) {
     rmSync(base, { recursive: true, force: true });
     mkdirSync(base, { recursive: true });
@@ -49,13 +50,15 @@ export interface Machine {
   stop(): Promise<void>;
 }
 
-/** Boots a tree inside a network namespace and waits until systemd has started everything. */
+/** Boots a tree inside a network namespace and waits until its systemd is ready to start services. */
 export async function bootMachine(tree: string, namespace: string): Promise<Machine> {
   const log = openSync(`${tree}.log`, 'w');
   const options = ['--boot', '--quiet', '--keep-unit', '--register=no', '--capability=all', '--bind=/dev/net/tun'];
   const more = ['--system-call-filter=@keyring bpf', `--network-namespace-path=/run/netns/${namespace}`];
-  const nspawn = spawn('systemd-nspawn', [...options, ...more, '-D', tree], { stdio: ['ignore', log, log] });
-  const leader = await waitFor('the machine to have a first process', () => childOf(nspawn), 10_000);
+  // As on a machine of its own, its network's sysctls can be written.
+  const env = { ...process.env, SYSTEMD_NSPAWN_API_VFS_WRITABLE: 'network' };
+  const nspawn = spawn('systemd-nspawn', [...options, ...more, '-D', tree], { env, stdio: ['ignore', log, log] });
+  const leader = await waitFor('the machine to have a first process', () => systemdOf(nspawn), 10_000);
   const enter = ['-t', leader, '-m', '-u', '-i', '-p', '-n', '-r', '-w', '--', ...CLEAN_ENVIRONMENT];
 
   async function run(...command: string[]): Promise<string> {
@@ -69,29 +72,30 @@ export async function bootMachine(tree: string, namespace: string): Promise<Mach
       () => false,
     );
 
-  // "degraded" is up as well: a unit that a container cannot run has failed.
-  await waitFor(
-    'the machine to be up',
-    async () => /running|degraded/.test(await run('sh', '-c', 'systemctl is-system-running; true')),
-    BOOT_DEADLINE_MS,
-  );
-  return {
-    tree,
-    run,
-    succeeds,
-    async stop() {
-      if (nspawn.exitCode !== null) return;
-      nspawn.kill('SIGTERM'); // asks the machine's systemd to power off
-      const timer = setTimeout(() => nspawn.kill('SIGKILL'), 20_000);
-      await once(nspawn, 'exit');
-      clearTimeout(timer);
-    },
-  };
+  async function stop(): Promise<void> {
+    if (nspawn.exitCode !== null) return;
+    nspawn.kill('SIGTERM'); // asks the machine's systemd to power off
+    const timer = setTimeout(() => nspawn.kill('SIGKILL'), 20_000);
+    await once(nspawn, 'exit');
+    clearTimeout(timer);
+  }
+
+  try {
+    // Not all of it: a service may wait for another machine.
+    await waitFor('the machine to be up', () => succeeds('systemctl', 'is-active', 'basic.target'), BOOT_DEADLINE_MS);
+    // nspawn mounts version 1 of the control groups read-only, and Docker makes one for each container.
+    await run('sh', '-c', 'for d in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $d; done');
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { tree, run, succeeds, stop };
 }
 
-async function childOf(parent: ChildProcess): Promise<string | undefined> {
-  const children = readFileSync(`/proc/${parent.pid}/task/${parent.pid}/children`, 'utf8').trim().split(' ');
-  return children[0] === '' ? undefined : children[0];
+/** The machine's first process. Until it is there, nspawn has another child, which makes it and ends. */
+function systemdOf(nspawn: ChildProcess): string | undefined {
+  const children = readFileSync(`/proc/${nspawn.pid}/task/${nspawn.pid}/children`, 'utf8').trim().split(' ');
+  return children.find((pid) => pid !== '' && readFileSync(`/proc/${pid}/comm`, 'utf8') === 'systemd\n');
 }
 
 export function removeTree(tree: string): void {
