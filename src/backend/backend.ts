@@ -1,3 +1,4 @@
+import type { Ipv4 } from '../core/ipv4.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Subnet } from '../core/subnet.js';
 
@@ -12,12 +13,19 @@ export interface PeerTraffic {
 
 /** What the daemon needs of whatever moves the packets. */
 export interface Backend {
-  /** MTU of the tunnel, for `subnet.env`. */
-  readonly mtu: number;
+  /** MTU of the tunnel at the moment, for `subnet.env`. */
+  mtu(): number;
   /** Brings the device up for our subnet and starts to forward. */
   start(own: Subnet): Promise<void>;
   /** Follows peers that appeared, moved or left. Takes effect at once, packets under way included. */
   apply(changes: readonly LeaseChange[]): void;
+  /**
+   * Puts back what somebody has changed of the device, and makes it anew if it was deleted.
+   * @returns what was wrong, in words; undefined: nothing
+   */
+  repair(): Promise<string | undefined>;
+  /** Follows the host: another address of the underlay, another MTU. What cannot be done now leaves all as it was. */
+  adapt(host: { readonly localAddress: Ipv4; readonly mtu: number }): Promise<void>;
   counters(): Record<string, number>;
   /** Traffic with a peer's subnet since the start. */
   traffic(subnet: Subnet): PeerTraffic;

@@ -1,27 +1,11 @@
 import { ConsecutiveBreaker, circuitBreaker, handleWhen, isBrokenCircuitError, retry } from 'cockatiel';
-import {
-  castGrpcError,
-  Etcd3,
-  EtcdInvalidAuthTokenError,
-  EtcdLeaseInvalidError,
-  type IKeyValue,
-  type IWatchResponse,
-  isRecoverableError,
-  Range,
-} from 'etcd3';
+import { castGrpcError, Etcd3, EtcdInvalidAuthTokenError, EtcdLeaseInvalidError, isRecoverableError } from 'etcd3';
 import { toRudderError } from './etcd-errors.js';
-import {
-  type Holding,
-  type LeaseEntry,
-  NO_TTL,
-  type Registry,
-  type Watch,
-  type WatchEvent,
-  type WatchHandler,
-} from './registry.js';
+import { openWatch, toEntry } from './etcd-watch.js';
+import { type Holding, NO_TTL, type Registry } from './registry.js';
 
 /**
- * The only file that knows etcd3. What the library would do by itself and why it may not:
+ * This file and etcd-watch.ts are all that knows etcd3. What the library would do by itself and why it may not:
  *  - its calls have no deadline: a frozen etcd would hang us for ever. Every unary call gets one here;
  *  - its lease renewal notices a revoked lease only after a third of the TTL (8 h of 24): we renew ourselves;
  *  - its watcher moves its start revision forward before the old events arrived, throws out of an event handler on
@@ -52,7 +36,8 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
   const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
   const configKey = `${options.prefix}/config`;
   const leasePrefix = `${options.prefix}/subnets/`;
-  const client = connect(options, deadlineMs);
+  let client = connect(options, deadlineMs);
+  let disconnected = new AbortController();
   let lastFailure: unknown;
 
   /** Runs one request and turns what it throws into a RudderError. */
@@ -140,7 +125,14 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
         if (Number(answer.TTL) < 0) return undefined;
         return { remainingSeconds: Number(answer.TTL), grantedSeconds: Number(answer.grantedTTL) };
       }),
-    watch: (fromRevision, handler) => openWatch(client, options, fromRevision, handler, deadlineMs),
+    watch: (fromRevision, handler) =>
+      openWatch(client, options, fromRevision, handler, deadlineMs, disconnected.signal),
+    reconnect() {
+      client.close();
+      disconnected.abort();
+      client = connect(options, deadlineMs);
+      disconnected = new AbortController();
+    },
     close: () => client.close(),
   };
 }
@@ -211,79 +203,4 @@ async function keepAliveOnce(client: Etcd3, ttlId: string, deadline: number): Pr
   } finally {
     stream.end();
   }
-}
-
-function openWatch(
-  client: Etcd3,
-  options: EtcdOptions,
-  fromRevision: number,
-  handler: WatchHandler,
-  deadlineMs: number,
-): Watch {
-  // One range for both: `<prefix>/config` and `<prefix>/subnets/...`.
-  const range = Range.prefix(`${options.prefix}/`);
-  let over = false;
-  let closeStream: () => void = () => undefined;
-
-  function finish(reason?: Error): void {
-    if (over) return;
-    over = true;
-    clearTimeout(created);
-    closeStream();
-    if (reason !== undefined) handler.ended(toRudderError(reason, options));
-  }
-  // Neither a connection that never comes nor an etcd that never answers may leave us waiting.
-  const created = setTimeout(() => finish(new Error('etcd did not confirm the watch in time')), deadlineMs);
-
-  function received(response: IWatchResponse): void {
-    if (over) return;
-    if (response.canceled) {
-      const compacted = Number(response.compact_revision) > 0;
-      finish(new Error(compacted ? `revision ${fromRevision} has been compacted` : response.cancel_reason));
-      return;
-    }
-    if (response.created) clearTimeout(created);
-    const events = response.events.flatMap((event) => toWatchEvent(event, options.prefix));
-    if (events.length > 0) handler.events(events);
-  }
-
-  client.watchClient.watch().then(
-    (stream) => {
-      // An error must always find a listener, also after the end: without one it would end the process.
-      stream.on('error', (error) => finish(castGrpcError(error)));
-      stream.on('end', () => finish(new Error('etcd ended the watch stream')));
-      stream.on('data', received);
-      closeStream = () => stream.cancel();
-      if (over) closeStream();
-      else {
-        stream.write({
-          create_request: { key: range.start, range_end: range.end, start_revision: String(fromRevision) },
-        });
-      }
-    },
-    (error: unknown) => finish(error as Error),
-  );
-  return { close: () => finish() };
-}
-
-function toWatchEvent(event: IWatchResponse['events'][number], prefix: string): WatchEvent[] {
-  const key = event.kv.key.toString();
-  const isDelete = String(event.type).toLowerCase() === 'delete';
-  if (key === `${prefix}/config`) {
-    return [{ type: 'config', json: isDelete ? undefined : event.kv.value.toString() }];
-  }
-  const leasePrefix = `${prefix}/subnets/`;
-  if (!key.startsWith(leasePrefix)) return [];
-  const entry = toEntry(event.kv, leasePrefix);
-  if (!isDelete) return [{ type: 'put', entry }];
-  return [{ type: 'delete', name: entry.name, revision: entry.revision }];
-}
-
-function toEntry(kv: IKeyValue, leasePrefix: string): LeaseEntry {
-  return {
-    name: kv.key.toString().slice(leasePrefix.length),
-    value: kv.value.toString(),
-    revision: Number(kv.mod_revision),
-    ttlId: String(kv.lease),
-  };
 }

@@ -1,5 +1,5 @@
 import { messageOf, RudderError } from '../core/errors.js';
-import { formatIpv4 } from '../core/ipv4.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatLeaseValue, parseLeaseValue } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
@@ -26,6 +26,14 @@ export interface LeaseKeeper {
   confirmedAt(): number;
   /** What we hold at this moment. */
   holding(): Holding;
+  /** Who we are at this moment. */
+  identity(): NodeIdentity;
+  /**
+   * The node has another address: writes it into the own key, so that peers follow. Until that is written the old one
+   * is ours, and from the moment of writing the new one as well.
+   * @throws RudderError if etcd does not answer, or the key is not ours any more: try again
+   */
+  moveTo(publicIp: Ipv4): Promise<void>;
   /** Stops renewing; the lease stays, as contract 2.3 wants for a restart. */
   stop(): void;
 }
@@ -42,9 +50,11 @@ export function keepAliveInterval(ttlSeconds: number): number {
  * when somebody else holds the subnet. Whatever happens here, packets go on: the data path is not asked to stop.
  */
 export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptions): LeaseKeeper {
-  const { registry, log, identity } = options;
+  const { registry, log } = options;
   const name = formatSubnetKey(subnet);
-  const value = formatLeaseValue(identity.publicIp, identity.nodeId);
+  let identity = options.identity;
+  /** Who we are about to be: the watch may tell of our write before its answer is here. */
+  let moving: NodeIdentity | undefined;
   const stopped = new AbortController();
   const limit = createRepeatLimit();
   const intervalMs = keepAliveInterval(options.ttlSeconds) * 1000;
@@ -54,6 +64,10 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let recovering: Promise<void> | undefined;
   let lookAgain = false;
   let timer = setTimeout(renew, intervalMs);
+
+  const isOurs = (entry: LeaseEntry) =>
+    [identity, moving].some((who) => who !== undefined && ownershipOf(entry, who) === 'ours');
+  const leaseValueOf = (who: NodeIdentity) => formatLeaseValue(who.publicIp, who.nodeId);
 
   function schedule(ms: number): void {
     clearTimeout(timer);
@@ -77,7 +91,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     if (entry === undefined) {
       if (recovering === undefined) log.warn({ subnet: formatSubnet(subnet) }, 'the own lease key is gone');
       recover();
-    } else if (ownershipOf(entry, identity) !== 'ours') lost(entry);
+    } else if (!isOurs(entry)) lost(entry);
     else if (entry.revision > holding.revision && entry.ttlId !== holding.ttlId) recover();
   }
 
@@ -113,7 +127,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     const { entries } = await registry.listLeases();
     if (stopped.signal.aborted) return true;
     const entry = entries.find((candidate) => candidate.name === name);
-    if (entry !== undefined && ownershipOf(entry, identity) !== 'ours') {
+    if (entry !== undefined && !isOurs(entry)) {
       lost(entry);
       return true;
     }
@@ -123,14 +137,30 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     }
     const restored =
       entry === undefined
-        ? await registry.createLease(name, value, options.ttlSeconds)
-        : await registry.updateLease(entry, value, options.ttlSeconds);
+        ? await registry.createLease(name, leaseValueOf(identity), options.ttlSeconds)
+        : await registry.updateLease(entry, leaseValueOf(identity), options.ttlSeconds);
     if (restored === undefined) return false;
     holding = restored;
     confirmedAt = performance.now();
     recoveries++;
     log.warn({ subnet: formatSubnet(subnet), recoveries }, 'the own lease is restored');
     return true;
+  }
+
+  async function moveTo(publicIp: Ipv4): Promise<void> {
+    const next = { ...identity, publicIp };
+    moving = next;
+    const { entries } = await registry.listLeases();
+    const entry = entries.find((candidate) => candidate.name === name);
+    // Gone, or somebody else's: the watch has told, or will, and is acted on there.
+    if (entry === undefined || !isOurs(entry)) throw new Error(`the own lease key ${name} is not there to be changed`);
+    const ttlSeconds = entry.ttlId === NO_TTL ? undefined : options.ttlSeconds;
+    const moved = await registry.updateLease(entry, leaseValueOf(next), ttlSeconds);
+    if (moved === undefined) throw new Error(`the own lease key ${name} was changed meanwhile`);
+    holding = moved;
+    confirmedAt = performance.now();
+    identity = next;
+    moving = undefined;
   }
 
   function lost(entry: LeaseEntry): void {
@@ -151,5 +181,13 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     clearTimeout(timer);
   }
 
-  return { ownKeySeen, recoveries: () => recoveries, confirmedAt: () => confirmedAt, holding: () => holding, stop };
+  return {
+    ownKeySeen,
+    recoveries: () => recoveries,
+    confirmedAt: () => confirmedAt,
+    holding: () => holding,
+    identity: () => identity,
+    moveTo,
+    stop,
+  };
 }

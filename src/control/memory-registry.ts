@@ -79,6 +79,13 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
     return work();
   }
 
+  function disconnect(): void {
+    for (const watch of [...watches]) {
+      watches.delete(watch);
+      watch.handler.ended(new Error('connection lost'));
+    }
+  }
+
   return {
     getConfig: () => call(() => keys.get('config')?.value),
     createConfig: (json) =>
@@ -141,6 +148,7 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
       });
       return { close: () => watches.delete(watch) };
     },
+    reconnect: disconnect,
     close: () => watches.clear(),
 
     putRaw(key, value, ttlSeconds) {
@@ -153,11 +161,6 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
       // etcd still serves the compacted revision itself.
       history = history.filter((entry) => entry.revision >= compacted);
     },
-    disconnect() {
-      for (const watch of [...watches]) {
-        watches.delete(watch);
-        watch.handler.ended(new Error('connection lost'));
-      }
-    },
+    disconnect,
   };
 }

@@ -32,6 +32,11 @@ export interface Registry {
   /** Reports every change of the config and of leases from a revision on, in order, until closed or broken. */
   watch(fromRevision: number, handler: WatchHandler): Watch;
 
+  /**
+   * Connects anew, and ends every watch. For a host that has another address: what it had connected is dead, and would
+   * be noticed only by the keep-alive.
+   */
+  reconnect(): void;
   close(): void;
 }
 

@@ -17,6 +17,7 @@ import { prepareSubnetDirectory, removeSubnetEnv, writeSubnetEnv } from '../syst
 import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, type Underlay } from '../system/underlay.js';
 import { reportDrops } from './drop-report.js';
+import { type HostKeeper, keepHost } from './host-keeper.js';
 import { type LeaseControl, startLeaseControl } from './lease-control.js';
 import { waitForNetworkConfig } from './network-config.js';
 import type { DaemonOptions } from './options.js';
@@ -76,6 +77,7 @@ interface Node {
   readonly backend: Backend;
   readonly control: LeaseControl;
   readonly firewall: Firewall | undefined;
+  readonly host: HostKeeper;
   readonly sources: StatusSources;
 }
 
@@ -92,13 +94,13 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
 
     const publicIp = options.publicIp ?? underlay.address;
     checkPublicIp(publicIp, config);
-    const mtu = tunnelMtu(options, config, underlay, log);
+    const mtuOver = (carrier: Underlay) => tunnelMtu(options, config, carrier, log);
     const { checkSource, offloads } = options;
     const backend = openUdpBackend({
       config,
       netlink,
       localAddress: underlay.address,
-      mtu,
+      mtu: mtuOver(underlay),
       checkSource,
       offloads,
       log,
@@ -122,15 +124,28 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     if (firewall !== undefined) undo.add('firewall', () => undoFirewall(firewall));
     signal.throwIfAborted();
 
-    const env = { subnet: own.subnet, mtu: backend.mtu, network: config.network, ipMasq: options.ipMasq };
-    await saveState(options.stateDir, { ...state, subnet: own.subnet });
-    await writeSubnetEnv(options.subnetFile, env, options.subnetEnvPrefix);
+    const { subnet } = own;
+    const { ipMasq } = options;
+    const writeEnv = () => {
+      const env = { subnet, mtu: backend.mtu(), network: config.network, ipMasq };
+      return writeSubnetEnv(options.subnetFile, env, options.subnetEnvPrefix);
+    };
+    await saveState(options.stateDir, { ...state, subnet });
+    await writeEnv();
     backend.persist();
-    announce(own, identity.publicIp, underlay, backend.mtu, resources);
+    announce(own, identity.publicIp, underlay, backend.mtu(), resources);
+
+    const isFixed = options.publicIp !== undefined;
+    const publish = async (address: Ipv4) => {
+      registry.reconnect();
+      if (!isFixed) await control.moveTo(address);
+    };
+    const choice = options.underlay;
+    const host = keepHost({ netlink, choice, underlay, backend, mtuOver, publish, writeEnv, log });
     const { version } = resources;
-    const subnet = own.subnet;
-    const sources = { version, options, identity, config, subnet, underlay, netlink, backend, control, firewall };
-    return { backend, control, firewall, sources };
+    const { nodeId } = identity;
+    const sources = { version, options, nodeId, config, subnet, host, netlink, backend, control, firewall };
+    return { backend, control, firewall, host, sources };
   } catch (error) {
     await undo.all();
     if (signal.aborted) return undefined;
@@ -183,7 +198,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, control, firewall } = node;
+  const { backend, control, firewall, host } = node;
   const drops = reportDrops(backend.counters, log);
   const watchdog = keepWatchdogFed(process.env.WATCHDOG_USEC, backend.heartbeatAgeMs, notify);
   const stopRequested = new Promise<void>((resolve) => {
@@ -198,6 +213,7 @@ async function serve(
     drops.stop();
     watchdog.stop();
     firewall?.stop();
+    await host.stop();
     const cleanup = options.cleanupOnExit && signal.aborted;
     if (!cleanup) await control.stop();
     await backend.stop(cleanup);

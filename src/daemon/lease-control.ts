@@ -6,7 +6,7 @@ import type { NodeIdentity } from '../control/ownership.js';
 import { NO_TTL, type Registry } from '../control/registry.js';
 import { aborted } from '../control/retry.js';
 import { quote, type RudderError } from '../core/errors.js';
-import { formatIpv4 } from '../core/ipv4.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
@@ -39,6 +39,7 @@ export interface ControlState {
   /** Until the lease runs out if nobody renews it; undefined: it is a reservation and never does. */
   readonly leaseRemainingSeconds: number | undefined;
   readonly leaseRecoveries: number;
+  readonly publicIp: Ipv4;
   readonly peers: readonly Lease[];
 }
 
@@ -48,6 +49,8 @@ export interface LeaseControl {
   listed(signal: AbortSignal): Promise<void>;
   /** Rejects when the subnet has gone to another node. */
   readonly lost: Promise<never>;
+  /** The node has another public address. @throws RudderError if it could not be published: try again */
+  moveTo(publicIp: Ipv4): Promise<void>;
   /** Stops watching and keeping; the lease stays. */
   stop(): Promise<void>;
   /** Stops, and gives the subnet back, unless etcd does not answer soon: then the lease runs out by itself. */
@@ -111,10 +114,15 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       leaseRemainingSeconds:
         keeper.holding().ttlId === NO_TTL ? undefined : Math.max(0, ttlSeconds - secondsSince(keeper.confirmedAt())),
       leaseRecoveries: keeper.recoveries(),
+      publicIp: keeper.identity().publicIp,
       peers: [...peers.values()],
     }),
     lost,
     listed: (signal) => Promise.race([listed, lost, aborted(signal)]),
+    async moveTo(publicIp) {
+      await keeper.moveTo(publicIp);
+      log.info({ publicIp: formatIpv4(publicIp) }, 'the new public address is published');
+    },
     stop,
     async release() {
       await stop();

@@ -1,5 +1,4 @@
 import type { Backend } from '../backend/backend.js';
-import type { NodeIdentity } from '../control/ownership.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
@@ -7,17 +6,17 @@ import { problemsOf, type Status } from '../ops/status.js';
 import type { Firewall } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
-import type { Underlay } from '../system/underlay.js';
+import type { HostKeeper } from './host-keeper.js';
 import type { LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
 
 export interface StatusSources {
   readonly version: string;
   readonly options: DaemonOptions;
-  readonly identity: NodeIdentity;
+  readonly nodeId: string;
   readonly config: NetworkConfig;
   readonly subnet: Subnet;
-  readonly underlay: Underlay;
+  readonly host: HostKeeper;
   readonly netlink: Netlink;
   readonly backend: Backend;
   readonly control: LeaseControl;
@@ -26,21 +25,22 @@ export interface StatusSources {
 
 /** One look at everything. */
 export async function readStatus(sources: StatusSources): Promise<Status> {
-  const { options, identity, config, underlay, backend, firewall } = sources;
+  const { options, config, host, backend, firewall } = sources;
   const control = sources.control.state();
   const rules = firewall?.state();
   const status = {
     version: sources.version,
     uptimeSeconds: process.uptime(),
     node: {
-      id: identity.nodeId,
-      publicIp: formatIpv4(identity.publicIp),
-      interface: underlay.name,
+      id: sources.nodeId,
+      publicIp: formatIpv4(control.publicIp),
+      interface: host.underlay().name,
       network: formatSubnet(config.network),
       subnet: formatSubnet(sources.subnet),
       subnetFile: options.subnetFile,
     },
-    device: { name: DEVICE_NAME, mtu: backend.mtu, up: await isUp(sources.netlink) },
+    device: { name: DEVICE_NAME, mtu: backend.mtu(), up: await isUp(sources.netlink), repairs: host.repairs() },
+    hostProblem: host.problem() ?? null,
     lease: {
       ttlSeconds: options.leaseTtlSeconds,
       remainingSeconds: control.leaseRemainingSeconds ?? null,

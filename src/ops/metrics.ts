@@ -67,6 +67,11 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     gauge('rudder_info', 'Always 1; what the node is, as labels.', 1, { version, subnet: node.subnet });
     gauge('rudder_ready', 'Whether /readyz answers 200.', problems.length === 0 ? 1 : 0);
     gauge('rudder_device_up', 'Whether the TUN device is up.', device.up ? 1 : 0);
+    total(
+      'rudder_device_repairs_total',
+      'Times that the TUN device was changed by somebody and put right.',
+      device.repairs,
+    );
     if (lease.remainingSeconds !== null) {
       gauge('rudder_lease_remaining_seconds', 'Until the lease runs out unless renewed.', lease.remainingSeconds);
     }

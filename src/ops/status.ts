@@ -10,7 +10,9 @@ export interface Status {
     readonly subnet: string;
     readonly subnetFile: string;
   };
-  readonly device: { readonly name: string; readonly mtu: number; readonly up: boolean };
+  readonly device: { readonly name: string; readonly mtu: number; readonly up: boolean; readonly repairs: number };
+  /** Why this host cannot carry the overlay at the moment. */
+  readonly hostProblem: string | null;
   readonly lease: {
     readonly ttlSeconds: number;
     /** Null: a reservation, which never runs out. */
@@ -47,8 +49,8 @@ export interface PeerStatus {
   readonly heardSecondsAgo: number | null;
 }
 
-/** The packet path looks at its clock at least once a second. */
-const LONGEST_HEARTBEAT_SECONDS = 5;
+/** The packet path looks at its clock once a second at least: one that has not for this long hangs. */
+export const LONGEST_HEARTBEAT_SECONDS = 5;
 /** A watch is set up again in well under this when etcd is there. */
 const LONGEST_BLIND_SECONDS = 10;
 /** Of the TTL: two thirds of it gone means that two renewals in a row have failed, and more. */
@@ -65,6 +67,7 @@ export function problemsOf(status: Omit<Status, 'problems'>): string[] {
   const problems: string[] = [];
   if (!isAlive(status)) problems.push(`the packet path has not run for ${Math.round(packetPath.heartbeatSeconds)} s`);
   if (!device.up) problems.push(`${device.name} is down or gone`);
+  if (status.hostProblem !== null) problems.push(status.hostProblem);
   if (!etcd.current && etcd.lastContactSeconds > LONGEST_BLIND_SECONDS) {
     problems.push(`etcd has told nothing for ${Math.round(etcd.lastContactSeconds)} s: peers may have changed`);
   }

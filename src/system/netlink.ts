@@ -19,6 +19,7 @@ export interface Netlink {
   setLinkUp(index: number, mtu: number): Promise<void>;
   /** Gives the interface exactly this IPv4 address. */
   setOnlyAddress(index: number, address: Ipv4, prefixLength: number): Promise<void>;
+  hasRoute(index: number, destination: Subnet): Promise<boolean>;
   /** Adds the route unless the interface has it. */
   ensureRoute(index: number, destination: Subnet): Promise<void>;
   deleteLink(index: number): Promise<void>;
@@ -89,6 +90,17 @@ export function openNetlink(): Netlink {
     return messages.filter(({ data, attrs }) => (attrs.table ?? data.table) === MAIN_TABLE);
   }
 
+  async function hasRoute(index: number, destination: Subnet): Promise<boolean> {
+    const wanted = ipv4ToBytes(destination.address);
+    return (await routes()).some(
+      ({ data, attrs }) =>
+        attrs.oif === index &&
+        data.dstLen === destination.prefixLength &&
+        attrs.dst !== undefined &&
+        wanted.equals(attrs.dst),
+    );
+  }
+
   return {
     async links() {
       const messages = await request('list links', () => socket.getLinks({}, {}, REQUEST));
@@ -100,6 +112,7 @@ export function openNetlink(): Netlink {
       }));
     },
     addresses,
+    hasRoute,
     async defaultRouteInterface() {
       const defaults = (await routes()).filter(({ data, attrs }) => data.dstLen === 0 && attrs.oif !== undefined);
       defaults.sort((a, b) => (a.attrs.priority ?? 0) - (b.attrs.priority ?? 0));
@@ -131,15 +144,8 @@ export function openNetlink(): Netlink {
       await request('set address', () => socket.newAddress(data, { local, address: local }, { ...REQUEST, flags }));
     },
     async ensureRoute(index, destination) {
+      if (await hasRoute(index, destination)) return;
       const dst = ipv4ToBytes(destination.address);
-      const present = (await routes()).some(
-        ({ data, attrs }) =>
-          attrs.oif === index &&
-          data.dstLen === destination.prefixLength &&
-          attrs.dst !== undefined &&
-          dst.equals(attrs.dst),
-      );
-      if (present) return;
       const data = {
         family: AF_INET,
         dstLen: destination.prefixLength,

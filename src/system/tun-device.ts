@@ -2,7 +2,7 @@ import { writeSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import type { Subnet } from '../core/subnet.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { native } from './native.js';
 import type { Netlink } from './netlink.js';
 
@@ -65,6 +65,25 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
       { cause: error },
     );
   }
+}
+
+/**
+ * What of the device somebody has changed, in words for a log line; undefined: nothing. "gone" is told apart because
+ * the open descriptor is then of no use any more (the kernel answers EBADFD).
+ */
+export async function deviceProblem(netlink: Netlink, settings: TunSettings): Promise<string | undefined> {
+  const { name, address, network, mtu } = settings;
+  const link = (await netlink.links()).find((candidate) => candidate.name === name);
+  if (link === undefined) return 'gone';
+  if (!link.up) return 'down';
+  if (link.mtu !== mtu) return `at MTU ${link.mtu} instead of ${mtu}`;
+  const addresses = (await netlink.addresses()).filter(({ index }) => index === link.index);
+  const right = addresses.filter((entry) => entry.address === address && entry.prefixLength === network.prefixLength);
+  if (right.length !== 1 || addresses.length !== 1) {
+    return `with ${addresses.map((entry) => formatIpv4(entry.address)).join(', ') || 'no address'} instead of ${formatIpv4(address)}`;
+  }
+  if (!(await netlink.hasRoute(link.index, network))) return `without its route to ${formatSubnet(network)}`;
+  return undefined;
 }
 
 /** Writes one message, vnet header first. For set-up only: the packet path has its own way. @throws what write(2) says */

@@ -1,5 +1,6 @@
 import type { Ipv4 } from '../../core/ipv4.js';
 import { isUnusableAsHost } from '../../core/ipv4.js';
+import { elapsedMs } from './clock.js';
 import {
   checksumOf,
   destinationOf,
@@ -87,8 +88,7 @@ export function createIcmpLimit(): IcmpLimit {
   let filledAt = 0;
   return {
     take(nowMs) {
-      // The clock wraps at 2^31 ms; the difference of int32 stays right.
-      const earned = (((nowMs - filledAt) & 0x7fffffff) / MS_PER_TOKEN) | 0;
+      const earned = (elapsedMs(filledAt, nowMs) / MS_PER_TOKEN) | 0;
       if (earned > 0) {
         tokens = Math.min(BURST, tokens + earned);
         filledAt = nowMs;

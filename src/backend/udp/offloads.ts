@@ -50,6 +50,7 @@ export function enableOffloads(
   log: Logger,
 ): void {
   const states: Record<string, string> = {};
+  inUse.fill(0);
   function enable(offload: number, attempt: () => void): void {
     const name = OFFLOADS[offload];
     if (!wanted.has(name)) {

@@ -1,4 +1,5 @@
 import type { PeerTraffic } from '../backend.js';
+import { elapsedMs } from './clock.js';
 import { add, read } from './counters.js';
 import type { RouteTable } from './route-table.js';
 
@@ -17,7 +18,8 @@ const IN_PACKETS = 2;
 const IN_BYTES = 3;
 /** In milliseconds of the packet path's clock, 0: never. */
 const HEARD_AT = 8;
-const CLOCK_MASK = 0x7fffffff;
+/** Half a second less than a whole turn of the clock: what looks older is in truth a little ahead of us. */
+const LONGEST_AGE_MS = 2 ** 31 - 500;
 
 export function createPeerCounters(table: RouteTable): Int32Array {
   return new Int32Array(new SharedArrayBuffer(table.nextHops.length * LINE_INTS * Int32Array.BYTES_PER_ELEMENT));
@@ -40,7 +42,7 @@ export function addReceived(counters: Int32Array, subnetNumber: number, packets:
 export function readPeer(counters: Int32Array, subnetNumber: number, nowMs: number): PeerTraffic {
   const line = subnetNumber * LINE_COUNTERS;
   const heardAt = Atomics.load(counters, subnetNumber * LINE_INTS + HEARD_AT);
-  const age = (nowMs - heardAt) & CLOCK_MASK;
+  const age = elapsedMs(heardAt, nowMs);
   return {
     outPackets: read(counters, line + OUT_PACKETS),
     outBytes: read(counters, line + OUT_BYTES),
@@ -48,6 +50,6 @@ export function readPeer(counters: Int32Array, subnetNumber: number, nowMs: numb
     inBytes: read(counters, line + IN_BYTES),
     // A peer not heard of for 24 days looks like a younger one: the clock wraps. One heard of just now may be a
     // millisecond ahead of us, since 0 is taken.
-    heardSecondsAgo: heardAt === 0 ? undefined : age === CLOCK_MASK ? 0 : age / 1000,
+    heardSecondsAgo: heardAt === 0 ? undefined : age > LONGEST_AGE_MS ? 0 : age / 1000,
   };
 }

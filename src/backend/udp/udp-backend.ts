@@ -1,23 +1,25 @@
-import { Worker } from 'node:worker_threads';
-import { messageOf, RudderError } from '../../core/errors.js';
+import type { RudderError } from '../../core/errors.js';
 import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
 import type { Logger } from '../../core/logger.js';
 import type { NetworkConfig } from '../../core/network-config.js';
-import { maskOf } from '../../core/subnet.js';
+import { maskOf, type Subnet } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
 import type { Netlink } from '../../system/netlink.js';
 import {
   configureTunDevice,
   DEVICE_NAME,
+  deviceProblem,
   openTunDevice,
   removeDevice,
   writeTunMessage,
 } from '../../system/tun-device.js';
 import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend } from '../backend.js';
+import { elapsedMs, nowMs } from './clock.js';
 import { readAll } from './counters.js';
-import { CONTROL_STOP, createSharedMemory, type SharedMemory, type WorkerData } from './memory.js';
+import { createSharedMemory } from './memory.js';
 import { enableOffloads, OFFLOADS, type Offload, watchOffloads } from './offloads.js';
+import { type PacketPath, startPacketPath } from './packet-path.js';
 import { createPeerCounters, readPeer } from './peer-counters.js';
 import { createRouteTable, setRoute, subnetNumberOf } from './route-table.js';
 
@@ -36,17 +38,15 @@ export interface UdpBackendOptions {
   readonly log: Logger;
 }
 
-/** How long a worker may take to see the stop event before it is ended from outside. */
-const STOP_DEADLINE_MS = 500;
-
 /**
  * Opens device and socket, the two things that can fail for reasons of this host, so that nothing else has been
  * touched when they do. Until persist() is called, the end of the process undoes it all.
  * @throws RudderError `device` or `socket`
  */
 export function openUdpBackend(options: UdpBackendOptions): Backend {
-  const { config } = options;
-  const udp = openUdpSocket(options.localAddress, config.port);
+  const { config, netlink, log } = options;
+  let { localAddress, mtu } = options;
+  let udp = openUdpSocket(localAddress, config.port);
   let tun: number;
   try {
     tun = openTunDevice(DEVICE_NAME);
@@ -54,7 +54,6 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     native.close(udp);
     throw error;
   }
-  const handles = { tun, udp, event: native.openEvent() };
   const memory = createSharedMemory();
   const routes = createRouteTable(config);
   const peers = createPeerCounters(routes);
@@ -62,86 +61,105 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   const failure = new Promise<never>((_, reject) => {
     fail = reject;
   });
-  // A process that exits waits for its worker: a second signal, or a bug, must not wait for the poll's timeout.
-  process.once('exit', wakeWorker);
   // Nobody may be waiting for it yet, or any more.
   failure.catch(() => undefined);
-  let worker: Worker | undefined;
+  let own: Subnet | undefined;
+  let path: PacketPath | undefined;
   let offloadWatch: { stop(): void } | undefined;
+  let persistent = false;
+  let stopped = false;
 
-  function wakeWorker(): void {
-    Atomics.store(memory.control, CONTROL_STOP, 1);
-    native.signalEvent(handles.event);
+  const device = (address: Ipv4) => ({ name: DEVICE_NAME, address, network: config.network, mtu });
+
+  /** Whatever device and socket there are now: brings them up and starts the worker on them. */
+  async function startPath(subnet: Subnet): Promise<void> {
+    await configureTunDevice(netlink, device(subnet.address));
+    const system = { native, writeTun: (message: Uint8Array) => writeTunMessage(tun, message) };
+    enableOffloads(system, { tun, udp }, memory.offloads, options.offloads, log);
+    offloadWatch = watchOffloads(memory.offloads, log);
+    const settings = {
+      routes,
+      peers,
+      ownAddress: subnet.address,
+      ownMask: maskOf(subnet.prefixLength),
+      port: config.port,
+      checkSource: options.checkSource,
+    };
+    path = await startPacketPath({ tun, udp }, memory, settings, (error) => void pathEnded(error));
+  }
+
+  async function stopPath(): Promise<void> {
+    offloadWatch?.stop();
+    await path?.stop();
+    path = undefined;
+  }
+
+  /** A device that somebody has deleted is made anew by the next repair; anything else is the end. */
+  async function pathEnded(error: RudderError): Promise<void> {
+    const links = await netlink.links().catch(() => undefined);
+    if (links === undefined || links.some(({ name }) => name === DEVICE_NAME)) fail(error);
+  }
+
+  async function makeDeviceAnew(subnet: Subnet): Promise<void> {
+    await stopPath();
+    native.close(tun);
+    tun = openTunDevice(DEVICE_NAME);
+    if (persistent) native.setTunPersistent(tun, 1);
+    await startPath(subnet);
+  }
+
+  async function repair(): Promise<string | undefined> {
+    if (own === undefined || stopped) return undefined;
+    const problem = await deviceProblem(netlink, device(own.address));
+    if (problem === 'gone') {
+      // Without a device there is no way on: if it cannot be made, a restart may help.
+      await makeDeviceAnew(own).catch((error: RudderError) => fail(error));
+    } else if (problem !== undefined) await configureTunDevice(netlink, device(own.address));
+    return problem;
+  }
+
+  async function adapt(host: { localAddress: Ipv4; mtu: number }): Promise<void> {
+    if (own === undefined || stopped) return;
+    if (host.mtu !== mtu) {
+      mtu = host.mtu;
+      await configureTunDevice(netlink, device(own.address));
+    }
+    if (host.localAddress === localAddress) return;
+    const next = openUdpSocket(host.localAddress, config.port);
+    localAddress = host.localAddress;
+    await stopPath();
+    native.close(udp);
+    udp = next;
+    await startPath(own);
   }
 
   return {
-    mtu: options.mtu,
+    mtu: () => mtu,
     failure,
-    async start(own) {
-      const device = { name: DEVICE_NAME, address: own.address, network: config.network, mtu: options.mtu };
-      await configureTunDevice(options.netlink, device);
-      const system = { native, writeTun: (message: Uint8Array) => writeTunMessage(tun, message) };
-      enableOffloads(system, handles, memory.offloads, options.offloads, options.log);
-      offloadWatch = watchOffloads(memory.offloads, options.log);
-      const settings = {
-        routes,
-        peers,
-        ownAddress: own.address,
-        ownMask: maskOf(own.prefixLength),
-        port: config.port,
-        checkSource: options.checkSource,
-      };
-      // Its heart has not stopped before it begins to beat.
-      memory.clock[0] = nowMs();
-      worker = await startWorker({ handles, memory, settings }, memory, fail);
+    async start(subnet) {
+      own = subnet;
+      await startPath(subnet);
     },
     apply(changes) {
       for (const { type, lease } of changes) {
         setRoute(routes, lease.subnet, type === 'removed' ? NO_ADDRESS : lease.publicIp);
       }
     },
+    repair,
+    adapt,
     counters: () => readAll(memory.counters),
     traffic: (subnet) => readPeer(peers, subnetNumberOf(routes, subnet.address), nowMs()),
     offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
-    heartbeatAgeMs: () => (nowMs() - memory.clock[0]) & 0x7fffffff,
-    persist: () => native.setTunPersistent(handles.tun, 1),
+    heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
+    persist() {
+      native.setTunPersistent(tun, 1);
+      persistent = true;
+    },
     async stop(remove) {
-      wakeWorker();
-      process.off('exit', wakeWorker);
-      offloadWatch?.stop();
-      if (worker !== undefined) await stopWorker(worker);
-      for (const fd of Object.values(handles)) native.close(fd);
-      if (remove) await removeDevice(options.netlink, DEVICE_NAME);
+      stopped = true;
+      await stopPath();
+      for (const fd of [tun, udp]) native.close(fd);
+      if (remove) await removeDevice(netlink, DEVICE_NAME);
     },
   };
-}
-
-/** The packet path's clock: milliseconds of CLOCK_MONOTONIC, wrapping at 2^31. */
-const nowMs = () => Number((process.hrtime.bigint() / 1_000_000n) & 0x7fffffffn);
-
-async function startWorker(
-  workerData: WorkerData,
-  memory: SharedMemory,
-  failed: (error: RudderError) => void,
-): Promise<Worker> {
-  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, name: 'packet-path' });
-  worker.on('error', (error) => {
-    failed(new RudderError('data-path', `the packet path died: ${messageOf(error)}; restart rudder`, { cause: error }));
-  });
-  worker.on('exit', (code) => {
-    if (Atomics.load(memory.control, CONTROL_STOP) === 0) {
-      failed(new RudderError('data-path', `the packet path ended by itself with code ${code}; restart rudder`));
-    }
-  });
-  // An error before that is told by the listener above; packets that wait in the queues are not lost meanwhile.
-  await new Promise((resolve) => worker.once('online', resolve).once('exit', resolve));
-  return worker;
-}
-
-async function stopWorker(worker: Worker): Promise<void> {
-  if (worker.threadId === -1) return;
-  const timer = setTimeout(() => void worker.terminate(), STOP_DEADLINE_MS);
-  // Not events.once(): it rejects on 'error', and a worker that fails while it stops has stopped too.
-  await new Promise((resolve) => worker.once('exit', resolve));
-  clearTimeout(timer);
 }

@@ -10,7 +10,12 @@ describe('problemsOf', () => {
 
   it.each<[string, Partial<Status>, RegExp]>([
     ['a packet path that hangs', { packetPath: { heartbeatSeconds: 8, counters: {} } }, /has not run for 8 s/],
-    ['a device that is down', { device: { name: 'rudder0', mtu: 1472, up: false } }, /rudder0 is down or gone/],
+    [
+      'a device that is down',
+      { device: { name: 'rudder0', mtu: 1472, up: false, repairs: 0 } },
+      /rudder0 is down or gone/,
+    ],
+    ['a host that has lost its underlay', { hostProblem: 'no default route' }, /no default route/],
     [
       'an etcd that is gone',
       { etcd: { endpoints: [], current: false, lastContactSeconds: 11 } },
@@ -35,7 +40,7 @@ describe('problemsOf', () => {
 
 describe('isAlive', () => {
   it('is about the packet path only', () => {
-    expect(isAlive(createStatus({ device: { name: 'rudder0', mtu: 1472, up: false } }))).toBe(true);
+    expect(isAlive(createStatus({ device: { name: 'rudder0', mtu: 1472, up: false, repairs: 0 } }))).toBe(true);
     expect(isAlive(createStatus({ packetPath: { heartbeatSeconds: 6, counters: {} } }))).toBe(false);
   });
 });

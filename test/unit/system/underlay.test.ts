@@ -76,6 +76,7 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
     interfaceTowards: unexpected,
     setLinkUp: unexpected,
     setOnlyAddress: unexpected,
+    hasRoute: unexpected,
     ensureRoute: unexpected,
     deleteLink: unexpected,
     close: () => undefined,

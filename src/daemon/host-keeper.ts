@@ -1,0 +1,110 @@
+import type { Backend } from '../backend/backend.js';
+import { messageOf } from '../core/errors.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Logger } from '../core/logger.js';
+import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
+import type { Netlink } from '../system/netlink.js';
+import { selectUnderlay, type Underlay, type UnderlayChoice } from '../system/underlay.js';
+
+export interface HostKeeperOptions {
+  readonly netlink: Netlink;
+  readonly choice: UnderlayChoice;
+  /** As it was when the node became ready. */
+  readonly underlay: Underlay;
+  readonly backend: Backend;
+  /** The tunnel's MTU over that underlay. */
+  readonly mtuOver: (underlay: Underlay) => number;
+  /** Tells the cluster that this host has another address. @throws if it could not be told: try again */
+  readonly publish: (address: Ipv4) => Promise<void>;
+  /** Tells this host's Docker another MTU. */
+  readonly writeEnv: () => Promise<void>;
+  readonly log: Logger;
+}
+
+export interface HostKeeper {
+  underlay(): Underlay;
+  /** How often the device had to be put right. */
+  repairs(): number;
+  /** Why this host cannot carry the overlay at the moment; undefined: it can. */
+  problem(): string | undefined;
+  /** Resolves when nothing is under way any more. */
+  stop(): Promise<void>;
+}
+
+const CHECK_INTERVAL_MS = 1500;
+
+/**
+ * Looks at this host regularly: puts back what somebody has changed of our device, and follows the underlay to another
+ * address or MTU. Polled rather than told by netlink, whose notifications may be lost when they come too fast.
+ */
+export function keepHost(options: HostKeeperOptions): HostKeeper {
+  const { netlink, backend, log } = options;
+  const limit = createRateLimit(REPEAT_INTERVAL_MS, () => performance.now());
+  let underlay = options.underlay;
+  let published = true;
+  let repairs = 0;
+  let problem: string | undefined;
+  let stopped = false;
+  let looking: Promise<void> = Promise.resolve();
+  let timer = setTimeout(look, CHECK_INTERVAL_MS);
+
+  function look(): void {
+    looking = check()
+      .then(
+        () => {
+          problem = undefined;
+        },
+        (error: unknown) => {
+          problem = messageOf(error);
+          limit((suppressed) =>
+            log.warn({ reason: problem, suppressed }, 'the host is not as it was, and could not be followed'),
+          );
+        },
+      )
+      .finally(() => {
+        if (!stopped) timer = setTimeout(look, CHECK_INTERVAL_MS);
+      });
+  }
+
+  async function check(): Promise<void> {
+    const found = await backend.repair();
+    if (found !== undefined) {
+      repairs++;
+      log.warn({ found, repairs }, 'somebody changed the overlay device: put right');
+    }
+    await follow(await selectUnderlay(netlink, options.choice));
+  }
+
+  async function follow(next: Underlay): Promise<void> {
+    const before = { mtu: backend.mtu(), address: underlay.address };
+    const mtu = next.mtu === underlay.mtu ? before.mtu : options.mtuOver(next);
+    await backend.adapt({ localAddress: next.address, mtu });
+    underlay = next;
+    if (mtu !== before.mtu) {
+      log.warn({ interface: next.name, mtu }, 'the underlay has another MTU: followed');
+      await options.writeEnv();
+    }
+    if (next.address !== before.address) {
+      log.warn(
+        { interface: next.name, address: formatIpv4(next.address) },
+        'the underlay has another address: followed',
+      );
+      published = false;
+    }
+    if (!published) {
+      await options.publish(next.address);
+      published = true;
+    }
+  }
+
+  return {
+    underlay: () => underlay,
+    repairs: () => repairs,
+    problem: () => problem,
+    async stop() {
+      stopped = true;
+      clearTimeout(timer);
+      await looking;
+    },
+  };
+}

@@ -1,0 +1,110 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { etcdctl } from '../../src/lab/etcd.js';
+import { labDown, labUp } from '../../src/lab/lab.js';
+import { nodeAddress, nodeName, switchAddress } from '../../src/lab/names.js';
+import { containerAddress, execIn } from '../../src/lab/network.js';
+import { logLines, readSubnetEnv } from '../../src/lab/nodes.js';
+import { isRunning } from '../../src/lab/process.js';
+import type { LabNode, LabState } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
+import { describeWith } from '../helpers/requires.js';
+import { type Stream, startStream } from './stream.js';
+
+const NAME = 'test-faults-host';
+/** The promise for whatever somebody does to the device or the underlay. */
+const RESTORED_MS = 5000;
+
+describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running traffic', () => {
+  let lab: LabState;
+  let victim: LabNode;
+  let stream: Stream;
+  const sh = (command: string) => execIn(lab, nodeName(victim), ['sh', '-c', command]);
+  const link = async (name: string) => JSON.parse(await sh(`ip -j address show ${name}`))[0];
+  const env = () => readSubnetEnv(lab, victim);
+  const logged = (text: RegExp) => logLines(lab, victim).filter((line) => text.test(String(line.msg))).length;
+
+  beforeAll(async () => {
+    lab = await labUp({ name: NAME, nodes: 2 });
+    victim = lab.nodes[1];
+  });
+  afterAll(() => labDown(NAME));
+  beforeEach(async () => {
+    stream = await startStream(lab, 'c1', containerAddress(env().RUDDER_SUBNET));
+  });
+  afterEach(async () => {
+    await stream.stop();
+    expect(isRunning(victim.process!)).toBe(true);
+  });
+
+  /** The device as contract 2.3 wants it. */
+  async function isRight(mtu = 1472): Promise<boolean> {
+    const device = await link('rudder0');
+    const addresses = device.addr_info.filter((entry: { family: string }) => entry.family === 'inet');
+    const own = env().RUDDER_SUBNET.replace('.1/24', '.0');
+    const routes = await sh('ip route show dev rudder0');
+    return (
+      device.mtu === mtu &&
+      device.flags.includes('UP') &&
+      addresses.length === 1 &&
+      `${addresses[0].local}/${addresses[0].prefixlen}` === `${own}/16` &&
+      routes.includes('10.240.0.0/16')
+    );
+  }
+
+  it.each([
+    ['deleted', 'ip link delete rudder0'],
+    ['set down', 'ip link set rudder0 down'],
+    ['stripped of its address', 'ip address flush dev rudder0'],
+    ['given another address', 'ip address add 10.99.0.1/24 dev rudder0'],
+    ['stripped of its route', 'ip route delete 10.240.0.0/16 dev rudder0'],
+    ['given another MTU', 'ip link set rudder0 mtu 1400'],
+  ])('rudder0 %s: as it was within 5 s, and packets flow', async (_, command) => {
+    const before = logged(/put right/);
+    await sh(command);
+    await waitFor('the device to be restored', () => isRight(), RESTORED_MS);
+    await stream.flows(RESTORED_MS);
+    expect(logged(/put right/)).toBe(before + 1);
+  });
+
+  it('a lower MTU of the underlay is followed, by subnet.env too, and a higher one again', async () => {
+    await sh('ip link set eth0 mtu 1400');
+    await waitFor('the device to follow', () => isRight(1372), RESTORED_MS);
+    await waitFor('subnet.env to follow', () => env().RUDDER_MTU === '1372', RESTORED_MS);
+    await sh('ip link set eth0 mtu 1500');
+    await waitFor('the device to follow', () => isRight(1472), RESTORED_MS);
+    await waitFor('subnet.env to follow', () => env().RUDDER_MTU === '1472', RESTORED_MS);
+    await stream.flows(RESTORED_MS);
+  });
+
+  it('a link that flaps is waited for', async () => {
+    for (let i = 0; i < 5; i++) {
+      await sh(`ip link set eth0 down; ip link set eth0 up; ip route replace default via ${switchAddress(lab)}`);
+    }
+    await stream.flows(RESTORED_MS);
+    // Down for long enough to be noticed.
+    await sh('ip link set eth0 down');
+    await waitFor('the loss to be told', () => logged(/could not be followed/) > 0, RESTORED_MS);
+    await sh(`ip link set eth0 up; ip route replace default via ${switchAddress(lab)}`);
+    await stream.flows(RESTORED_MS);
+  });
+
+  it('another address of the underlay is published, bound, and followed by peers', async () => {
+    const old = nodeAddress(lab, victim);
+    const next = old.replace(/\d+$/, '99');
+    const before = env();
+    const move = (from: string, to: string) =>
+      sh(
+        `ip address delete ${from}/24 dev eth0; ip address add ${to}/24 dev eth0; ip route replace default via ${switchAddress(lab)}`,
+      );
+    const published = async () => etcdctl(lab, 'get', '--prefix', '--print-value-only', '/coreos.com/network/subnets/');
+    await move(old, next);
+    await waitFor('etcd to know', async () => (await published()).includes(`"${next}"`), RESTORED_MS);
+    await stream.flows(RESTORED_MS);
+    expect(env()).toEqual(before);
+    expect(await published()).not.toContain(`"${old}"`);
+    // And back: the next test of a kind finds what it expects.
+    await move(next, old);
+    await waitFor('etcd to know', async () => (await published()).includes(`"${old}"`), RESTORED_MS);
+    await stream.flows(RESTORED_MS);
+  });
+});
