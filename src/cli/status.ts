@@ -48,7 +48,7 @@ function leaseText({ lease }: Status): string {
 }
 
 function etcdText({ etcd }: Status): string {
-  const state = etcd.current ? 'watched' : 'not reached: peers are as they were last known';
+  const state = etcd.current ? 'watched' : 'degraded: not reached, peers are as they were last known';
   return `${state}, last word ${duration(etcd.lastContactSeconds)} ago (${etcd.endpoints.join(', ')})`;
 }
 

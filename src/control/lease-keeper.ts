@@ -12,6 +12,8 @@ export interface KeeperOptions {
   readonly registry: Registry;
   readonly identity: NodeIdentity;
   readonly ttlSeconds: number;
+  /** Since etcd last confirmed the lease, if that was before this start; then it is renewed at once. */
+  readonly confirmedSecondsAgo?: number;
   readonly log: Logger;
   /** The subnet has another owner: our claim has ended. Called at most once. */
   onLost(error: RudderError): void;
@@ -60,10 +62,11 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   const intervalMs = keepAliveInterval(options.ttlSeconds) * 1000;
   let holding = initial;
   let recoveries = 0;
-  let confirmedAt = performance.now();
+  const ageMs = (options.confirmedSecondsAgo ?? 0) * 1000;
+  let confirmedAt = performance.now() - ageMs;
   let recovering: Promise<void> | undefined;
   let lookAgain = false;
-  let timer = setTimeout(renew, intervalMs);
+  let timer = setTimeout(renew, ageMs === 0 ? intervalMs : 0);
 
   const isOurs = (entry: LeaseEntry) =>
     [identity, moving].some((who) => who !== undefined && ownershipOf(entry, who) === 'ours');

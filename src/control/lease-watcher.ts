@@ -13,6 +13,8 @@ export interface WatcherOptions {
   readonly config: NetworkConfig;
   /** Name of the key that is ours: not a peer. */
   readonly ownName: string;
+  /** Peers of an earlier run, in use until the first list says otherwise. */
+  readonly known?: readonly Lease[];
   readonly log: Logger;
   /** A complete list is compared this often even while the watch looks healthy, in case it is not. */
   readonly resyncMs: number;
@@ -98,6 +100,7 @@ function createPeers(options: WatcherOptions) {
   /** Bad key -> revision at which it was reported: a periodic list must not report it again. */
   const reported = new Map<string, number>();
   let configTold: { json: string | undefined } | undefined;
+  tell(set.replaceAll(options.known ?? []));
 
   function toLease(entry: LeaseEntry): Lease | undefined {
     const lease = parseLease(options.config, entry.name, entry.value);

@@ -1,7 +1,7 @@
 import type { Backend } from '../backend/backend.js';
 import { OVERHEAD_BYTES, openUdpBackend } from '../backend/udp/udp-backend.js';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
-import { acquireLease, type OwnLease } from '../control/lease-acquisition.js';
+import { acquireLease } from '../control/lease-acquisition.js';
 import type { Registry } from '../control/registry.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
@@ -10,6 +10,7 @@ import { isLeasable, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
 import { controlSocketOf, serveHttp } from '../ops/http.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
+import { loadLastKnown } from '../system/last-known.js';
 import { type Netlink, openNetlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
 import { loadState, saveState } from '../system/state-dir.js';
@@ -17,9 +18,10 @@ import { prepareSubnetDirectory, removeSubnetEnv, writeSubnetEnv } from '../syst
 import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, type Underlay } from '../system/underlay.js';
 import { reportDrops } from './drop-report.js';
+import { findFooting } from './footing.js';
 import { type HostKeeper, keepHost } from './host-keeper.js';
+import { keepLastKnown, type LastKnownKeeper } from './last-known-keeper.js';
 import { type LeaseControl, startLeaseControl } from './lease-control.js';
-import { waitForNetworkConfig } from './network-config.js';
 import type { DaemonOptions } from './options.js';
 import { readStatus, type StatusSources } from './status.js';
 import { createUndo } from './undo.js';
@@ -78,6 +80,7 @@ interface Node {
   readonly control: LeaseControl;
   readonly firewall: Firewall | undefined;
   readonly host: HostKeeper;
+  readonly memory: LastKnownKeeper;
   readonly sources: StatusSources;
 }
 
@@ -88,11 +91,11 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
   try {
     const underlay = await selectUnderlay(netlink, options.underlay);
     const state = await loadState(options.stateDir, log);
-    const { etcd } = options;
     enter('waiting for etcd and the network config');
-    const { config, json } = await waitForNetworkConfig(registry, `${etcd.prefix}/config`, log, signal);
-
     const publicIp = options.publicIp ?? underlay.address;
+    const configKey = `${options.etcd.prefix}/config`;
+    const lastKnown = await loadLastKnown(options.stateDir, log);
+    const { config, json, known } = await findFooting({ registry, configKey, lastKnown, publicIp, log }, signal);
     checkPublicIp(publicIp, config);
     const mtuOver = (carrier: Underlay) => tunnelMtu(options, config, carrier, log);
     const { checkSource, offloads } = options;
@@ -112,11 +115,19 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
     await saveState(options.stateDir, state);
     const ttlSeconds = options.leaseTtlSeconds;
-    const own = await acquireLease({ registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log }, signal);
-    const control = startLeaseControl({ registry, config, configJson: json, identity, own, ttlSeconds, backend, log });
+    const statusLine = (isCurrent: boolean) =>
+      `${isCurrent ? '' : 'Degraded: etcd does not answer, peers are as last known. '}Subnet ${formatSubnet(own.subnet)}, MTU ${backend.mtu()}`;
+    const savedSubnet = state.subnet;
+    const own =
+      known === undefined
+        ? await acquireLease({ registry, config, identity, savedSubnet, ttlSeconds, log }, signal)
+        : { subnet: known.subnet, holding: known, created: false };
+    const leasing = { registry, config, configJson: json, identity, own, known, ttlSeconds, backend, log };
+    const onCurrent = (current: boolean) => resources.notify(`STATUS=${statusLine(current)}`);
+    const control = startLeaseControl({ ...leasing, onCurrent });
     undo.add('lease', () => (own.created ? control.release() : control.stop()));
 
-    await control.listed(signal);
+    if (known === undefined) await control.listed(signal);
     await backend.start(own.subnet);
     signal.throwIfAborted();
     const rules = { device: DEVICE_NAME, network: config.network, subnet: own.subnet, ipMasq: options.ipMasq };
@@ -133,7 +144,12 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     await saveState(options.stateDir, { ...state, subnet });
     await writeEnv();
     backend.persist();
-    announce(own, identity.publicIp, underlay, backend.mtu(), resources);
+    resources.notify('READY=1', `STATUS=${statusLine(known === undefined)}`);
+    log.info(
+      { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
+      'ready',
+    );
+    const memory = keepLastKnown(options.stateDir, { subnet, configJson: json }, control, log);
 
     const isFixed = options.publicIp !== undefined;
     const publish = async (address: Ipv4) => {
@@ -145,7 +161,7 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     const { version } = resources;
     const { nodeId } = identity;
     const sources = { version, options, nodeId, config, subnet, host, netlink, backend, control, firewall };
-    return { backend, control, firewall, host, sources };
+    return { backend, control, firewall, host, memory, sources };
   } catch (error) {
     await undo.all();
     if (signal.aborted) return undefined;
@@ -178,19 +194,6 @@ function tunnelMtu(options: DaemonOptions, config: NetworkConfig, underlay: Unde
   return mtu;
 }
 
-function announce(
-  own: OwnLease,
-  publicIp: number,
-  underlay: Underlay,
-  mtu: number,
-  { log, notify }: Pick<DaemonContext, 'log' | 'notify'>,
-): void {
-  const subnet = formatSubnet(own.subnet);
-  const fields = { subnet, publicIp: formatIpv4(publicIp), interface: underlay.name, mtu };
-  notify('READY=1', `STATUS=Subnet ${subnet}, public address ${fields.publicIp}, MTU ${mtu}`);
-  log.info(fields, 'ready');
-}
-
 /** From READY to the end. */
 async function serve(
   node: Node,
@@ -198,7 +201,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, control, firewall, host } = node;
+  const { backend, control, firewall, host, memory } = node;
   const drops = reportDrops(backend.counters, log);
   const watchdog = keepWatchdogFed(process.env.WATCHDOG_USEC, backend.heartbeatAgeMs, notify);
   const stopRequested = new Promise<void>((resolve) => {
@@ -215,6 +218,7 @@ async function serve(
     firewall?.stop();
     await host.stop();
     const cleanup = options.cleanupOnExit && signal.aborted;
+    await memory.stop(!cleanup && !control.isLost());
     if (!cleanup) await control.stop();
     await backend.stop(cleanup);
     if (cleanup) {

@@ -3,7 +3,7 @@ import type { OwnLease } from '../control/lease-acquisition.js';
 import { keepLease } from '../control/lease-keeper.js';
 import { watchLeases } from '../control/lease-watcher.js';
 import type { NodeIdentity } from '../control/ownership.js';
-import { NO_TTL, type Registry } from '../control/registry.js';
+import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
 import { aborted } from '../control/retry.js';
 import { quote, type RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
@@ -12,6 +12,7 @@ import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey } from '../core/subnet.js';
+import type { LastKnown } from '../system/last-known.js';
 
 /** A complete list is compared by value this often even while the watch looks healthy. */
 const RESYNC_MS = 3 * 60_000;
@@ -25,7 +26,11 @@ export interface LeaseControlOptions {
   readonly configJson: string;
   readonly identity: NodeIdentity;
   readonly own: OwnLease;
+  /** What a start without etcd goes on with; undefined: etcd has just given us the lease. */
+  readonly known: LastKnown | undefined;
   readonly ttlSeconds: number;
+  /** Told when etcd's word on peers has become current, or is so no longer. */
+  readonly onCurrent: (isCurrent: boolean) => void;
   readonly backend: Pick<Backend, 'apply'>;
   readonly log: Logger;
 }
@@ -40,6 +45,7 @@ export interface ControlState {
   readonly leaseRemainingSeconds: number | undefined;
   readonly leaseRecoveries: number;
   readonly publicIp: Ipv4;
+  readonly holding: Holding;
   readonly peers: readonly Lease[];
 }
 
@@ -49,6 +55,7 @@ export interface LeaseControl {
   listed(signal: AbortSignal): Promise<void>;
   /** Rejects when the subnet has gone to another node. */
   readonly lost: Promise<never>;
+  isLost(): boolean;
   /** The node has another public address. @throws RudderError if it could not be published: try again */
   moveTo(publicIp: Ipv4): Promise<void>;
   /** Stops watching and keeping; the lease stays. */
@@ -59,22 +66,29 @@ export interface LeaseControl {
 
 /** Control's two loops, wired to the backend: peers become routes, and the own key is looked after. */
 export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
-  const { registry, config, own, identity, ttlSeconds, backend, log } = options;
+  const { registry, config, own, known, identity, ttlSeconds, backend, log } = options;
   const stopped = new AbortController();
   const name = formatSubnetKey(own.subnet);
 
+  let hasLost = false;
   let onLost: (error: RudderError) => void = () => undefined;
   const lost = new Promise<never>((_, reject) => {
-    onLost = reject;
+    onLost = (error) => {
+      hasLost = true;
+      reject(error);
+    };
   });
   lost.catch(() => undefined); // nobody may be waiting for it any more
-  const keeper = keepLease(own.subnet, own.holding, { registry, identity, ttlSeconds, log, onLost });
+  const confirmedSecondsAgo = known?.validUntil ? ttlSeconds - (known.validUntil - Date.now()) / 1000 : 0;
+  const keeping = { registry, identity, ttlSeconds, confirmedSecondsAgo, log, onLost };
+  const keeper = keepLease(own.subnet, own.holding, keeping);
 
   const peers = new Map<string, Lease>();
   let isCurrent = false;
   let contactAt = performance.now();
 
   function onContact(current: boolean): void {
+    if (current !== isCurrent) options.onCurrent(current);
     isCurrent = current;
     if (current) contactAt = performance.now();
   }
@@ -96,7 +110,17 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   }
 
   const listed = new Promise<void>((resolve) => {
-    const watching = { registry, config, ownName: name, log, resyncMs: RESYNC_MS, onPeers, onConfig, onContact };
+    const watching = {
+      known: known?.peers ?? [],
+      registry,
+      config,
+      ownName: name,
+      log,
+      resyncMs: RESYNC_MS,
+      onPeers,
+      onConfig,
+      onContact,
+    };
     void watchLeases({ ...watching, onOwnKey: keeper.ownKeySeen }, resolve, stopped.signal);
   });
 
@@ -115,9 +139,11 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
         keeper.holding().ttlId === NO_TTL ? undefined : Math.max(0, ttlSeconds - secondsSince(keeper.confirmedAt())),
       leaseRecoveries: keeper.recoveries(),
       publicIp: keeper.identity().publicIp,
+      holding: keeper.holding(),
       peers: [...peers.values()],
     }),
     lost,
+    isLost: () => hasLost,
     listed: (signal) => Promise.race([listed, lost, aborted(signal)]),
     async moveTo(publicIp) {
       await keeper.moveTo(publicIp);

@@ -71,6 +71,8 @@ export async function startEngine(
     if (engine === undefined || engine.exitCode !== null) return;
     engine.kill('SIGTERM');
     await once(engine, 'exit');
+    // It leaves the network of "--network host" mounted.
+    await execa('sh', ['-c', `umount ${directory}/exec/netns/* 2>/dev/null || true`]);
   }
 
   async function restart(): Promise<void> {

@@ -1,0 +1,63 @@
+import { messageOf } from '../core/errors.js';
+import type { Logger } from '../core/logger.js';
+import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
+import type { Subnet } from '../core/subnet.js';
+import { forgetLastKnown, type LastKnown, saveLastKnown } from '../system/last-known.js';
+import type { LeaseControl } from './lease-control.js';
+
+const SAVE_INTERVAL_MS = 5000;
+/** A lease that is renewed changes only its end: that is worth a write this often. */
+const LEAST_EXTENSION_MS = 25_000;
+
+export interface LastKnownKeeper {
+  /** @param keep false: the subnet is not ours any more */
+  stop(keep: boolean): Promise<void>;
+}
+
+/** Writes what is known of the cluster into the state directory when it has changed, at most every five seconds. */
+export function keepLastKnown(
+  directory: string,
+  own: { readonly subnet: Subnet; readonly configJson: string },
+  control: Pick<LeaseControl, 'state'>,
+  log: Logger,
+): LastKnownKeeper {
+  const limit = createRateLimit(REPEAT_INTERVAL_MS, () => performance.now());
+  let saved: { text: string; validUntil: number | null } | undefined;
+  let saving: Promise<void> = Promise.resolve();
+
+  function current(): LastKnown {
+    const { publicIp, holding, leaseRemainingSeconds, peers } = control.state();
+    const validUntil = leaseRemainingSeconds === undefined ? null : Date.now() + leaseRemainingSeconds * 1000;
+    return { ...own, publicIp, ...holding, validUntil, peers };
+  }
+
+  async function save(): Promise<void> {
+    const { validUntil, ...rest } = current();
+    const text = JSON.stringify(rest);
+    const extended = (validUntil ?? 0) - (saved?.validUntil ?? 0) > LEAST_EXTENSION_MS;
+    if (saved !== undefined && saved.text === text && !extended) return;
+    try {
+      await saveLastKnown(directory, { ...rest, validUntil });
+      saved = { text, validUntil };
+    } catch (error) {
+      // The node runs on: it only could not start without etcd.
+      limit((suppressed) =>
+        log.warn({ reason: messageOf(error), suppressed }, 'what is known of the cluster cannot be saved'),
+      );
+    }
+  }
+
+  const next = () => {
+    saving = saving.then(save);
+  };
+  next();
+  const timer = setInterval(next, SAVE_INTERVAL_MS);
+  return {
+    async stop(keep) {
+      clearInterval(timer);
+      if (keep) next();
+      await saving;
+      if (!keep) await forgetLastKnown(directory).catch(() => undefined);
+    },
+  };
+}

@@ -1,0 +1,75 @@
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { parseIpv4, parseSubnet } from '../core/address-text.js';
+import { errnoOf, messageOf } from '../core/errors.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
+import type { Logger } from '../core/logger.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
+import { writeFileAtomic } from './atomic-file.js';
+
+/** What a node knew of the cluster when it last ran: enough to go on without etcd while its lease is valid. */
+export interface LastKnown {
+  readonly configJson: string;
+  readonly publicIp: Ipv4;
+  readonly subnet: Subnet;
+  /** What etcd gave for the own key, for the node to go on with. */
+  readonly revision: number;
+  readonly ttlId: string;
+  /** When the lease runs out unless renewed, in ms since 1970; null: it is a reservation and never does. */
+  readonly validUntil: number | null;
+  readonly peers: readonly Lease[];
+}
+
+const FILE = 'last-known.json';
+
+const ipv4 = z.string().transform((text, context) => parseIpv4(text) ?? refuse(context, 'no IPv4 address'));
+const subnet = z.string().transform((text, context) => parseSubnet(text) ?? refuse(context, 'no subnet'));
+const stored = z.object({
+  configJson: z.string(),
+  publicIp: ipv4,
+  subnet,
+  revision: z.int(),
+  ttlId: z.string().regex(/^\d+$/),
+  validUntil: z.number().nullable(),
+  peers: z.array(z.object({ subnet, publicIp: ipv4, nodeId: z.string().optional() })),
+});
+
+function refuse(context: { addIssue(message: string): void }, message: string): never {
+  context.addIssue(message);
+  return z.NEVER;
+}
+
+/** Undefined if there is none, or none that can be read: the node then waits for etcd, as at its first start. */
+export async function loadLastKnown(directory: string, log: Logger): Promise<LastKnown | undefined> {
+  const path = join(directory, FILE);
+  try {
+    const { peers, ...own } = stored.parse(JSON.parse(await readFile(path, 'utf8')));
+    return { ...own, peers: peers.map((peer) => ({ ...peer, nodeId: peer.nodeId })) };
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? error.issues[0].message : messageOf(error);
+    if (errnoOf(error) !== 'ENOENT') log.warn({ path, reason }, 'what was last known of the cluster cannot be read');
+    return undefined;
+  }
+}
+
+/** @throws what the file system says */
+export async function saveLastKnown(directory: string, known: LastKnown): Promise<void> {
+  const text = {
+    ...known,
+    publicIp: formatIpv4(known.publicIp),
+    subnet: formatSubnet(known.subnet),
+    peers: known.peers.map((peer) => ({
+      subnet: formatSubnet(peer.subnet),
+      publicIp: formatIpv4(peer.publicIp),
+      nodeId: peer.nodeId,
+    })),
+  };
+  await writeFileAtomic(join(directory, FILE), `${JSON.stringify(text)}\n`, 0o600);
+}
+
+/** The subnet is not ours any more. */
+export async function forgetLastKnown(directory: string): Promise<void> {
+  await rm(join(directory, FILE), { force: true });
+}
