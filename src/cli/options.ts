@@ -41,10 +41,14 @@ interface RawOptions {
 const MIN_TTL_SECONDS = 5;
 const MAX_TTL_SECONDS = 365 * 86_400;
 
-/** Every option can also come from RUDDERD_<FLAG>; RUDDER_ is the prefix inside subnet.env. */
+/**
+ * Every option can also come from RUDDERD_<FLAG>; RUDDER_ is the prefix inside subnet.env. A variable that is there but
+ * empty, as an EnvironmentFile easily has it, is not given.
+ */
 function option(flags: string, description: string): Option {
   const made = new Option(flags, description);
-  return made.env(`RUDDERD_${made.name().toUpperCase().replaceAll('-', '_')}`);
+  const variable = `RUDDERD_${made.name().toUpperCase().replaceAll('-', '_')}`;
+  return process.env[variable] === '' ? made : made.env(variable);
 }
 
 export function addEtcdOptions(command: Command): Command {
@@ -133,8 +137,7 @@ export function addDaemonOptions(command: Command): Command {
         .default(false),
     )
     .addOption(
-      new Option('--no-firewall [boolean]', 'leave the firewall alone: no rules are set, kept or removed')
-        .env('RUDDERD_NO_FIREWALL')
+      option('--no-firewall [boolean]', 'leave the firewall alone: no rules are set, kept or removed')
         .argParser(values.parseNegated)
         .preset('true')
         .default(true, 'false'),
@@ -180,7 +183,7 @@ export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: st
 
 /** @throws RudderError `usage` for contradictions, `file` for a file that cannot be read */
 export function toEtcdOptions(raw: RawOptions): EtcdOptions {
-  // A variable that is there but empty, as an EnvironmentFile easily has it, is not given.
+  // Nor is a flag that is given as empty, as a script's unset variable leaves it.
   const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, etcdPassword] = [
     raw.etcdCafile,
     raw.etcdCertfile,

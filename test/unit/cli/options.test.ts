@@ -246,6 +246,19 @@ describe('contradiction', () => {
   });
 
   // An EnvironmentFile easily has a variable without a value.
+  it('an empty variable is not given, whichever it is', () => {
+    const unset = parse();
+    const names = command().options.flatMap(({ envVar }) => envVar ?? []);
+    expect(names).toContain('RUDDERD_IFACE_REGEX');
+    expect(names).toContain('RUDDERD_NO_FIREWALL');
+    for (const name of names) vi.stubEnv(name, '');
+    expect(parse()).toEqual(unset);
+  });
+
+  it('an empty pattern, which would match every interface, is refused', () => {
+    expect(refusalOf('--iface-regex=')).toMatch(/Expected a regular expression/);
+  });
+
   it.each([
     ['RUDDERD_ETCD_USERNAME', '--etcd-password is given'],
     ['RUDDERD_ETCD_CERTFILE', '--etcd-keyfile is given'],
