@@ -21,7 +21,10 @@ async function main(argv: string[]): Promise<number> {
   addDaemonOptions(addEtcdOptions(program));
   // Sub-commands load their code only when called: the daemon does not carry the lab.
   program.action(async () => {
-    status = await (await import('./run.js')).run(program.opts(), packageVersion());
+    status = await (await import('./run.js')).run(program.opts(), {
+      version: packageVersion(),
+      isPasswordShown: program.getOptionValueSource('etcdPassword') === 'cli',
+    });
   });
   program
     .command('init')

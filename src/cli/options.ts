@@ -7,6 +7,7 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { LOG_LEVELS } from '../ops/logger.js';
+import { readPasswordFile } from './password-file.js';
 import * as values from './values.js';
 
 /** What commander hands over once the options below are parsed. */
@@ -18,6 +19,7 @@ interface RawOptions {
   etcdKeyfile?: string;
   etcdUsername?: string;
   etcdPassword?: string;
+  etcdPasswordFile?: string;
   iface?: string[];
   ifaceRegex?: RegExp[];
   ifaceCanReach?: Ipv4;
@@ -68,7 +70,10 @@ export function addEtcdOptions(command: Command): Command {
     .addOption(option('--etcd-keyfile <file>', 'key of the client certificate'))
     .addOption(option('--etcd-username <name>', 'etcd user'))
     .addOption(
-      option('--etcd-password <text>', 'its password; better given as RUDDERD_ETCD_PASSWORD, which ps does not show'),
+      option('--etcd-password <text>', 'its password; everybody sees it in the process list, so better one of these:'),
+    )
+    .addOption(
+      option('--etcd-password-file <file>', 'file with the password and nothing else, or RUDDERD_ETCD_PASSWORD'),
     );
 }
 
@@ -184,12 +189,13 @@ export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: st
 /** @throws RudderError `usage` for contradictions, `file` for a file that cannot be read */
 export function toEtcdOptions(raw: RawOptions): EtcdOptions {
   // Nor is a flag that is given as empty, as a script's unset variable leaves it.
-  const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, etcdPassword] = [
+  const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, givenPassword, passwordFile] = [
     raw.etcdCafile,
     raw.etcdCertfile,
     raw.etcdKeyfile,
     raw.etcdUsername,
     raw.etcdPassword,
+    raw.etcdPasswordFile,
   ].map((text) => text || undefined);
   if ((etcdCertfile === undefined) !== (etcdKeyfile === undefined)) {
     const [given, missing] = etcdCertfile
@@ -197,10 +203,12 @@ export function toEtcdOptions(raw: RawOptions): EtcdOptions {
       : ['--etcd-keyfile', '--etcd-certfile'];
     throw new RudderError('usage', `${given} is given without ${missing}: expected both or neither`);
   }
-  if ((etcdUsername === undefined) !== (etcdPassword === undefined)) {
-    const [given, missing] = etcdUsername
-      ? ['--etcd-username', '--etcd-password']
-      : ['--etcd-password', '--etcd-username'];
+  if (givenPassword !== undefined && passwordFile !== undefined) {
+    throw new RudderError('usage', '--etcd-password and --etcd-password-file are both given: expected one of them');
+  }
+  if ((etcdUsername === undefined) !== (givenPassword === undefined && passwordFile === undefined)) {
+    const passwordFlag = passwordFile === undefined ? '--etcd-password' : '--etcd-password-file';
+    const [given, missing] = etcdUsername ? ['--etcd-username', '--etcd-password'] : [passwordFlag, '--etcd-username'];
     throw new RudderError('usage', `${given} is given without ${missing}: expected both or neither`);
   }
   if (etcdCertfile !== undefined && etcdCafile === undefined) {
@@ -212,6 +220,7 @@ export function toEtcdOptions(raw: RawOptions): EtcdOptions {
       `--etcd-cafile is given for ${raw.etcdEndpoints}: expected https:// endpoints; correct --etcd-endpoints`,
     );
   }
+  const etcdPassword = passwordFile === undefined ? givenPassword : readPasswordFile(passwordFile);
   return {
     endpoints: raw.etcdEndpoints,
     prefix: raw.etcdPrefix,

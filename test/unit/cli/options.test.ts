@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
@@ -239,6 +239,18 @@ describe('contradiction', () => {
     expect(error.code).toBe('file');
     expect(error.message).toMatch(/^cannot read --etcd-\w+file .*\/missing: ENOENT.*; expected a readable PEM file$/);
     expect(error.message).toContain(flag);
+  });
+
+  it('a password from a file is used, and contradicts one that is given', () => {
+    const file = pem('password');
+    chmodSync(file, 0o600);
+    expect(parse('--etcd-username=me', `--etcd-password-file=${file}`).etcd.auth).toEqual({
+      username: 'me',
+      password: 'text of password',
+    });
+    const both = contradictionIn('--etcd-username=me', '--etcd-password=x', `--etcd-password-file=${file}`);
+    expect(both.message).toBe('--etcd-password and --etcd-password-file are both given: expected one of them');
+    expect(contradictionIn(`--etcd-password-file=${file}`).message).toMatch(/^--etcd-password-file is given without/);
   });
 
   it('never tells the password', () => {
