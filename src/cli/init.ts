@@ -1,4 +1,5 @@
 import { createEtcdRegistry } from '../control/etcd-registry.js';
+import { shorten } from '../core/errors.js';
 import { parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
 import { EXIT_OK } from './exit-codes.js';
@@ -15,7 +16,7 @@ export async function init(json: string, raw: Parameters<typeof toEtcdOptions>[0
     process.stdout.write(
       created
         ? `created ${key}: Network ${formatSubnet(config.network)}, a /${config.subnetLength} for each node\n`
-        : `${key} exists already and is left as it is: ${await registry.getConfig()}\n`,
+        : `${key} exists already and is left as it is: ${shorten((await registry.getConfig()) ?? '', 500)}\n`,
     );
     return EXIT_OK;
   } finally {

@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
 import { parseSubnet } from '../core/address-text.js';
-import { RudderError } from '../core/errors.js';
+import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatReservationValue, parseLease } from '../core/lease.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
@@ -58,13 +58,13 @@ async function toRow(registry: Registry, config: NetworkConfig, entry: LeaseEntr
   const ttl = entry.ttlId === NO_TTL ? undefined : await registry.timeToLive(entry.ttlId);
   const ttlSeconds = ttl?.remainingSeconds ?? null;
   if ('problem' in lease) {
-    return { subnet: entry.name.slice(0, 40), publicIp: null, nodeId: null, ttlSeconds, problem: lease.problem };
+    return { subnet: shorten(entry.name, 40), publicIp: null, nodeId: null, ttlSeconds, problem: lease.problem };
   }
   const { subnet, publicIp, nodeId } = lease;
   return {
     subnet: formatSubnet(subnet),
     publicIp: formatIpv4(publicIp),
-    nodeId: nodeId ?? null,
+    nodeId: nodeId === undefined ? null : shorten(nodeId, 40),
     ttlSeconds,
     problem: null,
   };
@@ -132,7 +132,7 @@ async function subnetOf(registry: Registry, text: string): Promise<Subnet> {
   if (subnet !== undefined && problem !== undefined && !('problem' in problem)) return subnet;
   throw new RudderError(
     'usage',
-    `subnet "${text.slice(0, 40)}": expected a /${config.subnetLength} of ${formatSubnet(config.network)}`,
+    `subnet ${quote(text)}: expected a /${config.subnetLength} of ${formatSubnet(config.network)}`,
   );
 }
 

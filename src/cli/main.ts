@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { messageOf, RudderError } from '../core/errors.js';
+import { messageOf, RudderError, shorten } from '../core/errors.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
 import { addLabCommand } from './lab.js';
 import { addOperatorCommands } from './operator-commands.js';
@@ -21,7 +21,10 @@ async function main(argv: string[]): Promise<number> {
   addDaemonOptions(addEtcdOptions(program));
   // Sub-commands load their code only when called: the daemon does not carry the lab.
   program.action(async () => {
-    status = await (await import('./run.js')).run(program.opts(), packageVersion());
+    status = await (await import('./run.js')).run(program.opts(), {
+      version: packageVersion(),
+      isPasswordShown: program.getOptionValueSource('etcdPassword') === 'cli',
+    });
   });
   program
     .command('init')
@@ -54,7 +57,9 @@ function packageVersion(): string {
 function report(error: unknown): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return EXIT_OK; // --help and --version
-    process.stderr.write(`rudder: ${messageOf(error).replace(/^error: /, '')} See rudder --help\n`);
+    // commander repeats a value as it was given, however long.
+    const text = messageOf(error).replace(/'[^']{81,}'/g, (value) => `'${shorten(value.slice(1, -1), 80)}'`);
+    process.stderr.write(`rudder: ${text.replace(/^error: /, '')} See rudder --help\n`);
     return EXIT_CODES.usage;
   }
   if (error instanceof RudderError) {

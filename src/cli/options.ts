@@ -7,6 +7,7 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { LOG_LEVELS } from '../ops/logger.js';
+import { readPasswordFile } from './password-file.js';
 import * as values from './values.js';
 
 /** What commander hands over once the options below are parsed. */
@@ -18,6 +19,7 @@ interface RawOptions {
   etcdKeyfile?: string;
   etcdUsername?: string;
   etcdPassword?: string;
+  etcdPasswordFile?: string;
   iface?: string[];
   ifaceRegex?: RegExp[];
   ifaceCanReach?: Ipv4;
@@ -41,10 +43,14 @@ interface RawOptions {
 const MIN_TTL_SECONDS = 5;
 const MAX_TTL_SECONDS = 365 * 86_400;
 
-/** Every option can also come from RUDDERD_<FLAG>; RUDDER_ is the prefix inside subnet.env. */
+/**
+ * Every option can also come from RUDDERD_<FLAG>; RUDDER_ is the prefix inside subnet.env. A variable that is there but
+ * empty, as an EnvironmentFile easily has it, is not given.
+ */
 function option(flags: string, description: string): Option {
   const made = new Option(flags, description);
-  return made.env(`RUDDERD_${made.name().toUpperCase().replaceAll('-', '_')}`);
+  const variable = `RUDDERD_${made.name().toUpperCase().replaceAll('-', '_')}`;
+  return process.env[variable] === '' ? made : made.env(variable);
 }
 
 export function addEtcdOptions(command: Command): Command {
@@ -64,7 +70,10 @@ export function addEtcdOptions(command: Command): Command {
     .addOption(option('--etcd-keyfile <file>', 'key of the client certificate'))
     .addOption(option('--etcd-username <name>', 'etcd user'))
     .addOption(
-      option('--etcd-password <text>', 'its password; better given as RUDDERD_ETCD_PASSWORD, which ps does not show'),
+      option('--etcd-password <text>', 'its password; everybody sees it in the process list, so better one of these:'),
+    )
+    .addOption(
+      option('--etcd-password-file <file>', 'file with the password and nothing else, or RUDDERD_ETCD_PASSWORD'),
     );
 }
 
@@ -133,8 +142,7 @@ export function addDaemonOptions(command: Command): Command {
         .default(false),
     )
     .addOption(
-      new Option('--no-firewall [boolean]', 'leave the firewall alone: no rules are set, kept or removed')
-        .env('RUDDERD_NO_FIREWALL')
+      option('--no-firewall [boolean]', 'leave the firewall alone: no rules are set, kept or removed')
         .argParser(values.parseNegated)
         .preset('true')
         .default(true, 'false'),
@@ -180,13 +188,14 @@ export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: st
 
 /** @throws RudderError `usage` for contradictions, `file` for a file that cannot be read */
 export function toEtcdOptions(raw: RawOptions): EtcdOptions {
-  // A variable that is there but empty, as an EnvironmentFile easily has it, is not given.
-  const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, etcdPassword] = [
+  // Nor is a flag that is given as empty, as a script's unset variable leaves it.
+  const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, givenPassword, passwordFile] = [
     raw.etcdCafile,
     raw.etcdCertfile,
     raw.etcdKeyfile,
     raw.etcdUsername,
     raw.etcdPassword,
+    raw.etcdPasswordFile,
   ].map((text) => text || undefined);
   if ((etcdCertfile === undefined) !== (etcdKeyfile === undefined)) {
     const [given, missing] = etcdCertfile
@@ -194,10 +203,12 @@ export function toEtcdOptions(raw: RawOptions): EtcdOptions {
       : ['--etcd-keyfile', '--etcd-certfile'];
     throw new RudderError('usage', `${given} is given without ${missing}: expected both or neither`);
   }
-  if ((etcdUsername === undefined) !== (etcdPassword === undefined)) {
-    const [given, missing] = etcdUsername
-      ? ['--etcd-username', '--etcd-password']
-      : ['--etcd-password', '--etcd-username'];
+  if (givenPassword !== undefined && passwordFile !== undefined) {
+    throw new RudderError('usage', '--etcd-password and --etcd-password-file are both given: expected one of them');
+  }
+  if ((etcdUsername === undefined) !== (givenPassword === undefined && passwordFile === undefined)) {
+    const passwordFlag = passwordFile === undefined ? '--etcd-password' : '--etcd-password-file';
+    const [given, missing] = etcdUsername ? ['--etcd-username', '--etcd-password'] : [passwordFlag, '--etcd-username'];
     throw new RudderError('usage', `${given} is given without ${missing}: expected both or neither`);
   }
   if (etcdCertfile !== undefined && etcdCafile === undefined) {
@@ -209,6 +220,7 @@ export function toEtcdOptions(raw: RawOptions): EtcdOptions {
       `--etcd-cafile is given for ${raw.etcdEndpoints}: expected https:// endpoints; correct --etcd-endpoints`,
     );
   }
+  const etcdPassword = passwordFile === undefined ? givenPassword : readPasswordFile(passwordFile);
   return {
     endpoints: raw.etcdEndpoints,
     prefix: raw.etcdPrefix,

@@ -5,10 +5,27 @@ import { createSdNotify } from '../system/sd-notify.js';
 import { EXIT_OK, EXIT_SIGNAL_BASE } from './exit-codes.js';
 import { toDaemonOptions } from './options.js';
 
+export interface RunContext {
+  readonly version: string;
+  /** The etcd password is among the arguments, which everybody on this host may see. */
+  readonly isPasswordShown: boolean;
+}
+
 /** `rudder` without a sub-command: the daemon, until a signal. */
-export async function run(raw: Parameters<typeof toDaemonOptions>[0], version: string): Promise<number> {
+export async function run(
+  raw: Parameters<typeof toDaemonOptions>[0],
+  { version, isPasswordShown }: RunContext,
+): Promise<number> {
   const options = toDaemonOptions(raw);
+  // The commands that are run from here (iptables) need not know it.
+  delete process.env.RUDDERD_ETCD_PASSWORD;
   const log = await createLogger(options.logLevel);
+  if (isPasswordShown) {
+    log.warn(
+      {},
+      '--etcd-password shows in the process list: use --etcd-password-file or RUDDERD_ETCD_PASSWORD instead',
+    );
+  }
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
     process.on(name, () => {

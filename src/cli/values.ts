@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import { OFFLOADS, type Offload } from '../backend/udp/offloads.js';
 import { parseIpv4 } from '../core/address-text.js';
+import { quote } from '../core/errors.js';
 import { type Ipv4, isUnusableAsHost } from '../core/ipv4.js';
 
 /** Parsers of single option values. Each throws commander's InvalidArgumentError, which becomes one error line. */
@@ -60,7 +61,7 @@ export function parseEndpoints(text: string): string[] {
   const endpoints = text.split(',').map((part) => part.trim().replace(/\/$/, ''));
   for (const endpoint of endpoints) {
     if (!URL.canParse(endpoint) || !/^https?:\/\/[^/@?#]*[^/@?#:]$/.test(endpoint)) {
-      throw new InvalidArgumentError(`"${endpoint}" is not like http://host:2379 or https://host:2379.`);
+      throw new InvalidArgumentError(`${quote(endpoint)} is not like http://host:2379 or https://host:2379.`);
     }
   }
   const schemes = new Set(endpoints.map((endpoint) => new URL(endpoint).protocol));
@@ -81,7 +82,7 @@ export function parsePath(text: string): string {
 }
 
 export function parseEnvPrefix(text: string): string {
-  if (!/^[A-Z][A-Z0-9_]*$/.test(text)) throw new InvalidArgumentError('Expected capital letters such as FLANNEL.');
+  if (!/^[A-Z][A-Z0-9_]{0,63}$/.test(text)) throw new InvalidArgumentError('Expected capital letters such as FLANNEL.');
   return text;
 }
 
@@ -97,10 +98,12 @@ export function parseRegexes(text: string, before: RegExp[] = []): RegExp[] {
 
 function parseRegex(text: string): RegExp {
   try {
-    return new RegExp(text);
+    // An empty one would match every interface.
+    if (text !== '') return new RegExp(text);
   } catch {
-    throw new InvalidArgumentError('Expected a regular expression.');
+    // said below
   }
+  throw new InvalidArgumentError('Expected a regular expression.');
 }
 
 function parseInterface(text: string): string {
@@ -115,7 +118,7 @@ export function parseOffloads(text: string, before: Offload[] = []): Offload[] {
   const names = text.split(',').flatMap((part) => (part.trim() === 'all' ? OFFLOADS : [part.trim()]));
   for (const name of names) {
     if (!(OFFLOADS as readonly string[]).includes(name)) {
-      throw new InvalidArgumentError(`"${name}" is not all or one of ${OFFLOADS.join(', ')}.`);
+      throw new InvalidArgumentError(`${quote(name)} is not all or one of ${OFFLOADS.join(', ')}.`);
     }
   }
   return [...before, ...(names as Offload[])];

@@ -1,5 +1,5 @@
 import { parseSubnetKey } from '../core/address-text.js';
-import { messageOf } from '../core/errors.js';
+import { messageOf, shorten } from '../core/errors.js';
 import { type Lease, parseLease } from '../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
@@ -94,11 +94,16 @@ function watchUntilResync(
   });
 }
 
+/** Bad keys that are told of in each interval. */
+const BAD_KEYS_TOLD = 20;
+
 /** Turns registry entries into lease changes, and says once of each bad entry why it is not used. */
 function createPeers(options: WatcherOptions) {
   const set = createLeaseSet();
   /** Bad key -> revision at which it was reported: a periodic list must not report it again. */
   const reported = new Map<string, number>();
+  /** A flood of bad keys must not become one of lines. What is kept back is told after a later list. */
+  const limit = createRepeatLimit(BAD_KEYS_TOLD);
   let configTold: { json: string | undefined } | undefined;
   tell(set.replaceAll(options.known ?? []));
 
@@ -109,8 +114,12 @@ function createPeers(options: WatcherOptions) {
       return lease;
     }
     if (reported.get(entry.name) !== entry.revision) {
-      reported.set(entry.name, entry.revision);
-      options.log.warn({ key: entry.name.slice(0, 80), problem: lease.problem }, 'skipping a key that is no lease');
+      limit((suppressed) => {
+        reported.set(entry.name, entry.revision);
+        const fields = { key: shorten(entry.name, 80), problem: lease.problem };
+        const told = suppressed === 0 ? fields : { ...fields, suppressed };
+        options.log.warn(told, 'skipping a key that is no lease');
+      });
     }
     return undefined;
   }

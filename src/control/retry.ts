@@ -9,7 +9,8 @@ const LONGEST_WAIT_MS = 5000;
 
 export const createRetryBackoff = (): Backoff => createBackoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
 
-export const createRepeatLimit = () => createRateLimit(REPEAT_INTERVAL_MS, () => performance.now());
+/** @param burst how many lines of an interval are told */
+export const createRepeatLimit = (burst = 1) => createRateLimit(REPEAT_INTERVAL_MS, () => performance.now(), burst);
 
 /** True for what passes by itself: an etcd that is down, slow or partitioned. */
 export function isTransient(error: unknown): boolean {

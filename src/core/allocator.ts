@@ -39,16 +39,17 @@ interface Range {
   last: number;
 }
 
-/** The taken subnets as ranges of subnet numbers, in ascending order. A /22 key takes four /24 at once. */
+/**
+ * The taken subnets as ranges of subnet numbers, in ascending order. A /22 key takes four /24 at once. A key as large
+ * as the whole Network is nobody's: SubnetLen is longer by two at least, and one stray key must not stop a cluster.
+ */
 function takenRanges(config: NetworkConfig, taken: readonly Subnet[]): Range[] {
+  const { network } = config;
   return taken
-    .filter((subnet) => contains(config.network, subnet.address) || contains(subnet, config.network.address))
+    .filter((subnet) => subnet.prefixLength > network.prefixLength && contains(network, subnet.address))
     .map((subnet) => {
-      const coversNetwork = subnet.prefixLength < config.network.prefixLength;
-      const lowest = coversNetwork ? config.network.address : subnet.address;
-      const prefixLength = coversNetwork ? config.network.prefixLength : subnet.prefixLength;
-      const highest = lowest | ~maskOf(prefixLength);
-      return { first: numberOf(config, lowest), last: numberOf(config, highest) };
+      const highest = subnet.address | ~maskOf(subnet.prefixLength);
+      return { first: numberOf(config, subnet.address), last: numberOf(config, highest) };
     })
     .sort((a, b) => a.first - b.first);
 }

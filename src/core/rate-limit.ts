@@ -2,18 +2,28 @@
 export const REPEAT_INTERVAL_MS = 30_000;
 
 /**
- * Limits a repeating message: the first call of each interval passes, and is told how many were kept back before it.
+ * Limits a repeating message: the first calls of each interval pass, and are told how many were kept back before them.
  * @param now milliseconds of a clock that never goes back
+ * @param burst how many pass in an interval
  */
-export function createRateLimit(intervalMs: number, now: () => number): (tell: (suppressed: number) => void) => void {
+export function createRateLimit(
+  intervalMs: number,
+  now: () => number,
+  burst = 1,
+): (tell: (suppressed: number) => void) => void {
   let next = Number.NEGATIVE_INFINITY;
+  let left = 0;
   let suppressed = 0;
   return (tell) => {
-    if (now() < next) {
+    if (now() >= next) {
+      next = now() + intervalMs;
+      left = burst;
+    }
+    if (left === 0) {
       suppressed++;
       return;
     }
-    next = now() + intervalMs;
+    left--;
     tell(suppressed);
     suppressed = 0;
   };

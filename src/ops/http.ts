@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
-import { errnoOf, messageOf, RudderError } from '../core/errors.js';
+import { errnoOf, messageOf, RudderError, shorten } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { createMetrics } from './metrics.js';
 import { isAlive, type Status } from './status.js';
@@ -35,6 +35,18 @@ const PAGE = {
 };
 const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
+
+/** What a client may take: these are for probes and people on this host, each asking for a moment. */
+const LIMITS = {
+  maxHeaderSize: 8192,
+  headersTimeout: 5000,
+  requestTimeout: 10_000,
+  // How soon after these deadlines a slow client is looked for.
+  connectionsCheckingInterval: 1000,
+};
+const MAX_CONNECTIONS = 64;
+/** A client that takes nothing of its answer for so long is cut off. */
+const IDLE_MS = 10_000;
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
@@ -81,28 +93,41 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
     },
   };
 
-  function listener(allowed: (method: string, path: string) => Handler | undefined) {
-    return (request: IncomingMessage, response: ServerResponse) => {
+  const servers: Server[] = [];
+  function limitedServer(
+    allowed: (method: string, path: string) => Handler | undefined,
+    isOurName: (host: string | undefined) => boolean,
+  ): Server {
+    const server = createServer(LIMITS, (request: IncomingMessage, response: ServerResponse) => {
       const path = (request.url ?? '').split('?')[0];
+      if (!isOurName(request.headers.host)) return json(response, 403, { error: 'not the name of this host' });
       const handler = allowed(request.method ?? '', path);
-      if (handler === undefined) return json(response, 404, { error: `nothing at ${request.method} ${path}` });
+      if (handler === undefined) {
+        const code = Object.hasOwn(read, path) ? 405 : 404;
+        return json(response, code, { error: `nothing at ${request.method} ${shorten(path, 80)}` });
+      }
       handler(request, response).catch((error: unknown) => {
         const isUsers = error instanceof RudderError;
         if (!isUsers) options.log.error({ path, reason: messageOf(error) }, 'a request failed');
         json(response, isUsers ? 400 : 500, { error: messageOf(error) });
       });
-    };
+    });
+    server.maxConnections = MAX_CONNECTIONS;
+    server.setTimeout(IDLE_MS);
+    servers.push(server);
+    return server;
   }
 
-  const reading = (method: string, path: string) => (method === 'GET' ? read[path] : undefined);
-  const servers: Server[] = [];
-  const local = createServer(listener((method, path) => (method === 'PUT' ? control[path] : reading(method, path))));
-  servers.push(local);
+  const reading = (method: string, path: string) => (method === 'GET' ? own(read, path) : undefined);
+  const local = limitedServer(
+    (method, path) => (method === 'PUT' ? own(control, path) : reading(method, path)),
+    () => true,
+  );
   try {
     await listenOnSocket(local, options.socketPath);
     if (options.tcp !== undefined) {
-      const server = createServer(listener(reading));
-      servers.push(server);
+      const { address } = options.tcp;
+      const server = limitedServer(reading, (host) => !address.startsWith('127.') || isLoopbackName(host));
       await listenOnTcp(server, options.tcp);
       options.log.info(options.tcp, 'health, metrics and status are served');
     }
@@ -118,6 +143,19 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
     }
   }
   return { close };
+}
+
+/** Not what every object has: `constructor` is no path of ours. */
+function own(handlers: Record<string, Handler>, path: string): Handler | undefined {
+  return Object.hasOwn(handlers, path) ? handlers[path] : undefined;
+}
+
+/**
+ * True for names that lead to loopback by themselves. A page of a stranger's whose name its owner has turned to
+ * 127.0.0.1 (DNS rebinding) makes a browser here ask under that name.
+ */
+function isLoopbackName(host: string | undefined): boolean {
+  return host === undefined || /^(localhost|127\.\d+\.\d+\.\d+)(:\d+)?$/i.test(host);
 }
 
 /** A log level is a word. */

@@ -1,5 +1,5 @@
 import pino from 'pino';
-import { RudderError } from '../core/errors.js';
+import { quote, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
@@ -12,7 +12,7 @@ export interface LeveledLogger extends Logger {
 /** @throws RudderError `usage` */
 export function checkLogLevel(level: string): string {
   if ((LOG_LEVELS as readonly string[]).includes(level)) return level;
-  throw new RudderError('usage', `log level "${level.slice(0, 40)}": expected one of ${LOG_LEVELS.join(', ')}`);
+  throw new RudderError('usage', `log level ${quote(level)}: expected one of ${LOG_LEVELS.join(', ')}`);
 }
 
 /**

@@ -86,6 +86,11 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
     ],
     ['a TTL that is none', ['--lease-ttl=soon'], /'soon' is invalid\. Expected a time from 5s/],
     ['a source check that is none', ['--source-check=maybe'], /Allowed choices are strict, off/],
+    [
+      'a value of 100,000 characters',
+      [`--mtu=${'9'.repeat(100_000)}`],
+      /^.{0,300}\.\.\.' is invalid\. Expected a whole.{0,100}$/,
+    ],
     ['half a client certificate', ['--etcd-certfile=/etc/hostname'], /--etcd-certfile is given without --etcd-keyfile/],
   ])('%s', async (_, args, pattern) => {
     expectLine(await run(args), 'usage', pattern);

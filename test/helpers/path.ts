@@ -25,6 +25,7 @@ export interface TestPath {
   readonly fake: FakeNative;
   /** Traffic with the peer's subnet. */
   peer(): PeerTraffic;
+  trafficWith(subnet: string): PeerTraffic;
   /** The counters that are not 0, but for those of messages. */
   counted(): Partial<Record<CounterName, number>>;
 }
@@ -36,11 +37,14 @@ export function createTestPath(checkSource = true, offloads: readonly number[] =
   const routes = createRouteTable({ network: parseSubnet('10.240.0.0/16')!, subnetLength: 24 });
   setRoute(routes, parseSubnet('10.240.77.0/24')!, PEER);
   const peers = createPeerCounters(routes);
+  const trafficWith = (subnet: string) =>
+    readPeer(peers, subnetNumberOf(routes, parseSubnet(subnet)!.address), memory.clock[0]);
   return {
     memory,
+    trafficWith,
     settings: { routes, peers, ownAddress: ip('10.240.26.0'), ownMask: maskOf(24), port: PORT, checkSource },
     fake: createFakeNative(memory),
-    peer: () => readPeer(peers, subnetNumberOf(routes, PEER_CONTAINER), memory.clock[0]),
+    peer: () => trafficWith('10.240.77.0/24'),
     counted: () =>
       Object.fromEntries(
         Object.entries(readAll(memory.counters)).filter(([name, value]) => value !== 0 && !MESSAGES.includes(name)),

@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { describe, type SuiteFactory } from 'vitest';
 
@@ -19,6 +20,7 @@ const REQUIREMENTS = {
     remedy: 'apt-get install systemd-container debootstrap',
   },
   chromium: { present: () => onPath('chromium'), remedy: 'apt-get install chromium' },
+  fuzzer: { present: hasFuzzer, remedy: 'apt-get install clang libclang-rt-dev' },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 
@@ -36,6 +38,13 @@ export function describeWith(needs: readonly Requirement[], title: string, suite
   }
   const remedies = missing.map((need) => REQUIREMENTS[need].remedy).join(', ');
   describe.skip(`${title} (skipped: ${remedies})`, suite);
+}
+
+/** clang alone is not enough: libFuzzer is in its runtime, a package of its own. */
+function hasFuzzer(): boolean {
+  if (!onPath('clang')) return false;
+  const runtime = execFileSync('clang', ['-print-runtime-dir'], { encoding: 'utf8' }).trim();
+  return existsSync(runtime) && readdirSync(runtime).some((name) => name.startsWith('libclang_rt.fuzzer-'));
 }
 
 function onPath(program: string): boolean {

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import type { Ipv4 } from '../../core/ipv4.js';
+import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
 import { type Native, RECORD_INTS, SLAB_INBOUND, SUM_INTS } from '../../system/native.js';
 import {
   add,
@@ -52,7 +52,8 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
 
   /** A peer may send from its own subnet, and from the address by which we know it (say, an ICMP error of its host). */
   function ownsSource(sender: Ipv4, source: Ipv4): boolean {
-    return isInside(routes, source) ? nextHopOf(routes, source) === sender : source === sender;
+    // Where there is no owner the table holds 0, which a forged sender could be too.
+    return sender !== NO_ADDRESS && (isInside(routes, source) ? nextHopOf(routes, source) : source) === sender;
   }
 
   function handle(sender: Ipv4, offset: number, length: number): void {

@@ -1,4 +1,5 @@
 import { parseIpv4, parseSubnet } from '../../core/address-text.js';
+import { shorten } from '../../core/errors.js';
 import { contains, type Subnet } from '../../core/subnet.js';
 import type { PeerStatus, Status } from '../../ops/status.js';
 import type { Finding, Host } from './host.js';
@@ -41,9 +42,11 @@ const subnetFile: Check = async (host) => {
   if (written === undefined) return [bad('subnet file', `${path} is missing or empty`, 'restart rudder')];
   const address = parseIpv4(written.split('/')[0]);
   if (address === undefined || !contains(subnetOf(subnet), address)) {
-    return [bad('subnet file', `${path} says ${written}, the lease is ${subnet}`, 'restart rudder, then Docker')];
+    return [
+      bad('subnet file', `${path} says ${shorten(written, 40)}, the lease is ${subnet}`, 'restart rudder, then Docker'),
+    ];
   }
-  return [ok('subnet file', `${path} says ${written}`)];
+  return [ok('subnet file', `${path} says ${shorten(written, 40)}`)];
 };
 
 const forwarding: Check = async (host) => {

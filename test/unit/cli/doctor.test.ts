@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import type { Host } from '../../../src/cli/doctor/host.js';
@@ -139,4 +140,19 @@ describe('rudder doctor', () => {
     const found = await complaints({ status: undefined });
     expect(found).toEqual([{ check: 'daemon', state: 'problem', text: expect.stringContaining('systemctl start') }]);
   });
+});
+
+it('says one short line about a subnet file of any bytes', async () => {
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.tuple(fc.string({ unit: 'binary' }), fc.nat(30_000)).map(([part, times]) => `X_SUBNET=${part.repeat(times)}`),
+  );
+  await fc.assert(
+    fc.asyncProperty(text, async (written) => {
+      for (const { text: line } of await complaints({ files: { '/run/rudder/subnet.env': written } })) {
+        expect(line.length).toBeLessThan(200);
+        expect(line).not.toMatch(/\p{Cc}/u);
+      }
+    }),
+  );
 });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
@@ -241,11 +241,36 @@ describe('contradiction', () => {
     expect(error.message).toContain(flag);
   });
 
+  it('a password from a file is used, and contradicts one that is given', () => {
+    const file = pem('password');
+    chmodSync(file, 0o600);
+    expect(parse('--etcd-username=me', `--etcd-password-file=${file}`).etcd.auth).toEqual({
+      username: 'me',
+      password: 'text of password',
+    });
+    const both = contradictionIn('--etcd-username=me', '--etcd-password=x', `--etcd-password-file=${file}`);
+    expect(both.message).toBe('--etcd-password and --etcd-password-file are both given: expected one of them');
+    expect(contradictionIn(`--etcd-password-file=${file}`).message).toMatch(/^--etcd-password-file is given without/);
+  });
+
   it('never tells the password', () => {
     expect(contradictionIn('--etcd-password', 'hunter2').message).not.toContain('hunter2');
   });
 
   // An EnvironmentFile easily has a variable without a value.
+  it('an empty variable is not given, whichever it is', () => {
+    const unset = parse();
+    const names = command().options.flatMap(({ envVar }) => envVar ?? []);
+    expect(names).toContain('RUDDERD_IFACE_REGEX');
+    expect(names).toContain('RUDDERD_NO_FIREWALL');
+    for (const name of names) vi.stubEnv(name, '');
+    expect(parse()).toEqual(unset);
+  });
+
+  it('an empty pattern, which would match every interface, is refused', () => {
+    expect(refusalOf('--iface-regex=')).toMatch(/Expected a regular expression/);
+  });
+
   it.each([
     ['RUDDERD_ETCD_USERNAME', '--etcd-password is given'],
     ['RUDDERD_ETCD_CERTFILE', '--etcd-keyfile is given'],

@@ -120,3 +120,19 @@ it('deleting a key that never was a lease changes nothing', async () => {
   await pass(RESYNC);
   expect(peers).toEqual([ADDED]);
 });
+
+it('a flood of bad keys is told at a bounded rate, and each of them in the end', async () => {
+  await start();
+  for (let i = 0; i < 1000; i++) registry.putRaw(`bad-${i}`, `garbage ${i}`);
+  await pass(0);
+  expect(warnedKeys()).toHaveLength(20);
+  // The same key over and over is a flood too.
+  for (let i = 0; i < 1000; i++) registry.putRaw('bad-0', `other garbage ${i}`);
+  await pass(1);
+  expect(warnedKeys()).toHaveLength(20);
+  await pass(RESYNC);
+  expect(warnedKeys()).toHaveLength(40);
+  expect(warningsOf(log)[20].fields).toMatchObject({ suppressed: 1980 });
+  await pass(60 * RESYNC);
+  expect(new Set(warnedKeys()).size).toBe(1000);
+});

@@ -60,9 +60,10 @@ describe('chooseSubnet', () => {
     ['10.240.1.16/28', '10.240.2.0/24'],
     ['10.240.1.255/32', '10.240.2.0/24'],
     ['10.241.0.0/16', '10.240.1.0/24'],
-    ['10.240.0.0/16', undefined],
-    ['10.0.0.0/8', undefined],
-    ['0.0.0.0/0', undefined],
+    // Nobody's: no node was ever given the whole Network, and one stray key must not stop a cluster.
+    ['10.240.0.0/16', '10.240.1.0/24'],
+    ['10.0.0.0/8', '10.240.1.0/24'],
+    ['0.0.0.0/0', '10.240.1.0/24'],
   ])('with %s taken begins at %s', (taken, expected) => {
     expect(choose(config, [taken], lowest)).toBe(expected);
   });
@@ -135,7 +136,7 @@ function overlap(a: Subnet, b: Subnet): boolean {
 function allFree({ network, subnetLength, subnetMin, subnetMax }: NetworkConfig, taken: Subnet[]): Subnet[] {
   const [first, last] = [subnetMin, subnetMax].map((address) => subnetNumber(network, subnetLength, address));
   return Array.from({ length: last - first + 1 }, (_, index) => subnetAt(network, subnetLength, first + index)).filter(
-    (subnet) => !taken.some((other) => overlap(subnet, other)),
+    (subnet) => !taken.some((other) => other.prefixLength > network.prefixLength && overlap(subnet, other)),
   );
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { errnoOf, messageOf, quote, RudderError } from '../../../src/core/errors.js';
+import { errnoOf, MAX_MESSAGE_LENGTH, messageOf, quote, RudderError } from '../../../src/core/errors.js';
 
 describe('RudderError', () => {
   it('carries code, message and cause', () => {
@@ -21,9 +21,17 @@ describe('messageOf', () => {
     [undefined, 'undefined'],
     [null, 'null'],
     [7, '7'],
+    [Object.create(null), 'object'],
+    [new Error('a\u001b[31mred\u202e\u0000'), 'a [31mred '],
   ])('of %o is %j', (thrown, expected) => {
     expect(messageOf(thrown)).toBe(expected);
   });
+});
+
+it('messageOf keeps the start and the end of a line that is too long', () => {
+  const text = messageOf(new Error(`--mtu ${'9'.repeat(1_000_000)} is invalid; give a number`));
+  expect(text).toHaveLength(MAX_MESSAGE_LENGTH);
+  expect(text).toMatch(/^--mtu 9+ \.\.\. 9+ is invalid; give a number$/);
 });
 
 describe('errnoOf', () => {

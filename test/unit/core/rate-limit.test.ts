@@ -14,6 +14,14 @@ function createObserved() {
 }
 
 describe('rate limit', () => {
+  it('passes the first few calls of each interval if told to', () => {
+    const told: string[] = [];
+    let at = 0;
+    const limit = createRateLimit(1000, () => at, 3);
+    for (at = 0; at < 2000; at += 200) limit((suppressed) => told.push(`${at}: ${suppressed}`));
+    expect(told).toEqual(['0: 0', '200: 0', '400: 0', '1000: 2', '1200: 0', '1400: 0']);
+  });
+
   it('passes the first call, whatever the clock says', () => {
     const { told, callAt } = createObserved();
     callAt(-5_000_000);

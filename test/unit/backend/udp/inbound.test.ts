@@ -61,6 +61,16 @@ describe('the way in', () => {
     expect(path.counted()).toEqual({ in_drop_source: 1 });
   });
 
+  it.each([
+    OWN_CONTAINER,
+    ip('10.240.99.2'),
+    0,
+  ])('drops a packet of nobody from nobody: sender 0.0.0.0, source %i', (source) => {
+    path.fake.udpQueue.push({ sender: 0, bytes: packet({ source }) });
+    inbound();
+    expect(path.counted()).toEqual({ in_drop_source: 1 });
+  });
+
   it("accepts a peer's underlay address as source", () => {
     path.fake.udpQueue.push({ sender: PEER, bytes: packet({ source: PEER }) });
     inbound();

@@ -1,0 +1,168 @@
+/*
+ * What the kernel does with the addon's memory, and nothing else: reads every byte that is sent, fills every byte that
+ * may be received, and answers what the input says. The build renames the addon's calls to these (scripts/fuzz).
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "fuzz.h"
+
+static volatile uint8_t sink;
+
+static size_t read_all(const struct iovec *parts, size_t count) {
+  size_t total = 0;
+  if (count > 1024) abort(); /* UIO_MAXIOV */
+  for (size_t i = 0; i < count; i++) {
+    const uint8_t *bytes = parts[i].iov_base;
+    for (size_t k = 0; k < parts[i].iov_len; k++) sink ^= bytes[k];
+    total += parts[i].iov_len;
+  }
+  return total;
+}
+
+static size_t room_in(const struct iovec *parts, size_t count) {
+  size_t room = 0;
+  for (size_t i = 0; i < count; i++) {
+    memset(parts[i].iov_base, 0xa5, parts[i].iov_len);
+    room += parts[i].iov_len;
+  }
+  return room;
+}
+
+/* A failure now and then: -1 and an errno. */
+static int fails(void) {
+  static const int errors[] = {EAGAIN, EINTR, EIO, EINVAL, EMSGSIZE, EBADFD, EPERM};
+  uint8_t choice = next_byte();
+  if (choice % 4 != 3) return 0;
+  errno = errors[(choice / 4) % (sizeof errors / sizeof errors[0])];
+  return 1;
+}
+
+ssize_t fuzz_readv(int fd, const struct iovec *parts, int count) {
+  (void)fd;
+  if (fails()) return -1;
+  size_t room = room_in(parts, (size_t)count);
+  for (size_t i = 0; i < parts[0].iov_len; i++) ((uint8_t *)parts[0].iov_base)[i] = next_byte();
+  return next_below((int32_t)room);
+}
+
+ssize_t fuzz_writev(int fd, const struct iovec *parts, int count) {
+  (void)fd;
+  size_t total = read_all(parts, (size_t)count);
+  return fails() ? -1 : (ssize_t)total;
+}
+
+int fuzz_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+  (void)fd, (void)flags;
+  if (count == 0 || count > 1024) abort();
+  for (unsigned i = 0; i < count; i++) {
+    const struct msghdr *message = &messages[i].msg_hdr;
+    read_all(message->msg_iov, message->msg_iovlen);
+    const struct sockaddr_in *address = message->msg_name;
+    if (message->msg_namelen != sizeof *address || address->sin_family != AF_INET || address->sin_port == 0) abort();
+    if (message->msg_control != NULL) {
+      const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+      if (header == NULL || header->cmsg_type != UDP_SEGMENT || header->cmsg_len != CMSG_LEN(sizeof(uint16_t))) abort();
+    }
+  }
+  return fails() ? -1 : next_below((int32_t)count - 1) + 1;
+}
+
+int fuzz_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
+  (void)fd, (void)flags, (void)timeout;
+  if (fails()) return -1;
+  int received = next_below((int32_t)count - 1) + 1;
+  for (int i = 0; i < received; i++) {
+    struct msghdr *message = &messages[i].msg_hdr;
+    size_t room = room_in(message->msg_iov, message->msg_iovlen);
+    messages[i].msg_len = (unsigned)next_below((int32_t)room);
+    uint8_t kind = next_byte();
+    message->msg_flags = kind & 1 ? MSG_TRUNC : 0;
+    struct sockaddr_in *address = message->msg_name;
+    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = (uint32_t)next_int()};
+    if (!(kind & 2)) {
+      message->msg_controllen = 0;
+      continue;
+    }
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    if (header == NULL) abort();
+    int size = next_int();
+    header->cmsg_level = kind & 4 ? SOL_SOCKET : SOL_UDP;
+    header->cmsg_type = kind & 8 ? UDP_SEGMENT : UDP_GRO;
+    header->cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(header), &size, sizeof size);
+  }
+  return received;
+}
+
+int fuzz_poll(struct pollfd *fds, nfds_t count, int timeout) {
+  if (timeout < 0) abort(); /* for ever */
+  if (next_byte() % 4 == 3) {
+    errno = next_byte() % 2 ? EINTR : ENOMEM;
+    return -1;
+  }
+  int ready = 0;
+  for (nfds_t i = 0; i < count; i++) {
+    fds[i].revents = (short)(next_byte() & (fds[i].events | POLLERR | POLLHUP | POLLNVAL));
+    ready += fds[i].revents != 0;
+  }
+  return ready;
+}
+
+int fuzz_getsockopt(int fd, int level, int name, void *value, socklen_t *size) {
+  (void)fd, (void)level, (void)name;
+  memset(value, 0, *size);
+  return 0;
+}
+
+ssize_t fuzz_sendto(int fd, const void *bytes, size_t size, int flags, const struct sockaddr *to, socklen_t length) {
+  (void)fd, (void)flags;
+  struct iovec parts[] = {{(void *)bytes, size}, {(void *)to, length}};
+  return fails() ? -1 : (ssize_t)(read_all(parts, 2) - length);
+}
+
+int fuzz_socket(int domain, int type, int protocol) {
+  (void)domain, (void)type, (void)protocol;
+  return fails() ? -1 : 1000;
+}
+
+int fuzz_close(int fd) {
+  (void)fd;
+  return 0;
+}
+
+static int next_fd = 1100;
+
+int fuzz_open(const char *path, int flags, ...) {
+  (void)flags;
+  return path[0] != '/' || fails() ? -1 : next_fd++;
+}
+
+int fuzz_eventfd(unsigned count, int flags) {
+  (void)count, (void)flags;
+  return fails() ? -1 : next_fd++;
+}
+
+int fuzz_ioctl(int fd, unsigned long request, ...) {
+  (void)fd, (void)request;
+  return fails() ? -1 : 0;
+}
+
+int fuzz_setsockopt(int fd, int level, int name, const void *value, socklen_t size) {
+  (void)fd, (void)level, (void)name;
+  struct iovec part = {(void *)value, size};
+  read_all(&part, 1);
+  return fails() ? -1 : 0;
+}
+
+int fuzz_bind(int fd, const struct sockaddr *address, socklen_t size) { return fuzz_setsockopt(fd, 0, 0, address, size); }
+
+ssize_t fuzz_write(int fd, const void *bytes, size_t size) {
+  return fuzz_setsockopt(fd, 0, 0, bytes, (socklen_t)size) < 0 ? -1 : (ssize_t)size;
+}

@@ -1,0 +1,22 @@
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+
+const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+
+interface LockEntry {
+  readonly link?: boolean;
+  readonly integrity?: string;
+}
+
+it('every package of the lock file is pinned by a strong hash', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, LockEntry> };
+  const entries = Object.entries(packages).filter(([path, { link }]) => path !== '' && link !== true);
+  expect(entries.length).toBeGreaterThan(100);
+  expect(entries.filter(([, { integrity }]) => !/^sha(512|384)-/.test(integrity ?? '')).map(([path]) => path)).toEqual(
+    [],
+  );
+});
+
+it('the unit allows no core dump, which would hold secrets', () => {
+  expect(read('systemd/rudder.service')).toMatch(/^LimitCORE=0$/m);
+});
