@@ -11,8 +11,9 @@ import type { Lease } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
-import { formatSubnet, formatSubnetKey } from '../core/subnet.js';
+import { formatSubnetKey } from '../core/subnet.js';
 import type { LastKnown } from '../system/last-known.js';
+import { createPeerLog } from './peer-log.js';
 
 /** A complete list is compared by value this often even while the watch looks healthy. */
 const RESYNC_MS = 3 * 60_000;
@@ -98,9 +99,11 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     for (const { type, lease } of changes) {
       if (type === 'removed') peers.delete(formatSubnetKey(lease.subnet));
       else peers.set(formatSubnetKey(lease.subnet), lease);
-      log.info({ subnet: formatSubnet(lease.subnet), nextHop: formatIpv4(lease.publicIp) }, `peer ${type}`);
     }
+    tell(changes);
   }
+
+  const tell = createPeerLog(log);
 
   function onConfig(json: string | undefined): void {
     if (json === options.configJson) return;

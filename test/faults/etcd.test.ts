@@ -12,7 +12,7 @@ import { cli } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
 import { type Stream, startStream } from './stream.js';
 
-const NAME = 'xfe';
+const NAME = 'test-faults-etcd';
 const OUTAGE_MS = 60_000;
 /** From etcd's return. */
 const RECOVERY_MS = 5000;

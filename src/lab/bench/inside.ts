@@ -46,7 +46,7 @@ export async function lookInside(lab: LabState, seconds: number, daemonArguments
   return result;
 }
 
-function residentBytes(pids: readonly number[]): number {
+export function residentBytes(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => {
     const kilobytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
     return sum + Number(kilobytes) * 1024;
