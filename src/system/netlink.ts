@@ -17,6 +17,10 @@ export interface Netlink {
   /** Interface index through which the kernel would send to that address. */
   interfaceTowards(address: Ipv4): Promise<number | undefined>;
   setLinkUp(index: number, mtu: number): Promise<void>;
+  /** What the sysctl net.ipv4.conf.NAME.accept_local sets, also where /proc/sys is read-only, as in a container. */
+  acceptLocal(index: number): Promise<void>;
+  /** No IPv6 link-local address appears when the interface comes up. */
+  noLinkLocalAddress(index: number): Promise<void>;
   /** Gives the interface exactly this IPv4 address. */
   setOnlyAddress(index: number, address: Ipv4, prefixLength: number): Promise<void>;
   hasRoute(index: number, destination: Subnet): Promise<boolean>;
@@ -56,7 +60,22 @@ export class NetlinkError extends Error {
 }
 
 const AF_INET = 2;
+const AF_INET6 = 10;
 const MAIN_TABLE = 254;
+
+/** linux/if_link.h and linux/ip.h: settings of one interface, below IFLA_AF_SPEC. */
+const IFLA_INET_CONF = 1;
+const IPV4_DEVCONF_ACCEPT_LOCAL = 23;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+const IN6_ADDR_GEN_MODE_NONE = 1;
+
+/** One attribute: length with this header and type, 16 bits each in the host's order, then the value, padded to 4 bytes. */
+function attribute(type: number, value: Buffer): Buffer {
+  const header = Buffer.alloc(4);
+  header.writeUInt16LE(4 + value.length, 0);
+  header.writeUInt16LE(type, 2);
+  return Buffer.concat([header, value, Buffer.alloc(-value.length & 3)]);
+}
 const REQUEST = { timeout: 2000 };
 
 export function openNetlink(): Netlink {
@@ -128,6 +147,20 @@ export function openNetlink(): Netlink {
     async setLinkUp(index, mtu) {
       await request('set link', () =>
         socket.setLink({ index, flags: { up: true }, change: { up: true } }, { mtu }, REQUEST),
+      );
+    },
+    async acceptLocal(index) {
+      const one = Buffer.alloc(4);
+      one.writeUInt32LE(1);
+      const settings = attribute(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ACCEPT_LOCAL, one));
+      await request('accept packets from own addresses', () =>
+        socket.setLink({ index }, { afSpec: new Map([[AF_INET, settings]]) }, REQUEST),
+      );
+    },
+    async noLinkLocalAddress(index) {
+      const mode = attribute(IFLA_INET6_ADDR_GEN_MODE, Buffer.from([IN6_ADDR_GEN_MODE_NONE]));
+      await request('make no IPv6 address', () =>
+        socket.setLink({ index }, { afSpec: new Map([[AF_INET6, mode]]) }, REQUEST),
       );
     },
     async setOnlyAddress(index, address, prefixLength) {

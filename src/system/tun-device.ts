@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
@@ -52,9 +52,9 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
   if (link === undefined) throw new RudderError('device', `TUN device ${name} vanished while it was set up`);
   try {
     // Before the device is up, so that no IPv6 link-local address appears on it.
-    await setSysctl(`net/ipv6/conf/${name}/disable_ipv6`, '1', 'optional');
+    await withoutIpv6(netlink, name, link.index);
     // Our ICMP errors come in through the device from its own address, which the kernel drops as a martian otherwise.
-    await setSysctl(`net/ipv4/conf/${name}/accept_local`, '1', 'required');
+    await netlink.acceptLocal(link.index);
     await netlink.setOnlyAddress(link.index, address, network.prefixLength);
     await netlink.setLinkUp(link.index, mtu);
     await netlink.ensureRoute(link.index, network);
@@ -97,12 +97,9 @@ export async function removeDevice(netlink: Netlink, name: string): Promise<void
   if (link !== undefined) await netlink.deleteLink(link.index);
 }
 
-async function setSysctl(path: string, value: string, need: 'required' | 'optional'): Promise<void> {
-  const file = `/proc/sys/${path}`;
-  try {
-    // Containers often mount /proc/sys read-only: a value that is right already needs no write.
-    if ((await readFile(file, 'utf8')).trim() !== value) await writeFile(file, value);
-  } catch (error) {
-    if (need === 'required' || errnoOf(error) !== 'ENOENT') throw error;
-  }
+/** Best effort: a kernel without IPv6 has nothing to switch off, and one that cannot be told only adds noise. */
+async function withoutIpv6(netlink: Netlink, name: string, index: number): Promise<void> {
+  await netlink.noLinkLocalAddress(index).catch(() => undefined);
+  // More than that, nothing of IPv6 is sent at all; /proc/sys is read-only in many containers.
+  await writeFile(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1').catch(() => undefined);
 }

@@ -24,7 +24,8 @@ export async function startDocker(lab: LabState, node: LabNode): Promise<Docker>
   const directory = `${labDirectory(lab.name)}/${nodeName(node)}/docker`;
   const engine = await startEngine(directory, namespaceOf(lab, nodeName(node)), () => {
     const env = readSubnetEnv(lab, node);
-    return [`--bip=${env.RUDDER_SUBNET}`, `--mtu=${env.RUDDER_MTU}`];
+    // The storage driver that works on whatever the directory is.
+    return [`--bip=${env.RUDDER_SUBNET}`, `--mtu=${env.RUDDER_MTU}`, '--storage-driver=vfs'];
   });
   await engine.docker('import', await imageFile(directory), IMAGE);
   return engine;
@@ -57,7 +58,6 @@ export async function startEngine(
       `--exec-root=${directory}/exec`,
       `--host=${socket}`,
       `--pidfile=${directory}/docker.pid`,
-      '--storage-driver=vfs', // on whatever the directory is
       ...more(),
     ];
     // nsenter and not "ip netns exec", which would hide the control groups.

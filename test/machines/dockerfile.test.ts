@@ -64,7 +64,7 @@ describeWith(['root', 'tun', 'etcd', 'docker', 'machines'], 'the Dockerfile', ()
     await builder?.stop();
     await labDown(NAME);
     for (const tree of trees) removeTree(tree);
-  }, 60_000);
+  }, 120_000);
 
   it('makes a small image that runs a node', { timeout: 600_000 }, async () => {
     const bases = ['--build-arg=BUILD_IMAGE=rudder-build-base', '--build-arg=BASE_IMAGE=rudder-base'];

@@ -75,6 +75,8 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
     defaultRouteInterface: async () => 2,
     interfaceTowards: unexpected,
     setLinkUp: unexpected,
+    acceptLocal: unexpected,
+    noLinkLocalAddress: unexpected,
     setOnlyAddress: unexpected,
     hasRoute: unexpected,
     ensureRoute: unexpected,
