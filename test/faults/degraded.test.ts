@@ -6,10 +6,10 @@ import { containerAddress } from '../../src/lab/network.js';
 import { launchNode, logLines, logText, nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { cli } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
-import { startStream } from './stream.js';
 
 const NAME = 'test-faults-degraded';
 const KEYS = '/coreos.com/network/subnets/';

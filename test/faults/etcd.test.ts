@@ -7,10 +7,10 @@ import { containerAddress, setConnected } from '../../src/lab/network.js';
 import { addContainer, logLines, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
 import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+import { type Stream, startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { cli } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
-import { type Stream, startStream } from './stream.js';
 
 const NAME = 'test-faults-etcd';
 const OUTAGE_MS = 60_000;

@@ -6,9 +6,9 @@ import { containerAddress, execIn } from '../../src/lab/network.js';
 import { logLines, readSubnetEnv } from '../../src/lab/nodes.js';
 import { isRunning } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+import { type Stream, startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { describeWith } from '../helpers/requires.js';
-import { type Stream, startStream } from './stream.js';
 
 const NAME = 'test-faults-host';
 /** The promise for whatever somebody does to the device or the underlay. */

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { namespaceOf } from '../../src/lab/names.js';
-import type { LabState } from '../../src/lab/state.js';
-import { waitFor } from '../../src/lab/wait-for.js';
+import { namespaceOf } from './names.js';
+import type { LabState } from './state.js';
+import { waitFor } from './wait-for.js';
 
 export interface StreamResult {
   readonly sent: number;
