@@ -21,7 +21,7 @@ import {
   OUT_ICMP_SUPPRESSED,
 } from './counters.js';
 import { createIcmpLimit, ICMP_NET_UNREACHABLE, ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from './icmp.js';
-import { decrementTtl, destinationOf, isWellFormed } from './ipv4-packet.js';
+import { decrementTtl, destinationOf, isWellFormed, sourceOf } from './ipv4-packet.js';
 import { OUTBOUND_BATCH, type PathSettings, type SharedMemory, viewOf } from './memory.js';
 import { PathFailure } from './path-failure.js';
 import { addSent } from './peer-counters.js';
@@ -46,7 +46,7 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
   const { tunPackets, clock, counters } = memory;
   const packets = viewOf(memory.outboundSlab);
   const headers = viewOf(memory.headers);
-  const { routes, peers, ownAddress, port } = settings;
+  const { routes, peers, ownAddress, ownMask, port } = settings;
   const networkBroadcast = routes.network | ~routes.mask;
   const checksums = createChecksumBatch(native, memory);
   const sends = createSendBatch(native, memory, port, checksums);
@@ -84,6 +84,8 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
   }
 
   function answer(typeAndCode: number, offset: number, length: number): void {
+    // To those behind this node only: a forged source would make us send errors to whoever it names.
+    if (((sourceOf(packets, offset) ^ ownAddress) & ownMask) !== 0) return;
     if (!mayAnswer(packets, offset, length, networkBroadcast)) return;
     if (!limit.take(clock[0])) return add(counters, OUT_ICMP_SUPPRESSED, 1);
     const at = splitter.takeSlot();

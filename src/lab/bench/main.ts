@@ -4,6 +4,7 @@ import { Command, Option } from 'commander';
 import { messageOf, RudderError } from '../../core/errors.js';
 import { DEFAULT_CONFIG, labDown, labUp } from '../lab.js';
 import { drawSweep, drawThroughput } from './chart.js';
+import { describeHostile, type Hostile, measureHostile } from './hostile.js';
 import { type Inside, lookInside } from './inside.js';
 import type { Peers } from './peers.js';
 import { describeInside, summarise, table } from './report.js';
@@ -31,7 +32,7 @@ interface Flags {
 }
 
 function readFlags(): Flags {
-  const groups = [...GROUPS, 'inside'];
+  const groups = [...GROUPS, 'inside', 'hostile'];
   return new Command('npm run bench --')
     .option('--quick', 'one round of short measurements, in under three minutes', false)
     .addOption(new Option('--rounds <count>', 'how many rounds').argParser(positive))
@@ -67,13 +68,21 @@ async function main(): Promise<void> {
     const daemon = { leaseTtl: LEASE_TTL };
     const lab = await labUp({ name: NAME, nodes: 2, underlay: 'veth', config: DEFAULT_CONFIG, daemon, progress });
     await prepareSystems(lab);
-    const samples = await runRounds(lab, { ...plan, groups, peers, daemonArguments: flags.daemon, progress });
+    const compares = GROUPS.some((group) => groups.has(group));
+    const samples = compares
+      ? await runRounds(lab, { ...plan, groups, peers, daemonArguments: flags.daemon, progress })
+      : [];
+    let hostile: Hostile | undefined;
+    if (groups.has('hostile')) {
+      progress('rudder beside hostile datagrams');
+      hostile = await measureHostile(lab, plan.rounds, plan.seconds);
+    }
     let inside: Inside | undefined;
     if (groups.has('inside')) {
       progress(`rudder inside, ${plan.insideSeconds} s`);
       inside = await lookInside(lab, plan.insideSeconds, flags.daemon);
     }
-    await report(flags, plan, peers, samples, inside);
+    await report(flags, plan, peers, samples, { inside, hostile });
   } finally {
     await labDown(NAME);
   }
@@ -84,13 +93,13 @@ async function report(
   plan: typeof FULL,
   peers: Peers,
   samples: readonly Sample[],
-  inside: Inside | undefined,
+  { inside, hostile }: { inside: Inside | undefined; hostile: Hostile | undefined },
 ): Promise<void> {
   const systems = systemsWith(peers);
   const summaries = summarise(samples, systems);
   const machine = { kernel: release(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
   mkdirSync(out, { recursive: true });
-  const json = { machine, ...plan, summaries, inside, samples };
+  const json = { machine, ...plan, summaries, inside, hostile, samples };
   writeFileSync(`${out}/bench.json`, `${JSON.stringify(json, null, 2)}\n`);
   const written = ['bench.json'];
   if (summaries.some(({ measure }) => measure.startsWith('tcp'))) {
@@ -105,6 +114,7 @@ async function report(
     ...(summaries.length === 0 ? [] : [table(summaries, systems)]),
     `Each cell: median, then least and most of ${plan.rounds} rounds. /x: rudder by x, median of ratios within a round.`,
     ...(inside === undefined ? [] : [describeInside(inside)]),
+    ...(hostile === undefined ? [] : [describeHostile(hostile)]),
     `${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}. Written to ${out}: ${written.join(', ')}`,
   ];
   process.stdout.write(`${lines.join('\n')}\n`);

@@ -256,6 +256,7 @@ describe.each([
           for (const answer of path.fake.written) {
             expect(isWhole(answer) && headerChecksumIsRight(answer)).toBe(true);
             expect(answer.length).toBeLessThanOrEqual(116);
+            expect(formatIpv4(destinationOf(answer))).toMatch(/^10\.240\.26\./);
             expect(queue.some(({ bytes }) => isWhole(bytes) && sourceOf(bytes) === destinationOf(answer))).toBe(true);
           }
           seen.sent += sent;

@@ -1,0 +1,45 @@
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { RudderError } from '../core/errors.js';
+import { nodeAddress, nodeName } from './names.js';
+import { execIn } from './network.js';
+import { readSubnetEnv } from './nodes.js';
+import { type LabNode, type LabState, labDirectory } from './state.js';
+
+/** Hostile datagrams from one node's host to another node, by a small program in C: Node.js is too slow for it. */
+const SOURCE = fileURLToPath(new URL('../../src/lab/flood.c', import.meta.url));
+
+export interface Flood {
+  readonly from: LabNode;
+  readonly to: LabNode;
+  readonly port: number;
+  readonly count: number;
+  /** `hostile`: nothing of it may enter. `ttl`: from a member, for a container, with no hop left. */
+  readonly kind: 'hostile' | 'ttl';
+  /** Datagrams a second; 0: as fast as they go. */
+  readonly rate: number;
+}
+
+/** Builds the program with gcc, which the native addon needs too. */
+export async function buildFlood(lab: LabState): Promise<string> {
+  const program = `${labDirectory(lab.name)}/flood`;
+  const flags = ['-O2', '-Wall', '-Wextra', '-Werror', '-D_GNU_SOURCE'];
+  const result = await execa('gcc', [...flags, '-o', program, SOURCE], { reject: false, all: true });
+  if (result.exitCode !== 0) throw new RudderError('lab', `cannot build ${SOURCE}: ${result.all}`);
+  return program;
+}
+
+/** @param program what buildFlood() made; @returns how many datagrams were sent, and in which time */
+export async function flood(
+  lab: LabState,
+  program: string,
+  { from, to, port, count, kind, rate }: Flood,
+): Promise<{ sent: number; seconds: number }> {
+  const container = (node: LabNode) => readSubnetEnv(lab, node).RUDDER_SUBNET.replace(/\d+\/\d+$/, '2');
+  const nobody = container(to).replace(/\d+\.2$/, '254.2'); // leases are of the first hundred subnets
+  const addresses = [nodeAddress(lab, from), nodeAddress(lab, to), container(to), container(from), nobody];
+  const numbers = [port, count, kind, rate].map(String);
+  const output = await execIn(lab, nodeName(from), [program, ...addresses, ...numbers]);
+  const [sent, seconds] = output.trim().split(' ').map(Number);
+  return { sent, seconds };
+}
