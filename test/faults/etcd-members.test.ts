@@ -1,0 +1,91 @@
+import { mkdirSync } from 'node:fs';
+import { afterEach, expect, it } from 'vitest';
+import { createLab, labDown } from '../../src/lab/lab.js';
+import { etcdAddress, namespaceOf } from '../../src/lab/names.js';
+import { containerAddress, execIn } from '../../src/lab/network.js';
+import { addContainer, logLines, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
+import { endProcess, isRunning, type LabProcess, signalProcess, spawnInNamespace } from '../../src/lab/process.js';
+import { type LabState, labDirectory } from '../../src/lab/state.js';
+import { startStream } from '../../src/lab/stream.js';
+import { waitFor } from '../../src/lab/wait-for.js';
+import { describeWith } from '../helpers/requires.js';
+
+const NAME = 'test-faults-members';
+const KEYS = '/coreos.com/network/subnets/';
+const RECOVERY_MS = 5000;
+/** An election takes one to two seconds of these. */
+const ELECTION_MS = 10_000;
+
+describeWith(['root', 'tun', 'etcd'], 'one of three etcd members under running traffic', () => {
+  let lab: LabState;
+  let members: LabProcess[] = [];
+  const client = (i: number) => `http://${etcdAddress(lab)}:${3379 + i}`;
+  const peer = (i: number) => `http://${etcdAddress(lab)}:${3390 + i}`;
+  const all = [0, 1, 2];
+
+  async function startMember(i: number): Promise<LabProcess> {
+    const directory = `${labDirectory(NAME)}/member${i}`;
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const cluster = all.map((j) => `m${j}=${peer(j)}`).join(',');
+    const urls = [`--listen-client-urls=${client(i)}`, `--advertise-client-urls=${client(i)}`];
+    const peers = [`--listen-peer-urls=${peer(i)}`, `--initial-advertise-peer-urls=${peer(i)}`];
+    const command = ['etcd', `--name=m${i}`, `--data-dir=${directory}`, ...urls, ...peers, '--log-level=error'];
+    return spawnInNamespace(namespaceOf(lab, 'etcd'), [...command, `--initial-cluster=${cluster}`], `${directory}.log`);
+  }
+  const etcdctl = (endpoints: readonly number[], ...args: string[]) =>
+    execIn(lab, 'etcd', ['etcdctl', `--endpoints=${endpoints.map(client).join(',')}`, '--command-timeout=5s', ...args]);
+
+  async function leader(): Promise<number> {
+    for (const i of all) {
+      const [{ Status }] = JSON.parse(await etcdctl([i], 'endpoint', 'status', '-w', 'json'));
+      if (Status.header.member_id === Status.leader) return i;
+    }
+    throw new Error('no leader');
+  }
+
+  afterEach(async () => {
+    for (const member of members) await endProcess(member, 3000);
+    members = [];
+    await labDown(NAME);
+  });
+
+  it.each<[string, NodeJS.Signals]>([
+    ['killed', 'SIGKILL'],
+    ['frozen', 'SIGSTOP'],
+  ])('the leader %s: no packet lost, and what changes is seen by all', async (_, signal) => {
+    lab = await createLab({ name: NAME, nodes: 2 });
+    members = [];
+    for (const i of all) members.push(await startMember(i));
+    await waitFor(
+      'the members to agree',
+      () => etcdctl(all, 'put', '/coreos.com/network/config', '{"Network":"10.240.0.0/16"}'),
+      20_000,
+    );
+    const endpoints = [`--etcd-endpoints=${all.map(client).join(',')}`];
+    for (const node of lab.nodes) {
+      await startNode(lab, node, endpoints);
+      await addContainer(lab, node);
+    }
+    const stream = await startStream(lab, 'c1', containerAddress(readSubnetEnv(lab, lab.nodes[1]).RUDDER_SUBNET));
+
+    const lost = await leader();
+    signalProcess(members[lost], signal);
+    const others = all.filter((i) => i !== lost);
+    await waitFor(
+      'the others to elect a leader',
+      () => etcdctl(others, 'put', `${KEYS}10.240.255.0-24`, '{"PublicIP":"10.9.9.9"}'),
+      ELECTION_MS,
+    );
+    // A frozen member that holds a node's watch is found out by the keep-alive of its connection, in 15 s.
+    await waitFor(
+      'both nodes to see the new peer',
+      () =>
+        lab.nodes.every((node) =>
+          logLines(lab, node).some(({ msg, subnet }) => msg === 'peer added' && subnet === '10.240.255.0/24'),
+        ),
+      signal === 'SIGKILL' ? RECOVERY_MS : 25_000,
+    );
+    expect(await stream.stop()).toSatisfy(({ sent, received }) => sent - received <= 1);
+    expect(lab.nodes.every((node) => isRunning(node.process!))).toBe(true);
+  });
+});
