@@ -24,8 +24,8 @@ export interface Netlink {
   /** Gives the interface exactly this IPv4 address. */
   setOnlyAddress(index: number, address: Ipv4, prefixLength: number): Promise<void>;
   hasRoute(index: number, destination: Subnet): Promise<boolean>;
-  /** Adds the route unless the interface has it. */
-  ensureRoute(index: number, destination: Subnet): Promise<void>;
+  /** Adds the route that comes with the address, unless the interface has it. */
+  ensureRoute(index: number, destination: Subnet, source: Ipv4): Promise<void>;
   deleteLink(index: number): Promise<void>;
   close(): void;
 }
@@ -176,20 +176,20 @@ export function openNetlink(): Netlink {
       const flags = FlagsNew.CREATE | FlagsNew.REPLACE;
       await request('set address', () => socket.newAddress(data, { local, address: local }, { ...REQUEST, flags }));
     },
-    async ensureRoute(index, destination) {
+    async ensureRoute(index, destination, source) {
       if (await hasRoute(index, destination)) return;
       const dst = ipv4ToBytes(destination.address);
       const data = {
         family: AF_INET,
         dstLen: destination.prefixLength,
         table: MAIN_TABLE,
-        protocol: 'STATIC' as const,
+        protocol: 'KERNEL' as const,
         scope: 'LINK' as const,
         type: 'UNICAST' as const,
       };
       // Without CREATE the kernel answers ENOENT.
       const flags = FlagsNew.CREATE | FlagsNew.REPLACE;
-      await request('add route', () => socket.newRoute(data, { dst, oif: index }, { ...REQUEST, flags }));
+      await request('add route', () => socket.newRoute(data, { dst, oif: index, prefsrc: ipv4ToBytes(source) }, { ...REQUEST, flags }));
     },
     async deleteLink(index) {
       await request('delete link', () => socket.delLink({ index }, {}, REQUEST));

@@ -57,7 +57,7 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
     await netlink.acceptLocal(link.index);
     await netlink.setOnlyAddress(link.index, address, network.prefixLength);
     await netlink.setLinkUp(link.index, mtu);
-    await netlink.ensureRoute(link.index, network);
+    await netlink.ensureRoute(link.index, network, address);
   } catch (error) {
     throw new RudderError(
       'device',
