@@ -16,10 +16,11 @@ import {
 import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend } from '../backend.js';
 import { readAll } from './counters.js';
+import { createMemberSet, createMembers } from './members.js';
 import { CONTROL_STOP, createSharedMemory, type SharedMemory, type WorkerData } from './memory.js';
 import { enableOffloads, OFFLOADS, type Offload, watchOffloads } from './offloads.js';
 import { createPeerCounters, readPeer } from './peer-counters.js';
-import { createRouteTable, setRoute, subnetNumberOf } from './route-table.js';
+import { createRouteTable, nextHopOf, setRoute, subnetNumberOf } from './route-table.js';
 
 /** IPv4 header (20) and UDP header (8) around each inner packet. */
 export const OVERHEAD_BYTES = 28;
@@ -57,6 +58,8 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   const handles = { tun, udp, event: native.openEvent() };
   const memory = createSharedMemory();
   const routes = createRouteTable(config);
+  const members = createMembers(routes.nextHops.length);
+  const memberSet = createMemberSet(members);
   const peers = createPeerCounters(routes);
   let fail: (error: RudderError) => void = () => undefined;
   const failure = new Promise<never>((_, reject) => {
@@ -85,6 +88,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
       offloadWatch = watchOffloads(memory.offloads, options.log);
       const settings = {
         routes,
+        members,
         peers,
         ownAddress: own.address,
         ownMask: maskOf(own.prefixLength),
@@ -97,7 +101,10 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     },
     apply(changes) {
       for (const { type, lease } of changes) {
+        const before = nextHopOf(routes, lease.subnet.address);
+        if (type !== 'removed') memberSet.add(lease.publicIp);
         setRoute(routes, lease.subnet, type === 'removed' ? NO_ADDRESS : lease.publicIp);
+        if (before !== NO_ADDRESS) memberSet.remove(before);
       }
     },
     counters: () => readAll(memory.counters),
