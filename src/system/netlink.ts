@@ -189,7 +189,9 @@ export function openNetlink(): Netlink {
       };
       // Without CREATE the kernel answers ENOENT.
       const flags = FlagsNew.CREATE | FlagsNew.REPLACE;
-      await request('add route', () => socket.newRoute(data, { dst, oif: index, prefsrc: ipv4ToBytes(source) }, { ...REQUEST, flags }));
+      await request('add route', () =>
+        socket.newRoute(data, { dst, oif: index, prefsrc: ipv4ToBytes(source) }, { ...REQUEST, flags }),
+      );
     },
     async deleteLink(index) {
       await request('delete link', () => socket.delLink({ index }, {}, REQUEST));

@@ -1,5 +1,6 @@
 import type { PeerTraffic } from '../../src/backend/backend.js';
 import { type CounterName, readAll } from '../../src/backend/udp/counters.js';
+import { createMemberSet, createMembers } from '../../src/backend/udp/members.js';
 import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/memory.js';
 import { createPeerCounters, readPeer } from '../../src/backend/udp/peer-counters.js';
 import { createRouteTable, setRoute, subnetNumberOf } from '../../src/backend/udp/route-table.js';
@@ -36,13 +37,15 @@ export function createTestPath(checkSource = true, offloads: readonly number[] =
   for (const offload of offloads) memory.offloads[offload] = 1;
   const routes = createRouteTable({ network: parseSubnet('10.240.0.0/16')!, subnetLength: 24 });
   setRoute(routes, parseSubnet('10.240.77.0/24')!, PEER);
+  const members = createMembers(256);
+  createMemberSet(members).add(PEER);
   const peers = createPeerCounters(routes);
   const trafficWith = (subnet: string) =>
     readPeer(peers, subnetNumberOf(routes, parseSubnet(subnet)!.address), memory.clock[0]);
   return {
     memory,
     trafficWith,
-    settings: { routes, peers, ownAddress: ip('10.240.26.0'), ownMask: maskOf(24), port: PORT, checkSource },
+    settings: { routes, members, peers, ownAddress: ip('10.240.26.0'), ownMask: maskOf(24), port: PORT, checkSource },
     fake: createFakeNative(memory),
     peer: () => trafficWith('10.240.77.0/24'),
     counted: () =>

@@ -29,8 +29,8 @@ for (const [own, length] of [
 out.addresses = (await netlink.addresses()).filter((entry) => entry.index === index);
 
 const network = { address: address(10, 99, 0, 0), prefixLength: 16 };
-await netlink.ensureRoute(index, network, address);
-await netlink.ensureRoute(index, network, address);
+await netlink.ensureRoute(index, network, address(10, 8, 0, 0));
+await netlink.ensureRoute(index, network, address(10, 8, 0, 0));
 out.towards = (await netlink.interfaceTowards(address(10, 99, 1, 2))) === index;
 out.noDefault = (await netlink.defaultRouteInterface()) ?? 'none';
 ip('route', 'add', 'default', 'dev', 't0', 'metric', '100');

@@ -17,6 +17,16 @@ it('every package of the lock file is pinned by a strong hash', () => {
   );
 });
 
+it('the unit leaves two capabilities and nothing to gain more by', () => {
+  const unit = read('systemd/rudder.service');
+  for (const name of ['CapabilityBoundingSet', 'AmbientCapabilities']) {
+    expect(unit).toMatch(new RegExp(`^${name}=CAP_NET_ADMIN CAP_NET_RAW$`, 'm'));
+  }
+  for (const line of ['NoNewPrivileges=yes', 'DevicePolicy=closed', 'ProtectSystem=strict'])
+    expect(unit).toContain(line);
+  expect(unit.match(/^DeviceAllow=.*$/gm)).toEqual(['DeviceAllow=/dev/net/tun rw']);
+});
+
 it('the unit allows no core dump, which would hold secrets', () => {
   expect(read('systemd/rudder.service')).toMatch(/^LimitCORE=0$/m);
 });

@@ -12,6 +12,7 @@ import {
   IN_PACKETS,
 } from './counters.js';
 import { destinationOf, isWellFormed, sourceOf } from './ipv4-packet.js';
+import { isMember } from './members.js';
 import { INBOUND_BATCH, INBOUND_TRAINS, MAX_SEGMENTS, type PathSettings, type SharedMemory, viewOf } from './memory.js';
 import { createMerger } from './merge.js';
 import { UDP_GRO } from './offloads.js';
@@ -39,7 +40,7 @@ const NO_SUM = -1;
 export function createInbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
   const { datagrams, sums, counters, offloads, clock } = memory;
   const packets = viewOf(memory.inboundSlab);
-  const { routes, peers, ownAddress, ownMask, checkSource } = settings;
+  const { routes, members, peers, ownAddress, ownMask, checkSource } = settings;
   const writes = createWriteBatch(native, memory, IN_PACKETS, IN_BYTES);
   const merger = createMerger(memory, writes, flush);
   const batch = new Int32Array(MAX_SEGMENTS * PACKET_INTS);
@@ -52,8 +53,9 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
 
   /** A peer may send from its own subnet, and from the address by which we know it (say, an ICMP error of its host). */
   function ownsSource(sender: Ipv4, source: Ipv4): boolean {
+    if (!isInside(routes, source)) return source === sender && isMember(members, sender);
     // Where there is no owner the table holds 0, which a forged sender could be too.
-    return sender !== NO_ADDRESS && (isInside(routes, source) ? nextHopOf(routes, source) : source) === sender;
+    return sender !== NO_ADDRESS && nextHopOf(routes, source) === sender;
   }
 
   function handle(sender: Ipv4, offset: number, length: number): void {

@@ -9,6 +9,7 @@ import {
   SUM_INTS,
 } from '../../system/native.js';
 import { COUNTER_INTS } from './counters.js';
+import type { Members } from './members.js';
 import { OFFLOADS } from './offloads.js';
 import type { RouteTable } from './route-table.js';
 
@@ -54,6 +55,7 @@ export interface WorkerData {
 
 export interface PathSettings {
   readonly routes: RouteTable;
+  readonly members: Members;
   /** Traffic by subnet, see peer-counters.ts. */
   readonly peers: Int32Array;
   /** Our own subnet: all that we accept packets for. */

@@ -17,11 +17,12 @@ import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend } from '../backend.js';
 import { elapsedMs, nowMs } from './clock.js';
 import { readAll } from './counters.js';
+import { createMemberSet, createMembers } from './members.js';
 import { createSharedMemory } from './memory.js';
 import { enableOffloads, OFFLOADS, type Offload, watchOffloads } from './offloads.js';
 import { type PacketPath, startPacketPath } from './packet-path.js';
 import { createPeerCounters, readPeer } from './peer-counters.js';
-import { createRouteTable, setRoute, subnetNumberOf } from './route-table.js';
+import { createRouteTable, nextHopOf, setRoute, subnetNumberOf } from './route-table.js';
 
 /** IPv4 header (20) and UDP header (8) around each inner packet. */
 export const OVERHEAD_BYTES = 28;
@@ -56,6 +57,8 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   }
   const memory = createSharedMemory();
   const routes = createRouteTable(config);
+  const members = createMembers(routes.nextHops.length);
+  const memberSet = createMemberSet(members);
   const peers = createPeerCounters(routes);
   let fail: (error: RudderError) => void = () => undefined;
   const failure = new Promise<never>((_, reject) => {
@@ -79,6 +82,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     offloadWatch = watchOffloads(memory.offloads, log);
     const settings = {
       routes,
+      members,
       peers,
       ownAddress: subnet.address,
       ownMask: maskOf(subnet.prefixLength),
@@ -142,7 +146,10 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     },
     apply(changes) {
       for (const { type, lease } of changes) {
+        const before = nextHopOf(routes, lease.subnet.address);
+        if (type !== 'removed') memberSet.add(lease.publicIp);
         setRoute(routes, lease.subnet, type === 'removed' ? NO_ADDRESS : lease.publicIp);
+        if (before !== NO_ADDRESS) memberSet.remove(before);
       }
     },
     repair,

@@ -71,6 +71,13 @@ describe('the way in', () => {
     expect(path.counted()).toEqual({ in_drop_source: 1 });
   });
 
+  it('drops what a stranger sends from its own address: no one gets in who is not a member', () => {
+    const stranger = ip('10.1.1.66');
+    path.fake.udpQueue.push({ sender: stranger, bytes: packet({ source: stranger }) });
+    inbound();
+    expect(path.counted()).toEqual({ in_drop_source: 1 });
+  });
+
   it("accepts a peer's underlay address as source", () => {
     path.fake.udpQueue.push({ sender: PEER, bytes: packet({ source: PEER }) });
     inbound();
