@@ -1,4 +1,5 @@
-import { type Command, Option } from 'commander';
+import { Argument, type Command, Option } from 'commander';
+import { ACTIONS } from '../lab/names.js';
 import { parseWholeNumber } from './values.js';
 
 /**
@@ -26,17 +27,19 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
     .command('down')
     .description('end a lab and remove all that it made')
     .addOption(name())
+    .addHelpText('after', '\nExample:\n  rudder lab down --name lab\n')
     .action(async (options) => (await import('../lab/commands.js')).down(options.name));
   lab
     .command('status')
     .description('show the nodes of a lab')
     .addOption(name())
+    .addHelpText('after', '\nExample:\n  rudder lab status\n')
     .action(async (options) => (await import('../lab/commands.js')).status(options.name));
   lab
     .command('exec')
     .description('run a command in the namespace of a node (n1), a container (c1), etcd or switch')
-    .argument('<member>')
-    .argument('<command...>')
+    .argument('<member>', 'such as n1 or c1')
+    .argument('<command...>', 'what to run there')
     .addOption(name())
     .addHelpText('after', '\nExample:\n  rudder lab exec c1 -- ping -c 3 10.240.7.2\n')
     .action(async (member, command, options) => {
@@ -45,8 +48,8 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
   lab
     .command('node')
     .description('start, stop, kill, pause, resume, partition or heal a node or etcd')
-    .argument('<action>')
-    .argument('<member>')
+    .addArgument(new Argument('<action>', 'what to do').choices(ACTIONS))
+    .argument('<member>', 'such as n2, or etcd')
     .addOption(name())
     .addHelpText('after', '\nExample:\n  rudder lab node kill n2\n')
     .action(async (action, member, options) => (await import('../lab/commands.js')).node(options.name, action, member));

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
+import { addCompletionCommand } from './completion.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
 import { addLabCommand } from './lab.js';
 import { addOperatorCommands } from './operator-commands.js';
@@ -44,6 +45,7 @@ async function main(argv: string[]): Promise<number> {
   addLabCommand(program, (result) => {
     status = result;
   });
+  addCompletionCommand(program);
   await program.parseAsync(argv);
   return status;
 }
