@@ -1,4 +1,5 @@
 import { Argument, type Command, Option } from 'commander';
+import { RudderError } from '../core/errors.js';
 import { ACTIONS } from '../lab/names.js';
 import { parseWholeNumber } from './values.js';
 
@@ -7,10 +8,12 @@ import { parseWholeNumber } from './values.js';
  * @param ended told the exit status of a command run by `lab exec`
  */
 export function addLabCommand(program: Command, ended: (status: number) => void): void {
-  const lab = program
+  const lab: Command = program
     .command('lab')
     .description('a cluster in a box: nodes in network namespaces, a real etcd, the real daemon')
-    .helpOption('--help');
+    .helpOption('--help')
+    .addHelpText('after', '\nExample:\n  rudder lab up --nodes 3\n')
+    .action(() => lab.help());
   const name = () => new Option('--name <name>', 'name of the lab').default('lab');
 
   lab
@@ -22,7 +25,15 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
     .option('--config <json>', 'the network config')
     .option('--ttl <time>', "lease TTL of the lab's nodes")
     .addHelpText('after', '\nExample:\n  rudder lab up --nodes 4\n')
-    .action(async (options) => (await import('../lab/commands.js')).up(options));
+    .action(async (options, command: Command) => {
+      if (options.underlay === 'veth' && options.nodes !== 2 && command.getOptionValueSource('nodes') === 'cli') {
+        throw new RudderError(
+          'usage',
+          `--nodes ${options.nodes} is given with --underlay veth: expected 2, which it joins; leave --nodes out`,
+        );
+      }
+      await (await import('../lab/commands.js')).up(options);
+    });
   lab
     .command('down')
     .description('end a lab and remove all that it made')
