@@ -1,4 +1,6 @@
-import { type Command, Option } from 'commander';
+import { Argument, type Command, Option } from 'commander';
+import { RudderError } from '../core/errors.js';
+import { ACTIONS } from '../lab/names.js';
 import { parseWholeNumber } from './values.js';
 
 /**
@@ -6,10 +8,12 @@ import { parseWholeNumber } from './values.js';
  * @param ended told the exit status of a command run by `lab exec`
  */
 export function addLabCommand(program: Command, ended: (status: number) => void): void {
-  const lab = program
+  const lab: Command = program
     .command('lab')
     .description('a cluster in a box: nodes in network namespaces, a real etcd, the real daemon')
-    .helpOption('--help');
+    .helpOption('--help')
+    .addHelpText('after', '\nExample:\n  rudder lab up --nodes 3\n')
+    .action(() => lab.help());
   const name = () => new Option('--name <name>', 'name of the lab').default('lab');
 
   lab
@@ -21,22 +25,32 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
     .option('--config <json>', 'the network config')
     .option('--ttl <time>', "lease TTL of the lab's nodes")
     .addHelpText('after', '\nExample:\n  rudder lab up --nodes 4\n')
-    .action(async (options) => (await import('../lab/commands.js')).up(options));
+    .action(async (options, command: Command) => {
+      if (options.underlay === 'veth' && options.nodes !== 2 && command.getOptionValueSource('nodes') === 'cli') {
+        throw new RudderError(
+          'usage',
+          `--nodes ${options.nodes} is given with --underlay veth: expected 2, which it joins; leave --nodes out`,
+        );
+      }
+      await (await import('../lab/commands.js')).up(options);
+    });
   lab
     .command('down')
     .description('end a lab and remove all that it made')
     .addOption(name())
+    .addHelpText('after', '\nExample:\n  rudder lab down --name lab\n')
     .action(async (options) => (await import('../lab/commands.js')).down(options.name));
   lab
     .command('status')
     .description('show the nodes of a lab')
     .addOption(name())
+    .addHelpText('after', '\nExample:\n  rudder lab status\n')
     .action(async (options) => (await import('../lab/commands.js')).status(options.name));
   lab
     .command('exec')
     .description('run a command in the namespace of a node (n1), a container (c1), etcd or switch')
-    .argument('<member>')
-    .argument('<command...>')
+    .argument('<member>', 'such as n1 or c1')
+    .argument('<command...>', 'what to run there')
     .addOption(name())
     .addHelpText('after', '\nExample:\n  rudder lab exec c1 -- ping -c 3 10.240.7.2\n')
     .action(async (member, command, options) => {
@@ -45,8 +59,8 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
   lab
     .command('node')
     .description('start, stop, kill, pause, resume, partition or heal a node or etcd')
-    .argument('<action>')
-    .argument('<member>')
+    .addArgument(new Argument('<action>', 'what to do').choices(ACTIONS))
+    .argument('<member>', 'such as n2, or etcd')
     .addOption(name())
     .addHelpText('after', '\nExample:\n  rudder lab node kill n2\n')
     .action(async (action, member, options) => (await import('../lab/commands.js')).node(options.name, action, member));

@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { messageOf, RudderError, shorten } from '../core/errors.js';
+import { messageOf, RudderError } from '../core/errors.js';
+import { addCompletionCommand } from './completion.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
 import { addLabCommand } from './lab.js';
 import { addOperatorCommands } from './operator-commands.js';
 import { addDaemonOptions, addEtcdOptions } from './options.js';
+import { refuseClearly } from './usage.js';
 
 /** The only place that knows argv and ends the process. */
 async function main(argv: string[]): Promise<number> {
@@ -14,9 +16,7 @@ async function main(argv: string[]): Promise<number> {
     .description('Joins the containers of many hosts into one flat network: a subnet for each host, packets over UDP.')
     .version(packageVersion(), '--version')
     .helpOption('--help')
-    .exitOverride()
     .configureOutput({ outputError: () => undefined })
-    .allowExcessArguments(false)
     .addHelpText('after', '\nExample:\n  rudder --etcd-endpoints http://10.0.0.1:2379 --iface eth0\n');
   addDaemonOptions(addEtcdOptions(program));
   // Sub-commands load their code only when called: the daemon does not carry the lab.
@@ -44,6 +44,8 @@ async function main(argv: string[]): Promise<number> {
   addLabCommand(program, (result) => {
     status = result;
   });
+  addCompletionCommand(program);
+  refuseClearly(program);
   await program.parseAsync(argv);
   return status;
 }
@@ -55,13 +57,7 @@ function packageVersion(): string {
 
 /** Tells the error in one line and returns the exit status. */
 function report(error: unknown): number {
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return EXIT_OK; // --help and --version
-    // commander repeats a value as it was given, however long.
-    const text = messageOf(error).replace(/'[^']{81,}'/g, (value) => `'${shorten(value.slice(1, -1), 80)}'`);
-    process.stderr.write(`rudder: ${text.replace(/^error: /, '')} See rudder --help\n`);
-    return EXIT_CODES.usage;
-  }
+  if (error instanceof CommanderError) return EXIT_OK; // --help and --version; all others are refused as RudderError
   if (error instanceof RudderError) {
     process.stderr.write(`rudder: ${messageOf(error)}\n`);
     return EXIT_CODES[error.code];

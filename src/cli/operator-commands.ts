@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander';
+import { Argument, type Command, Option } from 'commander';
 import type { Ipv4 } from '../core/ipv4.js';
 import { LOG_LEVELS } from '../ops/logger.js';
 import { parseHostAddress } from './values.js';
@@ -34,7 +34,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
   program
     .command('log-level')
     .description('change what the running daemon logs, until it ends')
-    .argument('<level>', LOG_LEVELS.join(', '))
+    .addArgument(new Argument('<level>', 'least level that is logged').choices(LOG_LEVELS))
     .helpOption('--help')
     .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder log-level debug\n`)
     .action(async (level: string) => {

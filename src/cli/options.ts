@@ -166,7 +166,14 @@ export function addDaemonOptions(command: Command): Command {
     .addOption(option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'));
 }
 
+/** @throws RudderError as {@link toEtcdOptions} */
 export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: string } {
+  if (raw.ipMasq && !raw.firewall) {
+    throw new RudderError(
+      'usage',
+      '--ip-masq and --no-firewall are both given: expected one of them, since masquerading takes firewall rules',
+    );
+  }
   return {
     etcd: toEtcdOptions(raw),
     underlay: { iface: raw.iface ?? [], ifaceRegex: raw.ifaceRegex ?? [], canReach: raw.ifaceCanReach },

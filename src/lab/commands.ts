@@ -1,8 +1,8 @@
 import Table from 'cli-table3';
 import { execa } from 'execa';
 import { RudderError } from '../core/errors.js';
-import { ACTIONS, type Action, act, DEFAULT_CONFIG, DEFAULT_LEASE_TTL, labDown, labStatus, labUp } from './lab.js';
-import { containerName, type Member, namespaceOf, nodeName } from './names.js';
+import { act, DEFAULT_CONFIG, DEFAULT_LEASE_TTL, labDown, labStatus, labUp } from './lab.js';
+import { type Action, containerName, type Member, namespaceOf, nodeName } from './names.js';
 import { type LabState, labDirectory, loadLab, type Underlay } from './state.js';
 
 /** What `rudder lab` does, said to a person. */
@@ -56,11 +56,8 @@ export async function exec(name: string, member: Member, command: readonly strin
   return result.exitCode ?? 1;
 }
 
-export async function node(name: string, action: string, member: Member): Promise<void> {
-  if (!(ACTIONS as readonly string[]).includes(action)) {
-    throw new RudderError('usage', `unknown action "${action}": expected one of ${ACTIONS.join(', ')}`);
-  }
-  await act(loadLab(name), member, action as Action);
+export async function node(name: string, action: Action, member: Member): Promise<void> {
+  await act(loadLab(name), member, action);
 }
 
 export function statusTable(lab: LabState): string {

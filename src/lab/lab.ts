@@ -1,6 +1,6 @@
 import { RudderError } from '../core/errors.js';
 import { etcdctl, startEtcd, stopEtcd } from './etcd.js';
-import { containerName, MAX_NODES, nodeName } from './names.js';
+import { type Action, containerName, MAX_NODES, nodeName } from './names.js';
 import {
   containerAddress,
   createFacingNodes,
@@ -110,10 +110,6 @@ export async function addNode(lab: LabState): Promise<LabNode> {
   await createNodeNetwork(lab, node);
   return node;
 }
-
-/** What can be done to a node, or to etcd, of a running lab. */
-export const ACTIONS = ['start', 'stop', 'kill', 'pause', 'resume', 'partition', 'heal'] as const;
-export type Action = (typeof ACTIONS)[number];
 
 /** @param member `etcd` or a node's name */
 export async function act(lab: LabState, member: string, action: Action): Promise<void> {

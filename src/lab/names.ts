@@ -1,7 +1,7 @@
 import { formatIpv4 } from '../core/ipv4.js';
 import type { LabNode, LabState } from './state.js';
 
-/** Names and underlay addresses of a lab's members. */
+/** Names and underlay addresses of a lab's members, and what can be done to them. */
 export const MAX_NODES = 200;
 
 const FIRST_NODE_HOST = 10;
@@ -9,6 +9,10 @@ const ETCD_HOST = 2;
 const SWITCH_HOST = 1;
 
 export type Member = string;
+
+/** What can be done to a node, or to etcd, of a running lab. */
+export const ACTIONS = ['start', 'stop', 'kill', 'pause', 'resume', 'partition', 'heal'] as const;
+export type Action = (typeof ACTIONS)[number];
 
 export function namespaceOf(lab: LabState, member: Member): string {
   return `rudder-${lab.name}-${member}`;

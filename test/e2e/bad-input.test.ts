@@ -75,7 +75,7 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
 
   it.each([
     ['an unknown flag', ['--bogus'], /unknown option '--bogus'/],
-    ['a sub-command that does not exist', ['launch'], /too many arguments|unknown command/],
+    ['a sub-command that does not exist', ['launch'], /unknown command "launch": expected one of init, /],
     ['a URL without scheme', ['--etcd-endpoints=10.0.0.1:2379'], /"10\.0\.0\.1:2379" is not like http:\/\/host:2379/],
     ['a mixture of schemes', ['--etcd-endpoints=http://a:1,https://b:1'], /not a mixture/],
     ['an MTU that is no number', ['--mtu=big'], /'big' is invalid\. Expected a whole number from 68 to 65507/],

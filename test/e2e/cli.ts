@@ -1,7 +1,11 @@
+import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { namespaceOf } from '../../src/lab/names.js';
 import { daemonCommand } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+
+/** The built program. */
+export const RUDDER = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
 /** Runs a rudder command in the first node's namespace, with the options that the lab gave this node's daemon. */
 export async function cli(

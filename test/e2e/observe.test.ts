@@ -110,7 +110,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     await waitFor('the signal to count', () => told() === 2, 5000);
     const bad = await cli(lab, first, 'log-level', 'loud');
     expect(bad.code).toBe(EXIT_CODES.usage);
-    expect(bad.stderr).toContain('expected one of fatal, error, warn, info, debug, trace');
+    expect(bad.stderr).toContain('Allowed choices are fatal, error, warn, info, debug, trace');
   });
 
   it('reads lines and not JSON at a terminal', async () => {

@@ -21,6 +21,8 @@ const REQUIREMENTS = {
   },
   chromium: { present: () => onPath('chromium'), remedy: 'apt-get install chromium' },
   fuzzer: { present: hasFuzzer, remedy: 'apt-get install clang libclang-rt-dev' },
+  promtool: { present: () => onPath('promtool'), remedy: 'apt-get install prometheus' },
+  shells: { present: () => onPath('zsh') && onPath('fish'), remedy: 'apt-get install zsh fish' },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 

@@ -14,6 +14,12 @@ import { bootMachine, install, type Machine, makeTree, removeTree } from './mach
 const NAME = 'test-packages';
 const CONFIG = '{"Network":"10.240.0.0/16"}';
 
+const COMPLETIONS = [
+  'bash-completion/completions/rudder',
+  'zsh/vendor-completions/_rudder',
+  'fish/vendor_completions.d/rudder.fish',
+];
+
 describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
   let tarball: string;
   let deb: string;
@@ -29,7 +35,17 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
     await machine?.stop();
     machine = undefined;
     await labDown(NAME);
-    removeTree(tree);
+    if (tree !== undefined) removeTree(tree);
+  });
+
+  it('both have the completions of three shells at the places where those look', async () => {
+    const inTarball = (file: string) => execa('tar', ['-xOf', tarball, `share/${file}`]);
+    for (const file of COMPLETIONS) {
+      const { stdout } = await inTarball(file);
+      expect(stdout).toContain('made by "rudder completion');
+      const inDeb = await execa('sh', ['-c', `dpkg-deb --fsys-tarfile ${deb} | tar -xO ./usr/share/${file}`]);
+      expect(inDeb.stdout).toBe(stdout);
+    }
   });
 
   it('the tarball runs a node on a Debian without Node.js', { timeout: 300_000 }, async () => {

@@ -88,7 +88,7 @@ describe('flags', () => {
     const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --public-ip 203.0.113.9
       --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --state-dir /tmp/s --lease-ttl 90s --mtu 1400
       --disable-offload tun-uso --disable-offload udp-gro --source-check off --cleanup-on-exit --log-level debug --ip-masq
-      --no-firewall --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
+      --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
       --etcd-username u --etcd-password p`;
     expect(parse(...argv.split(/\s+/))).toEqual({
       etcd: {
@@ -107,11 +107,16 @@ describe('flags', () => {
       offloads: new Set(['tun-tso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso']),
       checkSource: false,
       ipMasq: true,
-      firewall: false,
+      firewall: true,
       healthz: { address: '0.0.0.0', port: 9478 },
       cleanupOnExit: true,
       logLevel: 'debug',
     });
+  });
+
+  it('leave the firewall alone, unless it is needed to masquerade', () => {
+    expect(parse('--no-firewall')).toMatchObject({ firewall: false, ipMasq: false });
+    expect(contradictionIn('--no-firewall', '--ip-masq').message).toMatch(/expected one of them/);
   });
 
   it('read the files of TLS', () => {

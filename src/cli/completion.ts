@@ -1,0 +1,82 @@
+import { Argument, type Command, type Option } from 'commander';
+import { bashScript, fishScript, zshScript } from './completion-scripts.js';
+
+/** `rudder completion SHELL`: a script that completes command lines, made of the commands that there are. */
+const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript };
+
+/** A word that can be completed. */
+export interface Word {
+  readonly text: string;
+  readonly description: string;
+}
+
+export interface Flag extends Word {
+  /** What stands behind the flag: nothing, the name of a file, one of some words, or what cannot be guessed. */
+  readonly value: 'none' | 'file' | 'other' | readonly string[];
+}
+
+/** What can stand behind a command. */
+export interface CommandWords {
+  /** With all that is before it: `rudder leases reserve`. */
+  readonly path: string;
+  /** Sub-commands, and values of an argument. */
+  readonly words: readonly Word[];
+  readonly flags: readonly Flag[];
+  readonly takesArguments: boolean;
+}
+
+/** Which of the options of `rudder` itself other commands heed, as their help says. */
+const HEEDED: Record<string, RegExp> = {
+  init: /^--etcd-/,
+  leases: /^--etcd-/,
+  status: /^--subnet-file$/,
+  'log-level': /^--subnet-file$/,
+  doctor: /^--(etcd-.*|subnet-file)$/,
+  cleanup: /^--(no-firewall|subnet-file)$/,
+};
+
+export function addCompletionCommand(program: Command): void {
+  program
+    .command('completion')
+    .description('print a script that completes rudder commands in a shell')
+    .addArgument(new Argument('<shell>', 'which shell').choices(Object.keys(SCRIPTS)))
+    .addHelpText('after', '\nExample:\n  rudder completion bash > /etc/bash_completion.d/rudder\n')
+    .action((shell: keyof typeof SCRIPTS) => {
+      process.stdout.write(SCRIPTS[shell](commandWords(program)));
+    });
+}
+
+/** Every command of the tree, `rudder` itself first. */
+export function commandWords(program: Command): CommandWords[] {
+  const all: CommandWords[] = [];
+  function visit(command: Command, before: readonly string[], inherited: readonly Option[]): void {
+    const path = [...before, command.name()];
+    const choices = command.registeredArguments.flatMap(({ argChoices = [], description }) =>
+      argChoices.map((text) => ({ text, description })),
+    );
+    const options = [...command.createHelp().visibleOptions(command), ...inherited];
+    all.push({
+      path: path.join(' '),
+      words: [...command.commands.map((sub) => ({ text: sub.name(), description: sub.description() })), ...choices],
+      flags: options.map(toFlag),
+      takesArguments: command.registeredArguments.length > 0,
+    });
+    for (const sub of command.commands) {
+      const heeded = command === program ? HEEDED[sub.name()] : undefined;
+      const passedOn = heeded ? program.options.filter(({ long }) => heeded.test(long ?? '')) : inherited;
+      visit(sub, path, passedOn);
+    }
+  }
+  visit(program, [], []);
+  return all;
+}
+
+function toFlag(option: Option): Flag {
+  return { text: option.long ?? option.flags, description: option.description, value: whatFollows(option) };
+}
+
+function whatFollows({ required, argChoices, flags }: Option): Flag['value'] {
+  // A value that may be left out must be joined by "=": the next word is not it.
+  if (!required) return 'none';
+  return argChoices ?? (/<(file|directory)>/.test(flags) ? 'file' : 'other');
+}

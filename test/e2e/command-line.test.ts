@@ -1,0 +1,109 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterAll, describe, expect, it } from 'vitest';
+import { EXIT_CODES } from '../../src/cli/exit-codes.js';
+import { RUDDER } from './cli.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'rudder-command-line-'));
+
+/** Without a lab, an etcd or a daemon: none of these lines may get so far as to ask for one. */
+async function rudder(...args: string[]): Promise<{ code: number | undefined; stdout: string; stderr: string }> {
+  // Nothing listens on port 1.
+  const env = { RUDDERD_ETCD_ENDPOINTS: 'http://127.0.0.1:1', RUDDERD_SUBNET_FILE: join(directory, 'subnet.env') };
+  const result = await execa(process.execPath, [RUDDER, ...args], { reject: false, timeout: 20_000, env });
+  return { code: result.exitCode, stdout: result.stdout, stderr: result.stderr };
+}
+
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** All commands below one, as its help lists them. */
+async function commandsBelow(path: readonly string[]): Promise<string[][]> {
+  const { stdout } = await rudder(...path, '--help');
+  const [, rest = ''] = stdout.split('\nCommands:\n');
+  const names = [...rest.split('\n\n')[0].matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => [...path, name]);
+  return [...names, ...(await Promise.all(names.map(commandsBelow))).flat()];
+}
+
+const commands = [[], ...(await commandsBelow([]))];
+const titled = commands.map((path) => ({ command: ['rudder', ...path].join(' '), path }));
+
+it('the commands are these', () => {
+  expect(titled.map(({ command }) => command).sort()).toEqual(
+    `rudder, rudder cleanup, rudder completion, rudder doctor, rudder init, rudder lab, rudder lab down, rudder lab exec,
+    rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
+    rudder log-level, rudder status`.split(/,\s+/),
+  );
+});
+
+describe.each(titled)('$command', ({ command, path }) => {
+  it('has a help with an example of itself', async () => {
+    const { code, stdout, stderr } = await rudder(...path, '--help');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(new RegExp(`^Usage: ${command} `));
+    expect(stdout.split('\nExample:\n')[1]).toContain(
+      `  ${path[0] === 'cleanup' ? 'systemctl stop rudder; ' : ''}${command} `.trimEnd(),
+    );
+  });
+
+  it('names an option that it does not know', async () => {
+    const needed = command === 'rudder leases reserve' ? ['--for', '10.1.1.7'] : [];
+    expect(await rudder(...path, ...needed, '--bogus')).toEqual({
+      code: EXIT_CODES.usage,
+      stdout: '',
+      stderr: `rudder: unknown option '--bogus'. See ${command} --help`,
+    });
+  });
+});
+
+describe('one clear line and the documented exit code', () => {
+  it.each<[string, keyof typeof EXIT_CODES, RegExp]>([
+    ['bogus', 'usage', /unknown command "bogus": expected one of init, status, .*\. See rudder --help/],
+    ['statu', 'usage', /unknown command "statu": expected one of init, status, /],
+    ['lab bogus', 'usage', /unknown command "bogus": expected one of up, down, .*\. See rudder lab --help/],
+    ['leases bogus', 'usage', /unknown command "bogus": expected one of reserve, release\. See rudder leases --help/],
+    ['status now', 'usage', /too many arguments, the first is "now": expected 0\. See rudder status --help/],
+    ['init {} {}', 'usage', /too many arguments, the first is "\{\}": expected 1\. See rudder init --help/],
+    ['init', 'usage', /missing required argument 'json'\. See rudder init --help/],
+    ['init nonsense', 'network-config', /"nonsense" is not valid, expected JSON/],
+    ['log-level', 'usage', /missing required argument 'level'/],
+    ['log-level loud', 'usage', /'loud' is invalid .* choices are fatal, error, .*\. See rudder log-level --help/],
+    ['completion csh', 'usage', /'csh' is invalid .* choices are bash, zsh, fish\./],
+    ['leases reserve 10.240.1.0/24', 'usage', /required option '--for <address>' not specified/],
+    ['leases reserve 10.240.1.0/24 --for me', 'usage', /'me' is invalid\. Expected the IPv4 address of a host/],
+    ['leases release', 'usage', /missing required argument 'subnet'/],
+    ['lab node fly n1', 'usage', /'fly' is invalid .* choices are start, stop, /],
+    ['lab node kill', 'usage', /missing required argument 'member'/],
+    ['lab exec n1', 'usage', /missing required argument 'command'/],
+    ['lab up --nodes 0', 'usage', /'0' is invalid\. Expected a whole number from 1 to 200\. See rudder lab up --help/],
+    ['lab up --nodes 3 --underlay veth', 'usage', /--nodes 3 is given with --underlay veth: expected 2/],
+    ['lab status --name none-such', 'lab', /"none-such"/],
+    ['lab exec n1 --name none-such -- true', 'lab', /"none-such"/],
+    ['--mtu', 'usage', /option '--mtu <bytes>' argument missing\. See rudder --help/],
+    ['--ip-masq --no-firewall', 'usage', /--ip-masq and --no-firewall are both given: expected one of them/],
+    ['--etcd-certfile x', 'usage', /--etcd-certfile is given without --etcd-keyfile/],
+    ['leases --etcd-username u', 'usage', /--etcd-username is given without --etcd-password/],
+    ['--etcd-password p --etcd-password-file f --etcd-username u', 'usage', /are both given: expected one of them/],
+    ['leases', 'etcd-unavailable', /http:\/\/127\.0\.0\.1:1 cannot be reached/],
+    ['leases reserve 10.240.1.0/24 --for 10.1.1.7', 'etcd-unavailable', /cannot be reached/],
+    ['status', 'not-running', /no rudder answers on .*: expected a running daemon; start it with "systemctl start/],
+    ['status --json', 'not-running', /no rudder answers on /],
+    ['log-level debug', 'not-running', /no rudder answers on /],
+  ])('rudder %s', async (line, kind, pattern) => {
+    const { code, stdout, stderr } = await rudder(...line.split(' '));
+    expect(stderr).toMatch(new RegExp(`^rudder: .*${pattern.source}`));
+    expect(stderr.split('\n')).toHaveLength(1);
+    expect({ code, stdout }).toEqual({ code: EXIT_CODES[kind], stdout: '' });
+  });
+
+  it('rudder with a word as long as a book', async () => {
+    const { code, stderr } = await rudder('x'.repeat(50_000));
+    expect(code).toBe(EXIT_CODES.usage);
+    expect(stderr.length).toBeLessThan(300);
+  });
+});
+
+it('rudder lab alone prints its help', async () => {
+  expect(await rudder('lab')).toEqual(await rudder('lab', '--help'));
+});
