@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { EXIT_CODES } from '../../src/cli/exit-codes.js';
 import { createLab, labDown, labStatus } from '../../src/lab/lab.js';
@@ -116,7 +116,8 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
   it('reads lines and not JSON at a terminal', async () => {
     // script(1) gives a daemon a terminal; this one waits for an etcd that is not there.
     const command = [...daemonCommand(lab, first), '--log-level=debug', '--etcd-endpoints=http://127.0.0.1:1'];
-    const elsewhere = '--subnet-file=/run/rudder-lab/test-observe/terminal/subnet.env';
+    const directory = '/run/rudder-lab/test-observe/terminal';
+    const elsewhere = `--subnet-file=${directory}/subnet.env --state-dir=${directory}`;
     const shown = await execIn(lab, 'n1', [
       'sh',
       '-c',
@@ -139,10 +140,17 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
   });
 
   it('sees a node that loses its device as not ready, and ready again', async () => {
-    await execIn(lab, 'n1', ['ip', 'link', 'set', 'rudder0', 'down']);
+    // Once would be put right by the daemon in a moment.
+    const again = 'while [ ! -e /run/rudder-lab/test-observe/enough ]; do ip link set rudder0 down; sleep 0.02; done';
+    const taking = execIn(lab, 'n1', ['sh', '-c', again]);
     expect(await turns(503)).toEqual(['rudder0 is down or gone']);
-    expect((await cli(lab, first, 'status')).code).toBe(EXIT_CODES['not-ready']);
-    await execIn(lab, 'n1', ['ip', 'link', 'set', 'rudder0', 'up']);
+    await waitFor(
+      'status to say so',
+      async () => (await cli(lab, first, 'status')).code === EXIT_CODES['not-ready'],
+      READINESS_DEADLINE_MS,
+    );
+    writeFileSync('/run/rudder-lab/test-observe/enough', '');
+    await taking;
     await turns(200);
   });
 

@@ -63,6 +63,7 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
     await sh(command);
     await waitFor('the device to be restored', () => isRight(), RESTORED_MS);
     await stream.flows(RESTORED_MS);
+    await waitFor('it to be told', () => logged(/put right/) > before, RESTORED_MS);
     expect(logged(/put right/)).toBe(before + 1);
   });
 

@@ -71,6 +71,16 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   let offloadWatch: { stop(): void } | undefined;
   let persistent = false;
   let stopped = false;
+  /** What has been put right and not been told yet. */
+  let repaired: string | undefined;
+  let previous: Promise<unknown> = Promise.resolve();
+
+  /** Device, socket and worker are changed by one at a time. */
+  function oneAtATime<T>(work: () => Promise<T>): Promise<T> {
+    const result = previous.then(work);
+    previous = result.catch(() => undefined);
+    return result;
+  }
 
   const device = (address: Ipv4) => ({ name: DEVICE_NAME, address, network: config.network, mtu });
 
@@ -98,27 +108,33 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     path = undefined;
   }
 
-  /** A device that somebody has deleted is made anew by the next repair; anything else is the end. */
+  /** A device that somebody has deleted is made anew; anything else is the end. */
   async function pathEnded(error: RudderError): Promise<void> {
     const links = await netlink.links().catch(() => undefined);
-    if (links === undefined || links.some(({ name }) => name === DEVICE_NAME)) fail(error);
+    if (links === undefined || links.some(({ name }) => name === DEVICE_NAME)) return fail(error);
+    // If it cannot be made, say because another one has that name by now, a restart may help.
+    await oneAtATime(makeDeviceAnew).catch(fail);
   }
 
-  async function makeDeviceAnew(subnet: Subnet): Promise<void> {
+  async function makeDeviceAnew(): Promise<void> {
+    if (own === undefined || stopped) return;
     await stopPath();
     native.close(tun);
     tun = openTunDevice(DEVICE_NAME);
     if (persistent) native.setTunPersistent(tun, 1);
-    await startPath(subnet);
+    await startPath(own);
+    repaired = 'gone';
   }
 
   async function repair(): Promise<string | undefined> {
     if (own === undefined || stopped) return undefined;
+    const told = repaired;
+    repaired = undefined;
+    if (told !== undefined) return told;
     const problem = await deviceProblem(netlink, device(own.address));
-    if (problem === 'gone') {
-      // Without a device there is no way on: if it cannot be made, a restart may help.
-      await makeDeviceAnew(own).catch((error: RudderError) => fail(error));
-    } else if (problem !== undefined) await configureTunDevice(netlink, device(own.address));
+    // One that is gone ends the worker, and is made anew by that.
+    if (problem === undefined || problem === 'gone') return undefined;
+    await configureTunDevice(netlink, device(own.address));
     return problem;
   }
 
@@ -152,8 +168,8 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
         if (before !== NO_ADDRESS) memberSet.remove(before);
       }
     },
-    repair,
-    adapt,
+    repair: () => oneAtATime(repair),
+    adapt: (host) => oneAtATime(() => adapt(host)),
     counters: () => readAll(memory.counters),
     traffic: (subnet) => readPeer(peers, subnetNumberOf(routes, subnet.address), nowMs()),
     offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
@@ -164,7 +180,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     },
     async stop(remove) {
       stopped = true;
-      await stopPath();
+      await oneAtATime(stopPath);
       for (const fd of [tun, udp]) native.close(fd);
       if (remove) await removeDevice(netlink, DEVICE_NAME);
     },
