@@ -7,8 +7,8 @@ const GROUP_READS = 0o040;
 const OTHERS_READ = 0o004;
 
 /**
- * A password from a file: its text without the newline at its end. A file that others than its owner and root's group
- * may read holds no secret, and is refused.
+ * A password from a file: its text without the newline at its end. A file that others may read than its owner,
+ * root's group and our own (the unit's user reads a file of root's by that) holds no secret, and is refused.
  * @throws RudderError `file`
  */
 export function readPasswordFile(path: string): string {
@@ -18,8 +18,14 @@ export function readPasswordFile(path: string): string {
     const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const { mode, gid, size } = fstatSync(file);
-      const readable = (mode & OTHERS_READ) !== 0 || ((mode & GROUP_READS) !== 0 && gid !== 0);
-      if (readable) throw refusal(path, 'may be read by others', 'a file for its owner alone; chmod 600');
+      const readable =
+        (mode & OTHERS_READ) !== 0 || ((mode & GROUP_READS) !== 0 && gid !== 0 && gid !== process.getgid?.());
+      if (readable)
+        throw refusal(
+          path,
+          'may be read by others',
+          'a file for its owner alone, or for our group too; chmod 600 or 640',
+        );
       if ((mode & constants.S_IFMT) !== constants.S_IFREG || size > LONGEST_FILE) {
         throw refusal(path, 'is no password', `a file of at most ${LONGEST_FILE} bytes`);
       }

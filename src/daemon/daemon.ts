@@ -17,6 +17,7 @@ import { loadState, saveState } from '../system/state-dir.js';
 import { prepareSubnetDirectory, removeSubnetEnv, writeSubnetEnv } from '../system/subnet-env.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, type Underlay } from '../system/underlay.js';
+import { createAnnouncer } from './announcer.js';
 import { reportDrops } from './drop-report.js';
 import { findFooting } from './footing.js';
 import { type HostKeeper, keepHost } from './host-keeper.js';
@@ -115,16 +116,18 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
     await saveState(options.stateDir, state);
     const ttlSeconds = options.leaseTtlSeconds;
-    const statusLine = (isCurrent: boolean) =>
-      `${isCurrent ? '' : 'Degraded: etcd does not answer, peers are as last known. '}Subnet ${formatSubnet(own.subnet)}, MTU ${backend.mtu()}`;
     const savedSubnet = state.subnet;
     const own =
       known === undefined
         ? await acquireLease({ registry, config, identity, savedSubnet, ttlSeconds, log }, signal)
         : { subnet: known.subnet, holding: known, created: false };
     const leasing = { registry, config, configJson: json, identity, own, known, ttlSeconds, backend, log };
-    const onCurrent = (current: boolean) => resources.notify(`STATUS=${statusLine(current)}`);
-    const control = startLeaseControl({ ...leasing, onCurrent });
+    const announcer = createAnnouncer(resources.notify, () => ({
+      subnet: own.subnet,
+      publicIp: control.state().publicIp,
+      mtu: backend.mtu(),
+    }));
+    const control = startLeaseControl({ ...leasing, onCurrent: announcer.current });
     undo.add('lease', () => (own.created ? control.release() : control.stop()));
 
     if (known === undefined) await control.listed(signal);
@@ -144,7 +147,7 @@ async function startNode(options: DaemonOptions, resources: Resources, signal: A
     await saveState(options.stateDir, { ...state, subnet });
     await writeEnv();
     backend.persist();
-    resources.notify('READY=1', `STATUS=${statusLine(known === undefined)}`);
+    announcer.ready(known === undefined);
     log.info(
       { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
       'ready',

@@ -10,6 +10,7 @@ const REQUIREMENTS = {
   etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
   tcpdump: { present: () => onPath('tcpdump') && onPath('ethtool'), remedy: 'apt-get install tcpdump ethtool' },
   python3: { present: () => onPath('python3'), remedy: 'apt-get install python3' },
+  cni: { present: () => existsSync('/usr/lib/cni/host-local'), remedy: 'apt-get install containernetworking-plugins' },
   iptables: { present: () => onPath('iptables'), remedy: 'apt-get install iptables' },
   docker: {
     present: () => onPath('dockerd') && onPath('docker') && onPath('busybox'),
