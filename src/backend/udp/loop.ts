@@ -5,8 +5,8 @@ import { createOutbound } from './outbound.js';
 import { PathFailure } from './path-failure.js';
 
 /**
- * After work, more is likely to come soon: look this long before sleeping. 30 us was the best of 0, 30 and 100 in the
- * benchmark: request-response latency fell to a third, bulk throughput rose by a tenth; 100 us took both back.
+ * After work, more is likely to come soon: look this long before sleeping. In the benchmark request-response latency fell
+ * to a third; longer was no better, and bulk throughput did not care (docs/benchmark.md).
  */
 const SPIN_MICROSECONDS = 30;
 
