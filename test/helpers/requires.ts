@@ -14,6 +14,7 @@ const REQUIREMENTS = {
     present: () => onPath('dockerd') && onPath('docker') && onPath('busybox'),
     remedy: 'apt-get install docker.io busybox-static',
   },
+  cni: { present: () => existsSync('/usr/lib/cni/bridge'), remedy: 'apt-get install containernetworking-plugins' },
   machines: {
     present: () => onPath('systemd-nspawn') && existsSync('/usr/sbin/debootstrap'),
     remedy: 'apt-get install systemd-container debootstrap',

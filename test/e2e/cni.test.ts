@@ -1,0 +1,134 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createLab, labDown } from '../../src/lab/lab.js';
+import { containerName, namespaceOf, nodeName } from '../../src/lab/names.js';
+import { execIn } from '../../src/lab/network.js';
+import { nodePaths, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
+import type { LabNode, LabState } from '../../src/lab/state.js';
+import { describeWith } from '../helpers/requires.js';
+import { exchange, ping } from './traffic.js';
+
+const NAME = 'test-cni';
+/** Where Debian and where the plugins' own releases put them. */
+const PLUGINS = ['/usr/lib/cni', '/opt/cni/bin'];
+
+const pathOf = (plugin: string) => PLUGINS.map((folder) => `${folder}/${plugin}`).find((path) => existsSync(path));
+
+interface Way {
+  readonly plugin: string;
+  readonly prefix: 'RUDDER' | 'FLANNEL';
+  /** What a plugin is told beside name and version. @param data a folder for the addresses it has given away */
+  config(env: Record<string, string>, subnetFile: string, data: string): object;
+}
+
+const WAYS: Way[] = [
+  {
+    plugin: 'bridge',
+    prefix: 'RUDDER',
+    config: (env, _, data) => ({
+      type: 'bridge',
+      bridge: 'cni0',
+      isGateway: true,
+      ipMasq: true, // a trap: it would masquerade what goes to other nodes too
+      mtu: Number(env.RUDDER_MTU),
+      ipam: {
+        type: 'host-local',
+        subnet: env.RUDDER_SUBNET.replace('.1/', '.0/'), // host-local wants the network's address
+        routes: [{ dst: '0.0.0.0/0' }],
+        dataDir: data,
+      },
+    }),
+  },
+  {
+    plugin: 'flannel',
+    prefix: 'FLANNEL',
+    // With FLANNEL_IPMASQ=false it lets the bridge masquerade: the same trap.
+    config: (_, subnetFile, data) => ({
+      type: 'flannel',
+      subnetFile,
+      dataDir: `${data}/flannel`,
+      ipam: { dataDir: data },
+      delegate: { isDefaultGateway: true },
+    }),
+  },
+];
+
+describeWith(['root', 'tun', 'etcd', 'iptables', 'cni'], 'pods', () => {
+  for (const way of WAYS) {
+    // No Debian 12 package has flannel's plugin, so its absence is no failure, even where skips are.
+    const missing = pathOf(way.plugin) === undefined ? ` (skipped: put it into ${PLUGINS.join(' or ')})` : '';
+    describe.skipIf(missing !== '')(`of the CNI plugin ${way.plugin}${missing}`, () => suite(way));
+  }
+});
+
+function suite(way: Way): void {
+  let lab: LabState;
+  /** Address of each node's pod. */
+  const pods: string[] = [];
+
+  beforeAll(async () => {
+    lab = await createLab({ name: NAME, nodes: 2, config: '{"Network":"10.240.0.0/16"}' });
+    for (const node of lab.nodes) {
+      await startNode(lab, node, [`--subnet-env-prefix=${way.prefix}`]);
+      await execIn(lab, nodeName(node), ['iptables', '-P', 'FORWARD', 'DROP']); // as Docker leaves many hosts
+      pods.push(await addPod(node));
+    }
+  });
+  afterAll(() => labDown(NAME));
+
+  /** Calls the plugin as a container runtime does: the config on stdin, the rest in the environment. */
+  async function addPod(node: LabNode): Promise<string> {
+    const pod = namespaceOf(lab, containerName(node));
+    await execa('ip', ['netns', 'add', pod]);
+    const { subnetFile, directory } = nodePaths(lab, node);
+    const data = `${directory}/cni`;
+    mkdirSync(data);
+    const config = { cniVersion: '0.4.0', name: 'rudder', ...way.config(readSubnetEnv(lab, node), subnetFile, data) };
+    const environment = {
+      CNI_COMMAND: 'ADD',
+      CNI_CONTAINERID: pod,
+      CNI_NETNS: `/run/netns/${pod}`,
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: PLUGINS.join(':'),
+    };
+    const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+    const command = ['env', ...variables, pathOf(way.plugin)!];
+    const result = JSON.parse(await execIn(lab, nodeName(node), command, JSON.stringify(config)));
+    return result.ips[0].address.split('/')[0];
+  }
+
+  const enter = (pod: number) => ['nsenter', `--net=/run/netns/${namespaceOf(lab, `c${pod + 1}`)}`, '--'];
+
+  it('get an address of their node, and the MTU of the tunnel', async () => {
+    for (const [i, node] of lab.nodes.entries()) {
+      const env = readSubnetEnv(lab, node);
+      const subnet = env[`${way.prefix}_SUBNET`].replace(/\.1\/24$/, '');
+      expect(pods[i]).toBe(`${subnet}.2`); // .1 is the bridge
+      const [device] = JSON.parse(await execIn(lab, containerName(node), ['ip', '-j', 'link', 'show', 'eth0']));
+      expect(device.mtu).toBe(Number(env[`${way.prefix}_MTU`]));
+    }
+  });
+
+  it('reach each other without NAT, although the plugin masquerades and FORWARD drops', async () => {
+    expect(await execIn(lab, 'n1', ['iptables-save', '-t', 'nat']), 'the trap is set').toMatch(
+      /^-A CNI-.* MASQUERADE/m,
+    );
+    for (const [from, to] of [
+      [0, 1],
+      [1, 0],
+    ]) {
+      for (const protocol of ['tcp', 'udp'] as const) {
+        const { received } = await exchange(enter(from), enter(to), protocol, pods[to], 1000);
+        expect(received.from, protocol).toBe(pods[from]);
+      }
+      await ping(lab, `c${from + 1}`, pods[to]);
+    }
+  });
+
+  it('are reached from the other node, and reach it', async () => {
+    await ping(lab, 'n1', pods[1]);
+    const overlay = pods[0].replace(/\.2$/, '.0');
+    await ping(lab, 'c2', overlay);
+  });
+}
