@@ -30,6 +30,7 @@ const WAYS: Way[] = [
       type: 'bridge',
       bridge: 'cni0',
       isGateway: true,
+      hairpinMode: true, // a pod may reach itself through a service
       ipMasq: true, // a trap: it would masquerade what goes to other nodes too
       mtu: Number(env.RUDDER_MTU),
       ipam: {
@@ -49,7 +50,7 @@ const WAYS: Way[] = [
       subnetFile,
       dataDir: `${data}/flannel`,
       ipam: { dataDir: data },
-      delegate: { isDefaultGateway: true },
+      delegate: { isDefaultGateway: true, hairpinMode: true },
     }),
   },
 ];
@@ -124,6 +125,21 @@ function suite(way: Way): void {
       }
       await ping(lab, `c${from + 1}`, pods[to]);
     }
+  });
+
+  it('reach themselves through a service, as kube-proxy marks and masquerades it', async () => {
+    const [service, mark] = ['10.96.0.10', '0x4000/0x4000'];
+    for (const rule of [
+      `nat -A PREROUTING -s ${pods[0]} -d ${service} -j MARK --set-xmark ${mark}`,
+      `nat -A PREROUTING -d ${service} -p tcp -j DNAT --to-destination ${pods[0]}`,
+      `nat -I POSTROUTING 2 -m mark --mark ${mark} -j MASQUERADE`,
+      `filter -A FORWARD -m mark --mark ${mark} -j ACCEPT`,
+      'filter -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+    ]) {
+      await execIn(lab, 'n1', ['iptables', '-t', ...rule.split(' ')]);
+    }
+    const { received } = await exchange(enter(0), enter(0), 'tcp', service, 1000);
+    expect(received.from).toBe(pods[0].replace(/\.2$/, '.1'));
   });
 
   it('are reached from the other node, and reach it', async () => {
