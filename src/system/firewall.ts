@@ -11,7 +11,8 @@ import { formatSubnet, type Subnet } from '../core/subnet.js';
  * Docker finds too, and come first:
  *
  *     filter FORWARD      -> RUDDER-FORWARD      accept between our subnet and the overlay
- *     nat    POSTROUTING  -> RUDDER-POSTROUTING  accept (which in nat means: translate no more) within the overlay
+ *     nat    POSTROUTING  -> RUDDER-POSTROUTING  accept (which in nat means: translate no more) within the overlay,
+ *                                                but for what kube-proxy has marked as its own to masquerade
  */
 export interface FirewallSettings {
   readonly device: string;
@@ -40,6 +41,12 @@ const CHAINS = [
   { table: 'nat', parent: 'POSTROUTING', name: 'RUDDER-POSTROUTING' },
 ] as const;
 
+/**
+ * The mark by which kube-proxy remembers, until POSTROUTING, that the answer has to come back through this node: a pod
+ * that reaches itself through its service, say. It is kube-proxy's default (`--iptables-masquerade-bit 14`).
+ */
+const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
+
 export function ownChains({ device, network, subnet, ipMasq }: FirewallSettings): OwnChain[] {
   const own = formatSubnet(subnet);
   const all = formatSubnet(network);
@@ -51,7 +58,11 @@ export function ownChains({ device, network, subnet, ipMasq }: FirewallSettings)
     },
     {
       ...CHAINS[1],
-      rules: [`-s ${all} -d ${all} -j ACCEPT`, ...(ipMasq ? [`-s ${own} ! -d 224.0.0.0/4 -j MASQUERADE`] : [])],
+      rules: [
+        KUBE_PROXY,
+        `-s ${all} -d ${all} -j ACCEPT`,
+        ...(ipMasq ? [`-s ${own} ! -d 224.0.0.0/4 -j MASQUERADE`] : []),
+      ],
     },
   ];
 }

@@ -1,73 +1,114 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createLab, DEFAULT_CONFIG, labDown } from '../../src/lab/lab.js';
+import { createLab, labDown } from '../../src/lab/lab.js';
 import { containerName, namespaceOf, nodeName } from '../../src/lab/names.js';
+import { execIn } from '../../src/lab/network.js';
 import { nodePaths, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { describeWith } from '../helpers/requires.js';
-import { transfer } from './traffic.js';
+import { exchange, ping } from './traffic.js';
 
 const NAME = 'test-cni';
 const PLUGINS = '/usr/lib/cni';
 
-/** What docs/kubernetes.md says, as it stands there. */
+/** The lines that docs/kubernetes.md has, as they stand there. */
 function documentedLines(): string {
   const page = readFileSync(new URL('../../docs/kubernetes.md', import.meta.url), 'utf8');
   return /```sh\n([\s\S]*?)```/.exec(page)![1];
 }
 
-describeWith(['root', 'tun', 'etcd', 'cni'], 'pods by the plugins bridge and host-local', () => {
+describeWith(['root', 'tun', 'etcd', 'iptables', 'cni'], 'pods by the plugins bridge and host-local', () => {
   let lab: LabState;
-  const attached: [LabNode, string][] = [];
+  /** Address of each node's pod. */
+  const pods: string[] = [];
 
-  /** The plugin, called as a container runtime does. @param input one plugin's part of the list */
-  async function plugin(node: LabNode, command: 'ADD' | 'DEL', input: string): Promise<string> {
-    const env = {
-      CNI_COMMAND: command,
-      CNI_CONTAINERID: `${NAME}-${node.number}`,
-      CNI_NETNS: `/run/netns/${namespaceOf(lab, containerName(node))}`,
+  beforeAll(async () => {
+    lab = await createLab({ name: NAME, nodes: 2, config: '{"Network":"10.240.0.0/16"}' });
+    for (const node of lab.nodes) {
+      await startNode(lab, node);
+      await execIn(lab, nodeName(node), ['iptables', '-P', 'FORWARD', 'DROP']); // as Docker leaves many hosts
+      pods.push(await addPod(node));
+    }
+  });
+  afterAll(() => labDown(NAME));
+
+  /** Calls the plugin as a container runtime does: the config on stdin, the rest in the environment. */
+  async function addPod(node: LabNode): Promise<string> {
+    const pod = namespaceOf(lab, containerName(node));
+    await execa('ip', ['netns', 'add', pod]);
+    const { subnetFile, directory } = nodePaths(lab, node);
+    mkdirSync(`${directory}/net.d`);
+    const lines = documentedLines().replace('/run/rudder/subnet.env', subnetFile).replace('/etc/cni', directory);
+    await execa('sh', ['-ec', lines]);
+    const { plugins, ...list } = JSON.parse(readFileSync(`${directory}/net.d/10-rudder.conflist`, 'utf8'));
+    const config = {
+      ...list,
+      ...plugins[0],
+      ipMasq: true, // a trap: it would masquerade what goes to other nodes too
+      hairpinMode: true, // a pod may reach itself through a service
+      // Both nodes share this host's files, which the addresses given away are kept in.
+      ipam: { ...plugins[0].ipam, dataDir: `${directory}/cni` },
+    };
+    const environment = {
+      CNI_COMMAND: 'ADD',
+      CNI_CONTAINERID: pod,
+      CNI_NETNS: `/run/netns/${pod}`,
       CNI_IFNAME: 'eth0',
       CNI_PATH: PLUGINS,
     };
-    const enter = [`--net=/run/netns/${namespaceOf(lab, nodeName(node))}`, '--'];
-    const { stdout } = await execa('nsenter', [...enter, `${PLUGINS}/bridge`], { env, input });
-    return stdout;
-  }
-
-  /** @returns the pod's address */
-  async function addPod(node: LabNode): Promise<string> {
-    const { directory, subnetFile } = nodePaths(lab, node);
-    mkdirSync(`${directory}/net.d`, { recursive: true });
-    const lines = documentedLines().replace('/run/rudder/subnet.env', subnetFile).replace('/etc/cni', directory);
-    await execa('sh', ['-ec', lines]);
-    const list = JSON.parse(readFileSync(`${directory}/net.d/10-rudder.conflist`, 'utf8'));
-    const [bridge] = list.plugins;
-    // Both nodes share this host's files, which the addresses given away are kept in.
-    const ipam = { ...bridge.ipam, dataDir: `${directory}/cni` };
-    const input = JSON.stringify({ cniVersion: list.cniVersion, name: list.name, ...bridge, ipam });
-    writeFileSync(`${directory}/bridge.json`, input);
-    await execa('ip', ['netns', 'add', namespaceOf(lab, containerName(node))]);
-    const result = JSON.parse(await plugin(node, 'ADD', input));
-    attached.push([node, input]);
+    const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+    const command = ['env', ...variables, `${PLUGINS}/bridge`];
+    const result = JSON.parse(await execIn(lab, nodeName(node), command, JSON.stringify(config)));
     return result.ips[0].address.split('/')[0];
   }
 
-  beforeAll(async () => {
-    lab = await createLab({ name: NAME, nodes: 2, config: DEFAULT_CONFIG });
-    for (const node of lab.nodes) await startNode(lab, node);
-  });
-  afterAll(async () => {
-    for (const [node, input] of attached) await plugin(node, 'DEL', input);
-    await labDown(NAME);
+  const enter = (pod: number) => ['nsenter', `--net=/run/netns/${namespaceOf(lab, `c${pod + 1}`)}`, '--'];
+
+  it('get an address of their node, and the MTU of the tunnel', async () => {
+    for (const [i, node] of lab.nodes.entries()) {
+      const env = readSubnetEnv(lab, node);
+      const subnet = env.RUDDER_SUBNET.replace(/\.1\/24$/, '');
+      expect(pods[i]).toBe(`${subnet}.2`); // .1 is the bridge
+      const [device] = JSON.parse(await execIn(lab, containerName(node), ['ip', '-j', 'link', 'show', 'eth0']));
+      expect(device.mtu).toBe(Number(env.RUDDER_MTU));
+    }
   });
 
-  it('a pod reaches a pod on another node, which sees its own address', async () => {
-    const [first, second] = lab.nodes;
-    const from = await addPod(first);
-    const to = await addPod(second);
-    expect(from.replace(/\.\d+$/, '.1/24')).toBe(readSubnetEnv(lab, first).RUDDER_SUBNET);
-    const { sent, received } = await transfer(lab, 'tcp', 'c1', 'c2', to, 1_000_000);
-    expect(received).toMatchObject({ bytes: 1_000_000, sha256: sent.sha256, from });
+  it('reach each other without NAT, although the plugin masquerades and FORWARD drops', async () => {
+    expect(await execIn(lab, 'n1', ['iptables-save', '-t', 'nat']), 'the trap is set').toMatch(
+      /^-A CNI-.* MASQUERADE/m,
+    );
+    for (const [from, to] of [
+      [0, 1],
+      [1, 0],
+    ]) {
+      for (const protocol of ['tcp', 'udp'] as const) {
+        const { received } = await exchange(enter(from), enter(to), protocol, pods[to], 1000);
+        expect(received.from, protocol).toBe(pods[from]);
+      }
+      await ping(lab, `c${from + 1}`, pods[to]);
+    }
+  });
+
+  it('reach themselves through a service, as kube-proxy marks and masquerades it', async () => {
+    const [service, mark] = ['10.96.0.10', '0x4000/0x4000'];
+    for (const rule of [
+      `nat -A PREROUTING -s ${pods[0]} -d ${service} -j MARK --set-xmark ${mark}`,
+      `nat -A PREROUTING -d ${service} -p tcp -j DNAT --to-destination ${pods[0]}`,
+      `nat -I POSTROUTING 2 -m mark --mark ${mark} -j MASQUERADE`,
+      `filter -A FORWARD -m mark --mark ${mark} -j ACCEPT`,
+      'filter -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+    ]) {
+      await execIn(lab, 'n1', ['iptables', '-t', ...rule.split(' ')]);
+    }
+    const { received } = await exchange(enter(0), enter(0), 'tcp', service, 1000);
+    expect(received.from).toBe(pods[0].replace(/\.2$/, '.1'));
+  });
+
+  it('are reached from the other node, and reach it', async () => {
+    await ping(lab, 'n1', pods[1]);
+    const overlay = pods[0].replace(/\.2$/, '.0');
+    await ping(lab, 'c2', overlay);
   });
 });

@@ -49,17 +49,6 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
     expect(routes).toEqual([expect.objectContaining({ dst: '10.240.0.0/16' })]);
   });
 
-  it('takes over what flannel has leased for the same host: subnet and all', async () => {
-    const lab = await createLab({ name: NAME, nodes: 1, config: '{"Network":"10.240.0.0/16"}' });
-    const granted = (await etcdctl(lab, 'lease', 'grant', '86400')).split(' ')[1];
-    const value = JSON.stringify({ PublicIP: nodeAddress(lab, lab.nodes[0]), PublicIPv6: null });
-    await etcdctl(lab, 'put', `--lease=${granted}`, '/coreos.com/network/subnets/10.240.99.0-24', value);
-    await startNode(lab, lab.nodes[0]);
-    expect(envText(lab)).toMatch(/^RUDDER_SUBNET=10\.240\.99\.1\/24\n/);
-    const keys = await etcdctl(lab, 'get', '--prefix', '--keys-only', '/coreos.com/network/subnets/');
-    expect(keys.trim()).toBe('/coreos.com/network/subnets/10.240.99.0-24');
-  });
-
   it('writes a lease as flannel reads it', async () => {
     const lab = await nodeWith('{"Network":"10.240.0.0/16"}');
     const [key, value] = (await etcdctl(lab, 'get', '--prefix', '/coreos.com/network/subnets/')).split('\n');

@@ -10,12 +10,12 @@ const REQUIREMENTS = {
   etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
   tcpdump: { present: () => onPath('tcpdump') && onPath('ethtool'), remedy: 'apt-get install tcpdump ethtool' },
   python3: { present: () => onPath('python3'), remedy: 'apt-get install python3' },
-  cni: { present: () => existsSync('/usr/lib/cni/host-local'), remedy: 'apt-get install containernetworking-plugins' },
   iptables: { present: () => onPath('iptables'), remedy: 'apt-get install iptables' },
   docker: {
     present: () => onPath('dockerd') && onPath('docker') && onPath('busybox'),
     remedy: 'apt-get install docker.io busybox-static',
   },
+  cni: { present: () => existsSync('/usr/lib/cni/bridge'), remedy: 'apt-get install containernetworking-plugins' },
   machines: {
     present: () => onPath('systemd-nspawn') && existsSync('/usr/sbin/debootstrap'),
     remedy: 'apt-get install systemd-container debootstrap',

@@ -14,13 +14,14 @@ const DOCKER = '-A POSTROUTING -s 10.240.26.0/24 ! -o docker0 -j MASQUERADE';
 /** What iptables-save prints of the nat table. */
 const saved = (...lines: string[]) =>
   ['# Generated', '*nat', ':POSTROUTING ACCEPT [0:0]', ':RUDDER-POSTROUTING - [0:0]', ...lines, 'COMMIT'].join('\n');
-const OURS = '-A RUDDER-POSTROUTING -s 10.240.0.0/16 -d 10.240.0.0/16 -j ACCEPT';
+const RULES = ['-m mark --mark 0x4000/0x4000 -j RETURN', '-s 10.240.0.0/16 -d 10.240.0.0/16 -j ACCEPT'];
+const OURS = RULES.map((rule) => `-A RUDDER-POSTROUTING ${rule}`).join('\n');
 const JUMP = '-A POSTROUTING -j RUDDER-POSTROUTING';
 
 describe('the rules', () => {
-  it('accept between our subnet and the overlay, and keep its addresses', () => {
+  it('accept between our subnet and the overlay, and keep its addresses but for kube-proxy', () => {
     expect(forward.rules).toEqual(['-s 10.240.26.0/24 -o rudder0 -j ACCEPT', '-d 10.240.26.0/24 -i rudder0 -j ACCEPT']);
-    expect(nat.rules).toEqual(['-s 10.240.0.0/16 -d 10.240.0.0/16 -j ACCEPT']);
+    expect(nat.rules).toEqual(RULES);
   });
 
   it('with --ip-masq also let the outside be reached, under the address of the host', () => {
@@ -29,7 +30,7 @@ describe('the rules', () => {
       '-s 10.240.26.0/24 ! -d 10.240.0.0/16 -j ACCEPT',
       '-d 10.240.26.0/24 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
     ]);
-    expect(masqNat.rules[1]).toBe('-s 10.240.26.0/24 ! -d 224.0.0.0/4 -j MASQUERADE');
+    expect(masqNat.rules[2]).toBe('-s 10.240.26.0/24 ! -d 224.0.0.0/4 -j MASQUERADE');
   });
 });
 
@@ -50,7 +51,7 @@ describe('repairOf', () => {
     expect(repairOf(nat, text)?.split('\n')).toEqual([
       '*nat',
       ':RUDDER-POSTROUTING - [0:0]',
-      OURS,
+      ...OURS.split('\n'),
       ...Array(deleted).fill('-D POSTROUTING -j RUDDER-POSTROUTING'),
       '-I POSTROUTING 1 -j RUDDER-POSTROUTING',
       'COMMIT',
