@@ -1,4 +1,6 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterEach, expect, it } from 'vitest';
@@ -11,13 +13,31 @@ import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli } from '../e2e/cli.js';
 import { transfer } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-faults-process';
 const KEYS = '/coreos.com/network/subnets/';
 
-describeWith(['root', 'tun', 'etcd'], 'the daemon itself', () => {
+/** Holds one thread of a process by ptrace(2), and no other, until stdin ends. */
+const HOLD = `
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+tid = int(sys.argv[1])
+if libc.ptrace(16, tid, 0, 0) != 0: sys.exit(os.strerror(ctypes.get_errno())) # PTRACE_ATTACH
+os.waitpid(tid, 0x40000000) # __WALL
+print("held", flush=True)
+sys.stdin.read() # the end of the tracer lets go
+`;
+
+/** The packet path is the one thread that sleeps in poll(2) or ppoll(2); the others wait by epoll and futex. */
+function workerThread(node: LabNode): string | undefined {
+  const tasks = `/proc/${node.process!.pid}/task`;
+  return readdirSync(tasks).find((tid) => /^(7|73|271) /.test(readFileSync(`${tasks}/${tid}/syscall`, 'utf8')));
+}
+
+describeWith(['root', 'tun', 'etcd', 'python3'], 'the daemon itself', () => {
   let lab: LabState;
   let mounted: string | undefined;
   const said = (node: LabNode, text: RegExp) => logLines(lab, node).some((line) => text.test(String(line.msg)));
@@ -68,6 +88,30 @@ describeWith(['root', 'tun', 'etcd'], 'the daemon itself', () => {
     signalProcess(node.process!, 'SIGCONT');
     await ended(node, 1000);
     expect(logText(lab, node)).toMatch(/the packet path died/);
+  });
+
+  it('whose packet path hangs: is not ready and not alive within 15 s, and is both again when it runs', async () => {
+    lab = await createLab({
+      name: NAME,
+      nodes: 1,
+      config: DEFAULT_CONFIG,
+      daemon: { arguments: ['--healthz-port=9478'] },
+    });
+    const [node] = lab.nodes;
+    await startNode(lab, node);
+    const health = async (path: string) => {
+      const ask = `fetch('http://127.0.0.1:9478${path}').then((r) => process.stdout.write(String(r.status)))`;
+      return Number(await execIn(lab, 'n1', [process.execPath, '-e', ask]));
+    };
+    const both = async (code: number) => (await health('/readyz')) === code && (await health('/healthz')) === code;
+    await waitFor('it to be well', () => both(200), 15_000);
+    const tid = await waitFor('the packet path to sleep', () => workerThread(node), 5000);
+    const holder = spawn('python3', ['-c', HOLD, tid], { stdio: ['pipe', 'pipe', 'inherit'] });
+    await once(holder.stdout, 'data');
+    await waitFor('the hang to be told', () => both(503), 15_000);
+    expect((await cli(lab, node, 'status')).stdout).toMatch(/^ready +no: the packet path has not run for \d+ s/m);
+    holder.stdin.end();
+    await waitFor('it to be well again', () => both(200), 15_000);
   });
 
   it('with a full disk runs on and truncates nothing', async () => {
