@@ -108,21 +108,34 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     path = undefined;
   }
 
+  /** Gives the worker another device or socket. A path that does not start again is the end: nothing would restart it. */
+  async function restartPath(subnet: Subnet, change: () => void): Promise<void> {
+    await stopPath();
+    try {
+      change();
+      await startPath(subnet);
+    } catch (error) {
+      fail(error as RudderError);
+      throw error;
+    }
+  }
+
   /** A device that somebody has deleted is made anew; anything else is the end. */
   async function pathEnded(error: RudderError): Promise<void> {
     const links = await netlink.links().catch(() => undefined);
     if (links === undefined || links.some(({ name }) => name === DEVICE_NAME)) return fail(error);
-    // If it cannot be made, say because another one has that name by now, a restart may help.
-    await oneAtATime(makeDeviceAnew).catch(fail);
+    // If it cannot be made, say because another one has that name by now, that is the end too.
+    await oneAtATime(makeDeviceAnew).catch(() => undefined);
   }
 
   async function makeDeviceAnew(): Promise<void> {
     if (own === undefined || stopped) return;
-    await stopPath();
-    native.close(tun);
-    tun = openTunDevice(DEVICE_NAME);
-    if (persistent) native.setTunPersistent(tun, 1);
-    await startPath(own);
+    await restartPath(own, () => {
+      const next = openTunDevice(DEVICE_NAME);
+      native.close(tun);
+      tun = next;
+      if (persistent) native.setTunPersistent(tun, 1);
+    });
     repaired = 'gone';
   }
 
@@ -147,10 +160,10 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     if (host.localAddress === localAddress) return;
     const next = openUdpSocket(host.localAddress, config.port);
     localAddress = host.localAddress;
-    await stopPath();
-    native.close(udp);
-    udp = next;
-    await startPath(own);
+    await restartPath(own, () => {
+      native.close(udp);
+      udp = next;
+    });
   }
 
   return {
