@@ -1,8 +1,8 @@
 import type { Backend } from '../backend/backend.js';
+import { createRepeatLimit } from '../control/retry.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
-import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
 import type { Netlink } from '../system/netlink.js';
 import { selectUnderlay, type Underlay, type UnderlayChoice } from '../system/underlay.js';
 
@@ -39,7 +39,7 @@ const CHECK_INTERVAL_MS = 1500;
  */
 export function keepHost(options: HostKeeperOptions): HostKeeper {
   const { netlink, backend, log } = options;
-  const limit = createRateLimit(REPEAT_INTERVAL_MS, () => performance.now());
+  const limit = createRepeatLimit();
   let underlay = options.underlay;
   let published = true;
   let repairs = 0;

@@ -1,6 +1,6 @@
+import { createRepeatLimit } from '../control/retry.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
-import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
 import type { Subnet } from '../core/subnet.js';
 import { forgetLastKnown, type LastKnown, saveLastKnown } from '../system/last-known.js';
 import type { LeaseControl } from './lease-control.js';
@@ -21,7 +21,7 @@ export function keepLastKnown(
   control: Pick<LeaseControl, 'state'>,
   log: Logger,
 ): LastKnownKeeper {
-  const limit = createRateLimit(REPEAT_INTERVAL_MS, () => performance.now());
+  const limit = createRepeatLimit();
   let saved: { text: string; validUntil: number | null } | undefined;
   let saving: Promise<void> = Promise.resolve();
 

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { RudderError } from '../core/errors.js';
 import { nodeAddress, nodeName } from './names.js';
-import { execIn } from './network.js';
+import { containerAddress, execIn } from './network.js';
 import { readSubnetEnv } from './nodes.js';
 import { type LabNode, type LabState, labDirectory } from './state.js';
 
@@ -35,7 +35,7 @@ export async function flood(
   program: string,
   { from, to, port, count, kind, rate }: Flood,
 ): Promise<{ sent: number; seconds: number }> {
-  const container = (node: LabNode) => readSubnetEnv(lab, node).RUDDER_SUBNET.replace(/\d+\/\d+$/, '2');
+  const container = (node: LabNode) => containerAddress(readSubnetEnv(lab, node).RUDDER_SUBNET);
   const nobody = container(to).replace(/\d+\.2$/, '254.2'); // leases are of the first hundred subnets
   const addresses = [nodeAddress(lab, from), nodeAddress(lab, to), container(to), container(from), nobody];
   const numbers = [port, count, kind, rate].map(String);

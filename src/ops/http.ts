@@ -178,11 +178,10 @@ async function listenOnSocket(server: Server, path: string): Promise<void> {
       `another rudder answers on ${path}: expected none; stop it, or give this one another --subnet-file`,
     );
   }
-  const before = process.umask();
   try {
     rmSync(path, { force: true });
-    // The mode must be right from the first moment, and listen() binds before it returns.
-    process.umask(0o177);
+    // The mode must be right from the first moment, and listen() binds before it returns; it rejects and never throws.
+    const before = process.umask(0o177);
     const listening = listen(server, () => server.listen(path));
     process.umask(before);
     await listening;
@@ -192,8 +191,6 @@ async function listenOnSocket(server: Server, path: string): Promise<void> {
       `cannot make the control socket beside the subnet file, in ${dirname(path)}: ${messageOf(error)}; expected a writable directory, choose another with --subnet-file`,
       { cause: error },
     );
-  } finally {
-    process.umask(before);
   }
 }
 

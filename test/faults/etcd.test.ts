@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { cpuSeconds } from '../../src/lab/bench/measure.js';
 import { etcdctl, startEtcd, stopEtcd } from '../../src/lab/etcd.js';
 import { addNode, labDown, labUp } from '../../src/lab/lab.js';
 import { containerAddress, setConnected } from '../../src/lab/network.js';
@@ -22,13 +22,7 @@ const MOST_CPU_SHARE = 0.05;
 const MOST_LOG_LINES = 30;
 const KEYS = '/coreos.com/network/subnets/';
 
-/** CPU time that a process has used, in ms: utime and stime of proc(5), in ticks of 10 ms. */
-function cpuMs(node: LabNode): number {
-  const fields = readFileSync(`/proc/${node.process!.pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
+const cpuOf = (node: LabNode) => cpuSeconds([node.process!.pid]);
 
 describeWith(['root', 'tun', 'etcd'], 'etcd under running traffic', () => {
   let lab: LabState;
@@ -50,13 +44,13 @@ describeWith(['root', 'tun', 'etcd'], 'etcd under running traffic', () => {
       ['frozen', () => signalProcess(lab.etcd!, 'SIGSTOP'), () => signalProcess(lab.etcd!, 'SIGCONT')],
       ['unreachable', () => setConnected(lab, 'etcd', false), () => setConnected(lab, 'etcd', true)],
     ])('%s: no packet lost, hardly any CPU, few words, back within 5 s', async (_, takeAway, giveBack) => {
-      const before = lab.nodes.map(cpuMs);
+      const before = lab.nodes.map(cpuOf);
       const lines = lab.nodes.map((node) => logLines(lab, node).length);
       await takeAway();
       // The fault itself lasts this long; nothing is waited for.
       await delay(OUTAGE_MS);
       lab.nodes.forEach((node, i) => {
-        expect((cpuMs(node) - before[i]) / OUTAGE_MS).toBeLessThan(MOST_CPU_SHARE);
+        expect(((cpuOf(node) - before[i]) * 1000) / OUTAGE_MS).toBeLessThan(MOST_CPU_SHARE);
         expect(logLines(lab, node).length - lines[i]).toBeLessThan(MOST_LOG_LINES);
       });
       expect((await cli(lab, lab.nodes[0], 'status')).stdout).toMatch(/^etcd +degraded/m);
