@@ -10,7 +10,7 @@ import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { keepAliveInterval } from './lease-keeper.js';
 import { hasNodeId, type NodeIdentity, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
-import { createRepeatLimit, createRetryBackoff, retryWhileUnavailable } from './retry.js';
+import { createRepeatLimit, createRetryBackoff, lastWord, retryWhileUnavailable } from './retry.js';
 
 export interface AcquireOptions {
   readonly registry: Registry;
@@ -45,7 +45,15 @@ export async function acquireLease(options: AcquireOptions, signal: AbortSignal)
       const { entries } = await registry.listLeases();
       return (await takeOwn(entries, options, signal)) ?? createNew(entries, options);
     };
-    const outcome = await retryWhileUnavailable('own lease', attempt, log, signal);
+    let underWay: Promise<Outcome> | undefined;
+    const begin = () => {
+      underWay = attempt();
+      return underWay;
+    };
+    const outcome = await retryWhileUnavailable('own lease', begin, log, signal).catch(async (error) => {
+      if (signal.aborted && underWay !== undefined) await lastWord(takeBack(registry, underWay));
+      throw error;
+    });
     if (typeof outcome === 'object') return outcome;
     if (outcome === 'network-full') {
       limit((suppressed) =>
@@ -57,6 +65,13 @@ export async function acquireLease(options: AcquireOptions, signal: AbortSignal)
     }
     await backoff.wait(signal);
   }
+}
+
+/** A stop does not wait for a write that is under way, but what that creates nevertheless is not left behind. */
+async function takeBack(registry: Registry, underWay: Promise<Outcome>): Promise<void> {
+  const outcome = await underWay;
+  if (typeof outcome !== 'object' || !outcome.created) return;
+  await registry.deleteLease({ name: formatSubnetKey(outcome.subnet), revision: outcome.holding.revision });
 }
 
 type Outcome = OwnLease | 'lost-race' | 'network-full';

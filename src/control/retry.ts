@@ -27,6 +27,21 @@ export function aborted(signal: AbortSignal): Promise<never> {
   return promise;
 }
 
+/** Of a clean stop's one second, what may be spent on telling etcd. */
+const LAST_WORD_MS = 500;
+
+/** Resolves when that is done or has failed, or when a stop cannot wait for it any longer. */
+export function lastWord(work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, LAST_WORD_MS);
+    const settled = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    work.then(settled, settled);
+  });
+}
+
 /**
  * Tries until it works. Transient failures are logged at a bounded rate and retried with backoff; anything else,
  * and the signal's reason, is thrown.

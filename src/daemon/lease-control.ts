@@ -4,7 +4,7 @@ import { keepLease } from '../control/lease-keeper.js';
 import { watchLeases } from '../control/lease-watcher.js';
 import type { NodeIdentity } from '../control/ownership.js';
 import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
-import { aborted } from '../control/retry.js';
+import { aborted, lastWord } from '../control/retry.js';
 import { quote, type RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
@@ -17,8 +17,6 @@ import { createPeerLog } from './peer-log.js';
 
 /** A complete list is compared by value this often even while the watch looks healthy. */
 const RESYNC_MS = 3 * 60_000;
-/** Of a clean stop's one second, what may be spent on telling etcd. */
-const RELEASE_DEADLINE_MS = 500;
 
 export interface LeaseControlOptions {
   readonly registry: Registry;
@@ -156,8 +154,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     async release() {
       await stop();
       if (keeper.holding().ttlId === NO_TTL) return; // a reservation is its operator's
-      const released = registry.deleteLease({ name, revision: keeper.holding().revision }).catch(() => undefined);
-      await Promise.race([released, new Promise((resolve) => setTimeout(resolve, RELEASE_DEADLINE_MS))]);
+      await lastWord(registry.deleteLease({ name, revision: keeper.holding().revision }));
     },
   };
 }

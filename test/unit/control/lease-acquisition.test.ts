@@ -150,3 +150,39 @@ describe('the own lease', () => {
     expect(warningsOf(log)).toMatchObject([{ fields: { lease: name } }]);
   });
 });
+
+describe('a stop while the write is under way', () => {
+  /** etcd has written, and its answer comes a moment after the stop. */
+  function answerLate(): void {
+    const create = registry.createLease;
+    registry.createLease = async (...args) => {
+      const holding = await create(...args);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return holding;
+    };
+  }
+
+  it('takes back the lease that was created nevertheless', async () => {
+    answerLate();
+    const stopped = expect(acquire()).rejects.toThrow('aborted');
+    await vi.advanceTimersByTimeAsync(50);
+    expect((await registry.listLeases()).entries).toHaveLength(1);
+    stop.abort();
+    await vi.advanceTimersByTimeAsync(100);
+    await stopped;
+    expect((await registry.listLeases()).entries).toEqual([]);
+  });
+
+  it('waits no longer for an answer than a stop may take', async () => {
+    registry.createLease = () => new Promise(() => undefined);
+    let ended = false;
+    const stopped = acquire().catch(() => {
+      ended = true;
+    });
+    await vi.advanceTimersByTimeAsync(50);
+    stop.abort();
+    await vi.advanceTimersByTimeAsync(500);
+    expect(ended).toBe(true);
+    await stopped;
+  });
+});
