@@ -30,14 +30,12 @@ export interface LeaseKeeper {
   holding(): Holding;
   /** Who we are at this moment. */
   identity(): NodeIdentity;
-  /**
-   * The node has another address: writes it into the own key, so that peers follow. Until that is written the old one
-   * is ours, and from the moment of writing the new one as well.
-   * @throws RudderError if etcd does not answer, or the key is not ours any more: try again
-   */
-  moveTo(publicIp: Ipv4): Promise<void>;
+  /** The node has another address: written into the own key, so that peers follow, as soon as etcd takes it. */
+  moveTo(publicIp: Ipv4): void;
   /** Stops renewing; the lease stays, as contract 2.3 wants for a restart. */
   stop(): void;
+  /** Resolves when no write is under way: after stop(), what we hold does not change any more. */
+  settled(): Promise<void>;
 }
 
 const LONGEST_INTERVAL_SECONDS = 30;
@@ -48,15 +46,16 @@ export function keepAliveInterval(ttlSeconds: number): number {
 }
 
 /**
- * Keeps the own lease: renews it, creates the same subnet again if it was revoked or its key deleted, and reports
- * when somebody else holds the subnet. Whatever happens here, packets go on: the data path is not asked to stop.
+ * Keeps the own lease: renews it, and makes the key what it should be whenever it is not (its TTL was revoked, it was
+ * deleted, the node has another address). Reports when somebody else holds the subnet. Whatever happens here, packets go
+ * on: the data path is not asked to stop.
  */
 export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptions): LeaseKeeper {
   const { registry, log } = options;
   const name = formatSubnetKey(subnet);
   let identity = options.identity;
-  /** Who we are about to be: the watch may tell of our write before its answer is here. */
-  let moving: NodeIdentity | undefined;
+  /** Who we were until the key says who we are now: a key with that value is ours too. */
+  let former: NodeIdentity[] = [];
   const stopped = new AbortController();
   const limit = createRepeatLimit();
   const intervalMs = keepAliveInterval(options.ttlSeconds) * 1000;
@@ -64,13 +63,11 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let recoveries = 0;
   const ageMs = (options.confirmedSecondsAgo ?? 0) * 1000;
   let confirmedAt = performance.now() - ageMs;
-  let recovering: Promise<void> | undefined;
+  let mending: Promise<void> | undefined;
   let lookAgain = false;
   let timer = setTimeout(renew, ageMs === 0 ? intervalMs : 0);
 
-  const isOurs = (entry: LeaseEntry) =>
-    [identity, moving].some((who) => who !== undefined && ownershipOf(entry, who) === 'ours');
-  const leaseValueOf = (who: NodeIdentity) => formatLeaseValue(who.publicIp, who.nodeId);
+  const isOurs = (entry: LeaseEntry) => [identity, ...former].some((who) => ownershipOf(entry, who) === 'ours');
 
   function schedule(ms: number): void {
     clearTimeout(timer);
@@ -80,8 +77,9 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   async function renew(): Promise<void> {
     try {
       if (holding.ttlId !== NO_TTL && !(await registry.keepAlive(holding.ttlId))) {
-        log.warn({ subnet: formatSubnet(subnet) }, 'the own lease has run out or was revoked');
-        recover();
+        if (mending === undefined)
+          log.warn({ subnet: formatSubnet(subnet) }, 'the own lease has run out or was revoked');
+        mend();
       } else confirmedAt = performance.now();
       schedule(intervalMs);
     } catch (error) {
@@ -92,30 +90,47 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
 
   function ownKeySeen(entry: LeaseEntry | undefined): void {
     if (entry === undefined) {
-      if (recovering === undefined) log.warn({ subnet: formatSubnet(subnet) }, 'the own lease key is gone');
-      recover();
-    } else if (!isOurs(entry)) lost(entry);
-    else if (entry.revision > holding.revision && entry.ttlId !== holding.ttlId) recover();
+      if (mending === undefined) log.warn({ subnet: formatSubnet(subnet) }, 'the own lease key is gone');
+      return mend();
+    }
+    // A list may be told after a later write of ours has been answered.
+    if (entry.revision < holding.revision) return;
+    if (!isOurs(entry)) lost(entry);
+    else if (isAsItShouldBe(entry)) accept(entry, identity);
+    else mend();
+  }
+
+  /** Without a TTL: an operator has made a reservation of it, and it stays one. */
+  const isKept = (entry: LeaseEntry) => entry.ttlId === holding.ttlId || entry.ttlId === NO_TTL;
+
+  function isAsItShouldBe(entry: LeaseEntry): boolean {
+    return isKept(entry) && ownershipOf(entry, identity) === 'ours';
+  }
+
+  function moveTo(publicIp: Ipv4): void {
+    former.push(identity);
+    identity = { ...identity, publicIp };
+    mend();
   }
 
   /**
-   * One recovery at a time: a lost TTL and a deleted key are told twice, by the renewal and by the watch. What is told
-   * during a recovery may have happened after its look, so it looks once more.
+   * One at a time: a lost TTL and a deleted key are told twice, by the renewal and by the watch. What is told meanwhile
+   * may have happened after the look, so it looks once more.
    */
-  function recover(): void {
+  function mend(): void {
     if (stopped.signal.aborted) return;
-    lookAgain = recovering !== undefined;
-    recovering ??= recoverUntilDone().finally(() => {
-      recovering = undefined;
-      if (lookAgain) recover();
+    lookAgain = mending !== undefined;
+    mending ??= mendUntilDone().finally(() => {
+      mending = undefined;
+      if (lookAgain) mend();
     });
   }
 
-  async function recoverUntilDone(): Promise<void> {
+  async function mendUntilDone(): Promise<void> {
     const backoff = createBackoff(100, 2000);
     while (!stopped.signal.aborted) {
       try {
-        if (await recoverOnce()) return;
+        if (await mendOnce()) return;
       } catch (error) {
         limit((suppressed) =>
           log.warn({ reason: messageOf(error), suppressed }, 'the own lease could not be restored'),
@@ -126,7 +141,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   }
 
   /** False: somebody changed the key between our look and our write, look again. */
-  async function recoverOnce(): Promise<boolean> {
+  async function mendOnce(): Promise<boolean> {
     const { entries } = await registry.listLeases();
     if (stopped.signal.aborted) return true;
     const entry = entries.find((candidate) => candidate.name === name);
@@ -134,36 +149,33 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
       lost(entry);
       return true;
     }
-    if (entry !== undefined && (entry.ttlId === holding.ttlId || entry.ttlId === NO_TTL)) {
-      holding = entry; // without a TTL: an operator has made a reservation of it, and it stays one
+    if (entry !== undefined && isAsItShouldBe(entry)) {
+      accept(entry, identity);
       return true;
     }
-    const restored =
+    const who = identity;
+    const value = formatLeaseValue(who.publicIp, who.nodeId);
+    const ttlSeconds = entry?.ttlId === NO_TTL ? undefined : options.ttlSeconds;
+    const wasKept = entry !== undefined && isKept(entry);
+    const written =
       entry === undefined
-        ? await registry.createLease(name, leaseValueOf(identity), options.ttlSeconds)
-        : await registry.updateLease(entry, leaseValueOf(identity), options.ttlSeconds);
-    if (restored === undefined) return false;
-    holding = restored;
+        ? await registry.createLease(name, value, ttlSeconds)
+        : await registry.updateLease(entry, value, ttlSeconds);
+    if (written === undefined) return false;
+    accept(written, who);
     confirmedAt = performance.now();
-    recoveries++;
-    log.warn({ subnet: formatSubnet(subnet), recoveries }, 'the own lease is restored');
+    if (wasKept) log.info({ publicIp: formatIpv4(who.publicIp) }, 'the new public address is published');
+    else {
+      recoveries++;
+      log.warn({ subnet: formatSubnet(subnet), recoveries }, 'the own lease is restored');
+    }
     return true;
   }
 
-  async function moveTo(publicIp: Ipv4): Promise<void> {
-    const next = { ...identity, publicIp };
-    moving = next;
-    const { entries } = await registry.listLeases();
-    const entry = entries.find((candidate) => candidate.name === name);
-    // Gone, or somebody else's: the watch has told, or will, and is acted on there.
-    if (entry === undefined || !isOurs(entry)) throw new Error(`the own lease key ${name} is not there to be changed`);
-    const ttlSeconds = entry.ttlId === NO_TTL ? undefined : options.ttlSeconds;
-    const moved = await registry.updateLease(entry, leaseValueOf(next), ttlSeconds);
-    if (moved === undefined) throw new Error(`the own lease key ${name} was changed meanwhile`);
-    holding = moved;
-    confirmedAt = performance.now();
-    identity = next;
-    moving = undefined;
+  /** The key says that it is held by `who`. */
+  function accept({ revision, ttlId }: Holding, who: NodeIdentity): void {
+    holding = { revision, ttlId };
+    if (who === identity) former = [];
   }
 
   function lost(entry: LeaseEntry): void {
@@ -192,5 +204,6 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     identity: () => identity,
     moveTo,
     stop,
+    settled: () => mending ?? Promise.resolve(),
   };
 }

@@ -14,8 +14,8 @@ export interface HostKeeperOptions {
   readonly backend: Backend;
   /** The tunnel's MTU over that underlay. */
   readonly mtuOver: (underlay: Underlay) => number;
-  /** Tells the cluster that this host has another address. @throws if it could not be told: try again */
-  readonly publish: (address: Ipv4) => Promise<void>;
+  /** Tells the cluster that this host has another address. */
+  readonly publish: (address: Ipv4) => void;
   /** Tells this host's Docker another MTU. */
   readonly writeEnv: () => Promise<void>;
   readonly log: Logger;
@@ -40,8 +40,12 @@ const CHECK_INTERVAL_MS = 1500;
 export function keepHost(options: HostKeeperOptions): HostKeeper {
   const { netlink, backend, log } = options;
   const limit = createRepeatLimit();
+  const repairLimit = createRepeatLimit();
   let underlay = options.underlay;
-  let published = true;
+  // What has been done so far: what fails half way is done by a later look.
+  let mtu = backend.mtu();
+  let mtuTold = mtu;
+  let addressTold = underlay.address;
   let repairs = 0;
   let problem: string | undefined;
   let stopped = false;
@@ -70,30 +74,30 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     const found = await backend.repair();
     if (found !== undefined) {
       repairs++;
-      log.warn({ found, repairs }, 'somebody changed the overlay device: put right');
+      repairLimit((suppressed) =>
+        log.warn({ found, repairs, suppressed }, 'somebody changed the overlay device: put right'),
+      );
     }
-    await follow(await selectUnderlay(netlink, options.choice));
+    await follow(await selectUnderlay(netlink, options.choice, underlay.address));
   }
 
   async function follow(next: Underlay): Promise<void> {
-    const before = { mtu: backend.mtu(), address: underlay.address };
-    const mtu = next.mtu === underlay.mtu ? before.mtu : options.mtuOver(next);
-    await backend.adapt({ localAddress: next.address, mtu });
+    // Only then: it warns of an MTU that is too large.
+    if (next.mtu !== underlay.mtu) mtu = options.mtuOver(next);
     underlay = next;
-    if (mtu !== before.mtu) {
-      log.warn({ interface: next.name, mtu }, 'the underlay has another MTU: followed');
-      await options.writeEnv();
-    }
-    if (next.address !== before.address) {
+    await backend.adapt({ localAddress: next.address, mtu });
+    if (next.address !== addressTold) {
       log.warn(
         { interface: next.name, address: formatIpv4(next.address) },
         'the underlay has another address: followed',
       );
-      published = false;
+      options.publish(next.address);
+      addressTold = next.address;
     }
-    if (!published) {
-      await options.publish(next.address);
-      published = true;
+    if (mtu !== mtuTold) {
+      await options.writeEnv();
+      log.warn({ interface: next.name, mtu }, 'the underlay has another MTU: followed');
+      mtuTold = mtu;
     }
   }
 

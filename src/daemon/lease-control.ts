@@ -6,7 +6,7 @@ import type { NodeIdentity } from '../control/ownership.js';
 import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
 import { aborted, lastWord } from '../control/retry.js';
 import { quote, type RudderError } from '../core/errors.js';
-import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
@@ -55,8 +55,8 @@ export interface LeaseControl {
   /** Rejects when the subnet has gone to another node. */
   readonly lost: Promise<never>;
   isLost(): boolean;
-  /** The node has another public address. @throws RudderError if it could not be published: try again */
-  moveTo(publicIp: Ipv4): Promise<void>;
+  /** The node has another public address: published as soon as etcd takes it. */
+  moveTo(publicIp: Ipv4): void;
   /** Stops watching and keeping; the lease stays. */
   stop(): Promise<void>;
   /** Stops, and gives the subnet back, unless etcd does not answer soon: then the lease runs out by itself. */
@@ -130,6 +130,12 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     keeper.stop();
   }
 
+  async function giveBack(): Promise<void> {
+    await keeper.settled();
+    if (keeper.holding().ttlId === NO_TTL) return; // a reservation is its operator's
+    await registry.deleteLease({ name, revision: keeper.holding().revision });
+  }
+
   const secondsSince = (moment: number) => (performance.now() - moment) / 1000;
 
   return {
@@ -146,15 +152,11 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     lost,
     isLost: () => hasLost,
     listed: (signal) => Promise.race([listed, lost, aborted(signal)]),
-    async moveTo(publicIp) {
-      await keeper.moveTo(publicIp);
-      log.info({ publicIp: formatIpv4(publicIp) }, 'the new public address is published');
-    },
+    moveTo: keeper.moveTo,
     stop,
     async release() {
       await stop();
-      if (keeper.holding().ttlId === NO_TTL) return; // a reservation is its operator's
-      await lastWord(registry.deleteLease({ name, revision: keeper.holding().revision }));
+      await lastWord(giveBack());
     },
   };
 }

@@ -203,10 +203,10 @@ function keepGoing(context: StartContext, ground: Ground, ready: Ready): Node {
   );
   const memory = keepLastKnown(options.stateDir, { subnet, configJson: json }, control, log);
   const mtuOver = (carrier: Underlay) => tunnelMtu(options, config, carrier, log);
-  const publish = async (address: Ipv4) => {
+  const publish = (address: Ipv4) => {
     registry.reconnect();
     // An address that was given is not this host's to follow.
-    if (options.publicIp === undefined) await control.moveTo(address);
+    if (options.publicIp === undefined) control.moveTo(address);
   };
   const host = keepHost({ netlink, choice: options.underlay, underlay, backend, mtuOver, publish, writeEnv, log });
   const { nodeId } = state;

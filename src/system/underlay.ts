@@ -29,10 +29,13 @@ const GLOBAL_SCOPE = 0;
 
 /**
  * Chooses the underlay: --iface, else --iface-regex, else --iface-can-reach, else the interface of the default route.
+ * @param current the address in use, preferred to another one of the same interface (a virtual one that moves between
+ *   hosts, say)
  * @throws RudderError `interface` naming the interfaces there are
  */
-export async function selectUnderlay(netlink: Netlink, choice: UnderlayChoice): Promise<Underlay> {
-  const candidates = await listCandidates(netlink);
+export async function selectUnderlay(netlink: Netlink, choice: UnderlayChoice, current?: Ipv4): Promise<Underlay> {
+  const isOther = ({ address }: Candidate) => Number(address !== current);
+  const candidates = (await listCandidates(netlink)).sort((a, b) => isOther(a) - isOther(b));
   if (choice.iface.length > 0 || choice.ifaceRegex.length > 0) {
     const match = matchInterface(candidates, choice);
     if (match !== undefined) return match;

@@ -82,7 +82,12 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     return result;
   }
 
-  const device = (address: Ipv4) => ({ name: DEVICE_NAME, address, network: config.network, mtu });
+  const device = (address: Ipv4, wanted = mtu) => ({
+    name: DEVICE_NAME,
+    address,
+    network: config.network,
+    mtu: wanted,
+  });
 
   /** Whatever device and socket there are now: brings them up and starts the worker on them. */
   async function startPath(subnet: Subnet): Promise<void> {
@@ -154,8 +159,8 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   async function adapt(host: { localAddress: Ipv4; mtu: number }): Promise<void> {
     if (own === undefined || stopped) return;
     if (host.mtu !== mtu) {
+      await configureTunDevice(netlink, device(own.address, host.mtu));
       mtu = host.mtu;
-      await configureTunDevice(netlink, device(own.address));
     }
     if (host.localAddress === localAddress) return;
     const next = openUdpSocket(host.localAddress, config.port);

@@ -1,0 +1,126 @@
+import { beforeEach, expect, it, vi } from 'vitest';
+import type { Backend } from '../../../src/backend/backend.js';
+import { parseIpv4 } from '../../../src/core/address-text.js';
+import { type HostKeeper, keepHost } from '../../../src/daemon/host-keeper.js';
+import type { Netlink } from '../../../src/system/netlink.js';
+import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
+
+const ip = (text: string) => parseIpv4(text)!;
+const OLD = ip('10.1.1.1');
+const NEW = ip('10.1.1.2');
+
+let log: RecordingLog;
+let keeper: HostKeeper;
+/** What the host looks like. */
+let addresses: number[];
+let mtu: number;
+/** What was done of it. */
+let adapted: { localAddress: number; mtu: number };
+let published: number[];
+let written: number;
+let failures: { adapt?: Error; writeEnv?: Error; repair?: string };
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  log = createRecordingLog();
+  addresses = [OLD];
+  mtu = 1500;
+  adapted = { localAddress: OLD, mtu: 1472 };
+  published = [];
+  written = 1472;
+  failures = {};
+  const netlink = {
+    links: async () => [{ index: 2, name: 'eth0', up: true, mtu }],
+    addresses: async () => addresses.map((address) => ({ index: 2, address, prefixLength: 24, scope: 0 })),
+    defaultRouteInterface: async () => 2,
+  } as unknown as Netlink;
+  const backend: Pick<Backend, 'mtu' | 'repair' | 'adapt'> = {
+    mtu: () => adapted.mtu,
+    repair: async () => failures.repair,
+    async adapt(host) {
+      if (failures.adapt) throw failures.adapt;
+      adapted = host;
+    },
+  };
+  keeper = keepHost({
+    netlink,
+    choice: { iface: [], ifaceRegex: [], canReach: undefined },
+    underlay: { name: 'eth0', address: OLD, mtu: 1500 },
+    backend: backend as Backend,
+    mtuOver: (underlay) => underlay.mtu - 28,
+    publish: (address) => published.push(address),
+    async writeEnv() {
+      if (failures.writeEnv) throw failures.writeEnv;
+      written = adapted.mtu;
+    },
+    log,
+  });
+  return async () => {
+    await keeper.stop();
+    vi.useRealTimers();
+  };
+});
+
+const looks = (count: number) => vi.advanceTimersByTimeAsync(count * 1500);
+
+it('leaves a host that stays as it is alone', async () => {
+  await looks(10);
+  expect({ adapted, published, written }).toEqual({
+    adapted: { localAddress: OLD, mtu: 1472 },
+    published: [],
+    written: 1472,
+  });
+  expect(log.lines).toEqual([]);
+});
+
+it('follows another address and MTU, each told once', async () => {
+  [addresses, mtu] = [[NEW], 1400];
+  await looks(5);
+  expect({ adapted, published, written }).toEqual({
+    adapted: { localAddress: NEW, mtu: 1372 },
+    published: [NEW],
+    written: 1372,
+  });
+  expect(log.lines).toHaveLength(2);
+  expect(keeper.underlay()).toMatchObject({ address: NEW, mtu: 1400 });
+});
+
+it('does later what could not be done at once: the env file', async () => {
+  [addresses, mtu] = [[NEW], 1400];
+  failures.writeEnv = new Error('no space left');
+  await looks(3);
+  expect(keeper.problem()).toBe('no space left');
+  expect(published).toEqual([NEW]);
+  failures.writeEnv = undefined;
+  await looks(1);
+  expect([written, published, keeper.problem()]).toEqual([1372, [NEW], undefined]);
+});
+
+it('does later what could not be done at once: device and socket', async () => {
+  [addresses, mtu] = [[NEW], 1400];
+  failures.adapt = new Error('address in use');
+  await looks(3);
+  expect([adapted.mtu, published, written]).toEqual([1472, [], 1472]);
+  failures.adapt = undefined;
+  await looks(1);
+  expect([adapted, published, written]).toEqual([{ localAddress: NEW, mtu: 1372 }, [NEW], 1372]);
+});
+
+it('stays with its address while the interface has it, whatever comes before it', async () => {
+  addresses = [NEW, OLD];
+  await looks(3);
+  expect(published).toEqual([]);
+  addresses = [NEW];
+  await looks(1);
+  expect(published).toEqual([NEW]);
+  addresses = [OLD, NEW];
+  await looks(3);
+  expect(published).toEqual([NEW]);
+});
+
+it('tells of a change that comes again and again at a bounded rate, and counts each', async () => {
+  failures.repair = 'down';
+  await looks(20);
+  expect(keeper.repairs()).toBe(20);
+  expect(log.lines.length).toBeLessThanOrEqual(3);
+});
