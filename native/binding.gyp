@@ -6,7 +6,7 @@
     'cflags': ['-std=c11', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
     'configurations': {
       'Release': { 'cflags': ['-O2'] },
-      # The build that the sanitizer run loads: scripts/test-sanitizers.
+      # The build that the sanitizer run loads: scripts/build-native Debug.
       'Debug': {
         'cflags': ['-O1', '-g', '-fno-omit-frame-pointer', '-fsanitize=address,undefined', '-fno-sanitize-recover=undefined'],
         'ldflags': ['-fsanitize=address,undefined'],

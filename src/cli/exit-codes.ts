@@ -19,6 +19,7 @@ export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   lab: 12,
   'not-running': 13,
   'not-ready': 14,
+  firewall: 15,
 };
 
 /** A second signal ends the process at once, with the shell's code for that signal. */

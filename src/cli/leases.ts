@@ -2,6 +2,7 @@ import Table from 'cli-table3';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
 import { parseSubnet } from '../core/address-text.js';
+import { fitsConfig } from '../core/allocator.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatReservationValue, parseLease } from '../core/lease.js';
@@ -113,7 +114,10 @@ function checkOwner(config: NetworkConfig, entry: LeaseEntry, publicIp: Ipv4): L
 /** Gives a reservation up. A node that is using it keeps the subnet as an ordinary lease. */
 export async function release(raw: RawOptions, text: string): Promise<number> {
   return withRegistry(raw, async (registry) => {
-    const subnet = await subnetOf(registry, text);
+    // Not only what today's config would hand out: a reservation may be older.
+    const subnet = parseSubnet(text);
+    if (subnet === undefined)
+      throw new RudderError('usage', `subnet ${quote(text)}: expected one such as 10.240.26.0/24`);
     const entry = await find(registry, subnet);
     if (entry === undefined || entry.ttlId !== NO_TTL) {
       const state = entry === undefined ? 'free' : 'an ordinary lease, which runs out by itself';
@@ -125,19 +129,16 @@ export async function release(raw: RawOptions, text: string): Promise<number> {
   });
 }
 
+/** One that a node may lease. */
 async function subnetOf(registry: Registry, text: string): Promise<Subnet> {
   const config = await readConfig(registry);
   const subnet = parseSubnet(text);
-  const problem = subnet === undefined ? undefined : parseLease(config, formatSubnetKey(subnet), SOMEBODY);
-  if (subnet !== undefined && problem !== undefined && !('problem' in problem)) return subnet;
+  if (subnet !== undefined && fitsConfig(config, subnet)) return subnet;
   throw new RudderError(
     'usage',
-    `subnet ${quote(text)}: expected a /${config.subnetLength} of ${formatSubnet(config.network)}`,
+    `subnet ${quote(text)}: expected a /${config.subnetLength} from ${formatIpv4(config.subnetMin)} to ${formatIpv4(config.subnetMax)}`,
   );
 }
-
-/** A value with which any subnet of the network is a lease: a documentation address (RFC 5737). */
-const SOMEBODY = '{"PublicIP":"192.0.2.1","PublicIPv6":null}';
 
 async function find(registry: Registry, subnet: Subnet): Promise<LeaseEntry | undefined> {
   const name = formatSubnetKey(subnet);

@@ -9,7 +9,7 @@ import { addOperatorCommands } from './operator-commands.js';
 import { addDaemonOptions, addEtcdOptions } from './options.js';
 import { refuseClearly } from './usage.js';
 
-/** The only place that knows argv and ends the process. */
+/** The only place that knows argv. */
 async function main(argv: string[]): Promise<number> {
   let status = EXIT_OK;
   const program = new Command('rudder')

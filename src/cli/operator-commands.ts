@@ -46,8 +46,8 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .helpOption('--help')
     .addHelpText('after', '\nExample:\n  systemctl stop rudder; rudder cleanup\n')
     .action(async () => {
-      const { subnetFile, firewall } = program.opts();
-      ended(await (await import('./cleanup.js')).cleanup(subnetFile, firewall));
+      const { subnetFile, stateDir, firewall } = program.opts();
+      ended(await (await import('./cleanup.js')).cleanup(subnetFile, stateDir, firewall));
     });
   addLeaseCommands(program, ended);
 }

@@ -59,9 +59,13 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
     write: (ttlId: string) => Promise<number | undefined>,
   ): Promise<Holding | undefined> {
     const ttlId = ttlSeconds === undefined ? NO_TTL : (await client.leaseClient.leaseGrant({ TTL: ttlSeconds })).ID;
-    // If the answer is lost, the key may hang on this TTL by now: to revoke it could delete our own lease.
-    const revision = await write(ttlId);
-    if (revision === undefined && ttlId !== NO_TTL) await revoke(ttlId);
+    const giveBack = async () => (ttlId === NO_TTL ? undefined : revoke(ttlId));
+    const revision = await write(ttlId).catch(async (thrown: unknown) => {
+      // If the answer is lost, the key may hang on this TTL by now: to revoke it could delete our own lease.
+      if (toRudderError(thrown, options).code === 'etcd-refused') await giveBack();
+      throw thrown;
+    });
+    if (revision === undefined) await giveBack();
     return revision === undefined ? undefined : { revision, ttlId };
   }
 

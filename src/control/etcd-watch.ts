@@ -1,7 +1,22 @@
+import { InterceptingCall, type Interceptor } from '@grpc/grpc-js';
 import { castGrpcError, type Etcd3, type IKeyValue, type IWatchResponse, Range } from 'etcd3';
 import { toRudderError } from './etcd-errors.js';
 import type { EtcdOptions } from './etcd-registry.js';
 import type { LeaseEntry, Watch, WatchEvent, WatchHandler } from './registry.js';
+
+/** How often the stream is asked for a sign of life, and how long there may be none. */
+const HEARTBEAT_MS = 3000;
+const LONGEST_SILENCE_MS = 6000;
+
+/** A member that has lost the others ends the stream then ("no leader"), instead of being silent (etcd: RequireLeader). */
+const requireLeader: Interceptor = (options, nextCall) =>
+  new InterceptingCall(nextCall(options), {
+    start(metadata, listener, next) {
+      // Each call has its own copy.
+      metadata.set('hasleader', 'true');
+      next(metadata, listener);
+    },
+  });
 
 /**
  * One stream for one watch, which ends for good when the stream does.
@@ -24,12 +39,25 @@ export function openWatch(
     if (over) return;
     over = true;
     clearTimeout(created);
+    clearInterval(heartbeat);
     disconnected.removeEventListener('abort', onDisconnect);
     closeStream();
     if (reason !== undefined) handler.ended(toRudderError(reason, options));
   }
   // Neither a connection that never comes nor an etcd that never answers may leave us waiting.
   const created = setTimeout(() => finish(new Error('etcd did not confirm the watch in time')), deadlineMs);
+
+  /** Of any message; undefined until a sign of life was answered once: an etcd before 3.4 knows none. */
+  let heardAt: number | undefined;
+  let heartbeat: NodeJS.Timeout | undefined;
+
+  /** A frozen etcd keeps its connections, and gRPC's own keep-alive takes a quarter of a minute. */
+  function askForLife(stream: { write(request: { progress_request: object }): unknown }): void {
+    if (heardAt !== undefined && performance.now() - heardAt > LONGEST_SILENCE_MS) {
+      return finish(new Error(`etcd has been silent for ${LONGEST_SILENCE_MS / 1000} s`));
+    }
+    stream.write({ progress_request: {} });
+  }
 
   const onDisconnect = () => finish(new Error('the connection was given up'));
   disconnected.addEventListener('abort', onDisconnect);
@@ -42,11 +70,13 @@ export function openWatch(
       return;
     }
     if (response.created) clearTimeout(created);
+    // etcd answers a request for progress with a message that has nothing in it.
+    else if (heardAt !== undefined || response.events.length === 0) heardAt = performance.now();
     const events = response.events.flatMap((event) => toWatchEvent(event, options.prefix));
     if (events.length > 0) handler.events(events);
   }
 
-  client.watchClient.watch().then(
+  client.watchClient.watch({ interceptors: [requireLeader] }).then(
     (stream) => {
       // An error must always find a listener, also after the end: without one it would end the process.
       stream.on('error', (error) => finish(castGrpcError(error)));
@@ -58,6 +88,7 @@ export function openWatch(
         stream.write({
           create_request: { key: range.start, range_end: range.end, start_revision: String(fromRevision) },
         });
+        heartbeat = setInterval(() => askForLife(stream), HEARTBEAT_MS);
       }
     },
     (error: unknown) => finish(error as Error),

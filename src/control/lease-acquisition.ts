@@ -6,11 +6,12 @@ import { formatIpv4 } from '../core/ipv4.js';
 import { formatLeaseValue } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { keepAliveInterval } from './lease-keeper.js';
 import { hasNodeId, type NodeIdentity, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
-import { createRepeatLimit, createRetryBackoff, lastWord, retryWhileUnavailable } from './retry.js';
+import { createRetryBackoff, lastWord, retryWhileUnavailable } from './retry.js';
 
 export interface AcquireOptions {
   readonly registry: Registry;

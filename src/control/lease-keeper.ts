@@ -2,11 +2,11 @@ import { messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatLeaseValue, parseLeaseValue } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { createBackoff } from './backoff.js';
 import { type NodeIdentity, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
-import { createRepeatLimit } from './retry.js';
 
 export interface KeeperOptions {
   readonly registry: Registry;

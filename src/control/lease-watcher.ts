@@ -4,9 +4,10 @@ import { type Lease, parseLease } from '../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnetKey } from '../core/subnet.js';
 import type { LeaseEntry, Registry, WatchEvent } from './registry.js';
-import { createRepeatLimit, createRetryBackoff } from './retry.js';
+import { createRetryBackoff } from './retry.js';
 
 export interface WatcherOptions {
   readonly registry: Registry;
@@ -28,6 +29,9 @@ export interface WatcherOptions {
   onConfig(json: string | undefined): void;
 }
 
+/** A watch that lasts this long stood; one that is refused ends sooner. */
+const STEADY_MS = 10_000;
+
 /**
  * Keeps the peers current until the signal is aborted:
  *
@@ -44,6 +48,7 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
   const backoff = createRetryBackoff();
   const limit = createRepeatLimit();
   while (!signal.aborted) {
+    let watching = Number.POSITIVE_INFINITY;
     try {
       const list = await registry.listLeases();
       // It may have changed while nobody watched. Read after the list: a later change is an event.
@@ -54,11 +59,13 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       peers.tellConfig(config);
       if (!listed) onListed();
       listed = true;
-      backoff.reset();
+      watching = performance.now();
       await watchUntilResync(options, list.revision + 1, peers.apply, signal);
     } catch (error) {
       if (signal.aborted) return;
       options.onContact(false);
+      // A list that works and a watch that does not must not become a list every moment.
+      if (performance.now() - watching > STEADY_MS) backoff.reset();
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'lease watch interrupted'));
       await backoff.wait(signal).catch(() => undefined);
     }

@@ -12,7 +12,8 @@ export interface NodeIdentity {
  * Whose key this is:
  *
  *     node id \\ PublicIP   ours                              another
- *     ours                 ours                              unclear: we moved, or our state was cloned
+ *     ours                 ours                              unclear: we moved, or our state was cloned;
+ *                                                            a stranger's if a reservation
  *     none                 ours: written by flannel          a stranger's
  *     another              unclear: we lost our state, or    a stranger's
  *                          a twin; ours if a reservation
@@ -29,7 +30,8 @@ export function ownershipOf(entry: Pick<LeaseEntry, 'name' | 'value' | 'ttlId'>,
   const sameIp = lease.publicIp === identity.publicIp;
   if (!sameId && !sameIp) return 'strangers';
   if (sameIp && (sameId || lease.nodeId === undefined)) return 'ours';
-  return sameIp && entry.ttlId === NO_TTL ? 'ours' : 'unclear';
+  if (entry.ttlId === NO_TTL) return sameIp ? 'ours' : 'strangers';
+  return 'unclear';
 }
 
 export function hasNodeId(entry: Pick<LeaseEntry, 'value'>, identity: NodeIdentity): boolean {

@@ -1,6 +1,6 @@
 import { messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
-import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import { type Backoff, createBackoff } from './backoff.js';
 
 /** A first retry soon, for a blip; later ones rare enough for an etcd that a whole cluster waits for. */
@@ -9,22 +9,20 @@ const LONGEST_WAIT_MS = 5000;
 
 export const createRetryBackoff = (): Backoff => createBackoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
 
-/** @param burst how many lines of an interval are told */
-export const createRepeatLimit = (burst = 1) => createRateLimit(REPEAT_INTERVAL_MS, () => performance.now(), burst);
-
 /** True for what passes by itself: an etcd that is down, slow or partitioned. */
 export function isTransient(error: unknown): boolean {
   return error instanceof RudderError && error.code === 'etcd-unavailable';
 }
 
-/** Rejects with the signal's reason when it is aborted: what is under way may take its deadline, a stop may not. */
-export function aborted(signal: AbortSignal): Promise<never> {
-  const promise = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+/** Waits for work unless the signal is aborted first: what is under way may take its deadline, a stop may not. */
+export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(signal.reason);
+    if (signal.aborted) aborted();
+    signal.addEventListener('abort', aborted);
+    // A signal lives as long as the daemon: one listener more for each retry would add up.
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
   });
-  promise.catch(() => undefined);
-  return promise;
 }
 
 /** Of a clean stop's one second, what may be spent on telling etcd. */
@@ -57,7 +55,7 @@ export async function retryWhileUnavailable<T>(
   for (;;) {
     signal.throwIfAborted();
     try {
-      return await Promise.race([work(), aborted(signal)]);
+      return await unlessAborted(work(), signal);
     } catch (error) {
       if (!isTransient(error)) throw error;
       limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));

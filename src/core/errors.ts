@@ -10,6 +10,7 @@ export type ErrorCode =
   | 'interface'
   | 'device'
   | 'socket'
+  | 'firewall'
   | 'file'
   | 'lease-conflict'
   | 'data-path'

@@ -1,5 +1,8 @@
 /** How often one repeating condition is told: enough to be seen, too rare to fill a disk. */
-export const REPEAT_INTERVAL_MS = 30_000;
+const REPEAT_INTERVAL_MS = 30_000;
+
+/** For log lines that may repeat. @param burst how many lines of an interval are told */
+export const createRepeatLimit = (burst = 1) => createRateLimit(REPEAT_INTERVAL_MS, () => performance.now(), burst);
 
 /**
  * Limits a repeating message: the first calls of each interval pass, and are told how many were kept back before them.

@@ -6,9 +6,11 @@ import { openNetlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
 import { prepareSubnetDirectory, removeSubnetEnv } from '../system/subnet-env.js';
 import { reportDrops } from './drop-report.js';
+import type { LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
 import { type Node, startNode } from './start-node.js';
 import { readStatus } from './status.js';
+import { createUndo } from './undo.js';
 import { keepWatchdogFed } from './watchdog.js';
 
 export interface DaemonContext {
@@ -71,16 +73,21 @@ async function serve(
     notify('STOPPING=1');
     drops.stop();
     watchdog.stop();
-    firewall?.stop();
+    await firewall?.stop();
     await host.stop();
     const cleanup = options.cleanupOnExit && signal.aborted;
     await memory.stop(!cleanup && !control.isLost());
     if (!cleanup) await control.stop();
     await backend.stop(cleanup);
-    if (cleanup) {
-      await removeSubnetEnv(options.subnetFile);
-      if (options.firewall) await removeFirewall();
-      await control.release();
-    }
+    if (cleanup) await removeAll(options, control, log);
   }
+}
+
+/** `--cleanup-on-exit`: what else the node leaves on this host and in etcd. */
+async function removeAll(options: DaemonOptions, control: LeaseControl, log: Logger): Promise<void> {
+  const undo = createUndo(log);
+  undo.add('lease', control.release);
+  if (options.firewall) undo.add('firewall', removeFirewall);
+  undo.add('subnet file', () => removeSubnetEnv(options.subnetFile));
+  await undo.all();
 }

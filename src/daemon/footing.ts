@@ -19,6 +19,8 @@ export interface Footing {
 export interface FootingOptions {
   readonly registry: Registry;
   readonly configKey: string;
+  /** Of which etcd what was last known must be. */
+  readonly source: string;
   readonly lastKnown: LastKnown | undefined;
   readonly publicIp: Ipv4;
   readonly log: Logger;
@@ -30,7 +32,7 @@ const PATIENCE_MS = 2000;
 /** @throws RudderError if the network config makes no sense, or etcd refuses us */
 export async function findFooting(options: FootingOptions, signal: AbortSignal): Promise<Footing> {
   const { registry, configKey, lastKnown, log } = options;
-  if (lastKnown !== undefined && isUsable(lastKnown, options.publicIp) && !(await answers(registry))) {
+  if (lastKnown !== undefined && isUsable(lastKnown, options) && !(await answers(registry))) {
     log.warn(
       { subnet: formatSubnet(lastKnown.subnet), peers: lastKnown.peers.length },
       'degraded: etcd does not answer, going on with the last known lease and peers',
@@ -40,9 +42,9 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
   return { ...(await waitForNetworkConfig(registry, configKey, log, signal)), known: undefined };
 }
 
-/** A lease that has run out may be another node's by now, and peers know us by our address. */
-function isUsable({ validUntil, publicIp }: LastKnown, own: Ipv4): boolean {
-  return publicIp === own && (validUntil === null || Date.now() < validUntil);
+/** A lease that has run out may be another node's by now, peers know us by our address, and another etcd is another cluster. */
+function isUsable({ validUntil, publicIp, source }: LastKnown, now: FootingOptions): boolean {
+  return publicIp === now.publicIp && source === now.source && (validUntil === null || Date.now() < validUntil);
 }
 
 async function answers(registry: Registry): Promise<boolean> {

@@ -1,8 +1,8 @@
 import type { Backend } from '../backend/backend.js';
-import { createRepeatLimit } from '../control/retry.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import type { Netlink } from '../system/netlink.js';
 import { selectUnderlay, type Underlay, type UnderlayChoice } from '../system/underlay.js';
 

@@ -1,7 +1,6 @@
-import { createRepeatLimit } from '../control/retry.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
-import type { Subnet } from '../core/subnet.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import { forgetLastKnown, type LastKnown, saveLastKnown } from '../system/last-known.js';
 import type { LeaseControl } from './lease-control.js';
 
@@ -17,7 +16,7 @@ export interface LastKnownKeeper {
 /** Writes what is known of the cluster into the state directory when it has changed, at most every five seconds. */
 export function keepLastKnown(
   directory: string,
-  own: { readonly subnet: Subnet; readonly configJson: string },
+  own: Pick<LastKnown, 'source' | 'subnet' | 'configJson'>,
   control: Pick<LeaseControl, 'state'>,
   log: Logger,
 ): LastKnownKeeper {

@@ -4,7 +4,7 @@ import { keepLease } from '../control/lease-keeper.js';
 import { watchLeases } from '../control/lease-watcher.js';
 import type { NodeIdentity } from '../control/ownership.js';
 import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
-import { aborted, lastWord } from '../control/retry.js';
+import { lastWord, unlessAborted } from '../control/retry.js';
 import { quote, type RudderError } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
@@ -151,7 +151,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     }),
     lost,
     isLost: () => hasLost,
-    listed: (signal) => Promise.race([listed, lost, aborted(signal)]),
+    listed: (signal) => unlessAborted(Promise.race([listed, lost]), signal),
     moveTo: keeper.moveTo,
     stop,
     async release() {

@@ -1,8 +1,9 @@
 import { createBackoff } from '../control/backoff.js';
 import type { Registry } from '../control/registry.js';
-import { createRepeatLimit, retryWhileUnavailable } from '../control/retry.js';
+import { retryWhileUnavailable } from '../control/retry.js';
 import type { Logger } from '../core/logger.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 
 /** Waits until etcd answers and somebody has created the network config. @throws RudderError if it makes no sense */
 export async function waitForNetworkConfig(

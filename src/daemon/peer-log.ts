@@ -1,7 +1,7 @@
-import { createRepeatLimit } from '../control/retry.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet } from '../core/subnet.js';
 
 /** Lines about single peers in each interval; also how many at once are worth a line each. */

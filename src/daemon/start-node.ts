@@ -86,9 +86,15 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   const publicIp = options.publicIp ?? underlay.address;
   const configKey = `${options.etcd.prefix}/config`;
   const lastKnown = await loadLastKnown(options.stateDir, log);
-  const footing = await findFooting({ registry, configKey, lastKnown, publicIp, log }, signal);
+  const source = sourceOf(options);
+  const footing = await findFooting({ registry, configKey, source, lastKnown, publicIp, log }, signal);
   checkPublicIp(publicIp, footing.config);
   return { ...footing, underlay, state, publicIp };
+}
+
+/** Which etcd, and what of it: the name of the cluster, as far as this node can tell without asking. */
+function sourceOf({ etcd: { endpoints, prefix } }: DaemonOptions): string {
+  return `${endpoints.join(',')}${prefix}`;
 }
 
 function checkPublicIp(publicIp: Ipv4, config: NetworkConfig): void {
@@ -172,8 +178,9 @@ async function openTheWay(
   const rules = { device: DEVICE_NAME, network: config.network, subnet, ipMasq: options.ipMasq };
   const firewall = await keepFirewall(rules, log);
   undo.add('firewall', async () => {
-    firewall.stop();
-    await removeFirewall();
+    await firewall.stop();
+    // Those of an earlier run serve containers that run still.
+    if (firewall.isNew) await removeFirewall();
   });
   signal.throwIfAborted();
   return firewall;
@@ -201,7 +208,7 @@ function keepGoing(context: StartContext, ground: Ground, ready: Ready): Node {
     { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
     'ready',
   );
-  const memory = keepLastKnown(options.stateDir, { subnet, configJson: json }, control, log);
+  const memory = keepLastKnown(options.stateDir, { source: sourceOf(options), subnet, configJson: json }, control, log);
   const mtuOver = (carrier: Underlay) => tunnelMtu(options, config, carrier, log);
   const publish = (address: Ipv4) => {
     registry.reconnect();

@@ -53,7 +53,7 @@ export interface PeerStatus {
 export const LONGEST_HEARTBEAT_SECONDS = 5;
 /** A watch is set up again in well under this when etcd is there. */
 const LONGEST_BLIND_SECONDS = 10;
-/** Of the TTL: two thirds of it gone means that two renewals in a row have failed, and more. */
+/** Of the TTL. Renewals come at a third of it or sooner, so this little means that two in a row have failed, and more. */
 const LEAST_LEASE_SHARE = 0.2;
 
 /** True while packets are being looked at: what a liveness check and the watchdog want to know. */

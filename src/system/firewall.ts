@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
-import { errnoOf, messageOf } from '../core/errors.js';
+import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
-import { createRateLimit, REPEAT_INTERVAL_MS } from '../core/rate-limit.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 
 /**
@@ -96,9 +96,11 @@ export function repairOf(chain: OwnChain, saved: string): string | undefined {
   ].join('\n');
 }
 
+const isThere = ({ name }: Chain, saved: string) => saved.includes(`\n:${name} `);
+
 /** What takes the chain away; undefined if there is none. */
 export function removalOf(chain: Chain, saved: string): string | undefined {
-  if (!saved.split('\n').some((line) => line.startsWith(`:${chain.name} `))) return undefined;
+  if (!isThere(chain, saved)) return undefined;
   const jump = `-j ${chain.name}`;
   const jumps = appended(chain.parent, saved).filter((rule) => rule === jump).length;
   return [
@@ -114,29 +116,40 @@ export function removalOf(chain: Chain, saved: string): string | undefined {
 /** How long another program may hold the tables' lock, and how long a call may take at all. */
 const LOCK_SECONDS = 5;
 const CALL_TIMEOUT_MS = 10_000;
+/** kube-proxy's rules for some thousands of services are megabytes. */
+const MOST_OUTPUT_BYTES = 256 * 1024 * 1024;
 
-/** Runs a command to its end and returns its output. @throws with what it said on stderr */
+/** Runs a command to its end and returns its output. @throws with what it said on stderr, its cause is what failed */
 function call(command: string, args: readonly string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = execFile(command, args, { timeout: CALL_TIMEOUT_MS }, (error, stdout, stderr) => {
+    const limits = { timeout: CALL_TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES };
+    const child = execFile(command, args, limits, (error, stdout, stderr) => {
       if (error === null) return resolve(stdout);
       const reason = errnoOf(error) === 'ENOENT' ? 'it is not installed' : stderr || error.message;
-      reject(new Error(`${command}: ${messageOf(reason.trim())}`));
+      reject(new Error(`${command}: ${messageOf(reason.trim())}`, { cause: error }));
     });
     child.stdin?.on('error', () => undefined); // it ended without reading: its exit status says why
     child.stdin?.end(input);
   });
 }
 
-/** Looks at all tables and changes what is not as it should be; true if anything was. */
+interface Change {
+  /** Whether anything was not as it should be. */
+  readonly changed: boolean;
+  /** Whether any of our chains was there before. */
+  readonly found: boolean;
+}
+
+/** Looks at all tables and changes what is not as it should be. */
 async function change<C extends Chain>(
   chains: readonly C[],
   changeOf: (chain: C, saved: string) => string | undefined,
-): Promise<boolean> {
+): Promise<Change> {
   const tables = tablesIn(await call('iptables-save', []));
-  const inputs = chains.flatMap((chain) => changeOf(chain, tables.get(chain.table) ?? '') ?? []);
+  const savedOf = ({ table }: Chain) => tables.get(table) ?? '';
+  const inputs = chains.flatMap((chain) => changeOf(chain, savedOf(chain)) ?? []);
   if (inputs.length > 0) await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], inputs.join(''));
-  return inputs.length > 0;
+  return { changed: inputs.length > 0, found: chains.some((chain) => isThere(chain, savedOf(chain))) };
 }
 
 /** The parts of `iptables-save`'s output by table; each begins with `*table`. A table nobody has used is not there. */
@@ -145,13 +158,24 @@ export function tablesIn(saved: string): Map<string, string> {
   return new Map(parts.map((part) => [part.slice(0, part.indexOf('\n')).trim(), part]));
 }
 
-/** Removes our chains, whoever made them; true if there were any. */
-export function removeFirewall(): Promise<boolean> {
-  return change<Chain>(CHAINS, removalOf);
+/** Removes our chains, whoever made them. A host without iptables has none. @throws RudderError `firewall` */
+export async function removeFirewall(): Promise<void> {
+  try {
+    await change<Chain>(CHAINS, removalOf);
+  } catch (error) {
+    if (errnoOf((error as Error).cause) === 'ENOENT') return;
+    throw new RudderError(
+      'firewall',
+      `cannot remove the firewall rules: ${messageOf(error)}; run as root, or leave them with --no-firewall`,
+      { cause: error },
+    );
+  }
 }
 
 /** Docker rewrites its rules when it starts, administrators flush them: rules are looked at this often. */
 const CHECK_INTERVAL_MS = 3000;
+/** But where a look takes long, as among very many rules, it may not take more than this part of the time. */
+const MOST_OF_THE_TIME = 1 / 20;
 
 export interface FirewallState {
   /** How often the rules were looked at. */
@@ -163,27 +187,37 @@ export interface FirewallState {
 }
 
 export interface Firewall {
+  /** Whether our chains are of this run, and not of an earlier one. */
+  readonly isNew: boolean;
   state(): FirewallState;
-  stop(): void;
+  /** Resolves when nothing is under way any more. The rules stay. */
+  stop(): Promise<void>;
 }
 
 /** Sets the rules and keeps them. A host without iptables is told so and runs on: it may have no Docker either. */
 export async function keepFirewall(settings: FirewallSettings, log: Logger): Promise<Firewall> {
   const chains = ownChains(settings);
-  const limit = createRateLimit(REPEAT_INTERVAL_MS, () => performance.now());
+  const limit = createRepeatLimit();
+  const repairLimit = createRepeatLimit();
+  let isNew = false;
   let checks = 0;
   let repairs = 0;
   let problem: string | undefined;
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
+  let checking = check();
 
   async function check(): Promise<void> {
+    const start = performance.now();
     try {
-      const changed = await change(chains, repairOf);
+      const { changed, found } = await change(chains, repairOf);
       // The first time they are not put back, but set.
-      if (changed && checks > 0) {
+      if (checks === 0) isNew = !found;
+      else if (changed) {
         repairs++;
-        log.warn({ repairs }, 'firewall rules were missing or not first: put back');
+        repairLimit((suppressed) =>
+          log.warn({ repairs, suppressed }, 'firewall rules were missing or not first: put back'),
+        );
       }
       checks++;
       problem = undefined;
@@ -196,15 +230,21 @@ export async function keepFirewall(settings: FirewallSettings, log: Logger): Pro
         ),
       );
     }
-    if (!stopped) timer = setTimeout(check, CHECK_INTERVAL_MS);
+    if (stopped) return;
+    const rest = Math.max(CHECK_INTERVAL_MS, (performance.now() - start) / MOST_OF_THE_TIME);
+    timer = setTimeout(() => {
+      checking = check();
+    }, rest);
   }
 
-  await check();
+  await checking;
   return {
+    isNew,
     state: () => ({ checks, repairs, problem }),
-    stop() {
+    async stop() {
       stopped = true;
       clearTimeout(timer);
+      await checking;
     },
   };
 }

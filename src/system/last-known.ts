@@ -2,7 +2,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { parseIpv4, parseSubnet } from '../core/address-text.js';
-import { errnoOf, messageOf } from '../core/errors.js';
+import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
@@ -11,6 +11,8 @@ import { writeFileAtomic } from './atomic-file.js';
 
 /** What a node knew of the cluster when it last ran: enough to go on without etcd while its lease is valid. */
 export interface LastKnown {
+  /** Of which etcd: the endpoints and the prefix that the node was told. */
+  readonly source: string;
   readonly configJson: string;
   readonly publicIp: Ipv4;
   readonly subnet: Subnet;
@@ -27,6 +29,7 @@ const FILE = 'last-known.json';
 const ipv4 = z.string().transform((text, context) => parseIpv4(text) ?? refuse(context, 'no IPv4 address'));
 const subnet = z.string().transform((text, context) => parseSubnet(text) ?? refuse(context, 'no subnet'));
 const stored = z.object({
+  source: z.string(),
   configJson: z.string(),
   publicIp: ipv4,
   subnet,
@@ -69,7 +72,12 @@ export async function saveLastKnown(directory: string, known: LastKnown): Promis
   await writeFileAtomic(join(directory, FILE), `${JSON.stringify(text)}\n`, 0o600);
 }
 
-/** The subnet is not ours any more. */
+/** The subnet is not ours any more. @throws RudderError `file` */
 export async function forgetLastKnown(directory: string): Promise<void> {
-  await rm(join(directory, FILE), { force: true });
+  const path = join(directory, FILE);
+  try {
+    await rm(path, { force: true });
+  } catch (error) {
+    throw new RudderError('file', `cannot remove ${path}: ${messageOf(error)}; run as root`, { cause: error });
+  }
 }

@@ -49,6 +49,13 @@ async function explaining(path: string, work: () => Promise<void>): Promise<void
   }
 }
 
+/** @throws RudderError `file` */
 export async function removeSubnetEnv(path: string): Promise<void> {
-  await rm(path, { force: true });
+  try {
+    await rm(path, { force: true });
+  } catch (error) {
+    throw new RudderError('file', `cannot remove the subnet file ${path}: ${messageOf(error)}; run as root`, {
+      cause: error,
+    });
+  }
 }

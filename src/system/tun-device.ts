@@ -91,10 +91,17 @@ export function writeTunMessage(tun: number, message: Uint8Array): void {
   writeSync(tun, message);
 }
 
-/** Removes the device, and its address and routes with it. Does nothing if there is none. */
+/** Removes the device, and its address and routes with it. Does nothing if there is none. @throws RudderError `device` */
 export async function removeDevice(netlink: Netlink, name: string): Promise<void> {
   const link = (await netlink.links()).find((candidate) => candidate.name === name);
-  if (link !== undefined) await netlink.deleteLink(link.index);
+  if (link === undefined) return;
+  try {
+    await netlink.deleteLink(link.index);
+  } catch (error) {
+    throw new RudderError('device', `cannot remove ${name}: ${messageOf(error)}; run as root or with CAP_NET_ADMIN`, {
+      cause: error,
+    });
+  }
 }
 
 /** Best effort: a kernel without IPv6 has nothing to switch off, and one that cannot be told only adds noise. */

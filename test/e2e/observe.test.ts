@@ -190,8 +190,10 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     const free = await cli(lab, first, 'leases', 'release', '10.240.200.0/24');
     expect(free).toMatchObject({ code: EXIT_CODES.usage });
     expect(free.stderr).toContain('is free');
+    // The first subnet is nobody's unless SubnetMin says so: no node would take it.
+    expect((await cli(lab, first, 'leases', 'reserve', '10.240.0.0/24', '--for', '172.30.0.9')).code).toBe(2);
     expect((await cli(lab, first, 'leases', 'reserve', '10.99.0.0/24', '--for', '172.30.0.9')).stderr).toContain(
-      'expected a /24 of 10.240.0.0/16',
+      'expected a /24 from 10.240.1.0 to 10.240.255.0',
     );
   });
 

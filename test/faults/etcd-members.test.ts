@@ -8,6 +8,7 @@ import { endProcess, isRunning, type LabProcess, signalProcess, spawnInNamespace
 import { type LabState, labDirectory } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-faults-members';
@@ -35,6 +36,23 @@ describeWith(['root', 'tun', 'etcd'], 'one of three etcd members under running t
   const etcdctl = (endpoints: readonly number[], ...args: string[]) =>
     execIn(lab, 'etcd', ['etcdctl', `--endpoints=${endpoints.map(client).join(',')}`, '--command-timeout=5s', ...args]);
 
+  /** Three members, and two nodes that know them all. */
+  async function startCluster(): Promise<void> {
+    lab = await createLab({ name: NAME, nodes: 2 });
+    members = [];
+    for (const i of all) members.push(await startMember(i));
+    await waitFor(
+      'the members to agree',
+      () => etcdctl(all, 'put', '/coreos.com/network/config', '{"Network":"10.240.0.0/16"}'),
+      20_000,
+    );
+    const endpoints = [`--etcd-endpoints=${all.map(client).join(',')}`];
+    for (const node of lab.nodes) {
+      await startNode(lab, node, endpoints);
+      await addContainer(lab, node);
+    }
+  }
+
   async function leader(): Promise<number> {
     for (const i of all) {
       const [{ Status }] = JSON.parse(await etcdctl([i], 'endpoint', 'status', '-w', 'json'));
@@ -49,23 +67,27 @@ describeWith(['root', 'tun', 'etcd'], 'one of three etcd members under running t
     await labDown(NAME);
   });
 
+  it('a member that is left alone without a leader is no word on peers: the node says so, and forwards', async () => {
+    await startCluster();
+    const watch = async () => (await cli(lab, lab.nodes[0], 'status')).stdout;
+    const stream = await startStream(lab, 'c1', containerAddress(readSubnetEnv(lab, lab.nodes[1]).RUDDER_SUBNET));
+    expect(await watch()).toMatch(/^etcd +watched/m);
+    for (const i of [1, 2]) signalProcess(members[i], 'SIGKILL');
+    await waitFor(
+      'the node to say that it knows nothing new',
+      async () => /^etcd +degraded/m.test(await watch()),
+      30_000,
+    );
+    for (const i of [1, 2]) members[i] = await startMember(i);
+    await waitFor('the node to watch again', async () => /^etcd +watched/m.test(await watch()), 30_000);
+    expect(await stream.stop()).toSatisfy(({ sent, received }) => sent - received <= 1);
+  });
+
   it.each<[string, NodeJS.Signals]>([
     ['killed', 'SIGKILL'],
     ['frozen', 'SIGSTOP'],
   ])('the leader %s: no packet lost, and what changes is seen by all', async (_, signal) => {
-    lab = await createLab({ name: NAME, nodes: 2 });
-    members = [];
-    for (const i of all) members.push(await startMember(i));
-    await waitFor(
-      'the members to agree',
-      () => etcdctl(all, 'put', '/coreos.com/network/config', '{"Network":"10.240.0.0/16"}'),
-      20_000,
-    );
-    const endpoints = [`--etcd-endpoints=${all.map(client).join(',')}`];
-    for (const node of lab.nodes) {
-      await startNode(lab, node, endpoints);
-      await addContainer(lab, node);
-    }
+    await startCluster();
     const stream = await startStream(lab, 'c1', containerAddress(readSubnetEnv(lab, lab.nodes[1]).RUDDER_SUBNET));
 
     const lost = await leader();
@@ -76,14 +98,15 @@ describeWith(['root', 'tun', 'etcd'], 'one of three etcd members under running t
       () => etcdctl(others, 'put', `${KEYS}10.240.255.0-24`, '{"PublicIP":"10.9.9.9"}'),
       ELECTION_MS,
     );
-    // A frozen member that holds a node's watch is found out by the keep-alive of its connection, in 15 s.
+    // A frozen member that holds a node's watch is found out by its silence, in 6 s; a request that then meets it too
+    // takes its deadline of 5 s.
     await waitFor(
       'both nodes to see the new peer',
       () =>
         lab.nodes.every((node) =>
           logLines(lab, node).some(({ msg, subnet }) => msg === 'peer added' && subnet === '10.240.255.0/24'),
         ),
-      signal === 'SIGKILL' ? RECOVERY_MS : 25_000,
+      signal === 'SIGKILL' ? RECOVERY_MS : 15_000,
     );
     expect(await stream.stop()).toSatisfy(({ sent, received }) => sent - received <= 1);
     expect(lab.nodes.every((node) => isRunning(node.process!))).toBe(true);

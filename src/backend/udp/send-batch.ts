@@ -24,6 +24,9 @@ const MAX_SENT_SEGMENTS = 64;
 /** A train is one datagram until the kernel cuts it, and those hold 65507 bytes. */
 const MAX_TRAIN_BYTES = 65000;
 
+/** What every path carries (RFC 791: 576 bytes) less our headers: a train of such packets is not refused for its MTU. */
+const MIN_PATH_PAYLOAD = 548;
+
 /** Fields of a send record that only we read. */
 const PACKETS = 5;
 const BYTES = 6;
@@ -150,13 +153,14 @@ export function createSendBatch(
     if (sends[record + PACKETS] === 1) {
       return add(counters, error === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
     }
-    // EMSGSIZE: the path's MTU has shrunk. A train is never fragmented, a single datagram is.
+    // The path's MTU has shrunk: EMSGSIZE, before Linux 6.14 EINVAL. A train is never fragmented, a single datagram is.
+    const isTooLarge = error === -EMSGSIZE || (error === -EINVAL && sends[record + SEGMENT_SIZE] > MIN_PATH_PAYLOAD);
     const noTrains = error === -EIO || error === -EINVAL || error === -EOPNOTSUPP;
-    if (!noTrains && error !== -EMSGSIZE) return add(counters, OUT_DROP_SEND_ERROR, sends[record + PACKETS]);
+    if (!noTrains && !isTooLarge) return add(counters, OUT_DROP_SEND_ERROR, sends[record + PACKETS]);
     const sent = sendOneByOne(record);
     // EIO: the device cannot finish checksums (before Linux 6.11). EINVAL: trains are not known, or not this long. But a
     // blackhole route answers EINVAL too: what refuses single packets as well says nothing about trains.
-    if (noTrains && sent > 0) {
+    if (noTrains && !isTooLarge && sent > 0) {
       offloads[UDP_GSO] = 0;
       add(counters, OFFLOAD_FALLBACKS, 1);
     }

@@ -20,6 +20,7 @@ describe('exit codes', () => {
       lab: 12,
       'not-running': 13,
       'not-ready': 14,
+      firewall: 15,
     });
   });
 

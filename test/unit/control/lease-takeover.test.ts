@@ -111,6 +111,15 @@ describe('a lease with our PublicIP and an unknown node id', () => {
     expect((await entryOf(registry, '10.240.5.0-24'))?.value).toBe(TWIN_VALUE);
   });
 
+  it('that is a reservation of our node id for another address, say of a copied state directory, is left alone', async () => {
+    const reservation = peerValue('10.1.1.99', ME.nodeId);
+    registry.putRaw(NAME, reservation);
+    const own = acquire();
+    await pass(0);
+    expect(own.value).toMatchObject({ subnet: subnet('10.240.1.0/24'), created: true });
+    expect(await entryOf(registry, NAME)).toMatchObject({ value: reservation, ttlId: '0' });
+  });
+
   it('that runs out while we look is not waited for any longer', async () => {
     registry.putRaw(NAME, TWIN_VALUE, 90);
     await pass(80);

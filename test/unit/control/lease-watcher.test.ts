@@ -145,3 +145,18 @@ describe('peers', () => {
     expect(t.listed).toBe(1);
   });
 });
+
+it('a watch that is refused again and again after a good list does not become a list every moment', async () => {
+  vi.spyOn(registry, 'watch').mockImplementation((_, handler) => {
+    queueMicrotask(() => handler.ended(unavailable()));
+    return { close: () => undefined };
+  });
+  const lists = vi.spyOn(registry, 'listLeases');
+  void t.start();
+  await pass(60);
+  const early = lists.mock.calls.length;
+  await pass(60);
+  const perMinute = lists.mock.calls.length - early;
+  expect(perMinute).toBeGreaterThanOrEqual(10);
+  expect(perMinute).toBeLessThanOrEqual(26);
+});

@@ -56,6 +56,15 @@ describe('retryWhileUnavailable', () => {
     ]);
   });
 
+  it('leaves nothing on the signal for each try, which would add up', async () => {
+    const work = vi.fn().mockRejectedValue(unavailable());
+    const [added, removed] = [vi.spyOn(stop.signal, 'addEventListener'), vi.spyOn(stop.signal, 'removeEventListener')];
+    start(work);
+    await pass(300);
+    expect(added.mock.calls.length).toBeGreaterThan(50);
+    expect(added.mock.calls.length - removed.mock.calls.length).toBeLessThanOrEqual(2);
+  });
+
   it('asks an etcd that stays away every 2.5 to 5 s, and says so every half minute', async () => {
     const work = vi.fn().mockRejectedValue(unavailable());
     start(work);

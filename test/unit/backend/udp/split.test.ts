@@ -177,6 +177,14 @@ describe('trains', () => {
     expect(path.counted()).toEqual({ out_drop_send_error: 2 });
   });
 
+  it('are not given up for a path whose MTU shrank, on a kernel that answers EINVAL to that', () => {
+    const { path, outbound } = send(sized(1400, 1), sized(1400, 2));
+    path.fake.sendResults.push(-EINVAL);
+    outbound();
+    expect(path.memory.offloads[UDP_GSO]).toBe(1);
+    expect(path.counted()).toMatchObject({ out_packets: 2 });
+  });
+
   it('of split packets keep header and payload together when they are sent one by one', () => {
     const path = createTestPath(true, [UDP_GSO]);
     const payload = bytes(3500);
