@@ -47,7 +47,7 @@ export function addCompletionCommand(program: Command): void {
 }
 
 /** Every command of the tree, `rudder` itself first. */
-export function commandWords(program: Command): CommandWords[] {
+function commandWords(program: Command): CommandWords[] {
   const all: CommandWords[] = [];
   function visit(command: Command, before: readonly string[], inherited: readonly Option[]): void {
     const path = [...before, command.name()];

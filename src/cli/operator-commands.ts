@@ -1,6 +1,7 @@
 import { Argument, type Command, Option } from 'commander';
 import type { Ipv4 } from '../core/ipv4.js';
 import { LOG_LEVELS } from '../ops/logger.js';
+import { toEtcdOptions } from './options.js';
 import { parseHostAddress } from './values.js';
 
 const ETCD_HELP = '\nThe --etcd options of rudder apply: see rudder --help.\n';
@@ -28,8 +29,8 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .helpOption('--help')
     .addHelpText('after', `${SOCKET_HELP}${ETCD_HELP}\nExample:\n  rudder doctor\n`)
     .action(async ({ json }: { json: boolean }) => {
-      const { subnetFile, etcdEndpoints } = program.opts();
-      ended(await (await import('./doctor/doctor.js')).doctor(subnetFile, etcdEndpoints, json));
+      const etcd = toEtcdOptions(program.opts());
+      ended(await (await import('./doctor/doctor.js')).doctor(program.opts().subnetFile, etcd, json));
     });
   program
     .command('log-level')

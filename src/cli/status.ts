@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import { RudderError } from '../core/errors.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
-import type { Status } from '../ops/status.js';
+import { dropOf, type Status } from '../ops/status.js';
 import { EXIT_CODES, EXIT_OK } from './exit-codes.js';
 
 /** `rudder status`: what the running daemon says about itself. @returns the exit status: 0 only if it is ready */
@@ -64,9 +64,11 @@ function carriedText(counters: Readonly<Record<string, number>>): string {
 }
 
 function droppedText(counters: Readonly<Record<string, number>>): string {
-  const drops = Object.entries(counters).filter(([name, count]) => name.includes('_drop_') && count > 0);
-  if (drops.length === 0) return 'nothing';
-  return drops.map(([name, count]) => `${name.replace('_drop_', ' ').replaceAll('_', ' ')} ${count}`).join(', ');
+  const drops = Object.entries(counters).flatMap(([name, count]) => {
+    const drop = dropOf(name);
+    return drop === undefined || count === 0 ? [] : [`${drop.direction} ${drop.reason.replaceAll('_', ' ')} ${count}`];
+  });
+  return drops.join(', ') || 'nothing';
 }
 
 function peersTable({ peers }: Status): string {

@@ -3,6 +3,7 @@ import { castGrpcError, Etcd3, EtcdInvalidAuthTokenError, EtcdLeaseInvalidError,
 import { toRudderError } from './etcd-errors.js';
 import { openWatch, toEntry } from './etcd-watch.js';
 import { type Holding, NO_TTL, type Registry } from './registry.js';
+import { unlessAborted } from './retry.js';
 
 /**
  * This file and etcd-watch.ts are all that knows etcd3. What the library would do by itself and why it may not:
@@ -43,7 +44,7 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
   /** Runs one request and turns what it throws into a RudderError. */
   async function call<T>(work: () => Promise<T>): Promise<T> {
     try {
-      const result = await work();
+      const result = await unlessAborted(work(), disconnected.signal);
       lastFailure = undefined;
       return result;
     } catch (thrown) {
@@ -133,7 +134,8 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
       openWatch(client, options, fromRevision, handler, deadlineMs, disconnected.signal),
     reconnect() {
       client.close();
-      disconnected.abort();
+      // gRPC lets what is under way wait for its deadline.
+      disconnected.abort(new Error('the connection was given up'));
       client = connect(options, deadlineMs);
       disconnected = new AbortController();
     },

@@ -52,14 +52,15 @@ export function openWatch(
   let heartbeat: NodeJS.Timeout | undefined;
 
   /** A frozen etcd keeps its connections, and gRPC's own keep-alive takes a quarter of a minute. */
-  function askForLife(stream: { write(request: { progress_request: object }): unknown }): void {
-    if (heardAt !== undefined && performance.now() - heardAt > LONGEST_SILENCE_MS) {
-      return finish(new Error(`etcd has been silent for ${LONGEST_SILENCE_MS / 1000} s`));
-    }
-    stream.write({ progress_request: {} });
+  function keepAsking(request: () => void): void {
+    request();
+    heartbeat = setInterval(() => {
+      if (heardAt === undefined || performance.now() - heardAt <= LONGEST_SILENCE_MS) request();
+      else finish(new Error(`etcd has been silent for ${LONGEST_SILENCE_MS / 1000} s`));
+    }, HEARTBEAT_MS);
   }
 
-  const onDisconnect = () => finish(new Error('the connection was given up'));
+  const onDisconnect = () => finish(disconnected.reason);
   disconnected.addEventListener('abort', onDisconnect);
 
   function received(response: IWatchResponse): void {
@@ -88,7 +89,7 @@ export function openWatch(
         stream.write({
           create_request: { key: range.start, range_end: range.end, start_revision: String(fromRevision) },
         });
-        heartbeat = setInterval(() => askForLife(stream), HEARTBEAT_MS);
+        keepAsking(() => stream.write({ progress_request: {} }));
       }
     },
     (error: unknown) => finish(error as Error),

@@ -75,12 +75,15 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   }
 
   async function renew(): Promise<void> {
+    const { ttlId } = holding;
     try {
-      if (holding.ttlId !== NO_TTL && !(await registry.keepAlive(holding.ttlId))) {
+      if (ttlId === NO_TTL || (await registry.keepAlive(ttlId))) confirmedAt = performance.now();
+      else if (ttlId === holding.ttlId) {
+        // Otherwise a write of ours has replaced it meanwhile.
         if (mending === undefined)
           log.warn({ subnet: formatSubnet(subnet) }, 'the own lease has run out or was revoked');
         mend();
-      } else confirmedAt = performance.now();
+      }
       schedule(intervalMs);
     } catch (error) {
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'the own lease could not be renewed'));

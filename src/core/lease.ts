@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { parseIpv4, parseSubnetKey } from './address-text.js';
 import { quote } from './errors.js';
+import { lowerCaseKeys } from './go-json.js';
 import { formatIpv4, type Ipv4, isUnusableAsHost } from './ipv4.js';
 import { isLeasable, type NetworkConfig } from './network-config.js';
 import { contains, formatSubnet, type Subnet } from './subnet.js';
@@ -70,7 +71,7 @@ export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALeas
   if (value.length > MAX_VALUE_LENGTH) {
     return { problem: `value of ${value.length} characters is longer than ${MAX_VALUE_LENGTH}` };
   }
-  const raw = rawValue.safeParse(parseObject(value));
+  const raw = rawValue.safeParse(lowerCaseKeys(parseJson(value)));
   if (!raw.success) return { problem: `value ${quote(value)} is not JSON with a PublicIP` };
   const publicIp = parseIpv4(raw.data.publicip);
   if (publicIp === undefined || isUnusableAsHost(publicIp)) {
@@ -83,12 +84,9 @@ export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALeas
   return { publicIp, nodeId: nodeIdIn(raw.data.backenddata) };
 }
 
-/** The object with its keys in lower case (Go matches them in any case), or undefined. */
-function parseObject(json: string): Record<string, unknown> | undefined {
+function parseJson(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(json);
-    if (typeof value !== 'object' || value === null) return undefined;
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key.toLowerCase(), inner]));
+    return JSON.parse(text);
   } catch {
     return undefined;
   }

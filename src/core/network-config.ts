@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { parseIpv4, parseSubnet } from './address-text.js';
 import { quote, RudderError } from './errors.js';
+import { lowerCaseKeys } from './go-json.js';
 import { compareIpv4, formatIpv4, type Ipv4 } from './ipv4.js';
 import { contains, formatSubnet, maskOf, type Subnet, subnetAt, subnetCount } from './subnet.js';
 
@@ -91,12 +92,6 @@ function parseJson(json: string): z.infer<typeof rawConfig> {
   const issue = result.error.issues[0];
   const name = issue.path.length > 0 ? properName(issue.path.map(String)) : 'value';
   throw invalid(`${name} in ${quote(json)}`, issue.message.replace(/^(Invalid input: )?(expected )?/, ''));
-}
-
-/** Go's encoding/json matches object keys in any case; the last of two spellings wins. */
-function lowerCaseKeys(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key.toLowerCase(), inner]));
 }
 
 const PROPER_NAMES = ['Network', 'SubnetLen', 'SubnetMin', 'SubnetMax', 'Backend', 'Type', 'Port', 'MTU'];

@@ -1,4 +1,5 @@
 import type { Logger } from '../core/logger.js';
+import { dropOf } from '../ops/status.js';
 
 const INTERVAL_MS = 60_000;
 
@@ -8,7 +9,7 @@ export function reportDrops(counters: () => Record<string, number>, log: Logger)
   const timer = setInterval(() => {
     const now = counters();
     const drops = Object.entries(now)
-      .filter(([name]) => name.includes('_drop_'))
+      .filter(([name]) => dropOf(name) !== undefined)
       .map(([name, value]) => [name, value - before[name]] as const)
       .filter(([, difference]) => difference > 0);
     before = now;

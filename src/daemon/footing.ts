@@ -6,7 +6,7 @@ import type { Logger } from '../core/logger.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
 import type { LastKnown } from '../system/last-known.js';
-import { waitForNetworkConfig } from './network-config.js';
+import { waitForNetworkConfig } from './wait-for-config.js';
 
 /** What a start builds on: what etcd says, or, while it does not answer, what the node knew when it last ran. */
 export interface Footing {

@@ -32,6 +32,8 @@ export interface HostKeeper {
 }
 
 const CHECK_INTERVAL_MS = 1500;
+/** Repairs that are told in each interval: somebody may fight for the device for ever. */
+const REPAIRS_TOLD = 3;
 
 /**
  * Looks at this host regularly: puts back what somebody has changed of our device, and follows the underlay to another
@@ -40,7 +42,7 @@ const CHECK_INTERVAL_MS = 1500;
 export function keepHost(options: HostKeeperOptions): HostKeeper {
   const { netlink, backend, log } = options;
   const limit = createRepeatLimit();
-  const repairLimit = createRepeatLimit();
+  const repairLimit = createRepeatLimit(REPAIRS_TOLD);
   let underlay = options.underlay;
   // What has been done so far: what fails half way is done by a later look.
   let mtu = backend.mtu();

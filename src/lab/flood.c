@@ -1,8 +1,9 @@
 /*
  * flood SOURCE TARGET OWN PEER OTHER PORT COUNT KIND RATE: COUNT datagrams over a raw socket, at RATE a second (0: as fast as
  * they go). SOURCE is this host, TARGET the node's underlay address, OWN a container behind it, PEER a container behind this host, OTHER
- * a container of nobody's. KIND: hostile (all that must not enter), or ttl (from a member, with no hop left).
- * Prints how many datagrams were sent. Outer UDP checksums are 0: none.
+ * a container of nobody's. KIND: hostile (all that must not enter), fragments (the same, cut in two outside, some halves
+ * missing or overlapping), or ttl (from a member, with no hop left).
+ * Prints how many packets were sent. Outer UDP checksums are 0: none.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -79,6 +80,8 @@ static size_t hostile(uint8_t *at, uint32_t *from) {
   }
 }
 
+enum kind { HOSTILE, FRAGMENTS, TTL };
+
 #define BATCH 64
 #define ROOM 2048
 
@@ -87,17 +90,54 @@ static struct mmsghdr messages[BATCH];
 static struct iovec parts[BATCH];
 static struct sockaddr_in to = {.sin_family = AF_INET};
 
-static void prepare(int i, int kind_is_ttl) {
-  uint8_t *at = packets[i];
-  uint32_t from = source;
-  size_t length = kind_is_ttl ? inner(at + 28, peer, own ^ htonl(0x60), 1, 0, 0, 64) : hostile(at + 28, &from);
-  struct iphdr ip = {.version = 4, .ihl = 5, .tot_len = htons((uint16_t)(28 + length)), .ttl = 64, .protocol = 17,
-                     .saddr = from, .daddr = target};
-  struct udphdr udp = {.source = htons(port), .dest = htons(port), .len = htons((uint16_t)(8 + length))};
-  memcpy(at, &ip, sizeof ip);
-  memcpy(at + 20, &udp, sizeof udp);
-  parts[i] = (struct iovec){.iov_base = at, .iov_len = 28 + length};
+/* Queues `length` bytes behind an outer header of 20 bytes. */
+static void queue(int i, uint32_t from, uint16_t id, uint16_t fragment, size_t length) {
+  struct iphdr ip = {.version = 4, .ihl = 5, .tot_len = htons((uint16_t)(20 + length)), .id = id, .ttl = 64, .protocol = 17,
+                     .frag_off = htons(fragment), .saddr = from, .daddr = target};
+  memcpy(packets[i], &ip, sizeof ip);
+  parts[i] = (struct iovec){.iov_base = packets[i], .iov_len = 20 + length};
   messages[i].msg_hdr = (struct msghdr){.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &parts[i], .msg_iovlen = 1};
+}
+
+/* Writes one datagram, UDP header first; returns its length. */
+static size_t datagram(uint8_t *at, enum kind kind, uint32_t *from) {
+  *from = source;
+  size_t length = kind == TTL ? inner(at + 8, peer, own ^ htonl(0x60), 1, 0, 0, 64) : hostile(at + 8, from);
+  struct udphdr udp = {.source = htons(port), .dest = htons(port), .len = htons((uint16_t)(8 + length))};
+  memcpy(at, &udp, sizeof udp);
+  return 8 + length;
+}
+
+#define MORE_FRAGMENTS 0x2000
+
+/* Two packets: a datagram cut in two at a multiple of 8 bytes, whole in three of four cases. */
+static void prepare_halves(int i) {
+  uint32_t from;
+  size_t length = datagram(packets[i] + 20, HOSTILE, &from), cut = length / 16 * 8;
+  if (cut < 16) {
+    queue(i, from, 0, 0, length);
+    messages[i + 1] = messages[i];
+    return;
+  }
+  uint16_t id = (uint16_t)any();
+  unsigned spoiled = any() % 12; /* 0: the first half only, 1: the second only, 2: overlapping */
+  size_t start = spoiled == 2 ? cut - 8 : cut;
+  memcpy(packets[i + 1] + 20, packets[i] + 20 + start, length - start);
+  queue(i, from, id, MORE_FRAGMENTS, cut);
+  queue(i + 1, from, id, (uint16_t)(start / 8), length - start);
+  if (spoiled == 0) messages[i + 1] = messages[i];
+  if (spoiled == 1) messages[i] = messages[i + 1];
+}
+
+static void prepare(int count, enum kind kind) {
+  for (int i = 0; i < count; i++) {
+    uint32_t from;
+    if (kind == FRAGMENTS && i + 1 < count) prepare_halves(i++);
+    else {
+      size_t length = datagram(packets[i] + 20, kind, &from);
+      queue(i, from, 0, 0, length);
+    }
+  }
 }
 
 static double now(void) {
@@ -115,7 +155,7 @@ int main(int argc, char **argv) {
   inet_pton(AF_INET, argv[5], &other);
   port = (uint16_t)atoi(argv[6]);
   long count = atol(argv[7]), sent = 0;
-  int kind_is_ttl = strcmp(argv[8], "ttl") == 0;
+  enum kind kind = strcmp(argv[8], "ttl") == 0 ? TTL : strcmp(argv[8], "fragments") == 0 ? FRAGMENTS : HOSTILE;
   double rate = atof(argv[9]), start = now();
   to.sin_addr.s_addr = target;
   int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
@@ -125,7 +165,7 @@ int main(int argc, char **argv) {
   }
   while (sent < count) {
     int size = count - sent < BATCH ? (int)(count - sent) : BATCH;
-    for (int i = 0; i < size; i++) prepare(i, kind_is_ttl);
+    prepare(size, kind);
     for (int done = 0; done < size;) {
       int accepted = sendmmsg(fd, messages + done, (unsigned)(size - done), 0);
       if (accepted < 0 && errno != ENOBUFS && errno != EAGAIN) {

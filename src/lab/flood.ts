@@ -14,8 +14,8 @@ export interface Flood {
   readonly to: LabNode;
   readonly port: number;
   readonly count: number;
-  /** `hostile`: nothing of it may enter. `ttl`: from a member, for a container, with no hop left. */
-  readonly kind: 'hostile' | 'ttl';
+  /** `hostile`, `fragments`: nothing of it may enter. `ttl`: from a member, for a container, with no hop left. */
+  readonly kind: 'hostile' | 'fragments' | 'ttl';
   /** Datagrams a second; 0: as fast as they go. */
   readonly rate: number;
 }

@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Status } from './status.js';
+import { dropOf, type Status } from './status.js';
 
 /** Counters of the packet path that are totals of a direction; drops are told apart by their names. */
 const TOTALS: Record<string, { name: string; help: string; direction: 'out' | 'in' }> = {
@@ -50,11 +50,9 @@ export function createMetrics(): { readonly contentType: string; text(status: St
   function packetPath({ packetPath }: Status): void {
     for (const [name, value] of Object.entries(packetPath.counters)) {
       const known = TOTALS[name];
-      const drop = /^(out|in)_drop_(.*)$/.exec(name);
+      const drop = dropOf(name);
       if (known !== undefined) total(known.name, known.help, value, { direction: known.direction });
-      else if (drop !== null) {
-        total('rudder_drops_total', 'Packets dropped, by reason.', value, { direction: drop[1], reason: drop[2] });
-      }
+      else if (drop !== undefined) total('rudder_drops_total', 'Packets dropped, by reason.', value, { ...drop });
     }
     const { out_icmp_packets, out_icmp_suppressed, offload_fallbacks } = packetPath.counters;
     total('rudder_icmp_errors_total', 'ICMP errors sent to local senders.', out_icmp_packets);

@@ -56,6 +56,12 @@ const LONGEST_BLIND_SECONDS = 10;
 /** Of the TTL. Renewals come at a third of it or sooner, so this little means that two in a row have failed, and more. */
 const LEAST_LEASE_SHARE = 0.2;
 
+/** Direction and reason of a drop counter, such as `in_drop_source`; undefined for any other counter. */
+export function dropOf(counter: string): { direction: string; reason: string } | undefined {
+  const match = /^(out|in)_drop_(.*)$/.exec(counter);
+  return match === null ? undefined : { direction: match[1], reason: match[2] };
+}
+
 /** True while packets are being looked at: what a liveness check and the watchdog want to know. */
 export function isAlive({ packetPath }: Pick<Status, 'packetPath'>): boolean {
   return packetPath.heartbeatSeconds <= LONGEST_HEARTBEAT_SECONDS;

@@ -111,6 +111,23 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node under a flood', ()
     await ping(lab, 'c1', labStatus(lab)[1].containerAddress);
   });
 
+  it('of hostile datagrams in fragments counts every one that the kernel puts together, and lets none in', async () => {
+    // Halves that wait for their other one shall not fill the kernel's memory for them.
+    await execIn(lab, 'n1', ['sysctl', '-qw', 'net.ipv4.ipfrag_time=1']);
+    const before = { counters: await counters(), udp: await udp() };
+    const entered = await captured('c1', ['-i', 'eth0', '-Q', 'in', 'ip'], () =>
+      attack({ kind: 'fragments', count: 100_000, rate: 20_000 }),
+    );
+    const read = async () => (await udp()).read - before.udp.read;
+    const dropped = async () => sumOf(await counters(), /^in_drop_/) - sumOf(before.counters, /^in_drop_/);
+    await waitFor('the node to have counted all', async () => (await dropped()) === (await read()), 10_000);
+    // Nine of twelve pairs are whole, but for those that found the kernel's memory full.
+    expect(await read()).toBeGreaterThan(20_000);
+    expect(await read()).toBeLessThan(50_000);
+    expect(entered).toEqual([]);
+    expect(isRunning(lab.nodes[0].process!)).toBe(true);
+  });
+
   it("a member's packets without a hop left are answered rarely, and to that member only", async () => {
     await attack({ kind: 'ttl', count: 1000 });
     const before = await counters();

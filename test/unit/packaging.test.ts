@@ -6,6 +6,7 @@ const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta
 interface LockEntry {
   readonly link?: boolean;
   readonly integrity?: string;
+  readonly version?: string;
 }
 
 it('every package of the lock file is pinned by a strong hash', () => {
@@ -15,6 +16,22 @@ it('every package of the lock file is pinned by a strong hash', () => {
   expect(entries.filter(([, { integrity }]) => !/^sha(512|384)-/.test(integrity ?? '')).map(([path]) => path)).toEqual(
     [],
   );
+});
+
+it('every dependency is explained, and no locked version is older than the one that mends a known hole', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, LockEntry> };
+  const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> };
+  const page = read('docs/dependencies.md');
+  const explained = page.slice(0, page.indexOf('## Known holes'));
+  expect(Object.keys(dependencies).filter((name) => !explained.includes(`\`${name}\``))).toEqual([]);
+
+  const rows = [...page.matchAll(/^\| `(.+?)` \| .*(?:GHSA|CVE)-.* \| ([\d.]+) \| ([\d.]+) \|$/gm)];
+  expect(rows.length).toBeGreaterThan(10);
+  for (const [, name, mended, locked] of rows) {
+    const installed = Object.entries(packages).filter(([path]) => path.endsWith(`node_modules/${name}`));
+    expect(installed.map(([, { version }]) => version)).toEqual([locked]);
+    expect(locked.localeCompare(mended, 'en', { numeric: true }), `${name} ${locked}`).toBeGreaterThanOrEqual(0);
+  }
 });
 
 it('the unit leaves two capabilities and nothing to gain more by', () => {

@@ -14,6 +14,9 @@ const ok = (check: string, detail: string): Finding => ({ check, state: 'ok', de
 const bad = (check: string, detail: string, remedy: string): Finding => ({ check, state: 'problem', detail, remedy });
 const warn = (check: string, detail: string, remedy: string): Finding => ({ check, state: 'warning', detail, remedy });
 
+/** What could not be looked at is neither right nor wrong. */
+const unknown = (check: string, why: string, remedy: string) => warn(check, `could not look: ${why}`, remedy);
+
 /** Peers that are asked one by one; more would take minutes. */
 const MOST_PEERS = 20;
 
@@ -61,7 +64,8 @@ const reversePath: Check = async (host) => {
   const { name } = host.status.device;
   // The kernel takes the larger of the two (ip-sysctl.rst).
   const values = await Promise.all(['all', name].map((who) => host.read(`/proc/sys/net/ipv4/conf/${who}/rp_filter`)));
-  const filter = Math.max(...values.map((value) => Number(value ?? 0)));
+  if (values.includes(undefined)) return [unknown('rp_filter', '/proc/sys cannot be read', 'run as root')];
+  const filter = Math.max(...values.map(Number));
   if (filter !== 1) return [ok('rp_filter', `lets replies in through ${name}`)];
   const remedy = `sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.${name}.rp_filter=2`;
   return [warn('rp_filter', `is strict on ${name}: ICMP errors of other hosts are dropped`, remedy)];
@@ -83,7 +87,9 @@ const routes: Check = async (host) => {
   if (host.status === undefined) return [];
   const { status } = host;
   const network = subnetOf(status.node.network);
-  const listed = JSON.parse((await host.run('ip', ['-4', '-j', 'route', 'show'])) ?? '[]') as Route[];
+  const text = await host.run('ip', ['-4', '-j', 'route', 'show']);
+  if (text === undefined) return [unknown('routes', 'the command "ip" does not answer', 'install iproute2')];
+  const listed = JSON.parse(text) as Route[];
   const own = subnetOf(status.node.subnet);
   const others = listed.filter(({ dst, dev }) => {
     const target = parseSubnet(dst.includes('/') ? dst : `${dst}/32`);

@@ -1,5 +1,8 @@
 import { execFile } from 'node:child_process';
 import { access, readFile } from 'node:fs/promises';
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { EtcdOptions } from '../../control/etcd-registry.js';
 import type { Status } from '../../ops/status.js';
 
 export interface Finding {
@@ -28,16 +31,20 @@ export interface Host {
 }
 
 const TIMEOUT_MS = 5000;
+/** A host of many containers has a route for each. */
+const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
 
-export function realHost(status: Status | undefined, endpoints: readonly string[]): Host {
+export function realHost(status: Status | undefined, etcd: Pick<EtcdOptions, 'endpoints' | 'tls'>): Host {
   const run = (command: string, args: readonly string[]) =>
     new Promise<string | undefined>((resolve) => {
-      execFile(command, args, { timeout: TIMEOUT_MS }, (error, stdout) => resolve(error === null ? stdout : undefined));
+      execFile(command, args, { timeout: TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES }, (error, stdout) =>
+        resolve(error === null ? stdout : undefined),
+      );
     });
   return {
     isRoot: process.getuid?.() === 0,
     status,
-    endpoints,
+    endpoints: etcd.endpoints,
     now: Date.now,
     exists: (path) =>
       access(path).then(
@@ -47,10 +54,20 @@ export function realHost(status: Status | undefined, endpoints: readonly string[
     read: (path) => readFile(path, 'utf8').catch(() => undefined),
     run,
     succeeds: async (command, args) => (await run(command, args)) !== undefined,
-    async dateOf(url) {
-      const answer = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) }).catch(() => undefined);
-      const date = new Date(answer?.headers.get('date') ?? Number.NaN);
-      return Number.isNaN(date.getTime()) ? undefined : date;
-    },
+    dateOf: (url) => dateOf(url, etcd.tls),
   };
+}
+
+function dateOf(url: string, tls: EtcdOptions['tls']): Promise<Date | undefined> {
+  return new Promise((resolve) => {
+    const options = { timeout: TIMEOUT_MS, ...tls };
+    const request = (url.startsWith('https:') ? httpsRequest : httpRequest)(url, options, (answer) => {
+      answer.resume();
+      const date = new Date(answer.headers.date ?? Number.NaN);
+      resolve(Number.isNaN(date.getTime()) ? undefined : date);
+    });
+    request.on('error', () => resolve(undefined));
+    request.on('timeout', () => request.destroy());
+    request.end();
+  });
 }

@@ -127,6 +127,14 @@ describe('rudder doctor', () => {
     ['a path with a smaller MTU', { failing: ['-M'] }, 'path MTU', 'problem', /1500 bytes are too many/],
     ['a path that drops ICMP', { failing: ['10.1.1.77'] }, 'path MTU', 'warning', /allow ICMP/],
     ['a peer that does not answer', { failing: ['10.240.77.0'] }, 'overlay', 'problem', /UDP port 8285/],
+    ['no way to see the routes', { run: async () => undefined }, 'routes', 'warning', /could not look/],
+    [
+      'no /proc/sys',
+      { files: { '/proc/sys/net/ipv4/conf/all/rp_filter': undefined } },
+      'rp_filter',
+      'warning',
+      /could not look/,
+    ],
     ['another time', { dateOf: async () => new Date(NOW - 90_000) }, 'clock', 'warning', /is 90 s away/],
     ['no time', { dateOf: async () => undefined }, 'clock', 'warning', /is etcd running/],
   ])('finds %s', async (_, differences, check, state, text) => {

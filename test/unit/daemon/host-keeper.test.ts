@@ -122,5 +122,5 @@ it('tells of a change that comes again and again at a bounded rate, and counts e
   failures.repair = 'down';
   await looks(20);
   expect(keeper.repairs()).toBe(20);
-  expect(log.lines.length).toBeLessThanOrEqual(3);
+  expect(log.lines.length).toBeLessThanOrEqual(6);
 });

@@ -3,7 +3,7 @@ import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/
 import type { Registry } from '../../../src/control/registry.js';
 import { RudderError } from '../../../src/core/errors.js';
 import { parseNetworkConfig } from '../../../src/core/network-config.js';
-import { waitForNetworkConfig } from '../../../src/daemon/network-config.js';
+import { waitForNetworkConfig } from '../../../src/daemon/wait-for-config.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 
 const KEY = '/coreos.com/network/config';
