@@ -43,12 +43,12 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     });
   program
     .command('cleanup')
-    .description('remove device, routes, firewall rules and subnet file that a stopped daemon has left')
+    .description('remove device, routes, firewall rules, subnet file and lease that a stopped daemon has left')
+    .option('--keep-lease', 'leave the lease to its TTL, for this node or flannel to take up again', false)
     .helpOption('--help')
     .addHelpText('after', '\nExample:\n  systemctl stop rudder; rudder cleanup\n')
-    .action(async () => {
-      const { subnetFile, stateDir, firewall } = program.opts();
-      ended(await (await import('./cleanup.js')).cleanup(subnetFile, stateDir, firewall));
+    .action(async ({ keepLease }: { keepLease: boolean }) => {
+      ended(await (await import('./cleanup.js')).cleanup(program.opts(), keepLease));
     });
   addLeaseCommands(program, ended);
 }

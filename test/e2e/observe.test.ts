@@ -1,10 +1,19 @@
 import { statSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { EXIT_CODES } from '../../src/cli/exit-codes.js';
+import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown, labStatus } from '../../src/lab/lab.js';
 import { nodeAddress } from '../../src/lab/names.js';
 import { execIn, setConnected } from '../../src/lab/network.js';
-import { addContainer, daemonCommand, logLines, nodePaths, startNode, stopNode } from '../../src/lab/nodes.js';
+import {
+  addContainer,
+  daemonCommand,
+  logLines,
+  nodePaths,
+  readSubnetEnv,
+  startNode,
+  stopNode,
+} from '../../src/lab/nodes.js';
 import { signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
@@ -214,7 +223,15 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     const ours = 'ip -o link show rudder0; ip route show 10.240.0.0/16; iptables-save | grep RUDDER';
     const left = () => execIn(lab, 'n1', ['sh', '-c', `${ours} 2>&1; true`]);
     expect(await left()).toContain('RUDDER-FORWARD');
-    expect((await cli(lab, first, 'cleanup')).code).toBe(0);
+    const key = `/coreos.com/network/subnets/${readSubnetEnv(lab, first).RUDDER_SUBNET.replace('.1/', '.0-')}`;
+    const lease = () => etcdctl(lab, 'get', '--keys-only', key);
+    expect(await cli(lab, first, 'cleanup', '--keep-lease')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('the lease stays in etcd until its TTL ends'),
+    });
+    expect(await lease()).toContain(key);
+    expect(await cli(lab, first, 'cleanup')).toMatchObject({ code: 0, stdout: expect.stringMatching(/given back$/m) });
+    expect(await lease()).toBe('');
     expect(await left()).not.toMatch(/RUDDER|10\.240\.0\.0|rudder0:/);
     expect((await cli(lab, first, 'cleanup')).code).toBe(0); // nothing left to do
   });

@@ -64,6 +64,7 @@ export async function measureHostile(lab: LabState, rounds: number, seconds: num
       hostileRate: tunnel.hostileRate,
     });
   }
+  await switchTo(lab, 'veth', {}, []);
   return { capacity, rounds: measured };
 }
 

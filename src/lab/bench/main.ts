@@ -72,19 +72,35 @@ async function main(): Promise<void> {
     const samples = compares
       ? await runRounds(lab, { ...plan, groups, peers, daemonArguments: flags.daemon, progress })
       : [];
-    let hostile: Hostile | undefined;
-    if (groups.has('hostile')) {
-      progress('rudder beside hostile datagrams');
-      hostile = await measureHostile(lab, plan.rounds, plan.seconds);
-    }
-    let inside: Inside | undefined;
-    if (groups.has('inside')) {
-      progress(`rudder inside, ${plan.insideSeconds} s`);
-      inside = await lookInside(lab, plan.insideSeconds, flags.daemon);
-    }
+    const hostile = groups.has('hostile')
+      ? await part('rudder beside hostile datagrams', () => measureHostile(lab, plan.rounds, plan.seconds), progress)
+      : undefined;
+    const inside = groups.has('inside')
+      ? await part(
+          `rudder inside, ${plan.insideSeconds} s`,
+          () => lookInside(lab, plan.insideSeconds, flags.daemon),
+          progress,
+        )
+      : undefined;
     await report(flags, plan, peers, samples, { inside, hostile });
   } finally {
     await labDown(NAME);
+  }
+}
+
+/** What fails near the end must not take the results of half an hour with it; the exit status tells. */
+async function part<T>(
+  title: string,
+  work: () => Promise<T>,
+  progress: (text: string) => void,
+): Promise<T | undefined> {
+  progress(title);
+  try {
+    return await work();
+  } catch (error) {
+    progress(`${title}: failed: ${messageOf(error)}`);
+    process.exitCode = 1;
+    return undefined;
   }
 }
 

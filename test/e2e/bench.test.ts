@@ -1,0 +1,38 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { expect, it } from 'vitest';
+import type { Sample } from '../../src/lab/bench/rounds.js';
+import { describeWith } from '../helpers/requires.js';
+
+const BENCH = fileURLToPath(new URL('../../dist/lab/bench/main.js', import.meta.url));
+const DEADLINE_MS = 170_000;
+
+describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {
+  it('runs all its kinds of parts to the end, and writes table, JSON and charts', {
+    timeout: DEADLINE_MS,
+  }, async () => {
+    const out = mkdtempSync(join(tmpdir(), 'rudder-bench-'));
+    try {
+      const args = ['--quick', '--only', 'tcp', 'hostile', 'inside', '--out', out];
+      const { stdout, stderr } = await execa(process.execPath, [BENCH, ...args], { timeout: DEADLINE_MS });
+      expect(stderr).not.toContain('failed');
+      expect(stdout).toMatch(/TCP 1 flow, host to host/);
+      const { summaries, inside, hostile, samples } = JSON.parse(readFileSync(`${out}/bench.json`, 'utf8'));
+      // Who wins is the benchmark's to say, on a machine that does nothing else.
+      const systems = new Set(samples.map(({ system }: { system: string }) => system));
+      expect(systems).toEqual(new Set(['veth', 'vxlan', 'plain', 'rudder']));
+      const throughput = (samples as Sample[]).filter(({ measure }) => measure.startsWith('tcp1'));
+      expect(throughput).toHaveLength(16);
+      for (const { value } of throughput) expect(value).toBeGreaterThan(0);
+      expect(summaries.length).toBeGreaterThan(5);
+      expect(inside.collections).toBe(0);
+      expect(hostile.rounds).toHaveLength(1);
+      expect(existsSync(`${out}/throughput.svg`)).toBe(true);
+    } finally {
+      rmSync(out, { recursive: true });
+    }
+  });
+});
