@@ -35,8 +35,10 @@ const TCP_CWR = 0x80;
 export interface Splitter {
   /** True if this packet, as TUN handed it over, is one that split() understands. */
   isValid(record: number): boolean;
-  /** Returns the length of the header that each packet got. */
+  /** Returns how many packets it made. */
   split(record: number, nextHop: Ipv4): number;
+  /** Length of the header that each of those packets got. */
+  headerLength(record: number): number;
   /** Puts a plain packet's unfinished checksum on the list; false if its fields make no sense. */
   finishChecksum(record: number): boolean;
   /** Room for one header, as an offset among the headers. */
@@ -85,8 +87,8 @@ export function createSplitter(
     const isTcp = protocolOf(packets, offset) === PROTOCOL_TCP;
     const size = tunPackets[record + 5];
     const transport = headerLengthOf(packets, offset);
-    const transportLength = isTcp ? tcpHeaderLengthOf(packets, offset + transport) : UDP_HEADER_BYTES;
-    const headerLength = transport + transportLength;
+    const headerLength = headerLengthOfBoth(record);
+    const transportLength = headerLength - transport;
     const ipBase = ipSumWithoutVarying(offset, transport);
     const base = transportSumWithoutVarying(offset, transport, transportLength, isTcp);
 
@@ -106,7 +108,14 @@ export function createSplitter(
       checksums.queue(SLAB_OUTBOUND, from, payload, fold(sum), SLAB_HEADERS, field, !isTcp);
       sends.queue(nextHop, SLAB_HEADERS, at, headerLength, SLAB_OUTBOUND, from, payload);
     }
-    return headerLength;
+    return i;
+  }
+
+  function headerLengthOfBoth(record: number): number {
+    const offset = tunPackets[record];
+    const transport = headerLengthOf(packets, offset);
+    const isTcp = protocolOf(packets, offset) === PROTOCOL_TCP;
+    return transport + (isTcp ? tcpHeaderLengthOf(packets, offset + transport) : UDP_HEADER_BYTES);
   }
 
   /** Sum of the IP header less total length, identification and checksum. */
@@ -163,6 +172,7 @@ export function createSplitter(
   return {
     isValid,
     split,
+    headerLength: headerLengthOfBoth,
     finishChecksum,
     takeSlot,
     reset() {

@@ -64,7 +64,6 @@ export async function measureHostile(lab: LabState, rounds: number, seconds: num
       hostileRate: tunnel.hostileRate,
     });
   }
-  await switchTo(lab, 'veth', {}, []);
   return { capacity, rounds: measured };
 }
 

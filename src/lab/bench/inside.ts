@@ -5,7 +5,7 @@ import { workerCollections } from '../garbage.js';
 import { launchNode, stopNode, waitUntilReady } from '../nodes.js';
 import { type LabState, labDirectory } from '../state.js';
 import { cpuSeconds, tcp } from './measure.js';
-import { routeOf } from './systems.js';
+import { routeOf, switchTo } from './systems.js';
 
 /** What a daemon looks like from inside while it carries as much TCP as it can, both ways. Sums over both nodes. */
 export interface Inside {
@@ -26,6 +26,8 @@ const WARM_UP_SECONDS = 5;
 export async function lookInside(lab: LabState, seconds: number, daemonArguments: string[]): Promise<Inside> {
   // The daemon's arguments for node itself belong to the lab; these are for this one measurement.
   const traced = { ...lab, daemon: { ...lab.daemon, nodeArguments: ['--trace-gc', '--max-semi-space-size=1'] } };
+  // Whatever ran before: nothing else may use the CPU.
+  await switchTo(lab, 'veth', {}, []);
   for (const node of lab.nodes) await launchNode(traced, node, daemonArguments);
   for (const node of lab.nodes) await waitUntilReady(traced, node);
   const pids = lab.nodes.map((node) => node.process!.pid);

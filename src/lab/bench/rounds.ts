@@ -53,7 +53,6 @@ export async function runRounds(lab: LabState, options: RoundOptions): Promise<S
       }
     }
   }
-  await switchTo(lab, 'veth', options.peers, []);
   return samples;
 }
 
