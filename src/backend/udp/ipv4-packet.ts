@@ -70,6 +70,11 @@ export function isLaterFragment(packets: DataView, offset: number): boolean {
   return (packets.getUint16(offset + FRAGMENT) & 0x1fff) !== 0;
 }
 
+/** Copies headers, whose length is a multiple of 4. In the machine's own byte order (x86, arm64), since nothing is read. */
+export function copyHeader(from: DataView, offset: number, to: DataView, at: number, length: number): void {
+  for (let i = 0; i < length; i += 4) to.setInt32(at + i, from.getInt32(offset + i, true), true);
+}
+
 /** Takes one hop off the TTL; false if it is used up, and then the packet is left as it was. */
 export function decrementTtl(packets: DataView, offset: number): boolean {
   const ttl = packets.getUint8(offset + TTL);

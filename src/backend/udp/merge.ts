@@ -1,6 +1,7 @@
 import { GSO_TCP4, GSO_UDP, SLAB_HEADERS, SLAB_INBOUND, VNET_NEEDS_CHECKSUM } from '../../system/native.js';
 import {
   checksumOf,
+  copyHeader,
   fold,
   fragmentOf,
   headerLengthOf,
@@ -188,7 +189,7 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
   }
 
   function writeHeader(at: number, isTcp: boolean): void {
-    for (let i = 0; i < headerLength; i += 4) headers.setInt32(at + i, packets.getInt32(first + i));
+    copyHeader(packets, first, headers, at, headerLength);
     const total = headerLength + payloadBytes;
     const transport = at + IP_HEADER_BYTES;
     const transportLength = total - IP_HEADER_BYTES;

@@ -2,6 +2,7 @@ import type { Ipv4 } from '../../core/ipv4.js';
 import { GSO_ECN, GSO_TCP4, GSO_UDP, SLAB_HEADERS, SLAB_OUTBOUND, VNET_NEEDS_CHECKSUM } from '../../system/native.js';
 import type { ChecksumBatch } from './checksum-batch.js';
 import {
+  copyHeader,
   fold,
   fragmentOf,
   headerLengthOf,
@@ -98,7 +99,7 @@ export function createSplitter(
     for (let from = start; from < end || i === 0; from += size, i++) {
       const payload = Math.min(size, end - from);
       const at = takeSlot();
-      for (let k = 0; k < headerLength; k += 4) headers.setInt32(at + k, packets.getInt32(offset + k));
+      copyHeader(packets, offset, headers, at, headerLength);
       writeIpHeader(at, headerLength + payload, i, ipBase);
       const last = from + size >= end;
       const sum = isTcp
