@@ -16,10 +16,11 @@ describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {
   }, async () => {
     const out = mkdtempSync(join(tmpdir(), 'rudder-bench-'));
     try {
-      const args = ['--quick', '--only', 'tcp', 'hostile', 'inside', '--out', out];
+      const args = ['--quick', '--congestion', 'reno', '--only', 'tcp', 'hostile', 'inside', '--out', out];
       const { stdout, stderr } = await execa(process.execPath, [BENCH, ...args], { timeout: DEADLINE_MS });
       expect(stderr).not.toContain('failed');
       expect(stdout).toMatch(/TCP 1 flow, host to host/);
+      expect(stdout).toContain('TCP with reno');
       const { summaries, inside, hostile, samples } = JSON.parse(readFileSync(`${out}/bench.json`, 'utf8'));
       // Who wins is the benchmark's to say, on a machine that does nothing else.
       const systems = new Set(samples.map(({ system }: { system: string }) => system));

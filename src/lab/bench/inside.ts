@@ -23,7 +23,12 @@ export interface Inside {
 /** The first seconds warm up: code is compiled, buffers are touched for the first time. */
 const WARM_UP_SECONDS = 5;
 
-export async function lookInside(lab: LabState, seconds: number, daemonArguments: string[]): Promise<Inside> {
+export async function lookInside(
+  lab: LabState,
+  seconds: number,
+  daemonArguments: string[],
+  congestion: string | undefined,
+): Promise<Inside> {
   // The daemon's arguments for node itself belong to the lab; these are for this one measurement.
   const traced = { ...lab, daemon: { ...lab.daemon, nodeArguments: ['--trace-gc', '--max-semi-space-size=1'] } };
   // Whatever ran before: nothing else may use the CPU.
@@ -31,7 +36,8 @@ export async function lookInside(lab: LabState, seconds: number, daemonArguments
   for (const node of lab.nodes) await launchNode(traced, node, daemonArguments);
   for (const node of lab.nodes) await waitUntilReady(traced, node);
   const pids = lab.nodes.map((node) => node.process!.pid);
-  const load = tcp(lab, routeOf(lab, 'rudder', 'container'), WARM_UP_SECONDS + seconds + 1, 1, true);
+  const route = routeOf(lab, 'rudder', 'container');
+  const load = tcp(lab, route, WARM_UP_SECONDS + seconds + 1, { flows: 1, bothWays: true, congestion });
   await delay(WARM_UP_SECONDS * 1000);
   const collected = () => lab.nodes.reduce((sum, node) => sum + (workerCollections(traced, node) ?? 0), 0);
   const before = { collections: collected(), rss: residentBytes(pids), cpu: cpuSeconds(pids) };

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { Command, Option } from 'commander';
 import { messageOf, RudderError } from '../../core/errors.js';
@@ -27,6 +27,7 @@ interface Flags {
   readonly only: readonly string[];
   readonly out: string;
   readonly daemon: string[];
+  readonly congestion?: string;
   readonly wireguardGo?: string;
   readonly flanneld?: string;
 }
@@ -39,6 +40,11 @@ function readFlags(): Flags {
     .addOption(new Option('--only <group...>', 'measure only these').choices(groups).default(groups))
     .option('--out <folder>', 'where results are written', 'bench-results')
     .option('--daemon <argument...>', 'more arguments for the daemons of "rudder"', [])
+    .addOption(
+      new Option('--congestion <name>', "TCP's congestion control (default: the machine's)").choices(
+        congestionControl('available'),
+      ),
+    )
     .option('--wireguard-go <path>', 'also measure this wireguard-go')
     .option('--flanneld <path>', 'also measure this flanneld, with its udp backend')
     .parse()
@@ -58,6 +64,7 @@ async function main(): Promise<void> {
     ...(flags.flanneld === undefined ? {} : { flanneld: flags.flanneld }),
   };
   const groups = new Set(flags.only);
+  const { congestion } = flags;
   const progress = (text: string) => void process.stderr.write(`${text}\n`);
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => void labDown(NAME).finally(() => process.exit(130)));
@@ -70,7 +77,7 @@ async function main(): Promise<void> {
     await prepareSystems(lab);
     const compares = GROUPS.some((group) => groups.has(group));
     const samples = compares
-      ? await runRounds(lab, { ...plan, groups, peers, daemonArguments: flags.daemon, progress })
+      ? await runRounds(lab, { ...plan, groups, peers, daemonArguments: flags.daemon, congestion, progress })
       : [];
     const hostile = groups.has('hostile')
       ? await part('rudder beside hostile datagrams', () => measureHostile(lab, plan.rounds, plan.seconds), progress)
@@ -78,7 +85,7 @@ async function main(): Promise<void> {
     const inside = groups.has('inside')
       ? await part(
           `rudder inside, ${plan.insideSeconds} s`,
-          () => lookInside(lab, plan.insideSeconds, flags.daemon),
+          () => lookInside(lab, plan.insideSeconds, flags.daemon, congestion),
           progress,
         )
       : undefined;
@@ -104,8 +111,14 @@ async function part<T>(
   }
 }
 
+/** BBR paces its sender by timers, CUBIC fills the queues, so that each wake-up does more: the figures depend on it. */
+function congestionControl(which: '' | 'available'): string[] {
+  const setting = which === '' ? 'tcp_congestion_control' : 'tcp_available_congestion_control';
+  return readFileSync(`/proc/sys/net/ipv4/${setting}`, 'utf8').trim().split(' ');
+}
+
 async function report(
-  { out }: Flags,
+  { out, congestion = congestionControl('')[0] }: Flags,
   plan: typeof FULL,
   peers: Peers,
   samples: readonly Sample[],
@@ -115,7 +128,7 @@ async function report(
   const summaries = summarise(samples, systems);
   const machine = { kernel: release(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
   mkdirSync(out, { recursive: true });
-  const json = { machine, ...plan, summaries, inside, hostile, samples };
+  const json = { machine, congestion, ...plan, summaries, inside, hostile, samples };
   writeFileSync(`${out}/bench.json`, `${JSON.stringify(json, null, 2)}\n`);
   const written = ['bench.json'];
   if (summaries.some(({ measure }) => measure.startsWith('tcp'))) {
@@ -131,7 +144,7 @@ async function report(
     `Each cell: median, then least and most of ${plan.rounds} rounds. /x: rudder by x, median of ratios within a round.`,
     ...(inside === undefined ? [] : [describeInside(inside)]),
     ...(hostile === undefined ? [] : [describeHostile(hostile)]),
-    `${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}. Written to ${out}: ${written.join(', ')}`,
+    `${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}, TCP with ${congestion}. Written to ${out}: ${written.join(', ')}`,
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }

@@ -50,6 +50,8 @@ async function iperf(lab: LabState, route: Route, seconds: number, options: read
   const server = ['iperf3', '--server', '--bind', route.target, '--port', IPERF_PORT];
   return withServer(lab, route.server, server, async () => {
     const report = JSON.parse(await execIn(lab, route.client, [...client, '--time', String(seconds), ...options]));
+    // Some of its failures leave the exit status 0, and zeros that look like a measurement.
+    if (report.error !== undefined) throw new Error(`iperf3: ${report.error}`);
     return report.end as IperfEnd;
   });
 }
@@ -61,14 +63,19 @@ export interface TcpResult {
   readonly slowestShare: number;
 }
 
-export async function tcp(
-  lab: LabState,
-  route: Route,
-  seconds: number,
-  flows: number,
-  bothWays: boolean,
-): Promise<TcpResult> {
-  const result = await iperf(lab, route, seconds, ['--parallel', String(flows), ...(bothWays ? ['--bidir'] : [])]);
+export interface TcpLoad {
+  readonly flows: number;
+  readonly bothWays: boolean;
+  /** Such as cubic or bbr; the machine's own if undefined. A namespace may not choose, a socket of root's may. */
+  readonly congestion: string | undefined;
+}
+
+export async function tcp(lab: LabState, route: Route, seconds: number, load: TcpLoad): Promise<TcpResult> {
+  const result = await iperf(lab, route, seconds, [
+    ...['--parallel', String(load.flows)],
+    ...(load.bothWays ? ['--bidir'] : []),
+    ...(load.congestion === undefined ? [] : ['--congestion', load.congestion]),
+  ]);
   const bitsPerSecond =
     (result.sum_received?.bits_per_second ?? 0) + (result.sum_received_bidir_reverse?.bits_per_second ?? 0);
   const rates = (result.streams ?? []).map((stream) => stream.receiver?.bits_per_second ?? 0);
@@ -134,8 +141,13 @@ export async function latency(lab: LabState, route: Route, seconds: number): Pro
 }
 
 /** The same while one TCP flow fills the way. */
-export async function latencyUnderLoad(lab: LabState, route: Route, seconds: number): Promise<Latency> {
-  const load = tcp(lab, route, seconds + 1, 1, false);
+export async function latencyUnderLoad(
+  lab: LabState,
+  route: Route,
+  seconds: number,
+  congestion: string | undefined,
+): Promise<Latency> {
+  const load = tcp(lab, route, seconds + 1, { flows: 1, bothWays: false, congestion });
   await delay(500);
   const [result] = await Promise.all([latency(lab, route, seconds), load]);
   return result;

@@ -25,6 +25,8 @@ export interface RoundOptions {
   readonly peers: Peers;
   /** More arguments for the daemons of `rudder`. */
   readonly daemonArguments: readonly string[];
+  /** TCP's congestion control; the machine's own if undefined. */
+  readonly congestion: string | undefined;
   readonly progress: (text: string) => void;
 }
 
@@ -46,10 +48,10 @@ export async function runRounds(lab: LabState, options: RoundOptions): Promise<S
       for (const mode of ['whole', 'segmented'] as const) {
         options.progress(`round ${round + 1} of ${options.rounds}: ${system}, ${mode} underlay`);
         await setUnderlay(lab, mode);
-        if (options.groups.has('tcp')) await measureTcp(lab, system, pids, mode, options.seconds, tell);
+        if (options.groups.has('tcp')) await measureTcp(lab, system, pids, mode, options, tell);
         if (mode === 'segmented') continue;
         if (options.groups.has('udp')) await measureUdp(lab, system, options, tell);
-        if (options.groups.has('latency')) await measureLatency(lab, system, options.seconds, tell);
+        if (options.groups.has('latency')) await measureLatency(lab, system, options, tell);
       }
     }
   }
@@ -63,20 +65,20 @@ async function measureTcp(
   system: System,
   pids: readonly number[],
   mode: UnderlayMode,
-  seconds: number,
+  { seconds, congestion }: Pick<RoundOptions, 'seconds' | 'congestion'>,
   tell: Tell,
 ): Promise<void> {
   for (const place of ['host', 'container'] as const) {
     const before = cpuSeconds(pids);
-    const result = await tcp(lab, routeOf(lab, system, place), seconds, 1, false);
+    const result = await tcp(lab, routeOf(lab, system, place), seconds, { flows: 1, bothWays: false, congestion });
     tell(`tcp1 ${place} ${mode}`, result.bitsPerSecond);
     const gigabytes = (result.bitsPerSecond * seconds) / 8e9;
     if (place === 'host' && mode === 'whole') tell('cpu per GB', (cpuSeconds(pids) - before) / gigabytes);
   }
   if (mode === 'segmented') return;
   const route = routeOf(lab, system, 'container');
-  const one = await tcp(lab, route, seconds, 8, false);
-  const both = await tcp(lab, route, seconds, 8, true);
+  const one = await tcp(lab, route, seconds, { flows: 8, bothWays: false, congestion });
+  const both = await tcp(lab, route, seconds, { flows: 8, bothWays: true, congestion });
   tell('tcp8', one.bitsPerSecond);
   tell('tcp8 both ways', both.bitsPerSecond);
   tell('both ways to one', both.bitsPerSecond / one.bitsPerSecond);
@@ -110,12 +112,17 @@ export function sweepMeasure(multiple: number, which: 'offered' | 'delivered'): 
   return `udp64 sweep ${multiple} ${which}`;
 }
 
-async function measureLatency(lab: LabState, system: System, seconds: number, tell: Tell): Promise<void> {
+async function measureLatency(
+  lab: LabState,
+  system: System,
+  { seconds, congestion }: Pick<RoundOptions, 'seconds' | 'congestion'>,
+  tell: Tell,
+): Promise<void> {
   const route = routeOf(lab, system, 'host');
   const idle = await latency(lab, route, seconds);
   tell('latency p50', idle.p50);
   tell('latency p99', idle.p99);
-  const loaded = await latencyUnderLoad(lab, route, seconds);
+  const loaded = await latencyUnderLoad(lab, route, seconds, congestion);
   tell('latency p50 under load', loaded.p50);
   tell('latency p99 under load', loaded.p99);
 }
