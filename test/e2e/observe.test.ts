@@ -110,6 +110,15 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect((await get('/log-level')).code).toBe(404);
   });
 
+  it('finds that what it made the daemon allocate has not made the heap larger', async () => {
+    const scrape = `fetch('http://127.0.0.1:${PORT}/metrics').then((r) => r.text())`;
+    const script = `(async () => { for (let i = 0; i < 300; i++) await ${scrape}; console.log(await ${scrape}); })()`;
+    const metrics = await execIn(lab, 'n1', [process.execPath, '-e', script]);
+    const young = /^nodejs_heap_space_size_total_bytes\{space="new"\} (\d+)/m.exec(metrics)?.[1];
+    // Left to itself it grows to 32 MB.
+    expect(Number(young)).toBeLessThanOrEqual(8 * 2 ** 20);
+  });
+
   it('changes the log level while it runs, by command and by SIGHUP', async () => {
     const levels = () => logLines(lab, first).flatMap((line) => (line.msg === 'log level changed' ? [line.level] : []));
     const told = () => logLines(lab, first).filter((line) => line.msg === 'log level changed').length;
