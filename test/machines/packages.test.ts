@@ -137,6 +137,7 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
       await run('dpkg', '--remove', 'rudder');
       expect(await succeeds('ip', 'link', 'show', 'rudder0')).toBe(false);
       expect(await run('iptables-save')).not.toContain('RUDDER');
+      expect(await etcdctl(lab, 'get', '--prefix', '/coreos.com/network/subnets/')).toBe('');
       expect(await succeeds('test', '-e', '/var/lib/rudder/state.json')).toBe(true);
       await run('dpkg', '--purge', 'rudder');
       expect(await succeeds('test', '-e', '/var/lib/rudder')).toBe(false);
