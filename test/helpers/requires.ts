@@ -24,6 +24,7 @@ const REQUIREMENTS = {
   fuzzer: { present: hasFuzzer, remedy: 'apt-get install clang libclang-rt-dev' },
   promtool: { present: () => onPath('promtool'), remedy: 'apt-get install prometheus' },
   shells: { present: () => onPath('zsh') && onPath('fish'), remedy: 'apt-get install zsh fish' },
+  flanneld: { present: () => onPath('flanneld'), remedy: 'put a flanneld (0.18 or later) on the PATH' },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 

@@ -92,8 +92,7 @@ export async function startFlannel(lab: LabState, binary: string): Promise<numbe
       `-subnet-file=${flannelFile(lab, node)}`,
     ];
     daemons.push(await startDaemon(lab, node, [binary, ...options]));
-  }
-  for (const node of lab.nodes) {
+    // One after the other: it takes only the first of the events that its watch gets at once.
     const subnet = await waitFor('flanneld to lease a subnet', () => flannelSubnet(lab, node), START_DEADLINE_MS);
     const address = (host: number) => subnet.replace(/\.\d+$/, `.${host}/24`);
     await execIn(lab, nodeName(node), ['ip', 'address', 'replace', address(1), 'dev', 'docker0']);
