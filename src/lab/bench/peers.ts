@@ -30,9 +30,11 @@ export async function stopPeers(lab: LabState): Promise<void> {
     await execIn(lab, nodeName(node), ['ip', 'link', 'delete', wireguardDevice(node)]).catch(() => undefined);
 }
 
+const logOf = (lab: LabState, node: LabNode, binary: string) =>
+  `${labDirectory(lab.name)}/${nodeName(node)}-${binary.split('/').at(-1)}.log`;
+
 async function startDaemon(lab: LabState, node: LabNode, command: string[], env = {}): Promise<LabProcess> {
-  const log = `${labDirectory(lab.name)}/${nodeName(node)}-${command[0].split('/').at(-1)}.log`;
-  const daemon = await spawnInNamespace(namespaceOf(lab, nodeName(node)), command, log, env);
+  const daemon = await spawnInNamespace(namespaceOf(lab, nodeName(node)), command, logOf(lab, node, command[0]), env);
   running.push(daemon);
   return daemon;
 }
@@ -92,7 +94,9 @@ export async function startFlannel(lab: LabState, binary: string): Promise<numbe
       `-subnet-file=${flannelFile(lab, node)}`,
     ];
     daemons.push(await startDaemon(lab, node, [binary, ...options]));
-    // One after the other: it takes only the first of the events that its watch gets at once.
+    // One after the other: a lease that comes before its watch, or as the second event of an answer, is lost on it.
+    const isWatching = () => readFileSync(logOf(lab, node, binary), 'utf8').includes('Watching for new subnet leases');
+    await waitFor('flanneld to watch leases', isWatching, START_DEADLINE_MS);
     const subnet = await waitFor('flanneld to lease a subnet', () => flannelSubnet(lab, node), START_DEADLINE_MS);
     const address = (host: number) => subnet.replace(/\.\d+$/, `.${host}/24`);
     await execIn(lab, nodeName(node), ['ip', 'address', 'replace', address(1), 'dev', 'docker0']);
