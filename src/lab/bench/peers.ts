@@ -94,15 +94,26 @@ export async function startFlannel(lab: LabState, binary: string): Promise<numbe
       `-subnet-file=${flannelFile(lab, node)}`,
     ];
     daemons.push(await startDaemon(lab, node, [binary, ...options]));
-    // One after the other: a lease that comes before its watch, or as the second event of an answer, is lost on it.
-    const isWatching = () => readFileSync(logOf(lab, node, binary), 'utf8').includes('Watching for new subnet leases');
-    await waitFor('flanneld to watch leases', isWatching, START_DEADLINE_MS);
     const subnet = await waitFor('flanneld to lease a subnet', () => flannelSubnet(lab, node), START_DEADLINE_MS);
     const address = (host: number) => subnet.replace(/\.\d+$/, `.${host}/24`);
     await execIn(lab, nodeName(node), ['ip', 'address', 'replace', address(1), 'dev', 'docker0']);
     await execIn(lab, `c${node.number}`, ['ip', 'address', 'replace', address(2), 'dev', 'eth0']);
   }
+  await waitFor('flanneld to know its peer', () => repeatLeases(lab), START_DEADLINE_MS);
   return daemons.map(({ pid }) => pid);
+}
+
+/**
+ * Writes the leases once more, as they are, and looks whether packets flow. flanneld has no watch between one answer of
+ * etcd and its next request, and reads only the first event of an answer: what comes meanwhile is lost on it.
+ */
+async function repeatLeases(lab: LabState): Promise<string> {
+  const [from, to] = lab.nodes.map((node) => flannelSubnet(lab, node));
+  for (const subnet of [from, to]) {
+    const key = `${FLANNEL_PREFIX}/subnets/${subnet.replace(/\.\d+$/, '.0-24')}`;
+    await etcdctl(lab, 'put', '--ignore-value', '--ignore-lease', key);
+  }
+  return execIn(lab, nodeName(lab.nodes[0]), ['ping', '-c', '1', '-W', '1', '-I', from, to]);
 }
 
 const flannelFile = (lab: LabState, node: LabNode) => `${labDirectory(lab.name)}/${nodeName(node)}-flannel.env`;
