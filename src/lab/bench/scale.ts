@@ -41,6 +41,9 @@ interface Figures {
   readonly rssAfterMegabytes: number;
 }
 
+/** What starting has left to do; some 8 s after it V8 collects what the start has used, once. */
+const SETTLED_MS = 20_000;
+
 interface Logged {
   readonly at: number;
   readonly subnet: string;
@@ -78,7 +81,7 @@ async function measure(config: string, plan: Plan): Promise<Figures> {
   const pids = [node.process!.pid];
   const requests = (await rangeRequests(lab)) - before;
   const rssMegabytes = residentBytes(pids) / 1e6;
-  await delay(5000); // what starting has left to do
+  await delay(SETTLED_MS);
   const idleCpuPercent = await cpuPercent(pids, 20);
 
   const cpuBefore = cpuSeconds(pids);
