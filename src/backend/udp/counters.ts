@@ -65,8 +65,8 @@ export function add(counters: Int32Array, counter: number, amount: number): void
   const low = counters[2 * counter];
   const sum = (low + amount) | 0;
   counters[2 * counter] = sum;
-  // Unsigned overflow, compared as signed numbers with the sign bit flipped.
-  if ((sum ^ 0x80000000) < (low ^ 0x80000000)) counters[2 * counter + 1]++;
+  // The carry out of bit 31. Added each time: compiled code that meets its first carry after 4 GB would be thrown away.
+  counters[2 * counter + 1] += (low & ~sum) >>> 31;
 }
 
 export function read(counters: Int32Array, counter: number): number {
