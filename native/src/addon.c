@@ -42,9 +42,11 @@ static bool define_layout(napi_env env, napi_value exports) {
   } constants[] = {
       {"recordInts", RECORD_INTS},
       {"iovecInts", IOVEC_INTS},
-      {"sumInts", SUM_INTS},
+      {"checksumInts", CHECKSUM_INTS},
       {"slotBytes", SLOT_BYTES},
       {"maxMessages", MAX_MESSAGES},
+      {"maxSpreadHeader", MAX_SPREAD_HEADER},
+      {"minSpreadSegment", MIN_SPREAD_SEGMENT},
       {"maxDatagrams", MAX_DATAGRAMS},
       {"slabOutbound", SLAB_OUTBOUND},
       {"slabInbound", SLAB_INBOUND},
@@ -80,15 +82,25 @@ NAPI_MODULE_INIT() {
     const char *name;
     napi_callback callback;
   } functions[] = {
-      {"openTun", open_tun},         {"setTunPersistent", set_tun_persistent},
-      {"openUdp", open_udp},         {"openEvent", open_event},
-      {"signalEvent", signal_event}, {"close", close_handle},
-      {"notify", notify_socket},     {"attach", attach_path},
-      {"detach", detach_path},       {"wait", wait_ready},
-      {"readTun", read_tun},         {"sendUdp", send_udp},
-      {"receiveUdp", receive_udp},   {"writeTun", write_tun},
-      {"sums", compute_sums},        {"setTunOffload", set_tun_offload},
-      {"setUdpGro", set_udp_gro},    {"probeUdpGso", probe_udp_gso},
+      {"openTun", open_tun},
+      {"setTunPersistent", set_tun_persistent},
+      {"setTunOffload", set_tun_offload},
+      {"openUdp", open_udp},
+      {"setUdpGro", set_udp_gro},
+      {"probeUdpGso", probe_udp_gso},
+      {"openEvent", open_event},
+      {"signalEvent", signal_event},
+      {"close", close_handle},
+      {"notify", notify_socket},
+      {"attach", attach_path},
+      {"detach", detach_path},
+      {"wait", wait_ready},
+      {"readTun", read_tun},
+      {"sendUdp", send_udp},
+      {"receiveUdp", receive_udp},
+      {"writeTun", write_tun},
+      {"finishChecksums", finish_checksums},
+      {"verifyChecksums", verify_checksums},
   };
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     if (!define_function(env, exports, functions[i].name, functions[i].callback)) return NULL;

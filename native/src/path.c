@@ -63,7 +63,7 @@ static bool take_all(napi_env env, napi_value object, struct path *path) {
         take_records(env, object, "sendIovecs", IOVEC_INTS, path, &path->send_iovecs) &&
         take_records(env, object, "writes", RECORD_INTS, path, &path->writes) &&
         take_records(env, object, "writeIovecs", IOVEC_INTS, path, &path->write_iovecs) &&
-        take_records(env, object, "sums", SUM_INTS, path, &path->sums) &&
+        take_records(env, object, "checksums", CHECKSUM_INTS, path, &path->checksums) &&
         take_records(env, object, "clock", 1, path, &clock))) {
     return false;
   }

@@ -9,7 +9,7 @@
  *   send         [first iovec, iovec count, address, port, segment size, 0, 0, 0]
  *   write        [first iovec, iovec count, vnet flags, gso type, header length, gso size, csum start, csum offset]
  *   iovec        [slab, offset, length]                                            (IOVEC_INTS wide)
- *   sum          [slab, offset, length, result]                                    (SUM_INTS wide)
+ *   checksum     [offset, length, rest, field, zero]  or  [offset, length, rest, wrong, 0]   (CHECKSUM_INTS wide)
  *
  * Addresses and ports are in host byte order. Segment size 0: not a train. vnet fields are those of
  * struct virtio_net_hdr, all 0 for a plain packet.
@@ -24,7 +24,7 @@
 
 #define RECORD_INTS 8
 #define IOVEC_INTS 3
-#define SUM_INTS 4
+#define CHECKSUM_INTS 5
 
 /* An IPv4 packet is at most 65535 bytes, a UDP datagram's payload 65507: one slot takes either whole. */
 #define SLOT_BYTES 65536
@@ -32,6 +32,11 @@
 /* sendmmsg and writev take at most UIO_MAXIOV (1024) iovecs a message. */
 #define MAX_IOVECS_PER_MESSAGE 1024
 #define MAX_MESSAGES 256
+
+/* What readTun() leaves room for between the segments of a super-packet: IPv4 and TCP headers with all their options.
+ * Smaller segments than that are not spread: they would be too many iovecs. */
+#define MAX_SPREAD_HEADER 120
+#define MIN_SPREAD_SEGMENT 512
 #define MAX_DATAGRAMS 64
 
 enum slab { SLAB_OUTBOUND, SLAB_INBOUND, SLAB_HEADERS, SLAB_COUNT };
@@ -87,7 +92,7 @@ struct memory {
 struct path {
   int tun, udp, event;
   struct memory slabs[SLAB_COUNT];
-  struct records tun_packets, datagrams, sends, send_iovecs, writes, write_iovecs, sums;
+  struct records tun_packets, datagrams, sends, send_iovecs, writes, write_iovecs, checksums;
   int32_t *clock_ms;
   napi_ref references[TYPED_ARRAYS]; /* keep the typed arrays, and so the memory, alive */
   size_t reference_count;
@@ -97,6 +102,19 @@ struct path *attached_path(napi_env env, const char *caller);
 void path_release(napi_env env, struct path *path);
 napi_value attach_path(napi_env env, napi_callback_info info);
 napi_value detach_path(napi_env env, napi_callback_info info);
+
+/* --- records.c: ranges of records, and the iovecs that they point to --- */
+
+struct iovec;
+
+/* How many records one call may ask for. */
+int32_t limit_of(const struct records *records, int32_t most);
+/* Reads the arguments (first, count) of a call over records, and checks them against the array. */
+bool get_range(napi_env env, napi_callback_info info, const struct records *records, int32_t most, int32_t *first,
+               int32_t *count);
+/* Builds the iovecs of one message; false if any lies outside its slab. */
+bool build_iovecs(const struct path *path, const struct records *iovecs, int32_t first, int32_t count,
+                  struct iovec *out);
 
 /* --- the functions JavaScript calls --- */
 
@@ -116,6 +134,7 @@ napi_value read_tun(napi_env env, napi_callback_info info);
 napi_value send_udp(napi_env env, napi_callback_info info);
 napi_value receive_udp(napi_env env, napi_callback_info info);
 napi_value write_tun(napi_env env, napi_callback_info info);
-napi_value compute_sums(napi_env env, napi_callback_info info);
+napi_value finish_checksums(napi_env env, napi_callback_info info);
+napi_value verify_checksums(napi_env env, napi_callback_info info);
 
 #endif

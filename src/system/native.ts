@@ -15,7 +15,7 @@ export interface PathMemory {
   readonly sendIovecs: Int32Array;
   readonly writes: Int32Array;
   readonly writeIovecs: Int32Array;
-  readonly sums: Int32Array;
+  readonly checksums: Int32Array;
   /** One number: milliseconds of a monotonic clock as of the last wait(), wrapping at 2^31. */
   readonly clock: Int32Array;
 }
@@ -52,12 +52,19 @@ export interface Native {
    * @param spinMicroseconds how long to look again and again, yielding the core, before sleeping
    */
   wait(interest: number, timeoutMs: number, spinMicroseconds: number): number;
-  readTun(max: number): number;
+  /**
+   * Reads into the first `limit` bytes of the outbound slab.
+   * @param header, segment spread super-packets: before each `segment` bytes of payload a copy of the first `header` bytes;
+   *   segment 0: each packet in one piece
+   */
+  readTun(max: number, limit: number, header: number, segment: number): number;
   sendUdp(first: number, count: number): number;
   receiveUdp(max: number): number;
   writeTun(first: number, count: number): number;
-  /** Completes sum records: the 16-bit one's complement sum over each range. */
-  sums(count: number): number;
+  /** Writes the checksums of packets in the outbound slab into their fields. */
+  finishChecksums(count: number): number;
+  /** Tells in each record whether its range of the inbound slab is wrong; returns how many are. */
+  verifyChecksums(count: number): number;
 
   /** The C side's view of the constants below. */
   readonly layout: Readonly<Record<string, number>>;
@@ -66,10 +73,12 @@ export interface Native {
 /** Constants of native/src/rudder.h; a test compares them with what was compiled. */
 export const RECORD_INTS = 8;
 export const IOVEC_INTS = 3;
-export const SUM_INTS = 4;
+export const CHECKSUM_INTS = 5;
 export const SLOT_BYTES = 65536;
 export const MAX_MESSAGES = 256;
 export const MAX_DATAGRAMS = 64;
+export const MAX_SPREAD_HEADER = 120;
+export const MIN_SPREAD_SEGMENT = 512;
 
 export const SLAB_OUTBOUND = 0;
 export const SLAB_INBOUND = 1;

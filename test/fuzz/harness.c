@@ -59,7 +59,8 @@ static napi_value next_argument(int32_t size) {
 }
 
 static const char *const NAMES[] = {"tun",   "udp",        "event",  "outboundSlab", "inboundSlab", "headers", "tunPackets", "datagrams",
-                                    "sends", "sendIovecs", "writes", "writeIovecs",  "sums",        "clock"};
+                                    "sends", "sendIovecs", "writes", "writeIovecs",  "checksums",   "clock"};
+enum { OUTBOUND_SLAB = 3, INBOUND_SLAB = 4, CHECKSUMS = 12 };
 enum { TUN = 1000, UDP = 1001, EVENT = 1002, PROPERTIES = sizeof NAMES / sizeof NAMES[0] };
 
 struct block {
@@ -98,11 +99,22 @@ static void next_range(int32_t *range) {
   range[2] = next_near(range[1] >= 0 && range[1] < size ? size - range[1] : size);
 }
 
-/* Writes the first iovecs, or sums, of an array. */
-static void fill_ranges(size_t at, size_t count) {
-  size_t width = at == 12 ? SUM_INTS : IOVEC_INTS;
+/* Writes the first iovecs of an array. */
+static void fill_iovecs(size_t at, size_t count) {
   int32_t *range = blocks[at].data;
-  for (size_t i = 0; i < count && (i + 1) * width <= blocks[at].length; i++, range += width) next_range(range);
+  for (size_t i = 0; i < count && (i + 1) * IOVEC_INTS <= blocks[at].length; i++, range += IOVEC_INTS) next_range(range);
+}
+
+/* Writes the first checksum records, over ranges of one slab. */
+static void fill_checksums(size_t count, int32_t size) {
+  int32_t *record = blocks[CHECKSUMS].data;
+  for (size_t i = 0; i < count && (i + 1) * CHECKSUM_INTS <= blocks[CHECKSUMS].length; i++, record += CHECKSUM_INTS) {
+    record[0] = next_near(size);
+    record[1] = next_near(record[0] >= 0 && record[0] < size ? size - record[0] : size);
+    record[2] = next_byte() < 240 ? next_byte() * 1001 : next_int();
+    record[3] = next_near(size);
+    record[4] = next_byte() % 2 ? 0xffff : 0;
+  }
 }
 
 /* Writes the first messages of an array; their iovecs are in the one behind it. */
@@ -119,19 +131,34 @@ static void fill_messages(size_t at) {
 }
 
 /* RFC 1071, as plainly as it can be said. */
-static uint16_t plain_sum(const uint8_t *bytes, size_t length) {
-  uint64_t sum = 0;
+static uint16_t plain_sum(const uint8_t *bytes, size_t length, uint64_t rest) {
+  uint64_t sum = rest;
   for (size_t i = 0; i < length; i++) sum += (uint64_t)bytes[i] << (i % 2 ? 0 : 8);
   while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
   return (uint16_t)sum;
 }
 
-static void check_sums(double count) {
-  const int32_t *sums = blocks[12].data;
-  for (int i = 0; i < count; i++, sums += SUM_INTS) {
-    const uint8_t *slab = blocks[3 + sums[0]].data;
-    if (sums[3] != plain_sum(slab + sums[1], (size_t)sums[2])) abort();
+/* What finishChecksums() has made of the outbound slab, of which `before` is a copy. */
+static void check_finished(uint8_t *before, double count) {
+  const int32_t *record = blocks[CHECKSUMS].data;
+  for (int i = 0; i < count; i++, record += CHECKSUM_INTS) {
+    uint16_t checksum = (uint16_t)~plain_sum(before + record[0], (size_t)record[1], (uint32_t)record[2]);
+    if (checksum == 0) checksum = (uint16_t)record[4];
+    before[record[3]] = (uint8_t)(checksum >> 8);
+    before[record[3] + 1] = (uint8_t)checksum;
   }
+  if (memcmp(before, blocks[OUTBOUND_SLAB].data, blocks[OUTBOUND_SLAB].length) != 0) abort();
+}
+
+static void check_verified(double asked, double wrong) {
+  const int32_t *record = blocks[CHECKSUMS].data;
+  const uint8_t *slab = blocks[INBOUND_SLAB].data;
+  for (int i = 0; i < asked; i++, record += CHECKSUM_INTS) {
+    int is_wrong = plain_sum(slab + record[0], (size_t)record[1], (uint32_t)record[2]) != 0xffff;
+    if (record[3] != is_wrong) abort();
+    wrong -= is_wrong;
+  }
+  if (wrong != 0) abort();
 }
 
 struct target {
@@ -140,12 +167,11 @@ struct target {
   /* What its arguments are about: a number of records, a descriptor, a port. */
   int32_t size;
   /* The arrays it reads records from, by their place in NAMES; 0: none. */
-  size_t messages, ranges;
+  size_t messages, iovecs;
 };
 
 static const struct target BATCHES[] = {
-    {send_udp, 2, MAX_MESSAGES, 8, 9},      {write_tun, 2, MAX_MESSAGES, 10, 11},  {compute_sums, 1, 1100, 0, 12},
-    {receive_udp, 1, MAX_DATAGRAMS, 0, 0}, {read_tun, 1, MAX_MESSAGES, 0, 0},
+    {send_udp, 2, MAX_MESSAGES, 8, 9}, {write_tun, 2, MAX_MESSAGES, 10, 11}, {receive_udp, 1, MAX_DATAGRAMS, 0, 0},
 };
 static const struct target OTHERS[] = {
     {wait_ready, 3, 7, 0, 0},           {close_handle, 1, EVENT, 0, 0},    {open_tun, 1, 0, 0, 0},
@@ -166,10 +192,19 @@ static napi_value next_text(void) {
 }
 
 /* A call either throws, or answers with a number of records that it was asked for, or with an errno. */
+static bool check_result(napi_value result, napi_value asked) {
+  if (take_exception()) {
+    if (result != NULL) abort();
+    return false;
+  }
+  if (number_of(result) > number_of(asked) || number_of(result) < -4096) abort();
+  return true;
+}
+
 static void call_batch(void) {
   const struct target *target = &BATCHES[next_byte() % COUNT(BATCHES)];
   if (target->messages != 0) fill_messages(target->messages);
-  if (target->ranges != 0) fill_ranges(target->ranges, next_byte() % 32);
+  if (target->iovecs != 0) fill_iovecs(target->iovecs, next_byte() % 32);
   napi_value arguments[MAX_ARGUMENTS];
   for (size_t i = 0; i < target->arguments; i++) {
     uint8_t usual = next_byte();
@@ -177,13 +212,38 @@ static void call_batch(void) {
     arguments[i] = usual < 224 ? make_number(usual % (is_first ? 2 : 8)) : next_argument(target->size);
   }
   napi_value result = call(target->function, next_byte() == 255 ? 0 : target->arguments, arguments);
-  if (take_exception()) {
-    if (result != NULL) abort();
-    return;
+  check_result(result, arguments[target->arguments - 1]);
+}
+
+static void call_checksums(void) {
+  bool finishes = next_byte() % 2;
+  const struct block *slab = &blocks[finishes ? OUTBOUND_SLAB : INBOUND_SLAB];
+  fill_checksums(next_byte() % 32, (int32_t)slab->length);
+  uint8_t usual = next_byte();
+  napi_value count = usual < 224 ? make_number(usual % 8) : next_argument(1100);
+  uint8_t *before = malloc(slab->length + 1);
+  memcpy(before, slab->data, slab->length);
+  napi_value result = call(finishes ? finish_checksums : verify_checksums, 1, &count);
+  if (check_result(result, count)) {
+    if (finishes) check_finished(before, number_of(result));
+    else check_verified(number_of(count), number_of(result));
   }
-  double done = number_of(result);
-  if (done > number_of(arguments[target->arguments - 1]) || done < -4096) abort();
-  if (target->function == compute_sums) check_sums(done);
+  free(before);
+}
+
+/* The stand-in for the kernel fills what it is given: pieces outside the slab would be seen. */
+static void call_read_tun(void) {
+  static const int32_t segments[] = {0, 1420, MIN_SPREAD_SEGMENT, SLOT_BYTES, MIN_SPREAD_SEGMENT - 1};
+  int32_t size = (int32_t)blocks[OUTBOUND_SLAB].length;
+  uint8_t usual = next_byte();
+  napi_value arguments[] = {
+      usual < 224 ? make_number(usual % 8) : next_argument(MAX_MESSAGES),
+      usual < 224 ? make_number(size) : next_argument(size),
+      usual < 224 ? make_number(usual % (MAX_SPREAD_HEADER + 1)) : next_argument(MAX_SPREAD_HEADER),
+      usual < 224 ? make_number(segments[next_byte() % COUNT(segments)]) : next_argument(SLOT_BYTES),
+  };
+  napi_value result = call(read_tun, next_byte() == 255 ? 3 : 4, arguments);
+  check_result(result, arguments[0]);
 }
 
 static void call_other(void) {
@@ -205,7 +265,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   handle_add(UDP, HANDLE_UDP, env);
   handle_add(EVENT, HANDLE_EVENT, env);
 
-  static const size_t widths[] = {RECORD_INTS, RECORD_INTS, RECORD_INTS, IOVEC_INTS, RECORD_INTS, IOVEC_INTS, SUM_INTS, 1};
+  static const size_t widths[] = {RECORD_INTS, RECORD_INTS, RECORD_INTS, IOVEC_INTS, RECORD_INTS, IOVEC_INTS, CHECKSUM_INTS, 1};
   napi_value values[PROPERTIES] = {make_number(TUN), make_number(UDP), make_number(EVENT)};
   for (size_t i = 3; i < 6; i++) values[i] = next_slab(i);
   for (size_t i = 6; i < PROPERTIES; i++) values[i] = next_records(i, widths[i - 6]);
@@ -217,8 +277,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   call(attach_path, 1, &object);
   take_exception();
   for (int turns = 0; turns < 8 && input.left > 0; turns++) {
-    if (next_byte() % 4 == 3) call_other();
-    else call_batch();
+    switch (next_byte() % 6) {
+      case 0: call_other(); break;
+      case 1: call_checksums(); break;
+      case 2: call_read_tun(); break;
+      default: call_batch();
+    }
   }
 
   call(detach_path, 0, NULL);

@@ -1,7 +1,7 @@
 // Every argument that a caller could get wrong. Prints what each call did.
 import { readdirSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { attempt, ip, LOOPBACK, native, openPath, setIovec, setRecord } from './setup.mjs';
+import { attempt, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord } from './setup.mjs';
 
 const openFds = () => readdirSync('/proc/self/fd').length;
 const out = {};
@@ -36,8 +36,9 @@ out.signalClosed = attempt(() => native.signalEvent(event));
 out.closeTwice = attempt(() => native.close(event));
 
 // --- batch calls without a path ---
-for (const call of ['wait', 'readTun', 'sendUdp', 'receiveUdp', 'writeTun']) {
-  out[`${call}Detached`] = attempt(() => native[call](0, 0, 0));
+const CALLS = ['wait', 'readTun', 'sendUdp', 'receiveUdp', 'writeTun', 'finishChecksums', 'verifyChecksums'];
+for (const call of CALLS) {
+  out[`${call}Detached`] = attempt(() => native[call](0, 0, 0, 0));
 }
 out.attachNothing = attempt(() => native.attach({}));
 out.attachNull = attempt(() => native.attach(null));
@@ -52,8 +53,15 @@ native.attach({ ...handles, ...memory });
 out.waitInterest = attempt(() => native.wait(1024, 0, 0));
 out.waitTimeout = attempt(() => native.wait(1, -1, 0));
 out.waitSpin = attempt(() => native.wait(1, 0, 1001));
-out.readTooMany = attempt(() => native.readTun(257));
-out.readNegative = attempt(() => native.readTun(-1));
+out.readTooMany = attempt(() => native.readTun(257, 0, 0, 0));
+out.readNegative = attempt(() => native.readTun(-1, 0, 0, 0));
+out.readPastEnd = attempt(() => native.readTun(1, memory.outboundSlab.length + 1, 0, 0));
+out.readHeaderHuge = attempt(() => native.readTun(1, 0, 121, 1000));
+out.readSegmentHuge = attempt(() => native.readTun(1, 0, 40, 65537));
+out.readSegmentSmall = attempt(() => native.readTun(1, 0, 40, 511));
+out.readNoRoom = attempt(() => native.readTun(1, 65536, 40, 1000));
+out.finishTooMany = attempt(() => native.finishChecksums(memory.checksums.length));
+out.verifyNegative = attempt(() => native.verifyChecksums(-1));
 out.receiveTooMany = attempt(() => native.receiveUdp(65));
 out.sendTooMany = attempt(() => native.sendUdp(250, 7));
 out.sendPastEnd = attempt(() => native.sendUdp(257, 0));
@@ -102,10 +110,10 @@ out['send.segmentHuge'] = attempt(() => native.sendUdp(0, 1));
 
 // A slab smaller than a slot, record arrays of no records: nothing is read, nothing overrun.
 native.attach({ ...handles, ...memory, outboundSlab: new Uint8Array(100), inboundSlab: new Uint8Array(100) });
-out.readSmallSlab = attempt(() => native.readTun(1));
+out.readSmallSlab = attempt(() => native.readTun(1, 100, 0, 0));
 out.receiveSmallSlab = attempt(() => native.receiveUdp(1));
 native.attach({ ...handles, ...memory, tunPackets: new Int32Array(0), datagrams: new Int32Array(7) });
-out.readNoRecords = attempt(() => native.readTun(1));
+out.readNoRecords = attempt(() => readTun(memory, 1));
 out.receiveNoRecords = attempt(() => native.receiveUdp(1));
 out.attachNoClock = attempt(() => native.attach({ ...handles, ...memory, clock: new Int32Array(0) }));
 

@@ -3,7 +3,7 @@
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { attempt, ip, LOOPBACK, native, openPath, setIovec, setRecord, udpPacket } from './setup.mjs';
+import { attempt, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord, udpPacket } from './setup.mjs';
 
 const TUN_READABLE = 1;
 const UDP_READABLE = 2;
@@ -23,7 +23,7 @@ async function hostReceives(count) {
   while (received.length < count) await once(host, 'message');
 }
 function drainTun() {
-  while (native.readTun(64) > 0);
+  while (readTun(memory, 64) > 0);
 }
 
 // --- wait ---
@@ -39,18 +39,18 @@ host.send('first', 7000, '10.99.0.7');
 host.send('a second one', 7001, '10.99.0.8');
 await new Promise((resolve) => setImmediate(resolve));
 out.tunReadable = native.wait(TUN_READABLE, 2000, 0);
-out.read = native.readTun(64);
+out.read = readTun(memory, 64);
 out.readRecords = [0, 1].map((i) => [...memory.tunPackets.subarray(i * 8, i * 8 + 8)]);
 out.readPackets = [0, 1].map((i) => {
   const [offset, length] = memory.tunPackets.subarray(i * 8, i * 8 + 2);
   return Buffer.from(memory.outboundSlab.subarray(offset + 28, offset + length)).toString();
 });
-out.readAgain = native.readTun(64);
+out.readAgain = readTun(memory, 64);
 host.send('one', 7000, '10.99.0.7');
 host.send('two', 7000, '10.99.0.7');
 await new Promise((resolve) => setImmediate(resolve));
 native.wait(TUN_READABLE, 2000, 0);
-out.readBounded = native.readTun(1);
+out.readBounded = readTun(memory, 1);
 drainTun();
 
 // --- TUN write: from two iovecs in different slabs, and a bad packet between good ones ---
@@ -119,9 +119,19 @@ native.attach({ ...handles, udp: sender, ...memory });
 setRecord(memory.sends, 0, [0, 1, 0x0a630009, 6000, 1000]);
 native.sendUdp(0, 1);
 native.wait(TUN_READABLE, 2000, 0);
-out.superRead = native.readTun(64);
+out.superRead = readTun(memory, 64);
 const [, superLength, flags, type, , size, start, field] = memory.tunPackets.subarray(0, 8);
 out.superRecord = [superLength, flags, type, size, start, field];
+// The same once more, spread for sending: each segment behind a copy of the header of 28 bytes.
+native.sendUdp(0, 1);
+native.wait(TUN_READABLE, 2000, 0);
+out.spreadRead = native.readTun(64, memory.outboundSlab.length, 28, 1000);
+const whole = Buffer.concat([memory.outboundSlab.subarray(0, 28), Buffer.alloc(1000, 0x61)]);
+out.spreadSegments = [0, 1, 2].map((i) => whole.equals(memory.outboundSlab.subarray(i * 1028, (i + 1) * 1028)));
+out.spreadLength = memory.tunPackets[1];
+native.sendUdp(0, 1);
+native.wait(TUN_READABLE, 2000, 0);
+readTun(memory, 64);
 memory.outboundSlab.copyWithin(200000, 12, 16); // swap source and destination
 memory.outboundSlab.copyWithin(12, 16, 20);
 memory.outboundSlab.copyWithin(16, 200000, 200004);
@@ -133,22 +143,52 @@ out.superReceived = received.splice(0).map(([text]) => text.length);
 native.setTunOffload(handles.tun, 0);
 native.attach({ ...handles, ...memory });
 
-// --- sums over every length and alignment, against the plain rule ---
-for (let i = 0; i < 70000; i++) memory.outboundSlab[i] = (i * 131 + (i >> 8)) & 255;
-const ranges = Array.from({ length: 400 }, (_, i) => [i % 67, i < 300 ? 1 + i : 60000 + i * 13]);
-ranges.forEach(([offset, length], i) => {
-  memory.sums.set([0, offset, length, -1], i * 4);
-});
-out.sumsCount = native.sums(400);
-out.sumsDiffer = ranges.filter(([offset, length], i) => {
+// --- checksums over every length and alignment, against the plain rule ---
+for (let i = 0; i < 70000; i++) memory.outboundSlab[i] = memory.inboundSlab[i] = (i * 131 + (i >> 8)) & 255;
+const ranges = Array.from({ length: 400 }, (_, i) => [i % 67, i < 300 ? i : 60000 + i * 13]);
+function plainSum([offset, length]) {
   let sum = 0;
-  for (let k = 0; k < length; k++) sum += memory.outboundSlab[offset + k] << (k % 2 === 0 ? 8 : 0);
+  for (let k = 0; k < length; k++) sum += memory.inboundSlab[offset + k] << (k % 2 === 0 ? 8 : 0);
   while (sum > 0xffff) sum = (sum % 65536) + Math.floor(sum / 65536);
-  // 0 and 0xffff are the same number in one's complement.
-  return sum % 0xffff !== memory.sums[i * 4 + 3] % 0xffff;
+  return sum;
+}
+const setChecksum = (i, values) => memory.checksums.set(values, i * 5);
+const FIELDS = 100_000; // behind all ranges
+ranges.forEach(([offset, length], i) => {
+  setChecksum(i, [offset, length, i, FIELDS + 2 * i, 0]);
 });
-memory.sums.set([0, memory.outboundSlab.length - 1, 2, 0], 0);
-out.sumOutside = attempt(() => native.sums(1));
+out.finished = native.finishChecksums(400);
+out.finishedWrong = ranges.filter((range, i) => {
+  const field = memory.outboundSlab[FIELDS + 2 * i] * 256 + memory.outboundSlab[FIELDS + 2 * i + 1];
+  // 0 and 0xffff are the same number in one's complement.
+  return (plainSum(range) + i + field) % 0xffff !== 0;
+});
+// A checksum of 0, of a range that sums up to 0xffff, is written as asked.
+memory.outboundSlab.set([0xff, 0xff], 0);
+setChecksum(0, [0, 2, 0, FIELDS, 0]);
+setChecksum(1, [0, 2, 0, FIELDS + 2, 0xffff]);
+native.finishChecksums(2);
+out.finishedZero = [...memory.outboundSlab.subarray(FIELDS, FIELDS + 4)];
+// Every third is wrong by one.
+const restOf = (range, i) => 0xffff - plainSum(range) + (i % 3 === 0 ? 1 : 0) || 0xffff;
+ranges.forEach((range, i) => {
+  setChecksum(i, [...range, restOf(range, i), -1, 0]);
+});
+out.wrong = native.verifyChecksums(400);
+out.toldWrong = ranges.map((_, i) => memory.checksums[i * 5 + 3]);
+for (const [name, record] of Object.entries({
+  rangePastEnd: [memory.outboundSlab.length - 1, 2, 0, 0, 0],
+  offsetNegative: [-1, 2, 0, 0, 0],
+  lengthNegative: [0, -1, 0, 0, 0],
+  lengthHuge: [0, 65537, 0, 0, 0],
+  fieldNegative: [0, 2, 0, -1, 0],
+  fieldPastEnd: [0, 2, 0, memory.outboundSlab.length - 1, 0],
+})) {
+  setChecksum(0, record);
+  out[`finish.${name}`] = attempt(() => native.finishChecksums(1));
+}
+setChecksum(0, [memory.inboundSlab.length - 1, 2, 0, 0, 0]);
+out.verifyPastEnd = attempt(() => native.verifyChecksums(1));
 
 // --- the largest datagram, and one too large: the batch goes on behind it ---
 setIovec(memory.sendIovecs, 0, [0, 0, 65507]);
@@ -192,6 +232,6 @@ await once(worker, 'exit');
 // --- the device disappears ---
 ip('link', 'delete', 't0');
 out.tunFailed = native.wait(TUN_READABLE, 2000, 0) & TUN_FAILED;
-out.readGone = native.readTun(1);
+out.readGone = readTun(memory, 1);
 host.close();
 process.stdout.write(JSON.stringify(out));

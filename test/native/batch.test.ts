@@ -12,10 +12,12 @@ describe('the layout', () => {
     expect(system.native.layout).toEqual({
       recordInts: system.RECORD_INTS,
       iovecInts: system.IOVEC_INTS,
-      sumInts: system.SUM_INTS,
+      checksumInts: system.CHECKSUM_INTS,
       slotBytes: system.SLOT_BYTES,
       maxMessages: system.MAX_MESSAGES,
       maxDatagrams: system.MAX_DATAGRAMS,
+      maxSpreadHeader: system.MAX_SPREAD_HEADER,
+      minSpreadSegment: system.MIN_SPREAD_SEGMENT,
       slabOutbound: system.SLAB_OUTBOUND,
       slabInbound: system.SLAB_INBOUND,
       slabHeaders: system.SLAB_HEADERS,
@@ -98,15 +100,30 @@ describeWith(['root', 'tun'], 'the batch calls on a real device and real sockets
       // One read of 3 segments of 1000 bytes: NEEDS_CSUM, GSO_UDP, size, start and place of the checksum.
       expect(out.superRead).toBe(1);
       expect(out.superRecord).toEqual([3028, system.VNET_NEEDS_CHECKSUM, system.GSO_UDP, 1000, 20, 6]);
+      // Spread: its length is still that of the packet.
+      expect(out.spreadRead).toBe(1);
+      expect(out.spreadLength).toBe(3028);
+      expect(out.spreadSegments).toEqual([true, true, true]);
       // Written back as a super-packet for the host, it arrives as the three datagrams it is made of.
       expect(out.superWritten).toBe(1);
       expect(out.superReceived).toEqual([1000, 1000, 1000]);
     });
 
-    it('sum ranges of every length and alignment as RFC 1071 says', () => {
-      expect(out.sumsDiffer).toEqual([]);
-      expect(out.sumsCount).toBe(400);
-      expect(out.sumOutside).toMatchObject({ code: 'EINVAL', syscall: 'sums' });
+    it('finish and verify checksums over ranges of every length and alignment as RFC 1071 says', () => {
+      expect(out.finished).toBe(400);
+      expect(out.finishedWrong).toEqual([]);
+      expect(out.finishedZero).toEqual([0, 0, 0xff, 0xff]);
+      expect(out.wrong).toBe(134);
+      expect(out.toldWrong).toEqual(Array.from({ length: 400 }, (_, i) => (i % 3 === 0 ? 1 : 0)));
+    });
+
+    it('refuse checksum records that point outside their memory', () => {
+      const refused = Object.keys(out).filter((name) => name.startsWith('finish.'));
+      expect(refused).toHaveLength(6);
+      for (const name of refused) {
+        expect(out[name], name).toMatchObject({ code: 'EINVAL', syscall: 'finishChecksums' });
+      }
+      expect(out.verifyPastEnd).toMatchObject({ code: 'EINVAL', syscall: 'verifyChecksums' });
     });
 
     it('send the largest datagram, and go on behind one that is too large', () => {

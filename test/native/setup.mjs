@@ -41,6 +41,11 @@ export function setIovec(array, index, values) {
   array.set(values, index * system.IOVEC_INTS);
 }
 
+/** Reads packets in one piece each. */
+export function readTun(memory, max) {
+  return native.readTun(max, memory.outboundSlab.length, 0, 0);
+}
+
 /** A UDP packet in IPv4, checksums left 0 where the kernel does not look (UDP) and right where it does (IP). */
 export function udpPacket(source, destination, sourcePort, port, payload) {
   const packet = Buffer.alloc(28 + payload.length);

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
-import { type Native, RECORD_INTS, SLAB_INBOUND, SUM_INTS } from '../../system/native.js';
+import { CHECKSUM_INTS, type Native, RECORD_INTS } from '../../system/native.js';
 import {
   add,
   IN_BYTES,
@@ -11,7 +11,7 @@ import {
   IN_DROP_TRUNCATED,
   IN_PACKETS,
 } from './counters.js';
-import { destinationOf, isWellFormed, sourceOf } from './ipv4-packet.js';
+import { ADDRESSES, destinationOf, isWellFormed, sourceOf, totalLengthOf } from './ipv4-packet.js';
 import { isMember } from './members.js';
 import { INBOUND_BATCH, INBOUND_TRAINS, MAX_SEGMENTS, type PathSettings, type SharedMemory, viewOf } from './memory.js';
 import { createMerger } from './merge.js';
@@ -23,9 +23,8 @@ import { createWriteBatch } from './write-batch.js';
 
 const { EBADF } = constants.errno;
 
-/** Ints for each accepted packet of a batch: offset, length, number of its sum record or NO_SUM. */
-const PACKET_INTS = 3;
-const NO_SUM = -1;
+/** What a range sums up to, with the rest, if its checksum is right; alone, that of an empty range. */
+const RIGHT = 0xffff;
 
 /**
  * The way in, one bounded batch for each call:
@@ -33,23 +32,44 @@ const NO_SUM = -1;
  *  1. receive datagrams into the slots of the inbound slab
  *  2. take each apart into its segments (a plain datagram is one)
  *  3. check that each is one whole IPv4 packet, that the sender owns its source, and that it is for our own subnet
- *  4. sum up those that might be merged, to verify their checksums
- *  5. merge neighbours of a flow into super-packets
- *  6. write them all to TUN from where they were received
+ *  4. merge neighbours of a flow into super-packets, as if all checksums were right
+ *  5. verify the checksums; if any is wrong, merge anew without those packets
+ *  6. write all to TUN from where they were received
  */
 export function createInbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
-  const { datagrams, sums, counters, offloads, clock } = memory;
+  const { datagrams, checksums, counters, offloads, clock } = memory;
   const packets = viewOf(memory.inboundSlab);
   const { routes, members, peers, ownAddress, ownMask, checkSource } = settings;
   const writes = createWriteBatch(native, memory, IN_PACKETS, IN_BYTES);
-  const merger = createMerger(memory, writes, flush);
-  const batch = new Int32Array(MAX_SEGMENTS * PACKET_INTS);
-  let accepted = 0;
-  let summed = 0;
-  // Of the train at hand: what one peer sent at once is counted at once.
-  let trainPackets = 0;
-  let trainBytes = 0;
-  let trainSource = 0;
+  const merger = createMerger(memory, writes);
+  /**
+   * Packets accepted of this batch; each has a checksum record, though not all have one to verify. `sender` is who sent the
+   * last one of them, and so all of the open chain.
+   */
+  const accepted = { packets: 0, sender: NO_ADDRESS };
+  /** What one peer sent at once is counted at once. */
+  const train = { packets: 0, bytes: 0, source: 0 };
+
+  function handle(sender: Ipv4, offset: number, length: number): void {
+    if (accepted.packets === MAX_SEGMENTS || writes.isFull()) deliver();
+    // Has the addresses of the packet before it, and of the same sender: all else has been checked.
+    if (sender === accepted.sender && merger.joins(offset, length)) {
+      accept(offset, length, true);
+      return merger.join(offset, length);
+    }
+    if (!isWellFormed(packets, offset, length)) return add(counters, IN_DROP_MALFORMED, 1);
+    const source = sourceOf(packets, offset);
+    if (checkSource && !ownsSource(sender, source)) return add(counters, IN_DROP_SOURCE, 1);
+    if (((destinationOf(packets, offset) ^ ownAddress) & ownMask) !== 0) {
+      return add(counters, IN_DROP_DESTINATION, 1);
+    }
+    train.source = source;
+    accepted.sender = sender;
+    const isCandidate = merger.isCandidate(offset, length);
+    accept(offset, length, isCandidate);
+    if (isCandidate) merger.open(offset, length);
+    else merger.pass(offset, length);
+  }
 
   /** A peer may send from its own subnet, and from the address by which we know it (say, an ICMP error of its host). */
   function ownsSource(sender: Ipv4, source: Ipv4): boolean {
@@ -58,64 +78,52 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
     return sender !== NO_ADDRESS && nextHopOf(routes, source) === sender;
   }
 
-  function handle(sender: Ipv4, offset: number, length: number): void {
-    if (!isWellFormed(packets, offset, length)) return add(counters, IN_DROP_MALFORMED, 1);
-    const source = sourceOf(packets, offset);
-    if (checkSource && !ownsSource(sender, source)) return add(counters, IN_DROP_SOURCE, 1);
-    if (((destinationOf(packets, offset) ^ ownAddress) & ownMask) !== 0) {
-      return add(counters, IN_DROP_DESTINATION, 1);
-    }
-    trainPackets++;
-    trainBytes += length;
-    trainSource = source;
-    if (accepted === MAX_SEGMENTS) deliver();
-    const packet = accepted++ * PACKET_INTS;
-    batch[packet] = offset;
-    batch[packet + 1] = length;
-    batch[packet + 2] = merger.isCandidate(offset, length) ? queueSum(offset, length) : NO_SUM;
+  /** Counts the packet, and puts what its transport checksum covers on the list; nothing if it is not to be verified. */
+  function accept(offset: number, length: number, isCandidate: boolean): void {
+    train.packets++;
+    train.bytes += length;
+    const record = accepted.packets++ * CHECKSUM_INTS;
+    checksums[record] = offset + ADDRESSES;
+    checksums[record + 1] = isCandidate ? length - ADDRESSES : 0;
+    checksums[record + 2] = isCandidate ? merger.restOfChecksum(offset, length) : RIGHT;
   }
 
   function countTrain(): void {
     // An ICMP error of a peer's host has a source outside the Network, and belongs to none of its subnets.
-    if (trainPackets > 0 && isInside(routes, trainSource)) {
-      addReceived(peers, subnetNumberOf(routes, trainSource), trainPackets, trainBytes, clock[0]);
+    if (train.packets > 0 && isInside(routes, train.source)) {
+      addReceived(peers, subnetNumberOf(routes, train.source), train.packets, train.bytes, clock[0]);
     }
-    trainPackets = 0;
-    trainBytes = 0;
-  }
-
-  function queueSum(offset: number, length: number): number {
-    const start = merger.checksumStart(offset);
-    const record = summed * SUM_INTS;
-    sums[record] = SLAB_INBOUND;
-    sums[record + 1] = start;
-    sums[record + 2] = length - (start - offset);
-    return summed++;
+    train.packets = 0;
+    train.bytes = 0;
   }
 
   function deliver(): void {
-    if (summed > 0) native.sums(summed);
-    for (let i = 0; i < accepted; i++) {
-      const offset = batch[i * PACKET_INTS];
-      const length = batch[i * PACKET_INTS + 1];
-      const sum = batch[i * PACKET_INTS + 2];
-      if (sum !== NO_SUM && merger.checksumIsRight(offset, length, sums[sum * SUM_INTS + 3])) {
-        merger.merge(offset, length);
-        continue;
-      }
-      merger.close();
-      if (writes.isFull(1)) flush();
-      writes.queue(SLAB_INBOUND, offset, length);
-    }
+    if (accepted.packets > 0 && native.verifyChecksums(accepted.packets) > 0) mergeAnew();
     merger.close();
-    flush();
-    accepted = 0;
-    summed = 0;
-  }
-
-  function flush(): void {
     writes.flush();
     merger.reset();
+    accepted.packets = 0;
+    accepted.sender = NO_ADDRESS;
+  }
+
+  /** Nothing has been written yet: the packets with a wrong checksum go alone, and arrive as wrong as they came. */
+  function mergeAnew(): void {
+    writes.discardAll();
+    merger.reset();
+    for (let i = 0; i < accepted.packets; i++) {
+      const record = i * CHECKSUM_INTS;
+      const offset = checksums[record] - ADDRESSES;
+      const length = totalLengthOf(packets, offset);
+      const isMergeable = checksums[record + 1] !== 0 && checksums[record + 3] === 0;
+      if (writes.isFull()) {
+        merger.close();
+        writes.flush();
+        merger.reset();
+      }
+      if (!isMergeable) merger.pass(offset, length);
+      else if (merger.joins(offset, length)) merger.join(offset, length);
+      else merger.open(offset, length);
+    }
   }
 
   return function inbound(): void {

@@ -26,6 +26,9 @@ const CHECKSUM = 10;
 const SOURCE = 12;
 const DESTINATION = 16;
 
+/** Where both addresses lie. Without IP options the transport header is behind them: with them it is one range to sum. */
+export const ADDRESSES = SOURCE;
+
 /** True if `length` bytes are exactly one IPv4 packet: version, header length and total length agree with them. */
 export function isWellFormed(packets: DataView, offset: number, length: number): boolean {
   if (length < MIN_HEADER_BYTES) return false;
@@ -37,6 +40,10 @@ export function isWellFormed(packets: DataView, offset: number, length: number):
     headerLength <= length &&
     (firstWord & 0xffff) === length
   );
+}
+
+export function totalLengthOf(packets: DataView, offset: number): number {
+  return packets.getUint16(offset + 2);
 }
 
 export function headerLengthOf(packets: DataView, offset: number): number {

@@ -1,4 +1,5 @@
 import {
+  CHECKSUM_INTS,
   IOVEC_INTS,
   MAX_DATAGRAMS,
   MAX_MESSAGES,
@@ -6,7 +7,6 @@ import {
   type PathMemory,
   RECORD_INTS,
   SLOT_BYTES,
-  SUM_INTS,
 } from '../../system/native.js';
 import { COUNTER_INTS } from './counters.js';
 import type { Members } from './members.js';
@@ -24,15 +24,22 @@ export const MAX_TRAIN_SEGMENTS = 64;
 /** Segments of one inbound batch at most, and packets of one outbound batch before it is sent in between. */
 export const MAX_SEGMENTS = INBOUND_BATCH * MAX_TRAIN_SEGMENTS;
 
-/** Small packets lie close together, so a batch of them needs little; each read must find room for the largest. */
-const OUTBOUND_SLAB_BYTES = 16 * SLOT_BYTES;
-/** See receive_udp() in native/src/batch.c for the 1536. */
+/**
+ * The outbound slab: first what is read from TUN, then room for packets that have to lie elsewhere (split.ts). Small
+ * packets lie close together, so a batch of them needs little. Each read must find room for the largest, and for what
+ * spreads it: sixteen do, up to an eighth more for headers, as with segments of 536 bytes (RFC 9293's default MSS).
+ */
+export const OUTBOUND_READ_BYTES = 18 * SLOT_BYTES;
+export const OUTBOUND_SPARE_BYTES = 4 * SLOT_BYTES;
+/** See receive_udp() in native/src/udp.c for the 1536. */
 const INBOUND_SLAB_BYTES = INBOUND_BATCH * (SLOT_BYTES + 1536);
 
 /** Room for one header that we write: IPv4 and TCP with all their options are 120 bytes. */
 export const HEADER_SLOT_BYTES = 128;
-export const HEADER_SLOTS = 1024;
-export const SEND_IOVECS = 2 * HEADER_SLOTS;
+/** One for each super-packet written, or ICMP message. */
+export const HEADER_SLOTS = MAX_MESSAGES;
+export const SEND_IOVECS = 1024;
+/** A piece for each packet, and a header for each super-packet. */
 export const WRITE_IOVECS = MAX_SEGMENTS + MAX_MESSAGES;
 
 /** Index into `control`: not 0 when the worker shall stop. */
@@ -69,7 +76,7 @@ export interface PathSettings {
 
 export function createSharedMemory(): SharedMemory {
   return {
-    outboundSlab: bytes(OUTBOUND_SLAB_BYTES),
+    outboundSlab: bytes(OUTBOUND_READ_BYTES + OUTBOUND_SPARE_BYTES),
     inboundSlab: bytes(INBOUND_SLAB_BYTES),
     headers: bytes(HEADER_SLOTS * HEADER_SLOT_BYTES),
     tunPackets: ints(MAX_MESSAGES * RECORD_INTS),
@@ -78,7 +85,7 @@ export function createSharedMemory(): SharedMemory {
     sendIovecs: ints(SEND_IOVECS * IOVEC_INTS),
     writes: ints(MAX_MESSAGES * RECORD_INTS),
     writeIovecs: ints(WRITE_IOVECS * IOVEC_INTS),
-    sums: ints(MAX_SEGMENTS * SUM_INTS),
+    checksums: ints(MAX_SEGMENTS * CHECKSUM_INTS),
     clock: ints(1),
     control: ints(1),
     counters: ints(COUNTER_INTS),

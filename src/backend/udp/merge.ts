@@ -4,7 +4,6 @@ import {
   copyHeader,
   fold,
   fragmentOf,
-  headerLengthOf,
   MIN_HEADER_BYTES,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
@@ -16,7 +15,7 @@ import {
   UDP_CHECKSUM,
   UDP_HEADER_BYTES,
 } from './ipv4-packet.js';
-import { HEADER_SLOT_BYTES, HEADER_SLOTS, MAX_TRAIN_SEGMENTS, type SharedMemory, viewOf } from './memory.js';
+import { HEADER_SLOT_BYTES, MAX_TRAIN_SEGMENTS, type SharedMemory, viewOf } from './memory.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP } from './offloads.js';
 import type { WriteBatch } from './write-batch.js';
 
@@ -38,37 +37,45 @@ const DONT_FRAGMENT = 0x4000;
 const MAX_PACKET_BYTES = 65535;
 
 export interface Merger {
-  /** True if the packet might be merged, so that its checksum is worth verifying. */
+  /** True if the packet, which nothing may be known of yet, is the next one of the open chain and alike in all else. */
+  joins(offset: number, length: number): boolean;
+  /** Adds such a packet. */
+  join(offset: number, length: number): void;
+  /** True if this well-formed packet might be merged with others once its transport checksum is known to be right. */
   isCandidate(offset: number, length: number): boolean;
-  /** Start of the bytes that its checksum covers. */
-  checksumStart(offset: number): number;
-  /** True if the checksum over the bytes that sum up to `sum` is right. */
-  checksumIsRight(offset: number, length: number, sum: number): boolean;
-  /** Takes a candidate with a right checksum: joins the open chain or opens a new one. */
-  merge(offset: number, length: number): void;
+  /** What a candidate's checksum covers beside its bytes from the addresses on. */
+  restOfChecksum(offset: number, length: number): number;
+  /** Ends the open chain and opens one with a candidate. */
+  open(offset: number, length: number): void;
+  /** Ends the open chain and queues a packet that is to stay alone. */
+  pass(offset: number, length: number): void;
   /** Ends the open chain: what it holds is queued. */
   close(): void;
-  /** All that was queued has been written: the headers' memory is free again. */
+  /** All that was queued has been written, or forgotten: the headers' memory is free again, no chain is open. */
   reset(): void;
 }
 
-/** @param flush writes what is queued and calls reset() */
-export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: () => void): Merger {
+export function createMerger(memory: SharedMemory, writes: WriteBatch): Merger {
   const { offloads } = memory;
   const packets = viewOf(memory.inboundSlab);
   const headers = viewOf(memory.headers);
-  let slots = 0;
-
-  // The open chain: `first` is where its first packet starts, -1 if none is open.
-  let first = -1;
-  let firstLength = 0;
-  let last = 0;
-  let headerLength = 0;
-  let size = 0;
-  let count = 0;
-  let payloadBytes = 0;
-  /** No packet may join any more: a short one, or a push, was the last. */
-  let ended = false;
+  /** The open chain. */
+  const chain = {
+    /** Where its first packet starts; -1 if none is open. */
+    first: -1,
+    last: 0,
+    protocol: 0,
+    headerLength: 0,
+    /** Payload of its first packet, and so of all but the last. */
+    size: 0,
+    /** The largest payload that may join: 0 if none may, behind a short packet or a push, or if no chain is open. */
+    most: 0,
+    count: 0,
+    payloadBytes: 0,
+    /** Sum of the fields of the first IP header in which others may differ: length, identification and checksum. */
+    varyingSum: 0,
+  };
+  const used = { headers: 0 };
 
   function isCandidate(offset: number, length: number): boolean {
     // No IP options, no fragment: version and header length 0x45, no MF, no offset.
@@ -78,13 +85,7 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
     const protocol = protocolOf(packets, offset);
     const transport = offset + IP_HEADER_BYTES;
     if (protocol === PROTOCOL_UDP) {
-      // Checksum 0 is "none": nothing tells whether the packet is intact.
-      return (
-        offloads[TUN_GRO_UDP] !== 0 &&
-        length > IP_HEADER_BYTES + UDP_HEADER_BYTES &&
-        packets.getUint16(transport + 4) === length - IP_HEADER_BYTES &&
-        packets.getUint16(transport + UDP_CHECKSUM) !== 0
-      );
+      return offloads[TUN_GRO_UDP] !== 0 && length > IP_HEADER_BYTES + UDP_HEADER_BYTES && isWholeUdp(offset, length);
     }
     if (protocol !== PROTOCOL_TCP || offloads[TUN_GRO_TCP] === 0 || length < IP_HEADER_BYTES + 20) return false;
     const tcpLength = tcpHeaderLengthOf(packets, transport);
@@ -93,126 +94,148 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch, flush: ()
     return tcpLength >= 20 && flags === TCP_ACK && length > IP_HEADER_BYTES + tcpLength;
   }
 
-  function checksumIsRight(offset: number, length: number, sum: number): boolean {
-    const pseudo = sumOfWords(packets, offset + 12, 8) + protocolOf(packets, offset) + length - IP_HEADER_BYTES;
-    return fold(pseudo + sum) === 0xffff;
-  }
-
-  function merge(offset: number, length: number): void {
-    if (joins(offset, length)) {
-      const payload = length - headerLength;
-      writes.addPiece(SLAB_INBOUND, offset + headerLength, payload);
-      last = offset;
-      count++;
-      payloadBytes += payload;
-      ended = payload < size || count === MAX_TRAIN_SEGMENTS || isPushed(offset);
-      return;
-    }
-    close();
-    open(offset, length);
-  }
+  // The pseudo header (RFC 9293 3.1) is both addresses, which are summed with what follows them, protocol and length.
+  const restOfChecksum = (offset: number, length: number) => protocolOf(packets, offset) + length - IP_HEADER_BYTES;
 
   function open(offset: number, length: number): void {
-    if (slots === HEADER_SLOTS || writes.isFull(MAX_TRAIN_SEGMENTS + 1)) flush();
-    first = last = offset;
-    firstLength = length;
-    const isTcp = protocolOf(packets, offset) === PROTOCOL_TCP;
-    headerLength = IP_HEADER_BYTES + (isTcp ? tcpHeaderLengthOf(packets, offset + IP_HEADER_BYTES) : UDP_HEADER_BYTES);
-    size = payloadBytes = length - headerLength;
-    count = 1;
-    ended = isPushed(offset);
-    writes.addPiece(SLAB_HEADERS, slots * HEADER_SLOT_BYTES, headerLength);
-    writes.addPiece(SLAB_INBOUND, offset + headerLength, size);
+    close();
+    chain.first = chain.last = offset;
+    chain.protocol = protocolOf(packets, offset);
+    chain.headerLength =
+      IP_HEADER_BYTES +
+      (chain.protocol === PROTOCOL_TCP ? tcpHeaderLengthOf(packets, offset + IP_HEADER_BYTES) : UDP_HEADER_BYTES);
+    chain.size = chain.payloadBytes = length - chain.headerLength;
+    chain.most = isPushed(offset) ? 0 : chain.size;
+    chain.count = 1;
+    chain.varyingSum = fold(length + packets.getUint16(offset + 4) + packets.getUint16(offset + 10));
+    writes.addPiece(SLAB_HEADERS, used.headers * HEADER_SLOT_BYTES, chain.headerLength);
+    writes.addPiece(SLAB_INBOUND, offset + chain.headerLength, chain.size);
   }
 
   const isPushed = (offset: number) =>
-    protocolOf(packets, offset) === PROTOCOL_TCP && (packets.getUint8(offset + IP_HEADER_BYTES + 13) & TCP_PSH) !== 0;
+    chain.protocol === PROTOCOL_TCP && (packets.getUint8(offset + IP_HEADER_BYTES + 13) & TCP_PSH) !== 0;
 
-  /** Whether the packet is the next one of the open chain's flow, alike in all that a super-packet says only once. */
   function joins(offset: number, length: number): boolean {
-    if (first < 0 || ended || length - headerLength > size) return false;
-    if (headerLength + payloadBytes + length - headerLength > MAX_PACKET_BYTES) return false;
-    // Version, header length and ToS; TTL and protocol; both addresses; both ports.
+    const payload = length - chain.headerLength;
+    if (payload <= 0 || payload > chain.most) return false;
+    const idAndFlags = packets.getInt32(offset + 4);
+    const ttlToChecksum = packets.getInt32(offset + 8);
+    const firstIdAndFlags = packets.getInt32(chain.first + 4);
+    // Version, header length, ToS and the right total length; flags; TTL and protocol; both addresses; both ports.
     if (
-      packets.getUint16(offset) !== packets.getUint16(first) ||
-      packets.getUint16(offset + 6) !== packets.getUint16(first + 6) ||
-      packets.getUint16(offset + 8) !== packets.getUint16(first + 8) ||
-      packets.getInt32(offset + 12) !== packets.getInt32(first + 12) ||
-      packets.getInt32(offset + 16) !== packets.getInt32(first + 16) ||
-      packets.getInt32(offset + 20) !== packets.getInt32(first + 20)
+      packets.getInt32(offset) !== ((packets.getInt32(chain.first) & 0xffff0000) | length) ||
+      ((idAndFlags ^ firstIdAndFlags) & 0xffff) !== 0 ||
+      (ttlToChecksum ^ packets.getInt32(chain.first + 8)) >>> 16 !== 0 ||
+      packets.getInt32(offset + 12) !== packets.getInt32(chain.first + 12) ||
+      packets.getInt32(offset + 16) !== packets.getInt32(chain.first + 16) ||
+      packets.getInt32(offset + 20) !== packets.getInt32(chain.first + 20)
     ) {
       return false;
     }
+    // The first header's checksum was right, and so is that of a header which differs only where the sums are equal.
+    if (fold(length + (idAndFlags >>> 16) + (ttlToChecksum & 0xffff)) !== chain.varyingSum) return false;
     // With DF the identification means nothing (RFC 6864); without it, the kernel will count on from the first one.
-    if ((packets.getUint16(first + 6) & DONT_FRAGMENT) === 0) {
-      const expected = (packets.getUint16(first + 4) + count) & 0xffff;
-      if (packets.getUint16(offset + 4) !== expected) return false;
+    if (
+      (idAndFlags & DONT_FRAGMENT) === 0 &&
+      idAndFlags >>> 16 !== (((firstIdAndFlags >>> 16) + chain.count) & 0xffff)
+    ) {
+      return false;
     }
-    return protocolOf(packets, first) === PROTOCOL_UDP || isNextOfTcp(offset);
+    return chain.protocol === PROTOCOL_TCP ? isNextOfTcp(offset) : isWholeUdp(offset, length);
+  }
+
+  /** With a length of its own that is right, and a checksum: 0 is "none", and nothing tells whether it is intact. */
+  function isWholeUdp(offset: number, length: number): boolean {
+    const udp = offset + IP_HEADER_BYTES;
+    return packets.getUint16(udp + 4) === length - IP_HEADER_BYTES && packets.getUint16(udp + UDP_CHECKSUM) !== 0;
   }
 
   function isNextOfTcp(offset: number): boolean {
     const tcp = offset + IP_HEADER_BYTES;
-    const firstTcp = first + IP_HEADER_BYTES;
-    const expected = (packets.getInt32(firstTcp + 4) + payloadBytes) | 0;
+    const firstTcp = chain.first + IP_HEADER_BYTES;
+    const expected = (packets.getInt32(firstTcp + 4) + chain.payloadBytes) | 0;
     if (packets.getInt32(tcp + 4) !== expected) return false;
     if (packets.getInt32(tcp + 8) !== packets.getInt32(firstTcp + 8)) return false;
     // Header length, flags but PSH, window, as the kernel compares them; urgent pointer and options below.
     const different = packets.getInt32(tcp + 12) ^ packets.getInt32(firstTcp + 12);
     if ((different & ~(TCP_PSH << 16)) !== 0) return false;
     if (packets.getUint16(tcp + 18) !== packets.getUint16(firstTcp + 18)) return false;
-    for (let i = 20; i < headerLength - IP_HEADER_BYTES; i += 4) {
+    for (let i = 20; i < chain.headerLength - IP_HEADER_BYTES; i += 4) {
       if (packets.getInt32(tcp + i) !== packets.getInt32(firstTcp + i)) return false;
     }
     return true;
   }
 
+  function join(offset: number, length: number): void {
+    const payload = length - chain.headerLength;
+    writes.addPiece(SLAB_INBOUND, offset + chain.headerLength, payload);
+    chain.last = offset;
+    chain.count++;
+    chain.payloadBytes += payload;
+    const isLast = payload < chain.size || chain.count === MAX_TRAIN_SEGMENTS || isPushed(offset);
+    const room = MAX_PACKET_BYTES - chain.headerLength - chain.payloadBytes;
+    chain.most = isLast ? 0 : Math.min(chain.size, room);
+  }
+
+  function pass(offset: number, length: number): void {
+    close();
+    writes.queue(SLAB_INBOUND, offset, length);
+  }
+
   function close(): void {
-    if (first < 0) return;
-    if (count === 1) {
+    if (chain.first < 0) return;
+    if (chain.count === 1) {
       writes.discard();
-      writes.queue(SLAB_INBOUND, first, firstLength);
+      writes.queue(SLAB_INBOUND, chain.first, chain.headerLength + chain.size);
     } else {
-      const isTcp = protocolOf(packets, first) === PROTOCOL_TCP;
-      writeHeader(slots++ * HEADER_SLOT_BYTES, isTcp);
+      const isTcp = chain.protocol === PROTOCOL_TCP;
+      writeHeader(used.headers++ * HEADER_SLOT_BYTES, isTcp);
       const type = isTcp ? GSO_TCP4 : GSO_UDP;
       writes.commit(
         VNET_NEEDS_CHECKSUM,
         type,
-        headerLength,
-        size,
+        chain.headerLength,
+        chain.size,
         IP_HEADER_BYTES,
         isTcp ? TCP_CHECKSUM : UDP_CHECKSUM,
       );
     }
-    first = -1;
+    forget();
+  }
+
+  function forget(): void {
+    chain.first = -1;
+    chain.most = 0;
   }
 
   function writeHeader(at: number, isTcp: boolean): void {
-    copyHeader(packets, first, headers, at, headerLength);
-    const total = headerLength + payloadBytes;
+    copyHeader(packets, chain.first, headers, at, chain.headerLength);
+    const total = chain.headerLength + chain.payloadBytes;
     const transport = at + IP_HEADER_BYTES;
     const transportLength = total - IP_HEADER_BYTES;
     headers.setUint16(at + 2, total);
     headers.setUint16(at + 10, 0);
     headers.setUint16(at + 10, checksumOf(headers, at, IP_HEADER_BYTES));
     // The last packet's PSH is the whole one's.
-    const flags = headers.getUint8(transport + 13) | (packets.getUint8(last + IP_HEADER_BYTES + 13) & TCP_PSH);
+    const flags = headers.getUint8(transport + 13) | (packets.getUint8(chain.last + IP_HEADER_BYTES + 13) & TCP_PSH);
     if (isTcp) headers.setUint8(transport + 13, flags);
     else headers.setUint16(transport + 4, transportLength);
     // With NEEDS_CSUM the field holds the sum of the pseudo header, not inverted.
-    const pseudo = sumOfWords(headers, at + 12, 8) + (isTcp ? PROTOCOL_TCP : PROTOCOL_UDP) + transportLength;
+    const pseudo = sumOfWords(headers, at + 12, 8) + chain.protocol + transportLength;
     headers.setUint16(transport + (isTcp ? TCP_CHECKSUM : UDP_CHECKSUM), fold(pseudo));
   }
 
   return {
+    joins,
+    join,
     isCandidate,
-    checksumStart: (offset) => offset + headerLengthOf(packets, offset),
-    checksumIsRight,
-    merge,
+    restOfChecksum,
+    open,
+    pass,
     close,
     reset() {
-      slots = 0;
+      used.headers = 0;
+      forget();
     },
   };
 }

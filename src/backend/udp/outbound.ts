@@ -1,14 +1,6 @@
 import { constants } from 'node:os';
 import { NO_ADDRESS } from '../../core/ipv4.js';
-import {
-  EBADFD,
-  GSO_NONE,
-  type Native,
-  RECORD_INTS,
-  SLAB_HEADERS,
-  SLAB_OUTBOUND,
-  VNET_NEEDS_CHECKSUM,
-} from '../../system/native.js';
+import { EBADFD, GSO_NONE, type Native, RECORD_INTS, SLAB_HEADERS, VNET_NEEDS_CHECKSUM } from '../../system/native.js';
 import { createChecksumBatch } from './checksum-batch.js';
 import {
   add,
@@ -22,12 +14,13 @@ import {
 } from './counters.js';
 import { createIcmpLimit, ICMP_NET_UNREACHABLE, ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from './icmp.js';
 import { decrementTtl, destinationOf, isWellFormed, sourceOf } from './ipv4-packet.js';
-import { OUTBOUND_BATCH, type PathSettings, type SharedMemory, viewOf } from './memory.js';
+import { HEADER_SLOT_BYTES, type PathSettings, type SharedMemory, viewOf } from './memory.js';
 import { PathFailure } from './path-failure.js';
 import { addSent } from './peer-counters.js';
 import { nextHopOf, subnetNumberOf } from './route-table.js';
 import { createSendBatch } from './send-batch.js';
 import { createSplitter } from './split.js';
+import { createSpread } from './spread.js';
 import { createWriteBatch } from './write-batch.js';
 
 const { EBADF } = constants.errno;
@@ -51,8 +44,11 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
   const checksums = createChecksumBatch(native, memory);
   const sends = createSendBatch(native, memory, port, checksums);
   const answers = createWriteBatch(native, memory, OUT_ICMP_PACKETS, OUT_ICMP_BYTES);
-  const splitter = createSplitter(memory, sends, checksums, flush);
+  const spread = createSpread(native, memory);
+  const splitter = createSplitter(memory, spread, sends, checksums);
   const limit = createIcmpLimit();
+  /** ICMP messages of this batch: one for each packet read at most, so their room lasts. */
+  let answered = 0;
 
   function handle(record: number): void {
     const offset = tunPackets[record];
@@ -75,11 +71,11 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
       const segments = splitter.split(record, nextHop);
       return addSent(peers, subnet, segments, length + (segments - 1) * splitter.headerLength(record));
     }
+    spread.gather(offset, length);
     if ((tunPackets[record + 2] & VNET_NEEDS_CHECKSUM) !== 0 && !splitter.finishChecksum(record)) {
       return add(counters, OUT_DROP_MALFORMED, 1);
     }
-    if (sends.isFull()) flush();
-    sends.queue(nextHop, SLAB_OUTBOUND, offset, length, 0, 0, 0);
+    sends.queue(nextHop, offset, length, length);
     addSent(peers, subnet, 1, length);
   }
 
@@ -88,25 +84,21 @@ export function createOutbound(native: Native, memory: SharedMemory, settings: P
     if (((sourceOf(packets, offset) ^ ownAddress) & ownMask) !== 0) return;
     if (!mayAnswer(packets, offset, length, networkBroadcast)) return;
     if (!limit.take(clock[0])) return add(counters, OUT_ICMP_SUPPRESSED, 1);
-    const at = splitter.takeSlot();
+    const at = answered++ * HEADER_SLOT_BYTES;
     const size = writeIcmpError(headers, at, typeAndCode, ownAddress, packets, offset, length);
     answers.queue(SLAB_HEADERS, at, size);
   }
 
-  /** Sends what is queued, after which the headers' memory is free again. */
-  function flush(): void {
-    sends.flush();
-    answers.flush();
-    splitter.reset();
-  }
-
   return function outbound(): void {
-    const count = native.readTun(OUTBOUND_BATCH);
+    const count = spread.read();
     if (count < 0) {
       if (count === -EBADFD || count === -EBADF) throw new PathFailure('readTun', count);
       return add(counters, OUT_DROP_READ_ERROR, 1);
     }
     for (let i = 0; i < count; i++) handle(i * RECORD_INTS);
-    flush();
+    sends.flush();
+    answers.flush();
+    splitter.reset();
+    answered = 0;
   };
 }

@@ -1,6 +1,13 @@
 import { constants } from 'node:os';
 import type { Ipv4 } from '../../core/ipv4.js';
-import { IOVEC_INTS, MAX_MESSAGES, type Native, RECORD_INTS, UDP_WRITABLE } from '../../system/native.js';
+import {
+  IOVEC_INTS,
+  MAX_MESSAGES,
+  type Native,
+  RECORD_INTS,
+  SLAB_OUTBOUND,
+  UDP_WRITABLE,
+} from '../../system/native.js';
 import type { ChecksumBatch } from './checksum-batch.js';
 import {
   add,
@@ -31,26 +38,17 @@ const MIN_PATH_PAYLOAD = 548;
 const PACKETS = 5;
 const BYTES = 6;
 const SEGMENT_SIZE = 4;
-/** The last record is kept for sending the segments of a refused train one by one. */
+/** The last record and the last iovec are kept for sending the packets of a refused train one by one. */
 const SCRATCH = MAX_MESSAGES - 1;
+const SCRATCH_IOVEC = SEND_IOVECS - 1;
 
 /**
  * Packets collected for one sendmmsg. Neighbours for one peer and of one size make a train, of whatever flows they
- * are, across super-packets too; a shorter one may end it. The bytes must stay in their slabs until flush().
+ * are, across super-packets too; a shorter one may end it. The bytes must stay in the outbound slab until flush().
  */
 export interface SendBatch {
-  /** One packet in one piece, or in two if `secondLength` is not 0. */
-  queue(
-    nextHop: Ipv4,
-    slab: number,
-    offset: number,
-    length: number,
-    secondSlab: number,
-    secondOffset: number,
-    secondLength: number,
-  ): void;
-  /** True if a packet more might not fit. */
-  isFull(): boolean;
+  /** Packets of `size` bytes that lie one behind the other, `bytes` in all: only the last one may be shorter. */
+  queue(nextHop: Ipv4, offset: number, size: number, bytes: number): void;
   flush(): void;
 }
 
@@ -61,65 +59,73 @@ export function createSendBatch(
   checksums: Pick<ChecksumBatch, 'finish'>,
 ): SendBatch {
   const { sends, sendIovecs, counters, offloads } = memory;
-  let messages = 0;
-  let iovecs = 0;
-  /** The open train: -1 if none may be joined. */
-  let open = -1;
-  let openHop = 0;
+  const batch = { messages: 0, iovecs: 0 };
+  /** The train that others may join: its record, -1 if there is none; its peer; its first packet's size. */
+  const open = { record: -1, nextHop: 0, size: 0 };
 
-  function addPiece(slab: number, offset: number, length: number): void {
-    const iovec = iovecs * IOVEC_INTS;
-    sendIovecs[iovec] = slab;
-    sendIovecs[iovec + 1] = offset;
-    sendIovecs[iovec + 2] = length;
-    iovecs++;
+  function queue(nextHop: Ipv4, offset: number, size: number, bytes: number): void {
+    const end = offset + bytes;
+    for (let from = offset; from < end; ) {
+      if (batch.messages >= SCRATCH || batch.iovecs >= SCRATCH_IOVEC) flush();
+      const next = Math.min(size, end - from);
+      if (!joinsTrain(nextHop, next)) startMessage(nextHop, next);
+      from = fill(from, size, end);
+    }
   }
 
-  function queue(
-    nextHop: Ipv4,
-    slab: number,
-    offset: number,
-    length: number,
-    secondSlab: number,
-    secondOffset: number,
-    secondLength: number,
-  ): void {
-    const pieces = secondLength === 0 ? 1 : 2;
-    const bytes = length + secondLength;
-    if (!joinTrain(nextHop, bytes, pieces)) startMessage(nextHop, bytes, pieces);
-    addPiece(slab, offset, length);
-    if (pieces === 2) addPiece(secondSlab, secondOffset, secondLength);
+  function joinsTrain(nextHop: Ipv4, bytes: number): boolean {
+    if (open.record < 0 || nextHop !== open.nextHop || bytes > open.size) return false;
+    return sends[open.record + BYTES] + bytes <= MAX_TRAIN_BYTES;
   }
 
-  function joinTrain(nextHop: Ipv4, bytes: number, pieces: number): boolean {
-    if (open < 0 || nextHop !== openHop) return false;
-    // The size of a message's first packet: its segment size once a second one joins.
-    const size = sends[open + PACKETS] === 1 ? sends[open + BYTES] : sends[open + SEGMENT_SIZE];
-    if (bytes > size || sends[open + BYTES] + bytes > MAX_TRAIN_BYTES) return false;
-    sends[open + 1] += pieces;
-    sends[open + SEGMENT_SIZE] = size;
-    sends[open + PACKETS]++;
-    sends[open + BYTES] += bytes;
-    if (bytes < size || sends[open + PACKETS] === MAX_SENT_SEGMENTS) open = -1;
-    return true;
-  }
-
-  function startMessage(nextHop: Ipv4, bytes: number, pieces: number): void {
-    const record = messages * RECORD_INTS;
-    sends[record] = iovecs;
-    sends[record + 1] = pieces;
+  function startMessage(nextHop: Ipv4, size: number): void {
+    const record = batch.messages++ * RECORD_INTS;
+    sends[record] = batch.iovecs;
+    sends[record + 1] = 0;
     sends[record + 2] = nextHop;
     sends[record + 3] = port;
-    sends[record + SEGMENT_SIZE] = 0;
-    sends[record + PACKETS] = 1;
-    sends[record + BYTES] = bytes;
-    messages++;
-    open = offloads[UDP_GSO] === 0 ? -1 : record;
-    openHop = nextHop;
+    sends[record + PACKETS] = 0;
+    sends[record + BYTES] = 0;
+    open.record = record;
+    open.nextHop = nextHop;
+    open.size = size;
+  }
+
+  /** Adds as many packets as the open message can take, one at least; returns where they end. */
+  function fill(from: number, size: number, end: number): number {
+    const most = offloads[UDP_GSO] === 0 ? 1 : MAX_SENT_SEGMENTS;
+    const { record } = open;
+    const bytes = sends[record + BYTES];
+    let packets = sends[record + PACKETS];
+    let to = from;
+    let next = Math.min(size, end - from);
+    do {
+      to += next;
+      packets++;
+      if (next < open.size || packets === most) break;
+      next = Math.min(size, end - to);
+    } while (to < end && bytes + to - from + next <= MAX_TRAIN_BYTES);
+
+    addPiece(from, to - from);
+    sends[record + 1]++;
+    sends[record + SEGMENT_SIZE] = packets === 1 ? 0 : open.size;
+    sends[record + PACKETS] = packets;
+    sends[record + BYTES] = bytes + to - from;
+    // A shorter packet is the last one.
+    if (sends[record + BYTES] < packets * open.size || packets === most) open.record = -1;
+    return to;
+  }
+
+  function addPiece(offset: number, length: number): void {
+    const iovec = batch.iovecs++ * IOVEC_INTS;
+    sendIovecs[iovec] = SLAB_OUTBOUND;
+    sendIovecs[iovec + 1] = offset;
+    sendIovecs[iovec + 2] = length;
   }
 
   function flush(): void {
     checksums.finish();
+    const { messages } = batch;
     let first = 0;
     let waited = false;
     while (first < messages) {
@@ -137,9 +143,9 @@ export function createSendBatch(
         for (; first < messages; first++) add(counters, OUT_DROP_SEND_BUFFER, sends[first * RECORD_INTS + PACKETS]);
       }
     }
-    messages = 0;
-    iovecs = 0;
-    open = -1;
+    batch.messages = 0;
+    batch.iovecs = 0;
+    open.record = -1;
   }
 
   function count(record: number): void {
@@ -168,34 +174,36 @@ export function createSendBatch(
 
   /** Returns how many could be sent. */
   function sendOneByOne(train: number): number {
+    const size = sends[train + SEGMENT_SIZE];
     let done = 0;
-    const scratch = SCRATCH * RECORD_INTS;
-    const segmentSize = sends[train + SEGMENT_SIZE];
-    const end = sends[train] + sends[train + 1];
-    for (let first = sends[train]; first < end; ) {
-      let next = first;
-      let bytes = 0;
-      while (next < end && bytes < segmentSize && bytes + sendIovecs[next * IOVEC_INTS + 2] <= segmentSize) {
-        bytes += sendIovecs[next * IOVEC_INTS + 2];
-        next++;
+    for (let i = sends[train]; i < sends[train] + sends[train + 1]; i++) {
+      // A piece holds whole packets.
+      const end = sendIovecs[i * IOVEC_INTS + 1] + sendIovecs[i * IOVEC_INTS + 2];
+      for (let at = sendIovecs[i * IOVEC_INTS + 1]; at < end; at += size) {
+        if (sendOne(sends[train + 2], at, Math.min(size, end - at))) done++;
       }
-      sends[scratch] = first;
-      sends[scratch + 1] = next - first;
-      sends[scratch + 2] = sends[train + 2];
-      sends[scratch + 3] = port;
-      sends[scratch + SEGMENT_SIZE] = 0;
-      sends[scratch + PACKETS] = 1;
-      sends[scratch + BYTES] = bytes;
-      const sent = native.sendUdp(SCRATCH, 1);
-      if (sent === 1) {
-        count(scratch);
-        done++;
-      } else if (sent === -EAGAIN) add(counters, OUT_DROP_SEND_BUFFER, 1);
-      else add(counters, sent === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
-      first = next;
     }
     return done;
   }
 
-  return { queue, isFull: () => messages >= SCRATCH || iovecs + 2 > SEND_IOVECS, flush };
+  function sendOne(nextHop: Ipv4, offset: number, length: number): boolean {
+    const scratch = SCRATCH * RECORD_INTS;
+    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS] = SLAB_OUTBOUND;
+    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + 1] = offset;
+    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + 2] = length;
+    sends[scratch] = SCRATCH_IOVEC;
+    sends[scratch + 1] = 1;
+    sends[scratch + 2] = nextHop;
+    sends[scratch + 3] = port;
+    sends[scratch + SEGMENT_SIZE] = 0;
+    sends[scratch + PACKETS] = 1;
+    sends[scratch + BYTES] = length;
+    const sent = native.sendUdp(SCRATCH, 1);
+    if (sent === 1) count(scratch);
+    else if (sent === -EAGAIN) add(counters, OUT_DROP_SEND_BUFFER, 1);
+    else add(counters, sent === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
+    return sent === 1;
+  }
+
+  return { queue, flush };
 }

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { EBADFD, GSO_TCP4, IOVEC_INTS, MAX_MESSAGES, type Native, RECORD_INTS } from '../../system/native.js';
 import { add, IN_DROP_WRITE_ERROR, IN_WRITES, OFFLOAD_FALLBACKS } from './counters.js';
-import { type SharedMemory, WRITE_IOVECS } from './memory.js';
+import type { SharedMemory } from './memory.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP } from './offloads.js';
 import { PathFailure } from './path-failure.js';
 
@@ -22,40 +22,49 @@ export interface WriteBatch {
   commit(flags: number, type: number, headerLength: number, size: number, start: number, field: number): void;
   /** Forgets the pieces of the message under construction. */
   discard(): void;
-  /** True if a message of `pieces` more might not fit. */
-  isFull(pieces: number): boolean;
+  /** Forgets all that is queued. */
+  discardAll(): void;
+  /** True if one message more would not fit. There is a piece for each packet that can be received. */
+  isFull(): boolean;
   flush(): void;
 }
 
 /** @param packets and @param bytes the counters of what was written */
 export function createWriteBatch(native: Native, memory: SharedMemory, packets: number, bytes: number): WriteBatch {
   const { writes, writeIovecs, counters, offloads } = memory;
-  let messages = 0;
-  /** Pieces of committed messages, and of the one under construction behind them. */
-  let committed = 0;
-  let pieces = 0;
+  /** Pieces are those of the message under construction, behind the committed ones. */
+  const batch = { messages: 0, committed: 0, pieces: 0, bytes: 0 };
+  /** Of each message, all its pieces together. */
+  const messageBytes = new Int32Array(MAX_MESSAGES);
 
   function addPiece(slab: number, offset: number, length: number): void {
-    const iovec = (committed + pieces) * IOVEC_INTS;
+    const iovec = (batch.committed + batch.pieces) * IOVEC_INTS;
     writeIovecs[iovec] = slab;
     writeIovecs[iovec + 1] = offset;
     writeIovecs[iovec + 2] = length;
-    pieces++;
+    batch.pieces++;
+    batch.bytes += length;
   }
 
   function commit(flags: number, type: number, headerLength: number, size: number, start: number, field: number): void {
-    const record = messages * RECORD_INTS;
-    writes[record] = committed;
-    writes[record + 1] = pieces;
+    const record = batch.messages * RECORD_INTS;
+    writes[record] = batch.committed;
+    writes[record + 1] = batch.pieces;
     writes[record + 2] = flags;
     writes[record + 3] = type;
     writes[record + 4] = headerLength;
     writes[record + 5] = size;
     writes[record + 6] = start;
     writes[record + 7] = field;
-    committed += pieces;
-    pieces = 0;
-    messages++;
+    messageBytes[batch.messages] = batch.bytes;
+    batch.messages++;
+    batch.committed += batch.pieces;
+    discard();
+  }
+
+  function discard(): void {
+    batch.pieces = 0;
+    batch.bytes = 0;
   }
 
   function queue(slab: number, offset: number, length: number): void {
@@ -65,32 +74,32 @@ export function createWriteBatch(native: Native, memory: SharedMemory, packets: 
 
   function flush(): void {
     let first = 0;
-    while (first < messages) {
-      const written = native.writeTun(first, messages - first);
+    while (first < batch.messages) {
+      const written = native.writeTun(first, batch.messages - first);
       if (written > 0) {
-        for (let i = first; i < first + written; i++) count(i * RECORD_INTS);
+        for (let i = first; i < first + written; i++) count(i);
         first += written;
       } else {
         refused(first * RECORD_INTS, written);
         first++;
       }
     }
-    messages = 0;
-    committed = 0;
-    pieces = 0;
+    clear();
   }
 
-  function count(record: number): void {
-    const first = writes[record];
-    const end = first + writes[record + 1];
-    const headerLength = writes[record + 4];
-    let length = 0;
-    for (let i = first; i < end; i++) length += writeIovecs[i * IOVEC_INTS + 2];
+  function clear(): void {
+    batch.messages = 0;
+    batch.committed = 0;
+    discard();
+  }
+
+  function count(message: number): void {
+    const record = message * RECORD_INTS;
     // In a super-packet each piece behind the header is one packet's payload.
     const merged = writes[record + 3] === 0 ? 1 : writes[record + 1] - 1;
     add(counters, IN_WRITES, 1);
     add(counters, packets, merged);
-    add(counters, bytes, length + (merged - 1) * headerLength);
+    add(counters, bytes, messageBytes[message] + (merged - 1) * writes[record + 4]);
   }
 
   /** EIO while the device is down, EINVAL for what the kernel takes for garbage: this message only. */
@@ -118,7 +127,8 @@ export function createWriteBatch(native: Native, memory: SharedMemory, packets: 
       writes[scratch] = i;
       writes[scratch + 1] = 1;
       const written = native.writeTun(SCRATCH, 1);
-      if (written === 1) count(scratch);
+      messageBytes[SCRATCH] = writeIovecs[i * IOVEC_INTS + 2];
+      if (written === 1) count(SCRATCH);
       else if (written === -EBADFD) throw new PathFailure('writeTun', written);
       else add(counters, IN_DROP_WRITE_ERROR, 1);
     }
@@ -128,10 +138,10 @@ export function createWriteBatch(native: Native, memory: SharedMemory, packets: 
     queue,
     addPiece,
     commit,
-    discard() {
-      pieces = 0;
-    },
-    isFull: (more) => messages >= SCRATCH || committed + pieces + more > WRITE_IOVECS,
+    discard,
+    discardAll: clear,
+    // The one under construction counts too.
+    isFull: () => batch.messages >= SCRATCH - 1,
     flush,
   };
 }

@@ -147,6 +147,28 @@ describe('merging', () => {
     expect(groups([udp(0), damaged(udp(1), 26), udp(2)])).toEqual([1, 1, 1]);
   });
 
+  it('keeps all and the order when there is no room for more messages, with and without a bad checksum', () => {
+    for (const bad of [-1, 0, 300, 599]) {
+      // Two flows that take turns: nothing can be joined, but now and then.
+      const packets = Array.from({ length: 600 }, (_, i) => {
+        const flow = Math.floor(i / 20) % 2 === 0 ? i % 2 : 0;
+        const packet = udp(i % 250, { payload: payload(20, i), sourcePort: 40000 + flow });
+        return i === bad ? damaged(packet) : packet;
+      });
+      const path = createTestPath(true, [TUN_GRO_TCP, TUN_GRO_UDP]);
+      for (let i = 0; i < packets.length; i += 60) {
+        const bytes = Uint8Array.from(packets.slice(i, i + 60).flatMap((packet) => [...packet]));
+        path.fake.udpQueue.push({ sender: PEER, bytes, segment: 48 });
+      }
+      createInbound(path.fake.native, path.memory, path.settings)();
+      const payloads = path.fake.writtenMessages.flatMap(({ bytes }) =>
+        Array.from({ length: (bytes.length - 28) / 20 }, (_, i) => bytes[28 + i * 20]),
+      );
+      expect(payloads).toEqual(packets.map((packet) => packet[28]));
+      expect(path.fake.writtenMessages.length).toBeGreaterThan(256);
+    }
+  });
+
   it('never launders a bad header checksum either', () => {
     expect(groups([tcp(0), damaged(tcp(1), 10), tcp(2)])).toEqual([1, 1, 1]);
     expect(groups([damaged(udp(0), 11), damaged(udp(1), 11)])).toEqual([1, 1]);

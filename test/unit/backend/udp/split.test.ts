@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { createInbound } from '../../../../src/backend/udp/inbound.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../src/backend/udp/offloads.js';
 import { createOutbound } from '../../../../src/backend/udp/outbound.js';
-import { GSO_ECN, GSO_TCP4, VNET_NEEDS_CHECKSUM } from '../../../../src/system/native.js';
-import { EINVAL, EIO, EMSGSIZE } from '../../../helpers/fake-native.js';
+import { GSO_ECN, GSO_NONE, GSO_TCP4, VNET_NEEDS_CHECKSUM } from '../../../../src/system/native.js';
+import { EINVAL, EIO, EMSGSIZE, type FromTun } from '../../../helpers/fake-native.js';
 import { headerChecksumIsRight, UDP } from '../../../helpers/packets.js';
 import { createTestPath, OWN_CONTAINER, PEER, PEER_CONTAINER } from '../../../helpers/path.js';
 import {
@@ -46,12 +46,22 @@ const anyFields = fc.record({
   payload: fc.integer({ min: 1, max: 6000 }).map((length) => bytes(length)),
 });
 
-/** Sends one super-packet and returns the packets on the wire. */
-function split(fields: TcpFields, protocol: number, size: number, ecn = 0): Uint8Array[] {
+const whole = (fields: TcpFields, protocol: number) => (protocol === TCP ? tcpPacket(fields) : udpPacket(fields));
+
+/**
+ * Sends one super-packet and returns the packets on the wire.
+ * @param before what the path has sent, and so expects again: the pieces in which it reads follow the last super-packet
+ */
+function split(fields: TcpFields, protocol: number, size: number, ecn = 0, before?: FromTun): Uint8Array[] {
   const path = createTestPath(true, [UDP_GSO]);
-  const whole = protocol === TCP ? tcpPacket(fields) : udpPacket(fields);
-  path.fake.tunQueue.push(superPacket(whole, size, ecn));
-  createOutbound(path.fake.native, path.memory, path.settings)();
+  const outbound = createOutbound(path.fake.native, path.memory, path.settings);
+  if (before !== undefined) {
+    path.fake.tunQueue.push(before);
+    outbound();
+    path.fake.sent.length = 0;
+  }
+  path.fake.tunQueue.push(superPacket(whole(fields, protocol), size, ecn));
+  outbound();
   expect(path.fake.sent.every(({ nextHop }) => nextHop === PEER)).toBe(true);
   return packetsOf(path.fake.sent);
 }
@@ -68,6 +78,37 @@ describe('split', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it.each([
+    ['TCP', TCP],
+    ['UDP', UDP],
+  ])('does so from the pieces of the last super-packet, for any %s header', { timeout: 60_000 }, (_, protocol) => {
+    const sizes = fc.integer({ min: 400, max: 1500 });
+    fc.assert(
+      fc.property(anyFields, sizes, fc.option(fc.tuple(anyFields, sizes)), (fields, size, other) => {
+        // Usually one of the same form, and now and then one of another.
+        const [otherFields, otherSize] = other ?? [{ ...fields, payload: bytes(3000, 5) }, size];
+        const before = superPacket(whole(otherFields, protocol), otherSize);
+        const expected = segmentsOf({ ...fields, ttl: fields.ttl - 1 }, protocol, size);
+        expect(split(fields, protocol, size, 0, before)).toEqual(expected);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('puts a plain packet together that is longer than the pieces of the last super-packet', () => {
+    const path = createTestPath(true, [UDP_GSO]);
+    const outbound = createOutbound(path.fake.native, path.memory, path.settings);
+    path.fake.tunQueue.push(superPacket(tcpPacket({ payload: bytes(1200) }), 600));
+    outbound();
+    path.fake.sent.length = 0;
+    const packet = udpPacket({ payload: bytes(1400), ttl: 64 });
+    const { bytes: unfinished, vnet } = superPacket(packet, 0);
+    path.fake.tunQueue.push(packet, { bytes: unfinished, vnet: vnet.with(1, GSO_NONE) });
+    outbound();
+    const expected = udpPacket({ payload: bytes(1400), ttl: 63 });
+    expect(packetsOf(path.fake.sent)).toEqual([expected, expected]);
   });
 
   it('gives each packet right checksums, a full super-packet of 64 KB too', () => {
@@ -220,13 +261,13 @@ describe('merge of split', () => {
         });
         createInbound(path.fake.native, path.memory, path.settings)();
 
-        const whole = protocol === TCP ? tcpPacket(sent) : udpPacket(sent);
-        const expected = segments.length === 1 ? { bytes: whole, vnet: Array(6).fill(0) } : superPacket(whole, size);
+        const all = whole(sent, protocol);
+        const expected = segments.length === 1 ? { bytes: all, vnet: Array(6).fill(0) } : superPacket(all, size);
         const [written, ...rest] = path.fake.writtenMessages;
         expect(rest).toEqual([]);
         expect(written.bytes).toEqual(expected.bytes);
         if (segments.length > 1) {
-          const headerLength = whole.length - fields.payload.length;
+          const headerLength = all.length - fields.payload.length;
           expect(written.vnet).toEqual(expected.vnet.with(2, headerLength));
         } else expect(written.vnet).toEqual(expected.vnet);
       }),
