@@ -1,12 +1,13 @@
 import { InterceptingCall, type Interceptor } from '@grpc/grpc-js';
-import { castGrpcError, type Etcd3, type IKeyValue, type IWatchResponse, Range } from 'etcd3';
+import { castGrpcError, type IKeyValue, type IWatchResponse, Range } from 'etcd3';
 import { toRudderError } from './etcd-errors.js';
+import type { Member } from './etcd-members.js';
 import type { EtcdOptions } from './etcd-registry.js';
 import type { LeaseEntry, Watch, WatchEvent, WatchHandler } from './registry.js';
 
 /** How often the stream is asked for a sign of life, and how long there may be none. */
-const HEARTBEAT_MS = 3000;
-const LONGEST_SILENCE_MS = 6000;
+const HEARTBEAT_MS = 1000;
+const LONGEST_SILENCE_MS = 3000;
 
 /** A member that has lost the others ends the stream then ("no leader"), instead of being silent (etcd: RequireLeader). */
 const requireLeader: Interceptor = (options, nextCall) =>
@@ -23,7 +24,7 @@ const requireLeader: Interceptor = (options, nextCall) =>
  * @param disconnected aborted when the connection is given up: nobody would tell the stream
  */
 export function openWatch(
-  client: Etcd3,
+  member: Member,
   options: EtcdOptions,
   fromRevision: number,
   handler: WatchHandler,
@@ -40,6 +41,7 @@ export function openWatch(
     over = true;
     clearTimeout(created);
     clearInterval(heartbeat);
+    clearTimeout(silence);
     disconnected.removeEventListener('abort', onDisconnect);
     closeStream();
     if (reason !== undefined) handler.ended(toRudderError(reason, options));
@@ -47,17 +49,19 @@ export function openWatch(
   // Neither a connection that never comes nor an etcd that never answers may leave us waiting.
   const created = setTimeout(() => finish(new Error('etcd did not confirm the watch in time')), deadlineMs);
 
-  /** Of any message; undefined until a sign of life was answered once: an etcd before 3.4 knows none. */
-  let heardAt: number | undefined;
-  let heartbeat: NodeJS.Timeout | undefined;
-
   /** A frozen etcd keeps its connections, and gRPC's own keep-alive takes a quarter of a minute. */
+  let heartbeat: NodeJS.Timeout | undefined;
   function keepAsking(request: () => void): void {
     request();
-    heartbeat = setInterval(() => {
-      if (heardAt === undefined || performance.now() - heardAt <= LONGEST_SILENCE_MS) request();
-      else finish(new Error(`etcd has been silent for ${LONGEST_SILENCE_MS / 1000} s`));
-    }, HEARTBEAT_MS);
+    heartbeat = setInterval(request, HEARTBEAT_MS);
+  }
+
+  /** Runs from the first sign of life that was answered on: an etcd before 3.4 gives none. */
+  let silence: NodeJS.Timeout | undefined;
+  function heard(): void {
+    if (silence !== undefined) silence.refresh();
+    else
+      silence = setTimeout(() => finish(new Error(`etcd was silent for ${LONGEST_SILENCE_MS} ms`)), LONGEST_SILENCE_MS);
   }
 
   const onDisconnect = () => finish(disconnected.reason);
@@ -72,12 +76,12 @@ export function openWatch(
     }
     if (response.created) clearTimeout(created);
     // etcd answers a request for progress with a message that has nothing in it.
-    else if (heardAt !== undefined || response.events.length === 0) heardAt = performance.now();
+    else if (silence !== undefined || response.events.length === 0) heard();
     const events = response.events.flatMap((event) => toWatchEvent(event, options.prefix));
     if (events.length > 0) handler.events(events);
   }
 
-  client.watchClient.watch({ interceptors: [requireLeader] }).then(
+  member.watchClient.watch({ interceptors: [requireLeader] }).then(
     (stream) => {
       // An error must always find a listener, also after the end: without one it would end the process.
       stream.on('error', (error) => finish(castGrpcError(error)));
