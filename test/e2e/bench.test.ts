@@ -7,7 +7,9 @@ import { expect, it } from 'vitest';
 import type { Sample } from '../../src/lab/bench/rounds.js';
 import { describeWith } from '../helpers/requires.js';
 
-const BENCH = fileURLToPath(new URL('../../dist/lab/bench/main.js', import.meta.url));
+const TREE = fileURLToPath(new URL('../../', import.meta.url));
+const BENCH = `${TREE}dist/lab/bench/main.js`;
+const BUILDS = `${TREE}dist/lab/bench/builds.js`;
 const DEADLINE_MS = 170_000;
 
 describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {
@@ -35,5 +37,21 @@ describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {
     } finally {
       rmSync(out, { recursive: true });
     }
+  });
+
+  it('compares builds, each with its own daemons in a lab of its own', { timeout: DEADLINE_MS }, async () => {
+    const args = ['--rounds', '2', '--place', 'container', '--', TREE, TREE];
+    const { stdout } = await execa(process.execPath, [BUILDS, ...args], { timeout: DEADLINE_MS });
+    expect(stdout).toContain('container to container');
+    const rows = [...stdout.matchAll(/([\d.]+) ± ([\d.]+)/g)].map(([, ratio]) => Number(ratio));
+    expect(rows).toHaveLength(4); // of two builds, rate and CPU time
+    expect([rows[0], rows[1]]).toEqual([1, 1]);
+    for (const ratio of rows) expect(ratio).toBeGreaterThan(0);
+  });
+
+  it('refuses to compare with a tree that is not built, in one line', async () => {
+    const { exitCode, stderr } = await execa(process.execPath, [BUILDS, '/proc'], { reject: false });
+    expect(exitCode).toBe(1);
+    expect(stderr).toBe('bench:builds: /proc: expected a built tree of Rudder; run npm run setup in it');
   });
 });

@@ -67,6 +67,15 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+export const meanOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+
+/** Of the mean: how far off it is by chance. NaN for a single value. */
+export function standardErrorOf(values: readonly number[]): number {
+  const mean = meanOf(values);
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
+  return Math.sqrt(variance / values.length);
+}
+
 /** Median, least and most of each system, and Rudder's ratios to the others. */
 export function table(summaries: readonly Summary[], systems: readonly System[]): string {
   const others = systems.filter((system) => system !== 'rudder');

@@ -1,0 +1,132 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import Table from 'cli-table3';
+import { Command, Option } from 'commander';
+import { messageOf, RudderError } from '../../core/errors.js';
+import { DEFAULT_CONFIG, labDown } from '../lab.js';
+import type { LabState } from '../state.js';
+import { cpuSeconds, tcp } from './measure.js';
+import { meanOf, median, standardErrorOf } from './report.js';
+import { type Place, routeOf } from './systems.js';
+
+/**
+ * `npm run bench:builds -- TREE TREE`: did a change make it faster? Every built tree has a lab of its own, all stand at
+ * once, and one TCP flow runs for a second in each in turn, many times, there and back (A B, B A, ...). What the machine
+ * does to one it does to its neighbour in time: after 60 rounds a difference of two percent shows, which runs of a
+ * minute each, drifting by a third, would hide.
+ */
+const WARM_UP_SECONDS = 2;
+const LEASE_TTL = '24h';
+const GIGABYTE_BITS = 8e9;
+
+interface Flags {
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly place: Place[];
+  readonly congestion?: string;
+}
+
+interface Build {
+  readonly tree: string;
+  readonly lab: LabState;
+}
+
+/** One flow in one build: bits per second, and the CPU seconds of both daemons for each gigabyte. */
+interface Run {
+  readonly rate: number;
+  readonly cpu: number;
+}
+
+function readArguments(): { trees: string[]; flags: Flags } {
+  const command = new Command('npm run bench:builds --')
+    .argument(
+      '<tree...>',
+      'folders with a built Rudder (dist, native/build, node_modules); the first one is compared with',
+    )
+    .addOption(new Option('--rounds <count>', 'how many runs of each').argParser(positive).default(60))
+    .addOption(new Option('--seconds <count>', 'how long one run is').argParser(positive).default(1))
+    .addOption(new Option('--place <place...>', 'between which').choices(['host', 'container']).default(['host']))
+    .option('--congestion <name>', "TCP's congestion control (default: the machine's)")
+    .parse();
+  return { trees: command.args.map((tree) => resolve(tree)), flags: command.opts<Flags>() };
+}
+
+function positive(text: string): number {
+  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
+  throw new RudderError('usage', `"${text}": expected a number from 1 to 999`);
+}
+
+async function main(): Promise<void> {
+  const { trees, flags } = readArguments();
+  for (const tree of trees) {
+    if (!existsSync(`${tree}/dist/lab/lab.js`)) {
+      throw new RudderError('usage', `${tree}: expected a built tree of Rudder; run npm run setup in it`);
+    }
+  }
+  const names = trees.map((_, i) => `builds${i}`);
+  const allDown = async () => {
+    for (const name of names) await labDown(name);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => void allDown().finally(() => process.exit(130)));
+  }
+  await allDown();
+  try {
+    const builds: Build[] = [];
+    for (const [i, tree] of trees.entries()) builds.push({ tree, lab: await labOf(tree, names[i]) });
+    for (const place of flags.place)
+      process.stdout.write(`${place} to ${place}\n${await compare(builds, place, flags)}\n`);
+  } finally {
+    await allDown();
+  }
+}
+
+/** Brought up by the tree's own code, which starts the tree's own daemon. */
+async function labOf(tree: string, name: string): Promise<LabState> {
+  const { labUp } = (await import(pathToFileURL(`${tree}/dist/lab/lab.js`).href)) as typeof import('../lab.js');
+  return labUp({ name, nodes: 2, underlay: 'veth', config: DEFAULT_CONFIG, daemon: { leaseTtl: LEASE_TTL } });
+}
+
+async function compare(builds: readonly Build[], place: Place, flags: Flags): Promise<string> {
+  for (const build of builds) await run(build, place, WARM_UP_SECONDS, flags.congestion);
+  const runs: Run[][] = builds.map(() => []);
+  for (let round = 0; round < flags.rounds; round++) {
+    process.stderr.write(`\r${place}: round ${round + 1} of ${flags.rounds} `);
+    const inOrder = builds.map((_, i) => (round % 2 === 0 ? i : builds.length - 1 - i));
+    for (const i of inOrder) runs[i].push(await run(builds[i], place, flags.seconds, flags.congestion));
+  }
+  process.stderr.write('\n');
+  return describe(builds, runs);
+}
+
+async function run({ lab }: Build, place: Place, seconds: number, congestion: string | undefined): Promise<Run> {
+  const pids = lab.nodes.map((node) => node.process!.pid);
+  const before = cpuSeconds(pids);
+  const load = { flows: 1, bothWays: false, congestion };
+  const { bitsPerSecond } = await tcp(lab, routeOf(lab, 'rudder', place), seconds, load);
+  return { rate: bitsPerSecond, cpu: (cpuSeconds(pids) - before) / ((bitsPerSecond * seconds) / GIGABYTE_BITS) };
+}
+
+/** Ratios are of neighbours in time, each with the standard error of their mean. */
+function describe(builds: readonly Build[], runs: readonly Run[][]): string {
+  const table = new Table({
+    head: ['tree', 'Gbit/s', 'by the first', 'CPU s/GB', 'by the first'],
+    style: { head: [], border: [], compact: true },
+  });
+  const column = (i: number, of: keyof Run) => runs[i].map((one) => one[of]);
+  const ratio = (i: number, of: keyof Run) => {
+    const ratios = column(i, of).map((value, round) => value / runs[0][round][of]);
+    return `${meanOf(ratios).toFixed(3)} ± ${standardErrorOf(ratios).toFixed(3)}`;
+  };
+  for (const [i, { tree }] of builds.entries()) {
+    const [rate, cpu] = [median(column(i, 'rate')) / 1e9, median(column(i, 'cpu'))];
+    table.push([tree, rate.toFixed(2), ratio(i, 'rate'), cpu.toFixed(2), ratio(i, 'cpu')]);
+  }
+  return table.toString();
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`bench:builds: ${messageOf(error)}\n`);
+  process.exitCode = 1;
+});
