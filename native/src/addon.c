@@ -56,6 +56,7 @@ static bool define_layout(napi_env env, napi_value exports) {
       {"udpWritable", UDP_WRITABLE},
       {"stopSignalled", STOP_SIGNALLED},
       {"tunFailed", TUN_FAILED},
+      {"spunInVain", SPUN_IN_VAIN},
       {"badDescriptorState", EBADFD},
       {"offloadChecksum", TUN_F_CSUM},
       {"offloadTso4", TUN_F_TSO4},

@@ -48,6 +48,7 @@ enum {
   UDP_WRITABLE = 4,
   STOP_SIGNALLED = 8,
   TUN_FAILED = 16,
+  SPUN_IN_VAIN = 32,
 };
 
 /* --- handles.c: the descriptors this addon opened, so that no number from JavaScript reaches another one --- */

@@ -18,7 +18,7 @@ static int64_t microseconds_since(const struct timespec *start) {
  * microseconds on a virtual machine, the work of many packets. sched_yield() lets anything else that can run go first,
  * so only a core that nobody wants is spent.
  */
-static int poll_spinning(struct pollfd *fds, nfds_t count, int spin_us, int timeout_ms) {
+static int poll_spinning(struct pollfd *fds, nfds_t count, int spin_us, int timeout_ms, bool *in_vain) {
   struct timespec start;
   clock_gettime(CLOCK_MONOTONIC, &start);
   do {
@@ -26,6 +26,7 @@ static int poll_spinning(struct pollfd *fds, nfds_t count, int spin_us, int time
     if (ready != 0) return ready;
     sched_yield();
   } while (microseconds_since(&start) < spin_us);
+  *in_vain = true;
   return poll(fds, count, timeout_ms);
 }
 
@@ -49,7 +50,8 @@ napi_value wait_ready(napi_env env, napi_callback_info info) {
       {.fd = path->tun, .events = interest & TUN_READABLE ? POLLIN : 0},
       {.fd = path->udp, .events = udp_events},
   };
-  int ready = spin_us > 0 ? poll_spinning(fds, FDS, spin_us, timeout_ms) : poll(fds, FDS, timeout_ms);
+  bool in_vain = false;
+  int ready = spin_us > 0 ? poll_spinning(fds, FDS, spin_us, timeout_ms, &in_vain) : poll(fds, FDS, timeout_ms);
   if (ready < 0 && errno != EINTR) return throw_errno(env, errno, "poll", NULL);
 
   struct timespec now;
@@ -57,7 +59,7 @@ napi_value wait_ready(napi_env env, napi_callback_info info) {
   *path->clock_ms = (int32_t)(((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000) & INT32_MAX);
   if (ready <= 0) return int_value(env, 0);
 
-  int32_t mask = 0;
+  int32_t mask = in_vain ? SPUN_IN_VAIN : 0;
   if (fds[0].revents != 0) mask |= STOP_SIGNALLED;
   if (fds[1].revents & POLLIN) mask |= TUN_READABLE;
   /* tun_chr_poll() answers POLLERR once the device is unregistered. */

@@ -89,6 +89,8 @@ export const UDP_READABLE = 2;
 export const UDP_WRITABLE = 4;
 export const STOP_SIGNALLED = 8;
 export const TUN_FAILED = 16;
+/** Beside a bit above: looking had found nothing, and the thread has slept. */
+export const SPUN_IN_VAIN = 32;
 
 /** linux/if_tun.h: what TUN may hand over unfinished. The two USO bits have to be asked for together. */
 export const OFFLOAD_CHECKSUM = 0x01;

@@ -26,6 +26,7 @@ describe('the layout', () => {
       udpWritable: system.UDP_WRITABLE,
       stopSignalled: system.STOP_SIGNALLED,
       tunFailed: system.TUN_FAILED,
+      spunInVain: system.SPUN_IN_VAIN,
       badDescriptorState: system.EBADFD,
       offloadChecksum: system.OFFLOAD_CHECKSUM,
       offloadTso4: system.OFFLOAD_TSO4,

@@ -67,7 +67,7 @@ const breaksLayers = ({ from, to }: Import) =>
 
 /** Packages that these files alone may know. */
 const ONLY_IN: Record<string, readonly string[]> = {
-  'npm:etcd3': ['control/etcd-registry.ts', 'control/etcd-watch.ts'],
+  'npm:etcd3': ['control/etcd-members.ts', 'control/etcd-registry.ts', 'control/etcd-watch.ts'],
   'npm:netlink': ['system/netlink.ts'],
 };
 

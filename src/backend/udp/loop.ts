@@ -3,12 +3,7 @@ import { createInbound } from './inbound.js';
 import { CONTROL_STOP, type PathSettings, type SharedMemory } from './memory.js';
 import { createOutbound } from './outbound.js';
 import { PathFailure } from './path-failure.js';
-
-/**
- * After work, more is likely to come soon: look this long before sleeping. In the benchmark request-response latency fell
- * to a third; longer was no better, and bulk throughput did not care (docs/benchmark.md).
- */
-const SPIN_MICROSECONDS = 30;
+import { createSpin } from './spin.js';
 
 /** The stop event ends a wait at once; this only bounds the harm if it were ever missed. */
 const LONGEST_WAIT_MS = 1000;
@@ -22,16 +17,16 @@ export function forward(native: Native, memory: SharedMemory, settings: PathSett
   const outbound = createOutbound(native, memory, settings);
   const inbound = createInbound(native, memory, settings);
 
+  const spinAfter = createSpin(memory.counters);
   let spin = 0;
 
   // A function of its own: V8 optimises it as a whole after some calls, while the endless loop itself never returns.
   function turn(): void {
     const ready = native.wait(TUN_READABLE | UDP_READABLE, LONGEST_WAIT_MS, spin);
-    // An idle node sleeps at once.
-    spin = ready === 0 ? 0 : SPIN_MICROSECONDS;
     if ((ready & TUN_FAILED) !== 0) throw new PathFailure('wait', -EBADFD);
     if ((ready & TUN_READABLE) !== 0) outbound();
     if ((ready & UDP_READABLE) !== 0) inbound();
+    spin = spinAfter(ready);
   }
 
   while (Atomics.load(memory.control, CONTROL_STOP) === 0) turn();

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import Table from 'cli-table3';
 import { Command, Option } from 'commander';
+import { execa } from 'execa';
 import { messageOf, RudderError } from '../../core/errors.js';
-import { DEFAULT_CONFIG, labDown } from '../lab.js';
-import type { LabState } from '../state.js';
+import { labDown } from '../lab.js';
+import { type LabState, loadLab } from '../state.js';
 import { cpuSeconds, tcp } from './measure.js';
 import { meanOf, median, standardErrorOf } from './report.js';
 import { type Place, routeOf } from './systems.js';
@@ -60,7 +60,7 @@ function positive(text: string): number {
 async function main(): Promise<void> {
   const { trees, flags } = readArguments();
   for (const tree of trees) {
-    if (!existsSync(`${tree}/dist/lab/lab.js`)) {
+    if (!existsSync(commandOf(tree))) {
       throw new RudderError('usage', `${tree}: expected a built tree of Rudder; run npm run setup in it`);
     }
   }
@@ -82,11 +82,14 @@ async function main(): Promise<void> {
   }
 }
 
-/** Brought up by the tree's own code, which starts the tree's own daemon. */
+/** Brought up by the tree's own command, which starts the tree's own daemons. */
 async function labOf(tree: string, name: string): Promise<LabState> {
-  const { labUp } = (await import(pathToFileURL(`${tree}/dist/lab/lab.js`).href)) as typeof import('../lab.js');
-  return labUp({ name, nodes: 2, underlay: 'veth', config: DEFAULT_CONFIG, daemon: { leaseTtl: LEASE_TTL } });
+  const up = ['lab', 'up', '--name', name, '--underlay', 'veth', '--ttl', LEASE_TTL];
+  await execa(process.execPath, [commandOf(tree), ...up]);
+  return loadLab(name);
 }
+
+const commandOf = (tree: string) => `${tree}/dist/cli/main.js`;
 
 async function compare(builds: readonly Build[], place: Place, flags: Flags): Promise<string> {
   for (const build of builds) await run(build, place, WARM_UP_SECONDS, flags.congestion);
