@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
 import Table from 'cli-table3';
 import { Command, Option } from 'commander';
 import { execa } from 'execa';
@@ -49,7 +48,7 @@ function readArguments(): { trees: string[]; flags: Flags } {
     .addOption(new Option('--place <place...>', 'between which').choices(['host', 'container']).default(['host']))
     .option('--congestion <name>', "TCP's congestion control (default: the machine's)")
     .parse();
-  return { trees: command.args.map((tree) => resolve(tree)), flags: command.opts<Flags>() };
+  return { trees: command.args, flags: command.opts<Flags>() };
 }
 
 function positive(text: string): number {
