@@ -6,8 +6,8 @@ import type { EtcdOptions } from './etcd-registry.js';
 import type { LeaseEntry, Watch, WatchEvent, WatchHandler } from './registry.js';
 
 /** How often the stream is asked for a sign of life, and how long there may be none. */
-const HEARTBEAT_MS = 1000;
-const LONGEST_SILENCE_MS = 3000;
+const HEARTBEAT_MS = 2000;
+const LONGEST_SILENCE_MS = 4000;
 
 /** A member that has lost the others ends the stream then ("no leader"), instead of being silent (etcd: RequireLeader). */
 const requireLeader: Interceptor = (options, nextCall) =>
