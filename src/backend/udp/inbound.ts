@@ -99,11 +99,15 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
 
   function deliver(): void {
     if (accepted.packets > 0 && native.verifyChecksums(accepted.packets) > 0) mergeAnew();
+    write();
+    accepted.packets = 0;
+    accepted.sender = NO_ADDRESS;
+  }
+
+  function write(): void {
     merger.close();
     writes.flush();
     merger.reset();
-    accepted.packets = 0;
-    accepted.sender = NO_ADDRESS;
   }
 
   /** Nothing has been written yet: the packets with a wrong checksum go alone, and arrive as wrong as they came. */
@@ -115,11 +119,7 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
       const offset = checksums[record] - ADDRESSES;
       const length = totalLengthOf(packets, offset);
       const isMergeable = checksums[record + 1] !== 0 && checksums[record + 3] === 0;
-      if (writes.isFull()) {
-        merger.close();
-        writes.flush();
-        merger.reset();
-      }
+      if (writes.isFull()) write();
       if (!isMergeable) merger.pass(offset, length);
       else if (merger.joins(offset, length)) merger.join(offset, length);
       else merger.open(offset, length);

@@ -5,6 +5,7 @@ import { execa } from 'execa';
 import { messageOf, RudderError } from '../../core/errors.js';
 import { labDown } from '../lab.js';
 import { type LabState, loadLab } from '../state.js';
+import { parseCount } from './flags.js';
 import { cpuSeconds, tcp } from './measure.js';
 import { meanOf, median, standardErrorOf } from './report.js';
 import { type Place, routeOf } from './systems.js';
@@ -43,17 +44,12 @@ function readArguments(): { trees: string[]; flags: Flags } {
       '<tree...>',
       'folders with a built Rudder (dist, native/build, node_modules); the first one is compared with',
     )
-    .addOption(new Option('--rounds <count>', 'how many runs of each').argParser(positive).default(60))
-    .addOption(new Option('--seconds <count>', 'how long one run is').argParser(positive).default(1))
+    .addOption(new Option('--rounds <count>', 'how many runs of each').argParser(parseCount('--rounds')).default(60))
+    .addOption(new Option('--seconds <count>', 'how long one run is').argParser(parseCount('--seconds')).default(1))
     .addOption(new Option('--place <place...>', 'between which').choices(['host', 'container']).default(['host']))
     .option('--congestion <name>', "TCP's congestion control (default: the machine's)")
     .parse();
   return { trees: command.args, flags: command.opts<Flags>() };
-}
-
-function positive(text: string): number {
-  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
-  throw new RudderError('usage', `"${text}": expected a number from 1 to 999`);
 }
 
 async function main(): Promise<void> {

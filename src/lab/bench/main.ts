@@ -1,9 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { Command, Option } from 'commander';
-import { messageOf, RudderError } from '../../core/errors.js';
+import { messageOf } from '../../core/errors.js';
 import { DEFAULT_CONFIG, labDown, labUp } from '../lab.js';
 import { drawSweep, drawThroughput } from './chart.js';
+import { parseCount } from './flags.js';
 import { describeHostile, type Hostile, measureHostile } from './hostile.js';
 import { type Inside, lookInside } from './inside.js';
 import type { Peers } from './peers.js';
@@ -36,7 +37,7 @@ function readFlags(): Flags {
   const groups = [...GROUPS, 'inside', 'hostile'];
   return new Command('npm run bench --')
     .option('--quick', 'one round of short measurements, in under three minutes', false)
-    .addOption(new Option('--rounds <count>', 'how many rounds').argParser(positive))
+    .addOption(new Option('--rounds <count>', 'how many rounds').argParser(parseCount('--rounds')))
     .addOption(new Option('--only <group...>', 'measure only these').choices(groups).default(groups))
     .option('--out <folder>', 'where results are written', 'bench-results')
     .option('--daemon <argument...>', 'more arguments for the daemons of "rudder"', [])
@@ -49,11 +50,6 @@ function readFlags(): Flags {
     .option('--flanneld <path>', 'also measure this flanneld, with its udp backend')
     .parse()
     .opts<Flags>();
-}
-
-function positive(text: string): number {
-  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
-  throw new RudderError('usage', `--rounds "${text}": expected a number from 1 to 999`);
 }
 
 async function main(): Promise<void> {
