@@ -28,6 +28,7 @@
 
 /* An IPv4 packet is at most 65535 bytes, a UDP datagram's payload 65507: one slot takes either whole. */
 #define SLOT_BYTES 65536
+#define PAGE_BYTES 4096
 
 /* sendmmsg and writev take at most UIO_MAXIOV (1024) iovecs a message. */
 #define MAX_IOVECS_PER_MESSAGE 1024

@@ -22,6 +22,7 @@ host.on('message', (message, remote) => received.push([message.toString(), remot
 async function hostReceives(count) {
   while (received.length < count) await once(host, 'message');
 }
+const textAt = (slab, offset, length) => Buffer.from(slab.subarray(offset, offset + length)).toString();
 function drainTun() {
   while (readTun(memory, 64) > 0);
 }
@@ -84,8 +85,19 @@ out.sentReceived = received.splice(0);
 out.udpReadable = native.wait(UDP_READABLE, 2000, 0);
 out.receivedCount = native.receiveUdp(64);
 out.receivedRecord = [...memory.datagrams.subarray(0, 8)];
-out.receivedText = Buffer.from(memory.inboundSlab.subarray(0, 5)).toString();
+out.receivedText = textAt(memory.inboundSlab, memory.datagrams[0], 5);
 out.receivedAgain = native.receiveUdp(64);
+
+// --- slots begin at a page, wherever the slab does: two datagrams, into a slab that begins 100 bytes later ---
+const later = memory.inboundSlab.subarray(100);
+native.attach({ ...handles, ...memory, inboundSlab: later });
+setRecord(memory.sends, 0, [2, 1, LOOPBACK, 5000, 0]);
+native.sendUdp(0, 2);
+native.wait(UDP_READABLE, 2000, 0);
+out.laterCount = native.receiveUdp(64);
+out.laterMoved = [0, 1].map((i) => (100 + memory.datagrams[i * 8] - out.receivedRecord[0]) % 4096);
+out.laterTexts = [0, 1].map((i) => textAt(later, memory.datagrams[i * 8], 5));
+native.attach({ ...handles, ...memory });
 
 // --- a train: cut by the kernel into segments of one size, the last one shorter ---
 memory.outboundSlab.set(Buffer.from('aaaabbbbcc'), 0);
@@ -103,7 +115,7 @@ native.sendUdp(0, 1);
 native.wait(UDP_READABLE, 2000, 0);
 out.trainReceived = native.receiveUdp(64);
 out.trainRecord = [...memory.datagrams.subarray(0, 8)];
-out.trainText = Buffer.from(memory.inboundSlab.subarray(0, 10)).toString();
+out.trainText = textAt(memory.inboundSlab, memory.datagrams[0], 10);
 native.setUdpGro(handles.udp, 0);
 
 // --- super-packets: a train sent into the device is read in one piece, and written back turned round ---

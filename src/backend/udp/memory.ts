@@ -31,8 +31,8 @@ export const MAX_SEGMENTS = INBOUND_BATCH * MAX_TRAIN_SEGMENTS;
  */
 export const OUTBOUND_READ_BYTES = 18 * SLOT_BYTES;
 export const OUTBOUND_SPARE_BYTES = 4 * SLOT_BYTES;
-/** See receive_udp() in native/src/udp.c for the 1536. */
-const INBOUND_SLAB_BYTES = INBOUND_BATCH * (SLOT_BYTES + 1536);
+/** See receive_udp() in native/src/udp.c for the 1536 between slots, and the page before the first. */
+const INBOUND_SLAB_BYTES = 4096 + INBOUND_BATCH * (SLOT_BYTES + 1536);
 
 /** Room for one header that we write: IPv4 and TCP with all their options are 120 bytes. */
 export const HEADER_SLOT_BYTES = 128;
