@@ -6,33 +6,36 @@ import { messageOf, RudderError } from '../../core/errors.js';
 import { labDown } from '../lab.js';
 import { type LabState, loadLab } from '../state.js';
 import { parseCount } from './flags.js';
-import { cpuSeconds, tcp } from './measure.js';
+import { cpuSeconds, type TcpLoad, tcp } from './measure.js';
 import { meanOf, median, standardErrorOf } from './report.js';
-import { type Place, routeOf } from './systems.js';
+import { type Place, prepareSystems, routeOf, setUnderlay, type UnderlayMode } from './systems.js';
 
 /**
  * `npm run bench:builds -- TREE TREE`: did a change make it faster? Every built tree has a lab of its own, all stand at
- * once, and one TCP flow runs for a second in each in turn, many times, there and back (A B, B A, ...). What the machine
- * does to one it does to its neighbour in time: after 60 rounds a difference of two percent shows, which runs of a
- * minute each, drifting by a third, would hide.
+ * once, and TCP runs for a second in each in turn, many times, there and back (A B, B A, ...). What the machine does to
+ * one it does to its neighbour in time: after 60 rounds a difference of two percent shows, which runs of a minute each,
+ * drifting by a third, would hide. With `--vxlan` the kernel's VXLAN, in the first tree's lab, takes turns with them.
  */
 const WARM_UP_SECONDS = 2;
 const LEASE_TTL = '24h';
 const GIGABYTE_BITS = 8e9;
 
-interface Flags {
+interface Flags extends TcpLoad {
   readonly rounds: number;
   readonly seconds: number;
   readonly place: Place[];
-  readonly congestion?: string;
+  readonly underlay: UnderlayMode;
+  readonly vxlan: boolean;
 }
 
+/** What takes turns: a tree's daemons, or VXLAN. */
 interface Build {
-  readonly tree: string;
+  readonly name: string;
   readonly lab: LabState;
+  readonly system: 'rudder' | 'vxlan';
 }
 
-/** One flow in one build: bits per second, and the CPU seconds of both daemons for each gigabyte. */
+/** One run in one build: bits per second, and the CPU seconds of both daemons for each gigabyte. */
 interface Run {
   readonly rate: number;
   readonly cpu: number;
@@ -47,6 +50,12 @@ function readArguments(): { trees: string[]; flags: Flags } {
     .addOption(new Option('--rounds <count>', 'how many runs of each').argParser(parseCount('--rounds')).default(60))
     .addOption(new Option('--seconds <count>', 'how long one run is').argParser(parseCount('--seconds')).default(1))
     .addOption(new Option('--place <place...>', 'between which').choices(['host', 'container']).default(['host']))
+    .addOption(
+      new Option('--underlay <mode>', 'whole or cut super-packets').choices(['whole', 'segmented']).default('whole'),
+    )
+    .addOption(new Option('--flows <count>', 'how many at once').argParser(parseCount('--flows')).default(1))
+    .option('--both-ways', 'as many again in the other direction at the same time', false)
+    .option('--vxlan', "compare with the kernel's VXLAN", false)
     .option('--congestion <name>', "TCP's congestion control (default: the machine's)")
     .parse();
   return { trees: command.args, flags: command.opts<Flags>() };
@@ -69,7 +78,15 @@ async function main(): Promise<void> {
   await allDown();
   try {
     const builds: Build[] = [];
-    for (const [i, tree] of trees.entries()) builds.push({ tree, lab: await labOf(tree, names[i]) });
+    for (const [i, tree] of trees.entries()) {
+      const lab = await labOf(tree, names[i]);
+      await setUnderlay(lab, flags.underlay);
+      if (flags.vxlan && i === 0) {
+        await prepareSystems(lab);
+        builds.push({ name: 'VXLAN', lab, system: 'vxlan' });
+      }
+      builds.push({ name: tree, lab, system: 'rudder' });
+    }
     for (const place of flags.place)
       process.stdout.write(`${place} to ${place}\n${await compare(builds, place, flags)}\n`);
   } finally {
@@ -87,22 +104,21 @@ async function labOf(tree: string, name: string): Promise<LabState> {
 const commandOf = (tree: string) => `${tree}/dist/cli/main.js`;
 
 async function compare(builds: readonly Build[], place: Place, flags: Flags): Promise<string> {
-  for (const build of builds) await run(build, place, WARM_UP_SECONDS, flags.congestion);
+  for (const build of builds) await run(build, place, WARM_UP_SECONDS, flags);
   const runs: Run[][] = builds.map(() => []);
   for (let round = 0; round < flags.rounds; round++) {
     process.stderr.write(`\r${place}: round ${round + 1} of ${flags.rounds} `);
     const inOrder = builds.map((_, i) => (round % 2 === 0 ? i : builds.length - 1 - i));
-    for (const i of inOrder) runs[i].push(await run(builds[i], place, flags.seconds, flags.congestion));
+    for (const i of inOrder) runs[i].push(await run(builds[i], place, flags.seconds, flags));
   }
   process.stderr.write('\n');
   return describe(builds, runs);
 }
 
-async function run({ lab }: Build, place: Place, seconds: number, congestion: string | undefined): Promise<Run> {
+async function run({ lab, system }: Build, place: Place, seconds: number, load: TcpLoad): Promise<Run> {
   const pids = lab.nodes.map((node) => node.process!.pid);
   const before = cpuSeconds(pids);
-  const load = { flows: 1, bothWays: false, congestion };
-  const { bitsPerSecond } = await tcp(lab, routeOf(lab, 'rudder', place), seconds, load);
+  const { bitsPerSecond } = await tcp(lab, routeOf(lab, system, place), seconds, load);
   return { rate: bitsPerSecond, cpu: (cpuSeconds(pids) - before) / ((bitsPerSecond * seconds) / GIGABYTE_BITS) };
 }
 
@@ -117,9 +133,11 @@ function describe(builds: readonly Build[], runs: readonly Run[][]): string {
     const ratios = column(i, of).map((value, round) => value / runs[0][round][of]);
     return `${meanOf(ratios).toFixed(3)} ± ${standardErrorOf(ratios).toFixed(3)}`;
   };
-  for (const [i, { tree }] of builds.entries()) {
-    const [rate, cpu] = [median(column(i, 'rate')) / 1e9, median(column(i, 'cpu'))];
-    table.push([tree, rate.toFixed(2), ratio(i, 'rate'), cpu.toFixed(2), ratio(i, 'cpu')]);
+  for (const [i, { name, system }] of builds.entries()) {
+    // VXLAN has no daemons: neither a time of theirs nor a ratio to it.
+    const cpu = system === 'vxlan' ? '-' : median(column(i, 'cpu')).toFixed(2);
+    const cpuRatio = builds[0].system === 'vxlan' ? '-' : ratio(i, 'cpu');
+    table.push([name, (median(column(i, 'rate')) / 1e9).toFixed(2), ratio(i, 'rate'), cpu, cpuRatio]);
   }
   return table.toString();
 }
