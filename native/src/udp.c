@@ -86,7 +86,7 @@ static size_t first_slot(struct memory slab) { return -(uintptr_t)slab.data % PA
  * of the L1 cache.
  */
 napi_value receive_udp(napi_env env, napi_callback_info info) {
-  enum { STRIDE = SLOT_BYTES + 6 * 256 };
+  enum { STRIDE = SLOT_BYTES + 1536 };
   struct path *path = attached_path(env, "receiveUdp");
   napi_value arguments[1];
   int32_t max;
