@@ -58,6 +58,7 @@ static bool define_layout(napi_env env, napi_value exports) {
       {"tunFailed", TUN_FAILED},
       {"spunInVain", SPUN_IN_VAIN},
       {"badDescriptorState", EBADFD},
+      {"ringFailed", RING_FAILED},
       {"offloadChecksum", TUN_F_CSUM},
       {"offloadTso4", TUN_F_TSO4},
       {"offloadTsoEcn", TUN_F_TSO_ECN},
@@ -89,12 +90,15 @@ NAPI_MODULE_INIT() {
       {"openUdp", open_udp},
       {"setUdpGro", set_udp_gro},
       {"probeUdpGso", probe_udp_gso},
+      {"probeRing", probe_ring},
       {"openEvent", open_event},
       {"signalEvent", signal_event},
       {"close", close_handle},
       {"notify", notify_socket},
       {"attach", attach_path},
       {"detach", detach_path},
+      {"openRing", open_ring},
+      {"closeRing", close_ring},
       {"wait", wait_ready},
       {"readTun", read_tun},
       {"sendUdp", send_udp},
@@ -106,9 +110,9 @@ NAPI_MODULE_INIT() {
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     if (!define_function(env, exports, functions[i].name, functions[i].callback)) return NULL;
   }
-  struct path *path = calloc(1, sizeof *path);
+  struct path *path = malloc(sizeof *path);
   if (path == NULL) return NULL;
-  path->tun = path->udp = path->event = -1;
+  *path = DETACHED_PATH;
   if (napi_set_instance_data(env, path, finalize_path, NULL) != napi_ok) {
     free(path);
     return NULL;

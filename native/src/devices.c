@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "rudder.h"
@@ -104,6 +105,25 @@ napi_value probe_udp_gso(napi_env env, napi_callback_info info) {
     return throw_errno(env, errno, "setsockopt", "UDP_SEGMENT");
   }
   return NULL;
+}
+
+/* probeRing(tun): throws if the kernel lets us have no ring, or TUN cannot be read without waiting through one. */
+napi_value probe_ring(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  int fd;
+  struct ring ring;
+  if (!get_arguments(env, info, 1, arguments)) return NULL;
+  if (!get_handle(env, arguments[0], "fd", HANDLE_TUN, &fd)) return NULL;
+  int error = ring_open(&ring);
+  if (error != 0) return throw_errno(env, error, "io_uring_setup", NULL);
+  /* No room to read into: tun_do_read() answers 0 before it takes a packet off the queue. */
+  char nothing;
+  struct iovec empty = {.iov_base = &nothing, .iov_len = 0};
+  struct transfer probe = {.iovecs = &empty, .iovec_count = 1};
+  error = ring_run(&ring, TRANSFER_READ, fd, &probe, 1);
+  ring_close(&ring);
+  if (error != 0) return throw_errno(env, error, "io_uring_enter", NULL);
+  return probe.result >= 0 ? NULL : throw_errno(env, -probe.result, "readv", "io_uring");
 }
 
 /* Beyond net.core.[rw]mem_max with CAP_NET_ADMIN, else as far as the limit lets us: losing packets is all it costs. */

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <string.h>
 
 #include "rudder.h"
 
@@ -79,9 +78,9 @@ void path_release(napi_env env, struct path *path) {
   if (path->tun >= 0) handle_release(path->tun);
   if (path->udp >= 0) handle_release(path->udp);
   if (path->event >= 0) handle_release(path->event);
+  ring_close(&path->ring);
   for (size_t i = 0; i < path->reference_count; i++) napi_delete_reference(env, path->references[i]);
-  memset(path, 0, sizeof *path);
-  path->tun = path->udp = path->event = -1;
+  *path = DETACHED_PATH;
 }
 
 /* attach({tun, udp, event, outboundSlab, ...}): the memory and descriptors that the five batch calls of this thread use. */
@@ -93,6 +92,24 @@ napi_value attach_path(napi_env env, napi_callback_info info) {
   struct path *path = data;
   path_release(env, path);
   if (!take_all(env, arguments[0], path)) path_release(env, path);
+  return NULL;
+}
+
+/* openRing(): from now on this thread's readTun() and writeTun() take one system call for many packets. */
+napi_value open_ring(napi_env env, napi_callback_info info) {
+  (void)info;
+  struct path *path = attached_path(env, "openRing");
+  if (path == NULL) return NULL;
+  ring_close(&path->ring);
+  int error = ring_open(&path->ring);
+  return error == 0 ? NULL : throw_errno(env, error, "io_uring_setup", NULL);
+}
+
+/* closeRing(): one system call for each packet again. */
+napi_value close_ring(napi_env env, napi_callback_info info) {
+  (void)info;
+  struct path *path = attached_path(env, "closeRing");
+  if (path != NULL) ring_close(&path->ring);
   return NULL;
 }
 

@@ -40,6 +40,9 @@
 #define MIN_SPREAD_SEGMENT 512
 #define MAX_DATAGRAMS 64
 
+/* What a batch call on TUN returns if the ring failed and not the device: no -errno, which end at -4095. */
+#define RING_FAILED (-4096)
+
 enum slab { SLAB_OUTBOUND, SLAB_INBOUND, SLAB_HEADERS, SLAB_COUNT };
 
 /* What wait() waits for, and what it answers. The stop event is always waited for. */
@@ -67,7 +70,7 @@ void handles_close_owned(napi_env owner);
 
 /* --- arguments.c: reading arguments and throwing; each returns false with a JavaScript exception pending --- */
 
-#define MAX_ARGUMENTS 4
+#define MAX_ARGUMENTS 5
 
 bool get_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *values);
 bool get_int(napi_env env, napi_value value, const char *name, int32_t min, int32_t max, int32_t *out);
@@ -76,6 +79,40 @@ bool get_handle(napi_env env, napi_value value, const char *name, enum handle_ki
 /* Throws an Error with {code, errno, syscall}, as Node's own do. Returns NULL for `return throw_errno(...)`. */
 napi_value throw_errno(napi_env env, int error, const char *syscall, const char *detail);
 napi_value int_value(napi_env env, int32_t value);
+
+/* --- ring.c: many packets in one system call --- */
+
+/* A power of two. More at once gain little: a system call for 16 packets is a small part of their cost. */
+#define RING_ENTRIES 32
+struct io_uring_sqe;
+struct io_uring_cqe;
+
+struct ring {
+  int fd; /* -1: there is none */
+  void *queues;
+  size_t queues_size;
+  struct io_uring_sqe *entries;
+  uint32_t *submission_tail, *completion_head, *completion_tail, completion_mask;
+  struct io_uring_cqe *completions;
+};
+
+enum transfer_kind { TRANSFER_READ, TRANSFER_WRITE };
+
+/* One packet to be read or written, and what became of it: bytes, or -errno. */
+struct transfer {
+  struct iovec *iovecs;
+  int iovec_count;
+  int result;
+};
+
+/* 0, or an errno: the kernel has no io_uring, or not for us. */
+int ring_open(struct ring *ring);
+void ring_close(struct ring *ring);
+/*
+ * Reads or writes up to RING_ENTRIES packets, and gives each its result: -EAGAIN where the kernel has not come to it,
+ * -ECANCELED behind a failed write. 0, or an errno: the ring is of no use any more, and nothing has been done.
+ */
+int ring_run(struct ring *ring, enum transfer_kind kind, int fd, struct transfer *transfers, int count);
 
 /* --- path.c: the memory and descriptors of one packet path, one for each environment (thread) --- */
 
@@ -96,9 +133,12 @@ struct path {
   struct memory slabs[SLAB_COUNT];
   struct records tun_packets, datagrams, sends, send_iovecs, writes, write_iovecs, checksums;
   int32_t *clock_ms;
+  struct ring ring;
   napi_ref references[TYPED_ARRAYS]; /* keep the typed arrays, and so the memory, alive */
   size_t reference_count;
 };
+
+#define DETACHED_PATH ((struct path){.tun = -1, .udp = -1, .event = -1, .ring.fd = -1})
 
 struct path *attached_path(napi_env env, const char *caller);
 void path_release(napi_env env, struct path *path);
@@ -126,11 +166,14 @@ napi_value set_tun_offload(napi_env env, napi_callback_info info);
 napi_value set_udp_gro(napi_env env, napi_callback_info info);
 napi_value probe_udp_gso(napi_env env, napi_callback_info info);
 napi_value open_udp(napi_env env, napi_callback_info info);
+napi_value probe_ring(napi_env env, napi_callback_info info);
 napi_value open_event(napi_env env, napi_callback_info info);
 napi_value signal_event(napi_env env, napi_callback_info info);
 napi_value close_handle(napi_env env, napi_callback_info info);
 napi_value notify_socket(napi_env env, napi_callback_info info);
 
+napi_value open_ring(napi_env env, napi_callback_info info);
+napi_value close_ring(napi_env env, napi_callback_info info);
 napi_value wait_ready(napi_env env, napi_callback_info info);
 napi_value read_tun(napi_env env, napi_callback_info info);
 napi_value send_udp(napi_env env, napi_callback_info info);

@@ -39,6 +39,8 @@ export interface Native {
   setUdpGro(fd: number, on: 0 | 1): void;
   /** Throws if the kernel does not know UDP_SEGMENT. */
   probeUdpGso(fd: number): void;
+  /** Throws if TUN cannot be read and written through a ring of io_uring(7). */
+  probeRing(tun: number): void;
   openEvent(): number;
   signalEvent(fd: number): void;
   close(fd: number): void;
@@ -47,19 +49,24 @@ export interface Native {
 
   attach(path: PathMemory & PathHandles): void;
   detach(): void;
+  /** From now on readTun() and writeTun() of this thread take one system call for many packets, through a ring. */
+  openRing(): void;
+  closeRing(): void;
   /**
    * Waits for the interest bits or the stop event; returns the bits that are true.
    * @param spinMicroseconds how long to look again and again, yielding the core, before sleeping
    */
   wait(interest: number, timeoutMs: number, spinMicroseconds: number): number;
   /**
-   * Reads into the first `limit` bytes of the outbound slab.
+   * Reads into the first `limit` bytes of the outbound slab; RING_FAILED if it is not the device that failed.
+   * @param enough after so many bytes no more are asked for
    * @param header, segment spread super-packets: before each `segment` bytes of payload a copy of the first `header` bytes;
    *   segment 0: each packet in one piece
    */
-  readTun(max: number, limit: number, header: number, segment: number): number;
+  readTun(max: number, limit: number, enough: number, header: number, segment: number): number;
   sendUdp(first: number, count: number): number;
   receiveUdp(max: number): number;
+  /** RING_FAILED if it is not the device that failed. */
   writeTun(first: number, count: number): number;
   /** Writes the checksums of packets in the outbound slab into their fields. */
   finishChecksums(count: number): number;
@@ -108,6 +115,9 @@ export const GSO_ECN = 0x80;
 
 /** The device behind a TUN descriptor is gone. Node's own table of errnos has no such name. */
 export const EBADFD = 77;
+
+/** No -errno: the ring is of no use any more, and nothing was read or written. */
+export const RING_FAILED = -4096;
 
 /** `Debug` is the build with sanitizers. Source and built files lie equally deep, so one path serves both. */
 const configuration = process.env.RUDDER_NATIVE_BUILD === 'Debug' ? 'Debug' : 'Release';

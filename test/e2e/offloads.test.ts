@@ -40,7 +40,7 @@ function innerPackets(file: string): Uint8Array[] {
   return packets;
 }
 
-describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'offloads', () => {
+describeWith(['root', 'tun', 'io-uring', 'etcd', 'tcpdump'], 'offloads', () => {
   afterEach(() => labDown(NAME));
 
   it.each([
@@ -48,6 +48,7 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'offloads', () => {
     ['on', 'off', [], OFF],
     ['off', 'on', OFF, []],
     ['off', 'off', OFF, OFF],
+    ['on', 'on but without io_uring', [], ['--disable-offload=io-uring']],
   ])('%s at one node and %s at the other: TCP, UDP and ICMP arrive intact both ways', async (_, __, first, second) => {
     const lab = await pairOf(first, second);
     const addresses = labStatus(lab).map((row) => row.containerAddress);
@@ -102,7 +103,7 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'offloads', () => {
   it('are in use by default: super-packets cross TUN both ways', async () => {
     const lab = await pairOf([], []);
     const states = logLines(lab, lab.nodes[0]).find((line) => line.msg === 'offloads');
-    expect(Object.values(states ?? {}).filter((value) => value === 'on')).toHaveLength(6);
+    expect(Object.values(states ?? {}).filter((value) => value === 'on')).toHaveLength(7);
     await transfer(lab, 'tcp', 'c1', 'c2', labStatus(lab)[1].containerAddress, 50_000_000);
     for (const member of ['n1', 'n2']) {
       const [link] = JSON.parse(await execIn(lab, member, ['ip', '-j', '-s', 'link', 'show', 'rudder0']));

@@ -71,7 +71,7 @@ static struct block blocks[PROPERTIES];
 
 /* Memory of exactly that size, so that one byte beyond is seen. */
 static napi_value next_slab(size_t at) {
-  static const size_t sizes[] = {100, 0, 1, 65535, 65536, 65536 + 1536 + 65536, 200000};
+  static const size_t sizes[] = {100, 0, 1, 65535, 65536, 65536 + 1536 + 65536, 400000};
   size_t length = sizes[next_byte() % (sizeof sizes / sizeof sizes[0])];
   blocks[at] = (struct block){calloc(length ? length : 1, 1), length};
   return make_array(napi_uint8_array, blocks[at].data, length);
@@ -177,7 +177,8 @@ static const struct target OTHERS[] = {
     {wait_ready, 3, 7, 0, 0},           {close_handle, 1, EVENT, 0, 0},    {open_tun, 1, 0, 0, 0},
     {set_tun_persistent, 2, TUN, 0, 0}, {set_tun_offload, 2, TUN, 0, 0},   {set_udp_gro, 2, UDP, 0, 0},
     {probe_udp_gso, 1, UDP, 0, 0},      {open_udp, 3, 65535, 0, 0},        {open_event, 0, 0, 0, 0},
-    {signal_event, 1, EVENT, 0, 0},     {notify_socket, 2, 0, 0, 0},
+    {signal_event, 1, EVENT, 0, 0},     {notify_socket, 2, 0, 0, 0},   {probe_ring, 1, TUN, 0, 0},
+    {open_ring, 0, 0, 0, 0},            {close_ring, 0, 0, 0, 0},
 };
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -237,12 +238,13 @@ static void call_read_tun(void) {
   int32_t size = (int32_t)blocks[OUTBOUND_SLAB].length;
   uint8_t usual = next_byte();
   napi_value arguments[] = {
-      usual < 224 ? make_number(usual % 8) : next_argument(MAX_MESSAGES),
+      usual < 224 ? make_number(usual % 64) : next_argument(MAX_MESSAGES),
       usual < 224 ? make_number(size) : next_argument(size),
+      usual < 224 ? make_number((usual % 4 + 1) * SLOT_BYTES) : next_argument(size),
       usual < 224 ? make_number(usual % (MAX_SPREAD_HEADER + 1)) : next_argument(MAX_SPREAD_HEADER),
       usual < 224 ? make_number(segments[next_byte() % COUNT(segments)]) : next_argument(SLOT_BYTES),
   };
-  napi_value result = call(read_tun, next_byte() == 255 ? 3 : 4, arguments);
+  napi_value result = call(read_tun, next_byte() == 255 ? 4 : 5, arguments);
   check_result(result, arguments[0]);
 }
 
@@ -259,7 +261,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   static struct path path;
   const napi_env env = THE_ENV;
   input = (struct input){bytes, size};
-  path = (struct path){.tun = -1, .udp = -1, .event = -1};
+  path = DETACHED_PATH;
   napi_set_instance_data(env, &path, NULL, NULL);
   handle_add(TUN, HANDLE_TUN, env);
   handle_add(UDP, HANDLE_UDP, env);
@@ -275,6 +277,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   if (next_byte() == 255) values[next_byte() % PROPERTIES] = next_argument(0);
   napi_value object = make_object(NAMES, values, PROPERTIES);
   call(attach_path, 1, &object);
+  take_exception();
+  if (next_byte() % 2) call(open_ring, 0, NULL);
   take_exception();
   for (int turns = 0; turns < 8 && input.left > 0; turns++) {
     switch (next_byte() % 6) {

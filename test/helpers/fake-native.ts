@@ -58,6 +58,9 @@ export interface FakeNative {
   readonly writeResults: number[];
   readonly readResults: number[];
   readonly receiveResults: number[];
+  /** Whether TUN is read and written through a ring, and whether the kernel refuses one. */
+  hasRing: boolean;
+  refusesRing: boolean;
   /** What wait() answers for readiness. */
   onWait: (interest: number) => number;
 }
@@ -108,13 +111,22 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
     writeResults: [],
     readResults: [],
     receiveResults: [],
+    hasRing: false,
+    refusesRing: false,
     onWait: () => 0,
     native: {
       wait(interest: number) {
         if (interest === UDP_WRITABLE) fake.writableWaits++;
         return fake.onWait(interest);
       },
-      readTun(max: number, limit: number, header: number, segment: number) {
+      openRing() {
+        if (fake.refusesRing) throw new Error('EMFILE');
+        fake.hasRing = true;
+      },
+      closeRing() {
+        fake.hasRing = false;
+      },
+      readTun(max: number, limit: number, _enough: number, header: number, segment: number) {
         const result = fake.readResults.shift();
         if (result !== undefined) return result;
         const packets = fake.tunQueue.splice(0, max);

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { describe, type SuiteFactory } from 'vitest';
 
@@ -7,6 +7,7 @@ import { describe, type SuiteFactory } from 'vitest';
 const REQUIREMENTS = {
   root: { present: () => process.getuid?.() === 0, remedy: 'run as root' },
   tun: { present: () => existsSync('/dev/net/tun'), remedy: 'load the kernel module tun' },
+  'io-uring': { present: hasRing, remedy: 'a kernel with io_uring, and sysctl -w kernel.io_uring_disabled=0' },
   etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
   tcpdump: { present: () => onPath('tcpdump') && onPath('ethtool'), remedy: 'apt-get install tcpdump ethtool' },
   python3: { present: () => onPath('python3'), remedy: 'apt-get install python3' },
@@ -49,6 +50,13 @@ function hasFuzzer(): boolean {
   if (!onPath('clang')) return false;
   const runtime = execFileSync('clang', ['-print-runtime-dir'], { encoding: 'utf8' }).trim();
   return existsSync(runtime) && readdirSync(runtime).some((name) => name.startsWith('libclang_rt.fuzzer-'));
+}
+
+/** 2: for nobody; 1: for root alone, who runs these tests. Before Linux 6.6 there is no such switch. */
+function hasRing(): boolean {
+  const [setting, symbols] = ['/proc/sys/kernel/io_uring_disabled', '/proc/kallsyms'];
+  if (existsSync(setting)) return readFileSync(setting, 'utf8').trim() !== '2';
+  return readFileSync(symbols, 'utf8').includes('io_uring_setup');
 }
 
 function onPath(program: string): boolean {

@@ -1,5 +1,6 @@
 // Every argument that a caller could get wrong. Prints what each call did.
-import { readdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, readdirSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { attempt, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord } from './setup.mjs';
 
@@ -31,14 +32,25 @@ out.closeStdout = attempt(() => native.close(stdout));
 out.closeNegative = attempt(() => native.close(-1));
 const event = native.openEvent();
 out.persistEvent = attempt(() => native.setTunPersistent(event, 1));
+out.probeRingEvent = attempt(() => native.probeRing(event));
 native.close(event);
 out.signalClosed = attempt(() => native.signalEvent(event));
 out.closeTwice = attempt(() => native.close(event));
 
 // --- batch calls without a path ---
-const CALLS = ['wait', 'readTun', 'sendUdp', 'receiveUdp', 'writeTun', 'finishChecksums', 'verifyChecksums'];
+const CALLS = [
+  'wait',
+  'readTun',
+  'sendUdp',
+  'receiveUdp',
+  'writeTun',
+  'finishChecksums',
+  'verifyChecksums',
+  'openRing',
+  'closeRing',
+];
 for (const call of CALLS) {
-  out[`${call}Detached`] = attempt(() => native[call](0, 0, 0, 0));
+  out[`${call}Detached`] = attempt(() => native[call](0, 0, 0, 0, 0));
 }
 out.attachNothing = attempt(() => native.attach({}));
 out.attachNull = attempt(() => native.attach(null));
@@ -53,13 +65,14 @@ native.attach({ ...handles, ...memory });
 out.waitInterest = attempt(() => native.wait(1024, 0, 0));
 out.waitTimeout = attempt(() => native.wait(1, -1, 0));
 out.waitSpin = attempt(() => native.wait(1, 0, 1001));
-out.readTooMany = attempt(() => native.readTun(257, 0, 0, 0));
-out.readNegative = attempt(() => native.readTun(-1, 0, 0, 0));
-out.readPastEnd = attempt(() => native.readTun(1, memory.outboundSlab.length + 1, 0, 0));
-out.readHeaderHuge = attempt(() => native.readTun(1, 0, 121, 1000));
-out.readSegmentHuge = attempt(() => native.readTun(1, 0, 40, 65537));
-out.readSegmentSmall = attempt(() => native.readTun(1, 0, 40, 511));
-out.readNoRoom = attempt(() => native.readTun(1, 65536, 40, 1000));
+out.readTooMany = attempt(() => native.readTun(257, 0, 65536, 0, 0));
+out.readNegative = attempt(() => native.readTun(-1, 0, 65536, 0, 0));
+out.readPastEnd = attempt(() => native.readTun(1, memory.outboundSlab.length + 1, 65536, 0, 0));
+out.readEnoughNegative = attempt(() => native.readTun(1, 0, -1, 0, 0));
+out.readHeaderHuge = attempt(() => native.readTun(1, 0, 65536, 121, 1000));
+out.readSegmentHuge = attempt(() => native.readTun(1, 0, 65536, 40, 65537));
+out.readSegmentSmall = attempt(() => native.readTun(1, 0, 65536, 40, 511));
+out.readNoRoom = attempt(() => native.readTun(1, 65536, 65536, 40, 1000));
 out.finishTooMany = attempt(() => native.finishChecksums(memory.checksums.length));
 out.verifyNegative = attempt(() => native.verifyChecksums(-1));
 out.receiveTooMany = attempt(() => native.receiveUdp(65));
@@ -110,12 +123,24 @@ out['send.segmentHuge'] = attempt(() => native.sendUdp(0, 1));
 
 // A slab smaller than a slot, record arrays of no records: nothing is read, nothing overrun.
 native.attach({ ...handles, ...memory, outboundSlab: new Uint8Array(100), inboundSlab: new Uint8Array(100) });
-out.readSmallSlab = attempt(() => native.readTun(1, 100, 0, 0));
+out.readSmallSlab = attempt(() => native.readTun(1, 100, 65536, 0, 0));
 out.receiveSmallSlab = attempt(() => native.receiveUdp(1));
 native.attach({ ...handles, ...memory, tunPackets: new Int32Array(0), datagrams: new Int32Array(7) });
 out.readNoRecords = attempt(() => readTun(memory, 1));
 out.receiveNoRecords = attempt(() => native.receiveUdp(1));
 out.attachNoClock = attempt(() => native.attach({ ...handles, ...memory, clock: new Int32Array(0) }));
+
+// --- no descriptor is left for a ring: opened in vain, it leaves nothing behind, and the path works on ---
+native.attach({ ...handles, ...memory });
+execFileSync('prlimit', ['--pid', String(process.pid), '--nofile=200:']);
+const nulls = [];
+out.openEnough = attempt(() => {
+  for (;;) nulls.push(openSync('/dev/null'));
+});
+out.openRingNoRoom = attempt(() => native.openRing());
+out.probeRingNoRoom = attempt(() => native.probeRing(handles.tun));
+for (const fd of nulls) closeSync(fd);
+out.readWithoutRing = attempt(() => readTun(memory, 0));
 
 native.detach();
 for (const fd of Object.values(handles)) native.close(fd);
@@ -126,7 +151,12 @@ const code = `
   const { createRequire } = require('node:module');
   const native = require(${JSON.stringify(new URL(`../../native/build/${process.env.RUDDER_NATIVE_BUILD}/rudder_native.node`, import.meta.url).pathname)});
   for (let i = 0; i < 5; i++) native.openEvent();
-  native.openTun('t1');
+  const handles = { tun: native.openTun('t1'), udp: native.openUdp(${LOOPBACK}, 5002, 65536), event: native.openEvent() };
+  const slabs = ['outboundSlab', 'inboundSlab', 'headers'].map((name) => [name, new Uint8Array(100)]);
+  const records = ['tunPackets', 'datagrams', 'sends', 'sendIovecs', 'writes', 'writeIovecs', 'checksums', 'clock'];
+  const memory = [...slabs, ...records.map((name) => [name, new Int32Array(8)])];
+  native.attach({ ...handles, ...Object.fromEntries(memory) });
+  native.openRing();
 `;
 const worker = new Worker(code, { eval: true });
 await new Promise((resolve) => worker.on('exit', resolve));

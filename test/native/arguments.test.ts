@@ -25,6 +25,7 @@ const EXPECTED: Record<string, object> = {
   closeStdout: EBADF,
   closeNegative: RANGE,
   persistEvent: EBADF,
+  probeRingEvent: EBADF,
   signalClosed: EBADF,
   closeTwice: EBADF,
   waitDetached: EBADF,
@@ -34,6 +35,8 @@ const EXPECTED: Record<string, object> = {
   writeTunDetached: EBADF,
   finishChecksumsDetached: EBADF,
   verifyChecksumsDetached: EBADF,
+  openRingDetached: EBADF,
+  closeRingDetached: EBADF,
   attachNothing: TYPE,
   attachNull: { isError: true },
   closeAttached: { code: 'EBUSY' },
@@ -46,6 +49,7 @@ const EXPECTED: Record<string, object> = {
   readTooMany: RANGE,
   readNegative: RANGE,
   readPastEnd: RANGE,
+  readEnoughNegative: RANGE,
   readHeaderHuge: RANGE,
   readSegmentHuge: RANGE,
   readSegmentSmall: { ...EINVAL, syscall: 'readTun' },
@@ -62,10 +66,14 @@ const EXPECTED: Record<string, object> = {
   receiveSmallSlab: { result: 0 },
   readNoRecords: RANGE,
   receiveNoRecords: RANGE,
+  openEnough: { code: 'EMFILE' },
+  openRingNoRoom: { code: 'EMFILE', syscall: 'io_uring_setup' },
+  probeRingNoRoom: { code: 'EMFILE', syscall: 'io_uring_setup' },
+  readWithoutRing: { result: 0 },
   manyEvents: { code: 'EMFILE' },
 };
 
-describeWith(['root', 'tun'], 'the addon refuses bad arguments', () => {
+describeWith(['root', 'tun', 'io-uring'], 'the addon refuses bad arguments', () => {
   it.each(BUILDS)('in the %s build', { timeout: 60_000 }, (build) => {
     expect(isBuilt(build), `native/build/${build}: run "npm run build"`).toBe(true);
     const out = runChild('./arguments.child.mjs', build);

@@ -2,8 +2,9 @@
 
 import dgram from 'node:dgram';
 import { once } from 'node:events';
+import { closeSync, readdirSync, readlinkSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { attempt, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord, udpPacket } from './setup.mjs';
+import { attach, attempt, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord, udpPacket } from './setup.mjs';
 
 const TUN_READABLE = 1;
 const UDP_READABLE = 2;
@@ -23,6 +24,14 @@ async function hostReceives(count) {
   while (received.length < count) await once(host, 'message');
 }
 const textAt = (slab, offset, length) => Buffer.from(slab.subarray(offset, offset + length)).toString();
+/** What a descriptor is of, if it is still open. */
+function linkOf(fd) {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return '';
+  }
+}
 function drainTun() {
   while (readTun(memory, 64) > 0);
 }
@@ -41,7 +50,8 @@ host.send('a second one', 7001, '10.99.0.8');
 await new Promise((resolve) => setImmediate(resolve));
 out.tunReadable = native.wait(TUN_READABLE, 2000, 0);
 out.read = readTun(memory, 64);
-out.readRecords = [0, 1].map((i) => [...memory.tunPackets.subarray(i * 8, i * 8 + 8)]);
+out.readRecords = [0, 1].map((i) => [...memory.tunPackets.subarray(i * 8 + 1, i * 8 + 8)]);
+out.readOffsets = [0, 1].map((i) => memory.tunPackets[i * 8]);
 out.readPackets = [0, 1].map((i) => {
   const [offset, length] = memory.tunPackets.subarray(i * 8, i * 8 + 2);
   return Buffer.from(memory.outboundSlab.subarray(offset + 28, offset + length)).toString();
@@ -71,6 +81,56 @@ out.writtenLast = native.writeTun(2, 1);
 await hostReceives(2);
 out.hostReceived = received.splice(0);
 
+// --- TUN: many at once, in order; and no more once enough bytes have come ---
+const numbers = Array.from({ length: 40 }, (_, i) => String(i));
+function hostSends(texts) {
+  return Promise.all(texts.map((text) => new Promise((resolve) => host.send(text, 7000, '10.99.0.7', resolve))));
+}
+function textsRead(count) {
+  return numbers.slice(0, count).map((_, i) => {
+    const [offset, length] = memory.tunPackets.subarray(i * 8, i * 8 + 2);
+    return textAt(memory.outboundSlab, offset + 28, length - 28);
+  });
+}
+await hostSends(numbers);
+out.readMany = readTun(memory, 256);
+out.manyInOrder = textsRead(out.readMany);
+await hostSends(numbers);
+out.readEnough = native.readTun(256, memory.outboundSlab.length, 1, 0, 0);
+out.readThirty = readTun(memory, 30);
+out.thirtyInOrder = textsRead(out.readThirty);
+out.readRest = readTun(memory, 256);
+numbers.forEach((text, i) => {
+  const numbered = udpPacket('10.99.0.9', '10.99.0.1', 4000, 6000, Buffer.from(text));
+  memory.inboundSlab.set(numbered, i * 100);
+  setIovec(memory.writeIovecs, i, [1, i * 100, numbered.length]);
+  setRecord(memory.writes, i, [i, 1]);
+});
+memory.inboundSlab.set([0x00], 35 * 100); // no IP version
+out.writtenMany = native.writeTun(0, 40);
+out.writtenBehind = native.writeTun(36, 4);
+await hostReceives(39);
+out.manyReceived = received.splice(0).map(([text]) => text);
+
+// --- the ring fails, as nothing but a fault of the kernel or a stranger in this process would have it ---
+if (process.env.RUDDER_TEST_RING === '1') {
+  const rings = readdirSync('/proc/self/fd').filter((fd) => linkOf(fd) === 'anon_inode:[io_uring]');
+  out.rings = rings.length;
+  closeSync(Number(rings[0]));
+  await hostSends(['behind the ring', 'and the last']);
+  setRecord(memory.writes, 0, [0, 1]);
+  setRecord(memory.writes, 1, [1, 1]);
+  out.failedRead = readTun(memory, 64);
+  out.failedWrite = native.writeTun(0, 2);
+  native.closeRing();
+  out.readWithout = readTun(memory, 64);
+  out.textsWithout = textsRead(2);
+  out.writtenWithout = native.writeTun(0, 2);
+  await hostReceives(2);
+  received.splice(0);
+  native.openRing();
+}
+
 // --- UDP: several datagrams in one call, to two ports, gathered from two slabs ---
 memory.outboundSlab.set(Buffer.from('hello '), 0);
 memory.headers.set(Buffer.from('world'), 0);
@@ -90,14 +150,14 @@ out.receivedAgain = native.receiveUdp(64);
 
 // --- slots begin at a page, wherever the slab does: two datagrams, into a slab that begins 100 bytes later ---
 const later = memory.inboundSlab.subarray(100);
-native.attach({ ...handles, ...memory, inboundSlab: later });
+attach({ ...handles, ...memory, inboundSlab: later });
 setRecord(memory.sends, 0, [2, 1, LOOPBACK, 5000, 0]);
 native.sendUdp(0, 2);
 native.wait(UDP_READABLE, 2000, 0);
 out.laterCount = native.receiveUdp(64);
 out.laterMoved = [0, 1].map((i) => (100 + memory.datagrams[i * 8] - out.receivedRecord[0]) % 4096);
 out.laterTexts = [0, 1].map((i) => textAt(later, memory.datagrams[i * 8], 5));
-native.attach({ ...handles, ...memory });
+attach({ ...handles, ...memory });
 
 // --- a train: cut by the kernel into segments of one size, the last one shorter ---
 memory.outboundSlab.set(Buffer.from('aaaabbbbcc'), 0);
@@ -127,7 +187,7 @@ memory.inboundSlab.fill(0x61, 0, 3000);
 setIovec(memory.sendIovecs, 0, [1, 0, 3000]);
 // Our own socket is bound to loopback, from where nothing is routed to the device: the host's side sends.
 const sender = native.openUdp(0x0a630001, 5001, 1 << 20);
-native.attach({ ...handles, udp: sender, ...memory });
+attach({ ...handles, udp: sender, ...memory });
 setRecord(memory.sends, 0, [0, 1, 0x0a630009, 6000, 1000]);
 native.sendUdp(0, 1);
 native.wait(TUN_READABLE, 2000, 0);
@@ -137,7 +197,7 @@ out.superRecord = [superLength, flags, type, size, start, field];
 // The same once more, spread for sending: each segment behind a copy of the header of 28 bytes.
 native.sendUdp(0, 1);
 native.wait(TUN_READABLE, 2000, 0);
-out.spreadRead = native.readTun(64, memory.outboundSlab.length, 28, 1000);
+out.spreadRead = native.readTun(64, memory.outboundSlab.length, 1, 28, 1000);
 const whole = Buffer.concat([memory.outboundSlab.subarray(0, 28), Buffer.alloc(1000, 0x61)]);
 out.spreadSegments = [0, 1, 2].map((i) => whole.equals(memory.outboundSlab.subarray(i * 1028, (i + 1) * 1028)));
 out.spreadLength = memory.tunPackets[1];
@@ -153,7 +213,7 @@ out.superWritten = native.writeTun(0, 1);
 await hostReceives(3);
 out.superReceived = received.splice(0).map(([text]) => text.length);
 native.setTunOffload(handles.tun, 0);
-native.attach({ ...handles, ...memory });
+attach({ ...handles, ...memory });
 
 // --- checksums over every length and alignment, against the plain rule ---
 for (let i = 0; i < 70000; i++) memory.outboundSlab[i] = memory.inboundSlab[i] = (i * 131 + (i >> 8)) & 255;

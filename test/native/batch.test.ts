@@ -28,6 +28,7 @@ describe('the layout', () => {
       tunFailed: system.TUN_FAILED,
       spunInVain: system.SPUN_IN_VAIN,
       badDescriptorState: system.EBADFD,
+      ringFailed: system.RING_FAILED,
       offloadChecksum: system.OFFLOAD_CHECKSUM,
       offloadTso4: system.OFFLOAD_TSO4,
       offloadTsoEcn: system.OFFLOAD_TSO_ECN,
@@ -41,11 +42,16 @@ describe('the layout', () => {
   });
 });
 
-describeWith(['root', 'tun'], 'the batch calls on a real device and real sockets', () => {
-  describe.each(BUILDS)('%s build', (build) => {
+const WAYS = BUILDS.flatMap((build) => [
+  { build, ring: false, way: 'one by one' },
+  { build, ring: true, way: 'through a ring' },
+]);
+
+describeWith(['root', 'tun', 'io-uring'], 'the batch calls on a real device and real sockets', () => {
+  describe.each(WAYS)('$build build, $way', ({ build, ring }) => {
     let out: ReturnType<typeof runChild> = {};
     beforeAll(() => {
-      out = runChild('./batch.child.mjs', build);
+      out = runChild('./batch.child.mjs', build, { RUDDER_TEST_RING: ring ? '1' : '0' });
     });
 
     it('wait for readiness, for a time, for an event, and for the end of the device', () => {
@@ -64,9 +70,11 @@ describeWith(['root', 'tun'], 'the batch calls on a real device and real sockets
       expect(out.read).toBe(2);
       expect(out.readPackets).toEqual(['first', 'a second one']);
       expect(out.readRecords).toEqual([
-        [0, 33, 0, 0, 0, 0, 0, 0],
-        [64, 40, 0, 0, 0, 0, 0, 0],
+        [33, 0, 0, 0, 0, 0, 0],
+        [40, 0, 0, 0, 0, 0, 0],
       ]);
+      // Each in a slot that has room for the largest, on a cache line and a page of its own.
+      expect(out.readOffsets).toEqual([0, system.SLOT_BYTES + 1536]);
       expect(out.readAgain).toBe(0);
       expect(out.readBounded).toBe(1);
     });
@@ -76,6 +84,30 @@ describeWith(['root', 'tun'], 'the batch calls on a real device and real sockets
       expect(out.writtenBad).toBe(EINVAL);
       expect(out.writtenLast).toBe(1);
       expect(out.hostReceived).toEqual(Array(2).fill(['from the tunnel', '10.99.0.9', 4000]));
+    });
+
+    it('read and write many packets in order, and stop at a bad one, a number, or enough bytes', () => {
+      const numbers = Array.from({ length: 40 }, (_, i) => String(i));
+      expect(out.readMany).toBe(40);
+      expect(out.manyInOrder).toEqual(numbers);
+      expect(out.readEnough).toBe(4);
+      expect(out.readThirty).toBe(30);
+      expect(out.thirtyInOrder).toEqual(numbers.slice(4, 34));
+      expect(out.readRest).toBe(6);
+      expect(out.writtenMany).toBe(35);
+      expect(out.writtenBehind).toBe(4);
+      expect(out.manyReceived).toEqual(numbers.filter((text) => text !== '35'));
+    });
+
+    // What has no ring has none that could fail.
+    const withRing = ring ? it : () => {};
+    withRing('say that the ring failed, lose no packet by it, and go on without', () => {
+      expect(out.rings).toBe(1);
+      expect(out.failedRead).toBe(system.RING_FAILED);
+      expect(out.failedWrite).toBe(system.RING_FAILED);
+      expect(out.readWithout).toBe(2);
+      expect(out.textsWithout).toEqual(['behind the ring', 'and the last']);
+      expect(out.writtenWithout).toBe(2);
     });
 
     it('send and receive batches of datagrams', () => {

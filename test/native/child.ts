@@ -15,9 +15,9 @@ export function isBuilt(build: Build): boolean {
  * Runs a script in a process and a network namespace of its own and returns the JSON that it prints. A TUN device
  * that it opens never shows on the host, and a crash in native code is a failed test and not a lost test run.
  */
-export function runChild(script: string, build: Build): Record<string, unknown> {
+export function runChild(script: string, build: Build, settings: NodeJS.ProcessEnv = {}): Record<string, unknown> {
   const path = fileURLToPath(new URL(script, import.meta.url));
-  const env: NodeJS.ProcessEnv = { ...process.env, RUDDER_NATIVE_BUILD: build };
+  const env: NodeJS.ProcessEnv = { ...process.env, ...settings, RUDDER_NATIVE_BUILD: build };
   if (build === 'Debug') {
     // node itself is not built with ASan, so its runtime has to be loaded first. Leaks are not looked for: node
     // frees nothing at exit.

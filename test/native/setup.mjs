@@ -29,8 +29,14 @@ export function openPath(udpPort) {
   const event = native.openEvent();
   const memory = createSharedMemory();
   const handles = { tun, udp, event };
-  native.attach({ ...handles, ...memory });
+  attach({ ...handles, ...memory });
   return { memory, handles };
+}
+
+/** As the worker does it: with a ring, if the test is about one. */
+export function attach(path) {
+  native.attach(path);
+  if (process.env.RUDDER_TEST_RING === '1') native.openRing();
 }
 
 export function setRecord(array, index, values) {
@@ -43,7 +49,7 @@ export function setIovec(array, index, values) {
 
 /** Reads packets in one piece each. */
 export function readTun(memory, max) {
-  return native.readTun(max, memory.outboundSlab.length, 0, 0);
+  return native.readTun(max, memory.outboundSlab.length, memory.outboundSlab.length, 0, 0);
 }
 
 /** A UDP packet in IPv4, checksums left 0 where the kernel does not look (UDP) and right where it does (IP). */

@@ -3,6 +3,7 @@ import { createInbound } from './inbound.js';
 import { CONTROL_STOP, type PathSettings, type SharedMemory } from './memory.js';
 import { createOutbound } from './outbound.js';
 import { PathFailure } from './path-failure.js';
+import { openRing } from './ring.js';
 import { createSpin } from './spin.js';
 
 /** The stop event ends a wait at once; this only bounds the harm if it were ever missed. */
@@ -14,6 +15,7 @@ const LONGEST_WAIT_MS = 1000;
  * @throws PathFailure when the device is gone
  */
 export function forward(native: Native, memory: SharedMemory, settings: PathSettings): void {
+  openRing(native, memory);
   const outbound = createOutbound(native, memory, settings);
   const inbound = createInbound(native, memory, settings);
 

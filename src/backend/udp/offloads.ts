@@ -20,8 +20,9 @@ import { superPacketProbe } from './super-packet-probe.js';
  *  - udp-gso: the socket takes trains (UDP_SEGMENT)
  *  - udp-gro: the socket hands over trains (UDP_GRO)
  *  - tun-gro-tcp, tun-gro-udp: neighbours of a flow are merged into super-packets for TUN
+ *  - io-uring: TUN is read and written many packets at a time
  */
-export const OFFLOADS = ['tun-tso', 'tun-uso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso', 'udp-gro'] as const;
+export const OFFLOADS = ['tun-tso', 'tun-uso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso', 'udp-gro', 'io-uring'] as const;
 export type Offload = (typeof OFFLOADS)[number];
 
 export const TUN_TSO = 0;
@@ -30,10 +31,11 @@ export const TUN_GRO_TCP = 2;
 export const TUN_GRO_UDP = 3;
 export const UDP_GSO = 4;
 export const UDP_GRO = 5;
+export const IO_URING = 6;
 
 /** What probing needs of the system. */
 export interface OffloadSystem {
-  readonly native: Pick<Native, 'setTunOffload' | 'probeUdpGso' | 'setUdpGro'>;
+  readonly native: Pick<Native, 'setTunOffload' | 'probeUdpGso' | 'setUdpGro' | 'probeRing'>;
   /** Writes one message to the TUN device, which must be up. @throws what the kernel says */
   writeTun(message: Uint8Array): void;
 }
@@ -78,6 +80,7 @@ export function enableOffloads(
   enable(TUN_GRO_UDP, () => writeTun(superPacketProbe(GSO_UDP)));
   enable(UDP_GSO, () => native.probeUdpGso(udp));
   enable(UDP_GRO, () => native.setUdpGro(udp, 1));
+  enable(IO_URING, () => native.probeRing(tun));
   log.info(states, 'offloads');
 }
 

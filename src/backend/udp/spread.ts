@@ -1,5 +1,6 @@
-import { MIN_SPREAD_SEGMENT, type Native } from '../../system/native.js';
-import { OUTBOUND_BATCH, OUTBOUND_READ_BYTES, type SharedMemory } from './memory.js';
+import { MIN_SPREAD_SEGMENT, type Native, RING_FAILED } from '../../system/native.js';
+import { OUTBOUND_BATCH, OUTBOUND_ENOUGH_BYTES, OUTBOUND_READ_BYTES, type SharedMemory } from './memory.js';
+import { lowerRing } from './ring.js';
 
 /**
  * How packets lie in the outbound slab. A super-packet is read in pieces, each segment's payload where it is going to be
@@ -25,7 +26,8 @@ export interface Spread {
   gather(offset: number, length: number): void;
 }
 
-export function createSpread(native: Native, { outboundSlab }: SharedMemory): Spread {
+export function createSpread(native: Native, memory: SharedMemory): Spread {
+  const { outboundSlab } = memory;
   // Of the batch at hand, and of the next one. A segment of 0: packets lie in one piece.
   const form = { header: 0, segment: 0, nextHeader: 0, nextSegment: 0 };
 
@@ -42,11 +44,18 @@ export function createSpread(native: Native, { outboundSlab }: SharedMemory): Sp
     }
   }
 
+  function read(): number {
+    return native.readTun(OUTBOUND_BATCH, OUTBOUND_READ_BYTES, OUTBOUND_ENOUGH_BYTES, form.header, form.segment);
+  }
+
   return {
     read() {
       form.header = form.nextHeader;
       form.segment = form.nextSegment;
-      return native.readTun(OUTBOUND_BATCH, OUTBOUND_READ_BYTES, form.header, form.segment);
+      const count = read();
+      if (count !== RING_FAILED) return count;
+      lowerRing(native, memory);
+      return read();
     },
     expect(header, segment) {
       if (segment < MIN_SPREAD_SEGMENT) return;

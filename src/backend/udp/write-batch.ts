@@ -1,9 +1,18 @@
 import { constants } from 'node:os';
-import { EBADFD, GSO_TCP4, IOVEC_INTS, MAX_MESSAGES, type Native, RECORD_INTS } from '../../system/native.js';
+import {
+  EBADFD,
+  GSO_TCP4,
+  IOVEC_INTS,
+  MAX_MESSAGES,
+  type Native,
+  RECORD_INTS,
+  RING_FAILED,
+} from '../../system/native.js';
 import { add, IN_DROP_WRITE_ERROR, IN_WRITES, OFFLOAD_FALLBACKS } from './counters.js';
 import type { SharedMemory } from './memory.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP } from './offloads.js';
 import { PathFailure } from './path-failure.js';
+import { lowerRing } from './ring.js';
 
 const { EINVAL } = constants.errno;
 /** The last record is kept for writing the packets of a refused super-packet one by one. */
@@ -79,6 +88,8 @@ export function createWriteBatch(native: Native, memory: SharedMemory, packets: 
       if (written > 0) {
         for (let i = first; i < first + written; i++) count(i);
         first += written;
+      } else if (written === RING_FAILED) {
+        lowerRing(native, memory);
       } else {
         refused(first * RECORD_INTS, written);
         first++;

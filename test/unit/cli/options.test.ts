@@ -104,7 +104,7 @@ describe('flags', () => {
       stateDir: '/tmp/s',
       leaseTtlSeconds: 90,
       mtu: 1400,
-      offloads: new Set(['tun-tso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso']),
+      offloads: new Set(['tun-tso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso', 'io-uring']),
       checkSource: false,
       ipMasq: true,
       firewall: true,

@@ -2,8 +2,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { createInbound } from '../../../../src/backend/udp/inbound.js';
 import { forward } from '../../../../src/backend/udp/loop.js';
 import { CONTROL_STOP, INBOUND_BATCH } from '../../../../src/backend/udp/memory.js';
+import { IO_URING } from '../../../../src/backend/udp/offloads.js';
 import { PathFailure } from '../../../../src/backend/udp/path-failure.js';
-import { EBADFD, TUN_FAILED, TUN_READABLE, UDP_READABLE } from '../../../../src/system/native.js';
+import { EBADFD, RING_FAILED, TUN_FAILED, TUN_READABLE, UDP_READABLE } from '../../../../src/system/native.js';
 import { EINVAL, EIO } from '../../../helpers/fake-native.js';
 import { ipv4Packet } from '../../../helpers/packets.js';
 import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER, type TestPath } from '../../../helpers/path.js';
@@ -120,6 +121,17 @@ describe('the way in', () => {
     expect(path.counted()).toMatchObject({ in_packets: 2, in_drop_write_error: 1 });
   });
 
+  it('writes the same packets without the ring once it fails', () => {
+    path.fake.hasRing = true;
+    path.memory.offloads[IO_URING] = 1;
+    path.fake.udpQueue.push({ sender: PEER, bytes: packet() }, { sender: PEER, bytes: packet() });
+    path.fake.writeResults.push(1, RING_FAILED);
+    inbound();
+    expect(path.fake).toMatchObject({ hasRing: false, written: { length: 2 } });
+    expect(path.memory.offloads[IO_URING]).toBe(0);
+    expect(path.counted()).toMatchObject({ in_packets: 2, offload_fallbacks: 1 });
+  });
+
   it('goes on after a receive error and ends when the device is gone', () => {
     path.fake.receiveResults.push(-EINVAL);
     inbound();
@@ -131,6 +143,32 @@ describe('the way in', () => {
 });
 
 describe('the loop', () => {
+  /** One turn. */
+  function turn(): void {
+    path.fake.onWait = () => {
+      Atomics.store(path.memory.control, CONTROL_STOP, 1);
+      return 0;
+    };
+    forward(path.fake.native, path.memory, path.settings);
+  }
+
+  it('uses a ring where that is wanted and there', () => {
+    turn();
+    expect(path.fake.hasRing).toBe(false);
+    path.memory.offloads[IO_URING] = 1;
+    turn();
+    expect(path.fake.hasRing).toBe(true);
+    expect(path.counted()).toEqual({});
+  });
+
+  it('goes without a ring, and says so, where the kernel refuses it', () => {
+    path.memory.offloads[IO_URING] = 1;
+    path.fake.refusesRing = true;
+    turn();
+    expect(path.memory.offloads[IO_URING]).toBe(0);
+    expect(path.counted()).toEqual({ offload_fallbacks: 1 });
+  });
+
   it('serves both directions in one turn, and stops when told', () => {
     const out = ipv4Packet({ source: OWN_CONTAINER, destination: PEER_CONTAINER });
     path.fake.tunQueue.push(out);

@@ -17,7 +17,10 @@ const refuse = () => {
 };
 
 /** A kernel that has every offload but what the test takes away. */
-function probe(missing: Partial<Record<'tso' | 'uso' | 'gso' | 'gro' | 'tcp' | 'udp', true>>, wanted = [...OFFLOADS]) {
+function probe(
+  missing: Partial<Record<'tso' | 'uso' | 'gso' | 'gro' | 'tcp' | 'udp' | 'ring', true>>,
+  wanted = [...OFFLOADS],
+) {
   const log = createRecordingLog();
   const inUse = new Int32Array(OFFLOADS.length);
   const asked: number[] = [];
@@ -28,6 +31,7 @@ function probe(missing: Partial<Record<'tso' | 'uso' | 'gso' | 'gro' | 'tcp' | '
     },
     probeUdpGso: () => void (missing.gso && refuse()),
     setUdpGro: () => void (missing.gro && refuse()),
+    probeRing: () => void (missing.ring && refuse()),
   };
   const writeTun = (message: Uint8Array) => {
     if ((message[1] === GSO_TCP4 && missing.tcp) || (message[1] === GSO_UDP && missing.udp)) refuse();
@@ -55,6 +59,7 @@ describe('the offloads', () => {
     ['udp', 'tun-gro-udp', [0, 0x0b, 0x6b]],
     ['gso', 'udp-gso', [0, 0x0b, 0x6b]],
     ['gro', 'udp-gro', [0, 0x0b, 0x6b]],
+    ['ring', 'io-uring', [0, 0x0b, 0x6b]],
   ] as const)('do without %s where the kernel refuses it, and say so', (missing, name, bits) => {
     const { on, asked, log } = probe({ [missing]: true });
     expect(on).toEqual(OFFLOADS.filter((offload) => offload !== name));

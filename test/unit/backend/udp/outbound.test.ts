@@ -1,10 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { OUTBOUND_BATCH } from '../../../../src/backend/udp/memory.js';
+import { IO_URING } from '../../../../src/backend/udp/offloads.js';
 import { createOutbound } from '../../../../src/backend/udp/outbound.js';
 import { PathFailure } from '../../../../src/backend/udp/path-failure.js';
 import { setRoute } from '../../../../src/backend/udp/route-table.js';
 import { parseSubnet } from '../../../../src/core/address-text.js';
-import { EBADFD } from '../../../../src/system/native.js';
+import { EBADFD, RING_FAILED } from '../../../../src/system/native.js';
 import { EAGAIN, EMSGSIZE } from '../../../helpers/fake-native.js';
 import { headerChecksumIsRight, ICMP, ipv4Packet } from '../../../helpers/packets.js';
 import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER, PORT, type TestPath } from '../../../helpers/path.js';
@@ -108,6 +109,17 @@ describe('the way out', () => {
     expect(path.fake.writableWaits).toBe(1);
     expect(path.fake.sent).toHaveLength(2);
     expect(path.counted()).toMatchObject({ out_packets: 2, out_drop_send_buffer: 2 });
+  });
+
+  it('reads the same packets without the ring once it fails', () => {
+    path.fake.hasRing = true;
+    path.memory.offloads[IO_URING] = 1;
+    path.fake.tunQueue.push(packet(), packet());
+    path.fake.readResults.push(RING_FAILED);
+    outbound();
+    expect(path.fake).toMatchObject({ hasRing: false, sent: { length: 2 } });
+    expect(path.memory.offloads[IO_URING]).toBe(0);
+    expect(path.counted()).toMatchObject({ out_packets: 2, offload_fallbacks: 1 });
   });
 
   it('ends when the device is gone, and counts other read errors', () => {
