@@ -8,9 +8,7 @@
  * for the device and go on in the background, into memory that is in use for something else by then.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/io_uring.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -112,11 +110,11 @@ int ring_run(struct ring *ring, enum transfer_kind kind, int fd, struct transfer
   if (submitted < 0) submitted = 0;
   /* What the kernel has not taken, it must not take next time. */
   __atomic_store_n(ring->submission_tail, tail + (uint32_t)submitted, __ATOMIC_RELEASE);
-  for (int i = submitted; i < count; i++) transfers[i].result = -EAGAIN;
-  /* A signal, or fewer taken than waited for. */
-  while (completed(ring) < (uint32_t)submitted) {
-    if (enter(ring, 0, (unsigned)submitted) < 0 && errno != EINTR) return errno;
-  }
+  if (error != 0) return error;
+  /* What was taken and is never answered counts as lost: to do it again could do it twice. */
+  for (int i = 0; i < count; i++) transfers[i].result = i < submitted ? -EIO : -EAGAIN;
+  /* A signal ends the wait early. A ring that cannot be waited for fails at the next call. */
+  while (completed(ring) < (uint32_t)submitted && (enter(ring, 0, (unsigned)submitted) >= 0 || errno == EINTR)) {}
   take_results(ring, transfers, count);
-  return submitted == 0 ? error : 0;
+  return 0;
 }

@@ -110,7 +110,8 @@ int ring_open(struct ring *ring);
 void ring_close(struct ring *ring);
 /*
  * Reads or writes up to RING_ENTRIES packets, and gives each its result: -EAGAIN where the kernel has not come to it,
- * -ECANCELED behind a failed write. 0, or an errno: the ring is of no use any more, and nothing has been done.
+ * -ECANCELED behind a failed write, or for all if the kernel could not prepare one of them. 0, or an errno: the ring is
+ * of no use any more, and nothing has been done.
  */
 int ring_run(struct ring *ring, enum transfer_kind kind, int fd, struct transfer *transfers, int count);
 

@@ -8,18 +8,20 @@
 
 #define VNET_BYTES sizeof(struct virtio_net_hdr)
 
-/* A packet starts on a cache line of its own. */
-#define ALIGNMENT 64
-
 /*
- * Slots of the outbound slab are further apart than what they hold by this: at equal distance modulo 4096 the headers of
- * small packets would all compete for the same few sets of the L1 cache.
+ * Slots of the outbound slab are whole pages and this apart, an odd number of cache lines: so the headers of small packets
+ * lie in 64 different sets of the L1 cache, and not all in the same few.
  */
-#define SLOT_SKEW 1536
+#define PAGE_BYTES 4096
+#define SLOT_SKEW (25 * 64)
 
-/* The kernel takes one packet for each. One at a time costs less by itself than through the ring. */
+/* One packet by itself costs less without the ring. */
 static int transfer_all(struct path *path, enum transfer_kind kind, struct transfer *transfers, int count) {
-  if (path->ring.fd >= 0 && count > 1) return ring_run(&path->ring, kind, path->tun, transfers, count);
+  if (path->ring.fd >= 0 && count > 1) {
+    int error = ring_run(&path->ring, kind, path->tun, transfers, count);
+    /* A chain is prepared as a whole: where the kernel lacks memory for one, it has begun with none. */
+    if (error != 0 || transfers[0].result != -ECANCELED) return error;
+  }
   bool failed = false;
   for (int i = 0; i < count; i++) {
     struct transfer *transfer = &transfers[i];
@@ -80,7 +82,8 @@ static void record_packet(struct path *path, int32_t number, size_t offset, size
  * readTun(max, limit, enough, header, segment): packets read, one record each, into slots in the first `limit` bytes of
  * the outbound slab; once `enough` bytes have come no more are asked for. Segment 0: each packet in one piece.
  *
- * How many there are is not known before, and to ask in vain costs too: as many again are asked for as have come.
+ * How many there are is not known before, and to ask in vain costs too: through the ring as many again are asked for as
+ * have come, without it one at a time.
  */
 napi_value read_tun(napi_env env, napi_callback_info info) {
   enum { FIRST = 4, MOST_IOVECS = 2 + SLOT_BYTES / MIN_SPREAD_SEGMENT };
@@ -102,14 +105,14 @@ napi_value read_tun(napi_env env, napi_callback_info info) {
   struct transfer transfers[RING_ENTRIES];
   struct spread spread = make_spread((size_t)header, (size_t)segment);
   size_t slot_bytes = spread.pieces * spread.stride;
-  size_t slot_distance = (slot_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + SLOT_SKEW;
+  size_t slot_distance = (slot_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES + SLOT_SKEW;
   size_t slots = (size_t)limit < slot_bytes ? 0 : 1 + ((size_t)limit - slot_bytes) / slot_distance;
   if ((size_t)max > slots) max = (int32_t)slots;
 
   int32_t done = 0;
   size_t bytes = 0;
   while (done < max && bytes < (size_t)enough) {
-    int32_t wanted = done < FIRST ? FIRST : done;
+    int32_t wanted = path->ring.fd < 0 ? 1 : done < FIRST ? FIRST : done;
     if (wanted > RING_ENTRIES) wanted = RING_ENTRIES;
     if (wanted > max - done) wanted = max - done;
     uint8_t *start = slab.data + (size_t)done * slot_distance;

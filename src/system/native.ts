@@ -39,7 +39,7 @@ export interface Native {
   setUdpGro(fd: number, on: 0 | 1): void;
   /** Throws if the kernel does not know UDP_SEGMENT. */
   probeUdpGso(fd: number): void;
-  /** Throws if TUN cannot be read and written through a ring of io_uring(7). */
+  /** Throws if TUN cannot be read through a ring of io_uring(7): then it cannot be written either, the flag is one. */
   probeRing(tun: number): void;
   openEvent(): number;
   signalEvent(fd: number): void;

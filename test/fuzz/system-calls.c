@@ -168,7 +168,7 @@ ssize_t fuzz_write(int fd, const void *bytes, size_t size) {
   return fuzz_setsockopt(fd, 0, 0, bytes, (socklen_t)size) < 0 ? -1 : (ssize_t)size;
 }
 
-/* In place of ring.c, of which all but the results is between it and the kernel. */
+/* In place of ring.c, of which the rest of the addon sees the results alone. */
 int ring_open(struct ring *ring) {
   if (fails()) return errno;
   *ring = (struct ring){.fd = next_fd++};
@@ -180,7 +180,8 @@ void ring_close(struct ring *ring) { ring->fd = -1; }
 int ring_run(struct ring *ring, enum transfer_kind kind, int fd, struct transfer *transfers, int count) {
   if (ring->fd < 0 || count < 1 || count > RING_ENTRIES) abort();
   if (fails()) return errno;
-  int broken = 0;
+  /* A chain that could not be prepared. */
+  int broken = kind == TRANSFER_WRITE && next_byte() % 8 == 7;
   for (int i = 0; i < count; i++) {
     struct transfer *transfer = &transfers[i];
     if (broken) {

@@ -58,6 +58,8 @@ export interface FakeNative {
   readonly writeResults: number[];
   readonly readResults: number[];
   readonly receiveResults: number[];
+  /** How many messages each call was to write. */
+  readonly writesAsked: number[];
   /** Whether TUN is read and written through a ring, and whether the kernel refuses one. */
   hasRing: boolean;
   refusesRing: boolean;
@@ -111,6 +113,7 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
     writeResults: [],
     readResults: [],
     receiveResults: [],
+    writesAsked: [],
     hasRing: false,
     refusesRing: false,
     onWait: () => 0,
@@ -166,6 +169,7 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
         return done;
       },
       writeTun(first: number, count: number) {
+        fake.writesAsked.push(count);
         const result = fake.writeResults.shift();
         if (result !== undefined && result < 0) return result;
         const done = Math.min(count, result ?? count);

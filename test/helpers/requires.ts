@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describe, type SuiteFactory } from 'vitest';
 
@@ -7,7 +8,7 @@ import { describe, type SuiteFactory } from 'vitest';
 const REQUIREMENTS = {
   root: { present: () => process.getuid?.() === 0, remedy: 'run as root' },
   tun: { present: () => existsSync('/dev/net/tun'), remedy: 'load the kernel module tun' },
-  'io-uring': { present: hasRing, remedy: 'a kernel with io_uring, and sysctl -w kernel.io_uring_disabled=0' },
+  'io-uring': { present: hasRing, remedy: 'Linux 6.4 or later, and sysctl -w kernel.io_uring_disabled=0' },
   etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
   tcpdump: { present: () => onPath('tcpdump') && onPath('ethtool'), remedy: 'apt-get install tcpdump ethtool' },
   python3: { present: () => onPath('python3'), remedy: 'apt-get install python3' },
@@ -52,11 +53,12 @@ function hasFuzzer(): boolean {
   return existsSync(runtime) && readdirSync(runtime).some((name) => name.startsWith('libclang_rt.fuzzer-'));
 }
 
-/** 2: for nobody; 1: for root alone, who runs these tests. Before Linux 6.6 there is no such switch. */
+/** TUN has it since Linux 6.4. The switch of later kernels: 2 is off for all, 1 for all but root, who runs these tests. */
 function hasRing(): boolean {
-  const [setting, symbols] = ['/proc/sys/kernel/io_uring_disabled', '/proc/kallsyms'];
-  if (existsSync(setting)) return readFileSync(setting, 'utf8').trim() !== '2';
-  return readFileSync(symbols, 'utf8').includes('io_uring_setup');
+  const [major, minor] = release().split('.').map(Number);
+  const setting = '/proc/sys/kernel/io_uring_disabled';
+  const isOff = existsSync(setting) && readFileSync(setting, 'utf8').trim() === '2';
+  return (major > 6 || (major === 6 && minor >= 4)) && !isOff;
 }
 
 function onPath(program: string): boolean {

@@ -1,6 +1,5 @@
 // Every argument that a caller could get wrong. Prints what each call did.
-import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { attempt, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord } from './setup.mjs';
 
@@ -130,18 +129,6 @@ out.readNoRecords = attempt(() => readTun(memory, 1));
 out.receiveNoRecords = attempt(() => native.receiveUdp(1));
 out.attachNoClock = attempt(() => native.attach({ ...handles, ...memory, clock: new Int32Array(0) }));
 
-// --- no descriptor is left for a ring: opened in vain, it leaves nothing behind, and the path works on ---
-native.attach({ ...handles, ...memory });
-execFileSync('prlimit', ['--pid', String(process.pid), '--nofile=200:']);
-const nulls = [];
-out.openEnough = attempt(() => {
-  for (;;) nulls.push(openSync('/dev/null'));
-});
-out.openRingNoRoom = attempt(() => native.openRing());
-out.probeRingNoRoom = attempt(() => native.probeRing(handles.tun));
-for (const fd of nulls) closeSync(fd);
-out.readWithoutRing = attempt(() => readTun(memory, 0));
-
 native.detach();
 for (const fd of Object.values(handles)) native.close(fd);
 
@@ -156,7 +143,9 @@ const code = `
   const records = ['tunPackets', 'datagrams', 'sends', 'sendIovecs', 'writes', 'writeIovecs', 'checksums', 'clock'];
   const memory = [...slabs, ...records.map((name) => [name, new Int32Array(8)])];
   native.attach({ ...handles, ...Object.fromEntries(memory) });
-  native.openRing();
+  try {
+    native.openRing();
+  } catch {} // not on every host
 `;
 const worker = new Worker(code, { eval: true });
 await new Promise((resolve) => worker.on('exit', resolve));

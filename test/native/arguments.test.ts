@@ -66,14 +66,10 @@ const EXPECTED: Record<string, object> = {
   receiveSmallSlab: { result: 0 },
   readNoRecords: RANGE,
   receiveNoRecords: RANGE,
-  openEnough: { code: 'EMFILE' },
-  openRingNoRoom: { code: 'EMFILE', syscall: 'io_uring_setup' },
-  probeRingNoRoom: { code: 'EMFILE', syscall: 'io_uring_setup' },
-  readWithoutRing: { result: 0 },
   manyEvents: { code: 'EMFILE' },
 };
 
-describeWith(['root', 'tun', 'io-uring'], 'the addon refuses bad arguments', () => {
+describeWith(['root', 'tun'], 'the addon refuses bad arguments', () => {
   it.each(BUILDS)('in the %s build', { timeout: 60_000 }, (build) => {
     expect(isBuilt(build), `native/build/${build}: run "npm run build"`).toBe(true);
     const out = runChild('./arguments.child.mjs', build);

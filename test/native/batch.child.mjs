@@ -1,8 +1,9 @@
 // The five batch calls against a real TUN device and real sockets.
 
+import { execFileSync } from 'node:child_process';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import { closeSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { attach, attempt, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord, udpPacket } from './setup.mjs';
 
@@ -128,6 +129,17 @@ if (process.env.RUDDER_TEST_RING === '1') {
   out.writtenWithout = native.writeTun(0, 2);
   await hostReceives(2);
   received.splice(0);
+
+  // No descriptor is left for another one.
+  execFileSync('prlimit', ['--pid', String(process.pid), '--nofile=200:']);
+  const nulls = [];
+  attempt(() => {
+    for (;;) nulls.push(openSync('/dev/null'));
+  });
+  out.openRefused = attempt(() => native.openRing());
+  out.probeRefused = attempt(() => native.probeRing(handles.tun));
+  for (const fd of nulls) closeSync(fd);
+  native.probeRing(handles.tun);
   native.openRing();
 }
 

@@ -27,10 +27,13 @@ export const MAX_SEGMENTS = INBOUND_BATCH * MAX_TRAIN_SEGMENTS;
 /**
  * The outbound slab: first what is read from TUN, then room for packets that have to lie elsewhere (split.ts). Each read
  * must find room for the largest, and for what spreads it: up to an eighth more for headers, as with segments of 536
- * bytes (RFC 9293's default MSS). What is not touched takes no memory.
+ * bytes (RFC 9293's default MSS), and a page between slots. What is not touched takes no memory.
  */
-export const OUTBOUND_READ_BYTES = OUTBOUND_BATCH * (SLOT_BYTES + SLOT_BYTES / 8);
-/** More super-packets at once would only push each other out of the cache. It is asked for 4, 4, 8, 16 and 32. */
+export const OUTBOUND_READ_BYTES = OUTBOUND_BATCH * (SLOT_BYTES + SLOT_BYTES / 8 + 4096);
+/**
+ * More super-packets at once would push each other out of the cache. They are read 4, 4 and 8 at a time, so this ends
+ * with 16; only behind many small packets it can be more.
+ */
 export const OUTBOUND_ENOUGH_BYTES = 12 * SLOT_BYTES;
 export const OUTBOUND_SPARE_BYTES = 4 * SLOT_BYTES;
 /** See receive_udp() in native/src/udp.c for the 1536 between slots, and the page before the first. */

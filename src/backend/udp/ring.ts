@@ -14,7 +14,7 @@ export function openRing(native: Native, memory: SharedMemory): void {
   }
 }
 
-/** The kernel will not have it any more (RING_FAILED): from now on each packet takes a system call of its own. */
+/** The kernel will not have it (any more): from now on each packet takes a system call of its own. */
 export function lowerRing(native: Native, { offloads, counters }: SharedMemory): void {
   native.closeRing();
   offloads[IO_URING] = 0;

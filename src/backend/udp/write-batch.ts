@@ -83,8 +83,12 @@ export function createWriteBatch(native: Native, memory: SharedMemory, packets: 
 
   function flush(): void {
     let first = 0;
+    // What was refused stops all behind it, which would be tried in vain again and again while the device is down.
+    let alone = false;
     while (first < batch.messages) {
-      const written = native.writeTun(first, batch.messages - first);
+      const asked: number = alone ? 1 : batch.messages - first;
+      const written = native.writeTun(first, asked);
+      alone = written < asked;
       if (written > 0) {
         for (let i = first; i < first + written; i++) count(i);
         first += written;

@@ -121,6 +121,14 @@ describe('the way in', () => {
     expect(path.counted()).toMatchObject({ in_packets: 2, in_drop_write_error: 1 });
   });
 
+  it('tries one packet at a time behind a refused one, until the device takes one', () => {
+    for (let i = 0; i < 5; i++) path.fake.udpQueue.push({ sender: PEER, bytes: packet() });
+    path.fake.writeResults.push(-EIO, -EIO, 1);
+    inbound();
+    expect(path.fake.writesAsked).toEqual([5, 1, 1, 2]);
+    expect(path.counted()).toMatchObject({ in_packets: 3, in_drop_write_error: 2 });
+  });
+
   it('writes the same packets without the ring once it fails', () => {
     path.fake.hasRing = true;
     path.memory.offloads[IO_URING] = 1;
