@@ -21,7 +21,7 @@ export function keepLastKnown(
   log: Logger,
 ): LastKnownKeeper {
   const limit = createRepeatLimit();
-  let saved: { text: string; validUntil: number | null } | undefined;
+  let saved: { own: string; peers: LastKnown['peers']; validUntil: number | null } | undefined;
   let saving: Promise<void> = Promise.resolve();
 
   function current(): LastKnown {
@@ -31,13 +31,15 @@ export function keepLastKnown(
   }
 
   async function save(): Promise<void> {
-    const { validUntil, ...rest } = current();
-    const text = JSON.stringify(rest);
+    const known = current();
+    const { validUntil, peers, ...rest } = known;
+    const own = JSON.stringify(rest);
     const extended = (validUntil ?? 0) - (saved?.validUntil ?? 0) > LEAST_EXTENSION_MS;
-    if (saved !== undefined && saved.text === text && !extended) return;
+    // Thousands of peers are the same array, and not written down to be compared.
+    if (saved !== undefined && saved.own === own && saved.peers === peers && !extended) return;
     try {
-      await saveLastKnown(directory, { ...rest, validUntil });
-      saved = { text, validUntil };
+      await saveLastKnown(directory, known);
+      saved = { own, peers, validUntil };
     } catch (error) {
       // The node runs on: it only could not start without etcd.
       limit((suppressed) =>

@@ -45,6 +45,7 @@ export interface ControlState {
   readonly leaseRecoveries: number;
   readonly publicIp: Ipv4;
   readonly holding: Holding;
+  /** The same array until any of them changes. */
   readonly peers: readonly Lease[];
 }
 
@@ -83,6 +84,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   const keeper = keepLease(own.subnet, own.holding, keeping);
 
   const peers = new Map<string, Lease>();
+  let peerList: readonly Lease[] | undefined;
   let isCurrent = false;
   let contactAt = performance.now();
 
@@ -98,6 +100,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       if (type === 'removed') peers.delete(formatSubnetKey(lease.subnet));
       else peers.set(formatSubnetKey(lease.subnet), lease);
     }
+    peerList = undefined;
     tell(changes);
   }
 
@@ -136,6 +139,11 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     await registry.deleteLease({ name, revision: keeper.holding().revision });
   }
 
+  function listPeers(): readonly Lease[] {
+    peerList ??= [...peers.values()];
+    return peerList;
+  }
+
   const secondsSince = (moment: number) => (performance.now() - moment) / 1000;
 
   return {
@@ -147,7 +155,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       leaseRecoveries: keeper.recoveries(),
       publicIp: keeper.identity().publicIp,
       holding: keeper.holding(),
-      peers: [...peers.values()],
+      peers: listPeers(),
     }),
     lost,
     isLost: () => hasLost,

@@ -7,6 +7,7 @@ import { labDown } from '../lab.js';
 import { type LabState, loadLab } from '../state.js';
 import { parseCount } from './flags.js';
 import { cpuSeconds, type TcpLoad, tcp } from './measure.js';
+import { onSignal } from './on-signal.js';
 import { meanOf, median, standardErrorOf } from './report.js';
 import { type Place, prepareSystems, routeOf, setUnderlay, type UnderlayMode } from './systems.js';
 
@@ -72,9 +73,7 @@ async function main(): Promise<void> {
   const allDown = async () => {
     for (const name of names) await labDown(name);
   };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => void allDown().finally(() => process.exit(130)));
-  }
+  onSignal(allDown);
   await allDown();
   try {
     const builds: Build[] = [];

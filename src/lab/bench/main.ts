@@ -7,6 +7,7 @@ import { drawSweep, drawThroughput } from './chart.js';
 import { parseCount } from './flags.js';
 import { describeHostile, type Hostile, measureHostile } from './hostile.js';
 import { type Inside, lookInside } from './inside.js';
+import { onSignal } from './on-signal.js';
 import type { Peers } from './peers.js';
 import { describeInside, summarise, table } from './report.js';
 import { GROUPS, runRounds, type Sample } from './rounds.js';
@@ -62,9 +63,7 @@ async function main(): Promise<void> {
   const groups = new Set(flags.only);
   const { congestion } = flags;
   const progress = (text: string) => void process.stderr.write(`${text}\n`);
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => void labDown(NAME).finally(() => process.exit(130)));
-  }
+  onSignal(() => labDown(NAME));
 
   await labDown(NAME);
   try {

@@ -15,6 +15,7 @@ import type { LabNode, LabState } from '../state.js';
 import { type Stream, startStream } from '../stream.js';
 import { waitFor } from '../wait-for.js';
 import { residentBytes } from './inside.js';
+import { onSignal } from './on-signal.js';
 import { FAULTS } from './soak-faults.js';
 
 /**
@@ -132,6 +133,7 @@ async function main(): Promise<void> {
     throw new RudderError('usage', `--minutes "${flags.minutes}" --seed "${flags.seed}": expected two numbers`);
   }
   process.stderr.write(`seed ${seed}\n`);
+  onSignal(() => labDown(NAME));
   await labDown(NAME);
   try {
     const lab = await labUp({ name: NAME, nodes: NODES, daemon: { leaseTtl: LEASE_TTL } });
