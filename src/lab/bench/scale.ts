@@ -42,8 +42,10 @@ interface Figures {
   readonly rssAfterMegabytes: number;
 }
 
-/** V8 collects what a start has used in the minute after it: 0.3 s of CPU, two or three times, some 30 and 40 s later. */
+/** V8 collects what a start has used in the minute after it. */
 const SETTLED_MS = 60_000;
+/** One collection of the whole heap takes some 0.3 s of CPU, and comes every two or three minutes. */
+const IDLE_SECONDS = 150;
 
 interface Logged {
   readonly at: number;
@@ -83,7 +85,7 @@ async function measure(config: string, plan: Plan): Promise<Figures> {
   const requests = (await rangeRequests(lab)) - before;
   const rssMegabytes = residentBytes(pids) / 1e6;
   await delay(SETTLED_MS);
-  const idleCpuPercent = await cpuPercent(pids, 20);
+  const idleCpuPercent = await cpuPercent(pids, IDLE_SECONDS);
 
   const cpuBefore = cpuSeconds(pids);
   const joins = (await churn('churn', FIRST, plan.leases, plan.rate, plan.seconds))
