@@ -16,7 +16,8 @@ export interface Netlink {
   defaultRouteInterface(): Promise<number | undefined>;
   /** Interface index through which the kernel would send to that address. */
   interfaceTowards(address: Ipv4): Promise<number | undefined>;
-  setLinkUp(index: number, mtu: number): Promise<void>;
+  /** @param queueLength packets that may wait to be sent */
+  setLinkUp(index: number, mtu: number, queueLength: number): Promise<void>;
   /** What the sysctl net.ipv4.conf.NAME.accept_local sets, also where /proc/sys is read-only, as in a container. */
   acceptLocal(index: number): Promise<void>;
   /** No IPv6 link-local address appears when the interface comes up. */
@@ -144,9 +145,10 @@ export function openNetlink(): Netlink {
       );
       return messages[0]?.attrs.oif;
     },
-    async setLinkUp(index, mtu) {
+    async setLinkUp(index, mtu, queueLength) {
+      const attributes = { mtu, txqlen: queueLength };
       await request('set link', () =>
-        socket.setLink({ index, flags: { up: true }, change: { up: true } }, { mtu }, REQUEST),
+        socket.setLink({ index, flags: { up: true }, change: { up: true } }, attributes, REQUEST),
       );
     },
     async acceptLocal(index) {

@@ -51,6 +51,7 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
     const routes = await sh('ip route show dev rudder0');
     return (
       device.mtu === mtu &&
+      device.txqlen === 1000 &&
       device.flags.includes('UP') &&
       addresses.length === 1 &&
       `${addresses[0].local}/${addresses[0].prefixlen}` === `${own}/16` &&

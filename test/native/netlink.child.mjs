@@ -16,8 +16,9 @@ const failure = async (call) =>
 
 const find = async () => (await netlink.links()).find(({ name }) => name === 't0');
 const { index } = await find();
-await netlink.setLinkUp(index, 1400);
+await netlink.setLinkUp(index, 1400, 900);
 out.link = await find();
+out.queue = /qlen (\d+)/.exec(ip('link', 'show', 't0'))?.[1];
 
 for (const [own, length] of [
   [address(10, 9, 0, 0), 24],

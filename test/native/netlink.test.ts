@@ -6,6 +6,7 @@ describeWith(['root', 'tun'], 'netlink', () => {
   it('sets links, addresses and routes idempotently, one request at a time, with errors that have a code', () => {
     const out = runChild('./netlink.child.mjs', 'Release');
     expect(out.link).toMatchObject({ name: 't0', mtu: 1400, up: true });
+    expect(out.queue).toBe('900');
     expect(out.addresses).toMatchObject([{ address: (10 << 24) | (8 << 16), prefixLength: 16, scope: 0 }]);
     expect(out.towards).toBe(true);
     expect(out.noDefault).toBe('none');
