@@ -1,10 +1,9 @@
 import { fileURLToPath } from 'node:url';
-import { execa } from 'execa';
-import { RudderError } from '../core/errors.js';
+import { compile } from './compile.js';
 import { nodeAddress, nodeName } from './names.js';
 import { containerAddress, execIn } from './network.js';
 import { readSubnetEnv } from './nodes.js';
-import { type LabNode, type LabState, labDirectory } from './state.js';
+import type { LabNode, LabState } from './state.js';
 
 /** Hostile datagrams from one node's host to another node, by a small program in C: Node.js is too slow for it. */
 const SOURCE = fileURLToPath(new URL('../../src/lab/flood.c', import.meta.url));
@@ -20,13 +19,9 @@ export interface Flood {
   readonly rate: number;
 }
 
-/** Builds the program with gcc, which the native addon needs too. */
-export async function buildFlood(lab: LabState): Promise<string> {
-  const program = `${labDirectory(lab.name)}/flood`;
-  const flags = ['-O2', '-Wall', '-Wextra', '-Werror', '-D_GNU_SOURCE'];
-  const result = await execa('gcc', [...flags, '-o', program, SOURCE], { reject: false, all: true });
-  if (result.exitCode !== 0) throw new RudderError('lab', `cannot build ${SOURCE}: ${result.all}`);
-  return program;
+/** Builds the program. */
+export function buildFlood(lab: LabState): Promise<string> {
+  return compile(lab, SOURCE);
 }
 
 /** @param program what buildFlood() made; @returns how many datagrams were sent, and in which time */

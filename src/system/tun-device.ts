@@ -46,7 +46,7 @@ export interface TunSettings {
  * The kernel's TUN devices begin with 500, half of what others have, and drop what comes when they are full. The worker may
  * have to wait for its turn on a core for a few milliseconds: 500 small packets are 4 ms at 120,000 a second.
  */
-const QUEUE_LENGTH = 1000;
+export const QUEUE_LENGTH = 1000;
 
 /**
  * Brings the device to the state of contract 2.3: only this address, this MTU, up, the Network routed to it.

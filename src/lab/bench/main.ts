@@ -2,13 +2,14 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { Command, Option } from 'commander';
 import { messageOf } from '../../core/errors.js';
+import { compile } from '../compile.js';
 import { DEFAULT_CONFIG, labDown, labUp } from '../lab.js';
 import { drawSweep, drawThroughput } from './chart.js';
 import { parseCount } from './flags.js';
 import { describeHostile, type Hostile, measureHostile } from './hostile.js';
 import { type Inside, lookInside } from './inside.js';
 import { onSignal } from './on-signal.js';
-import type { Peers } from './peers.js';
+import { BARE_SOURCE, type Peers } from './peers.js';
 import { describeInside, summarise, table } from './report.js';
 import { GROUPS, runRounds, type Sample } from './rounds.js';
 import { prepareSystems, systemsWith } from './systems.js';
@@ -32,6 +33,7 @@ interface Flags {
   readonly congestion?: string;
   readonly wireguardGo?: string;
   readonly flanneld?: string;
+  readonly bare: boolean;
 }
 
 function readFlags(): Flags {
@@ -49,6 +51,7 @@ function readFlags(): Flags {
     )
     .option('--wireguard-go <path>', 'also measure this wireguard-go')
     .option('--flanneld <path>', 'also measure this flanneld, with its udp backend')
+    .option('--bare', "also measure a tunnel's system calls alone, without its work", false)
     .parse()
     .opts<Flags>();
 }
@@ -70,6 +73,7 @@ async function main(): Promise<void> {
     const daemon = { leaseTtl: LEASE_TTL };
     const lab = await labUp({ name: NAME, nodes: 2, underlay: 'veth', config: DEFAULT_CONFIG, daemon, progress });
     await prepareSystems(lab);
+    if (flags.bare) peers.bare = await compile(lab, BARE_SOURCE);
     const compares = GROUPS.some((group) => groups.has(group));
     const samples = compares
       ? await runRounds(lab, { ...plan, groups, peers, daemonArguments: flags.daemon, congestion, progress })

@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { RudderError } from '../../core/errors.js';
+import { QUEUE_LENGTH } from '../../system/tun-device.js';
 import { etcdctl } from '../etcd.js';
 import { etcdUrl, namespaceOf, nodeAddress, nodeName } from '../names.js';
 import { execIn } from '../network.js';
@@ -8,15 +10,25 @@ import { endProcess, type LabProcess, spawnInNamespace } from '../process.js';
 import { type LabNode, type LabState, labDirectory } from '../state.js';
 import { waitFor } from '../wait-for.js';
 
-/** Other user-space overlays, measured beside Rudder if the user has their binaries. Values: paths. */
+/**
+ * Other user-space tunnels, measured beside Rudder if the user asks for them. Values: paths of their binaries. bare is our
+ * own, see bare.c: what it cannot do faster, no tunnel in user space can.
+ */
 export interface Peers {
   'wireguard-go'?: string;
   flanneld?: string;
+  bare?: string;
 }
+
+export const BARE_SOURCE = fileURLToPath(new URL('../../../src/lab/bench/bare.c', import.meta.url));
 
 /** Underlay 1500 less 80, as its authors recommend. */
 export const WIREGUARD_MTU = 1420;
 const WIREGUARD_PORT = 51820;
+/** Underlay 1500 less what UDP in IPv4 takes, as Rudder's. */
+export const BARE_MTU = 1472;
+const BARE_DEVICE = 'bare0';
+const BARE_PORT = '8290';
 const FLANNEL_PREFIX = '/bench/flannel';
 const FLANNEL_CONFIG = '{"Network":"10.53.0.0/16","Backend":{"Type":"udp","Port":8285}}';
 const START_DEADLINE_MS = 15_000;
@@ -80,6 +92,22 @@ async function wg(command: string[], input = ''): Promise<string> {
     'lab',
     `"wg ${command[0]}" failed: ${result.shortMessage}; --wireguard-go needs wireguard-tools`,
   );
+}
+
+export async function startBare(lab: LabState, program: string): Promise<number[]> {
+  const daemons: LabProcess[] = [];
+  for (const [index, node] of lab.nodes.entries()) {
+    const peer = lab.nodes[1 - index];
+    const [i, j] = [node.number, peer.number];
+    const addresses = [nodeAddress(lab, node), nodeAddress(lab, peer)];
+    daemons.push(await startDaemon(lab, node, [program, BARE_DEVICE, ...addresses, BARE_PORT]));
+    const ip = (...command: string[]) => execIn(lab, nodeName(node), ['ip', ...command]);
+    await waitFor(BARE_DEVICE, () => ip('link', 'show', BARE_DEVICE), START_DEADLINE_MS);
+    await ip('address', 'add', `10.79.0.${i}/24`, 'dev', BARE_DEVICE);
+    await ip('link', 'set', BARE_DEVICE, 'mtu', `${BARE_MTU}`, 'txqueuelen', `${QUEUE_LENGTH}`, 'up');
+    await ip('route', 'add', `10.54.${j}.0/24`, 'dev', BARE_DEVICE);
+  }
+  return daemons.map(({ pid }) => pid);
 }
 
 /** A network of its own in the same etcd; the container gets a second address from the subnet that flanneld leased. */

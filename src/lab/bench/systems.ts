@@ -3,7 +3,16 @@ import { execIn } from '../network.js';
 import { launchNode, readSubnetEnv, stopNode, waitUntilReady } from '../nodes.js';
 import type { LabNode, LabState } from '../state.js';
 import { waitFor } from '../wait-for.js';
-import { flannelSubnet, type Peers, startFlannel, startWireguard, stopPeers, WIREGUARD_MTU } from './peers.js';
+import {
+  BARE_MTU,
+  flannelSubnet,
+  type Peers,
+  startBare,
+  startFlannel,
+  startWireguard,
+  stopPeers,
+  WIREGUARD_MTU,
+} from './peers.js';
 
 /**
  * What is compared, all between the same two hosts and the same two containers. Each system has addresses of its own,
@@ -15,6 +24,7 @@ import { flannelSubnet, type Peers, startFlannel, startWireguard, stopPeers, WIR
  *     plain, rudder   10.240.x.0      10.240.x.2      over rudder0; plain: all offloads off
  *     wireguard-go    10.78.0.i       10.52.i.2       over its TUN device, inner MTU 1420
  *     flanneld        10.53.x.0       10.53.x.2       over flannel0, udp backend
+ *     bare            10.79.0.i       10.54.i.2       over bare0: only the system calls of a tunnel, see bare.c
  */
 export const BUILT_IN = ['veth', 'vxlan', 'plain', 'rudder'] as const;
 export type System = (typeof BUILT_IN)[number] | keyof Peers;
@@ -40,9 +50,12 @@ const FIXED = {
   veth: { container: '10.50', host: (lab: LabState, node: LabNode) => nodeAddress(lab, node) },
   vxlan: { container: '10.51', host: (_: LabState, node: LabNode) => `10.77.0.${node.number}` },
   'wireguard-go': { container: '10.52', host: (_: LabState, node: LabNode) => `10.78.0.${node.number}` },
+  bare: { container: '10.54', host: (_: LabState, node: LabNode) => `10.79.0.${node.number}` },
 } as const;
 
-/** Gives hosts and containers the addresses and routes of veth and VXLAN, and containers that of wireguard-go. */
+const NETS = Object.values(FIXED).map(({ container }) => container);
+
+/** Gives hosts and containers the addresses and routes of veth and VXLAN, and containers those of the others. */
 export async function prepareSystems(lab: LabState): Promise<void> {
   const [first, second] = lab.nodes;
   for (const [node, peer] of [
@@ -57,15 +70,16 @@ export async function prepareSystems(lab: LabState): Promise<void> {
       `ip link add vx0 type vxlan id 7 local ${own} remote ${other} dstport 4789 dev eth0`,
       `ip address add 10.77.0.${i}/24 dev vx0`,
       `ip link set vx0 mtu ${VXLAN_MTU} up`,
-      ...['10.50', '10.51', '10.52'].map((net) => `ip address add ${net}.${i}.1/24 dev docker0`),
+      ...NETS.map((net) => `ip address add ${net}.${i}.1/24 dev docker0`),
       `ip route add 10.50.${j}.0/24 via ${other}`,
       `ip route add 10.51.${j}.0/24 via 10.77.0.${j}`,
     ]);
     await script(lab, `c${i}`, [
-      ...['10.50', '10.51', '10.52'].map((net) => `ip address add ${net}.${i}.2/24 dev eth0`),
+      ...NETS.map((net) => `ip address add ${net}.${i}.2/24 dev eth0`),
       // Docker would give a container the MTU of its network; here the route does.
       `ip route add 10.51.${j}.0/24 via ${gateway} mtu ${VXLAN_MTU}`,
       `ip route add 10.52.${j}.0/24 via ${gateway} mtu ${WIREGUARD_MTU}`,
+      `ip route add 10.54.${j}.0/24 via ${gateway} mtu ${BARE_MTU}`,
     ]);
   }
 }
@@ -112,6 +126,7 @@ export async function switchTo(
 async function start(lab: LabState, system: System, peers: Peers, extra: readonly string[]): Promise<number[]> {
   if (system === 'wireguard-go') return startWireguard(lab, peers['wireguard-go']!);
   if (system === 'flanneld') return startFlannel(lab, peers.flanneld!);
+  if (system === 'bare') return startBare(lab, peers.bare!);
   if (system === 'veth' || system === 'vxlan') return [];
   const options = system === 'plain' ? ['--disable-offload=all'] : extra;
   for (const node of lab.nodes) await launchNode(lab, node, options);
