@@ -5,6 +5,7 @@ import type { NetworkConfig } from '../../core/network-config.js';
 import { maskOf, type Subnet } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
 import type { Netlink } from '../../system/netlink.js';
+import { createQueueDrops } from '../../system/queue-drops.js';
 import {
   configureTunDevice,
   DEVICE_NAME,
@@ -47,6 +48,7 @@ export interface UdpBackendOptions {
 export function openUdpBackend(options: UdpBackendOptions): Backend {
   const { config, netlink, log } = options;
   let { localAddress, mtu } = options;
+  const queueDrops = createQueueDrops(DEVICE_NAME);
   let udp = openUdpSocket(localAddress, config.port);
   let tun: number;
   try {
@@ -188,7 +190,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     },
     repair: () => oneAtATime(repair),
     adapt: (host) => oneAtATime(() => adapt(host)),
-    counters: () => readAll(memory.counters),
+    counters: () => ({ ...readAll(memory.counters), ...queueDrops(localAddress, config.port) }),
     traffic: (subnet) => readPeer(peers, subnetNumberOf(routes, subnet.address), nowMs()),
     offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
     heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
