@@ -1,5 +1,6 @@
 // The netlink package behind our one file, in a namespace of its own: its traps and what is done about them.
 
+import { execFileSync } from 'node:child_process';
 import { openNetlink } from '../../dist/system/netlink.js';
 import { attempt, ip, native } from './setup.mjs';
 
@@ -18,7 +19,7 @@ const find = async () => (await netlink.links()).find(({ name }) => name === 't0
 const { index } = await find();
 await netlink.setLinkUp(index, 1400, 900);
 out.link = await find();
-out.queue = /qlen (\d+)/.exec(ip('link', 'show', 't0'))?.[1];
+out.queue = /qlen (\d+)/.exec(execFileSync('ip', ['link', 'show', 't0'], { encoding: 'utf8' }))?.[1];
 
 for (const [own, length] of [
   [address(10, 9, 0, 0), 24],

@@ -7,7 +7,7 @@ export const { native } = system;
 export const LOOPBACK = 0x7f000001;
 
 export function ip(...args) {
-  return execFileSync('ip', args, { encoding: 'utf8' });
+  execFileSync('ip', args);
 }
 
 /** What a call throws, as `CODE syscall`, or its result. */

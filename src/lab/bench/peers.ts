@@ -2,7 +2,6 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { RudderError } from '../../core/errors.js';
-import { QUEUE_LENGTH } from '../../system/tun-device.js';
 import { etcdctl } from '../etcd.js';
 import { etcdUrl, namespaceOf, nodeAddress, nodeName } from '../names.js';
 import { execIn } from '../network.js';
@@ -29,6 +28,7 @@ const WIREGUARD_PORT = 51820;
 export const BARE_MTU = 1472;
 const BARE_DEVICE = 'bare0';
 const BARE_PORT = '8290';
+const BARE_QUEUE_LENGTH = 1000;
 const FLANNEL_PREFIX = '/bench/flannel';
 const FLANNEL_CONFIG = '{"Network":"10.53.0.0/16","Backend":{"Type":"udp","Port":8285}}';
 const START_DEADLINE_MS = 15_000;
@@ -104,7 +104,7 @@ export async function startBare(lab: LabState, program: string): Promise<number[
     const ip = (...command: string[]) => execIn(lab, nodeName(node), ['ip', ...command]);
     await waitFor(BARE_DEVICE, () => ip('link', 'show', BARE_DEVICE), START_DEADLINE_MS);
     await ip('address', 'add', `10.79.0.${i}/24`, 'dev', BARE_DEVICE);
-    await ip('link', 'set', BARE_DEVICE, 'mtu', `${BARE_MTU}`, 'txqueuelen', `${QUEUE_LENGTH}`, 'up');
+    await ip('link', 'set', BARE_DEVICE, 'mtu', `${BARE_MTU}`, 'txqueuelen', `${BARE_QUEUE_LENGTH}`, 'up');
     await ip('route', 'add', `10.54.${j}.0/24`, 'dev', BARE_DEVICE);
   }
   return daemons.map(({ pid }) => pid);
