@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { Ipv4 } from '../core/ipv4.js';
+import { type Ipv4, ipv4ToBytes } from '../core/ipv4.js';
 
 /** What the kernel has dropped since there was no room for it: we never see these packets, so only it can count them. */
 export interface QueueDrops {
@@ -33,11 +33,7 @@ export function deviceDrops(text: string, device: string): number {
 
 /** From lines of `SLOT: ADDRESS:PORT ... DROPS`; both are in hexadecimal, the address as it lies in memory. */
 export function socketDrops(text: string, address: Ipv4, port: number): number {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32LE(address | 0);
-  const local = `${hex(bytes.readUInt32BE(), 8)}:${hex(port, 4)}`;
+  const local = `${ipv4ToBytes(address).reverse().toString('hex')}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
   const line = text.split('\n').find((candidate) => candidate.trim().split(/\s+/)[1] === local);
   return Number(line?.trim().split(/\s+/).at(-1) ?? 0);
 }
-
-const hex = (value: number, digits: number) => value.toString(16).toUpperCase().padStart(digits, '0');

@@ -164,15 +164,17 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node under a flood', ()
     expect(left).toEqual([]);
   });
 
+  /** Sends that many small packets to an address that nobody has leased. */
+  const toNobody = (count: number) => `const s = require('dgram').createSocket('udp4'); let left = ${count};
+    s.on('error', () => undefined);
+    const next = () => left-- ? s.send('x', 9, '10.240.254.7', next) : s.close(); next();`;
+
   it('what finds the queue of rudder0 full is counted', async () => {
     const COUNT = 3000;
-    const send = `const s = require('dgram').createSocket('udp4'); let left = ${COUNT};
-      s.on('error', () => undefined);
-      const next = () => left-- ? s.send('x', 9, '10.240.254.7', next) : s.close(); next();`;
     const before = await counters();
     process.kill(lab.nodes[0].process!.pid, 'SIGSTOP');
     try {
-      await execIn(lab, 'c1', [process.execPath, '-e', send]);
+      await execIn(lab, 'c1', [process.execPath, '-e', toNobody(COUNT)]);
     } finally {
       process.kill(lab.nodes[0].process!.pid, 'SIGCONT');
     }
@@ -186,11 +188,8 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node under a flood', ()
   });
 
   it('a container that is honest is answered, but not for every packet', async () => {
-    const send = `const s = require('dgram').createSocket('udp4'); let left = 20000;
-      s.on('error', () => undefined);
-      const next = () => left-- ? s.send('x', 9, '10.240.254.7', next) : s.close(); next();`;
     const before = await counters();
-    await execIn(lab, 'c1', [process.execPath, '-e', send]);
+    await execIn(lab, 'c1', [process.execPath, '-e', toNobody(20_000)]);
     const after = await counters();
     const grown = (name: string) => after[name] - before[name];
     expect(grown('out_drop_no_route')).toBeGreaterThan(1000);
