@@ -1,0 +1,77 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { messageOf, RudderError } from '../core/errors.js';
+import { addCompletionCommand } from './completion.js';
+import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
+import { addLabCommand } from './lab.js';
+import { addOperatorCommands } from './operator-commands.js';
+import { addDaemonOptions, addEtcdOptions } from './options.js';
+import { refuseClearly } from './usage.js';
+
+/** The only place that knows argv. */
+async function main(argv: string[]): Promise<number> {
+  let status = EXIT_OK;
+  const program = new Command('rudder')
+    .description('Joins the containers of many hosts into one flat network: a subnet for each host, packets over UDP.')
+    .version(packageVersion(), '--version')
+    .helpOption('--help')
+    .configureOutput({ outputError: () => undefined })
+    .addHelpText('after', '\nExample:\n  rudder --etcd-endpoints http://10.0.0.1:2379 --iface eth0\n');
+  addDaemonOptions(addEtcdOptions(program));
+  // Sub-commands load their code only when called: the daemon does not carry the lab.
+  program.action(async () => {
+    status = await (await import('./run.js')).run(program.opts(), {
+      version: packageVersion(),
+      isPasswordShown: program.getOptionValueSource('etcdPassword') === 'cli',
+    });
+  });
+  program
+    .command('init')
+    .argument('<json>', 'the network config')
+    .description('create the network config in etcd unless there is one')
+    .helpOption('--help')
+    .addHelpText(
+      'after',
+      `\nThe --etcd options of rudder apply: see rudder --help.\n\nExample:\n  rudder init '{"Network":"10.240.0.0/16"}'\n`,
+    )
+    .action(async (json: string) => {
+      status = await (await import('./init.js')).init(json, program.opts());
+    });
+  addOperatorCommands(program, (result) => {
+    status = result;
+  });
+  addLabCommand(program, (result) => {
+    status = result;
+  });
+  addCompletionCommand(program);
+  refuseClearly(program);
+  await program.parseAsync(argv);
+  return status;
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Tells the error in one line and returns the exit status. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return EXIT_OK; // --help and --version; all others are refused as RudderError
+  if (error instanceof RudderError) {
+    process.stderr.write(`rudder: ${messageOf(error)}\n`);
+    return EXIT_CODES[error.code];
+  }
+  process.stderr.write(`rudder: internal error, please report it: ${messageOf(error)}\n`);
+  return EXIT_INTERNAL;
+}
+
+// gRPC names an etcd endpoint that is an IP address in its TLS greeting, which node comments on at length (DEP0123).
+process.noDeprecation = true;
+process.on('uncaughtException', (error) => process.exit(report(error)));
+process.on('unhandledRejection', (error) => process.exit(report(error)));
+
+// exit() and not a natural end: a connection attempt under way would keep the process.
+main(process.argv).then(
+  (status) => process.exit(status),
+  (error: unknown) => process.exit(report(error)),
+);
