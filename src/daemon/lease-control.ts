@@ -38,6 +38,8 @@ export interface LeaseControlOptions {
 export interface ControlState {
   /** The watch is up: what we know of peers is current. */
   readonly isCurrent: boolean;
+  /** For how long it has not been so; 0 if it is. */
+  readonly staleSeconds: number;
   /** Since etcd last told anything, a complete list or an event. */
   readonly contactAgeSeconds: number;
   /** Until the lease runs out if nobody renews it; undefined: it is a reservation and never does. */
@@ -87,11 +89,15 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   let peerList: readonly Lease[] | undefined;
   let isCurrent = false;
   let contactAt = performance.now();
+  let staleSince = contactAt;
 
   function onContact(current: boolean): void {
+    const now = performance.now();
+    // Where nothing changes the last contact is minutes ago, and all was current until a moment ago.
+    if (isCurrent && !current) staleSince = now;
+    if (current) contactAt = now;
     if (current !== isCurrent) options.onCurrent(current);
     isCurrent = current;
-    if (current) contactAt = performance.now();
   }
 
   function onPeers(changes: LeaseChange[]): void {
@@ -149,6 +155,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   return {
     state: () => ({
       isCurrent,
+      staleSeconds: isCurrent ? 0 : secondsSince(staleSince),
       contactAgeSeconds: secondsSince(contactAt),
       leaseRemainingSeconds:
         keeper.holding().ttlId === NO_TTL ? undefined : Math.max(0, ttlSeconds - secondsSince(keeper.confirmedAt())),

@@ -49,6 +49,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     etcd: {
       endpoints: options.etcd.endpoints,
       current: control.isCurrent,
+      staleSeconds: control.staleSeconds,
       lastContactSeconds: control.contactAgeSeconds,
     },
     packetPath: { heartbeatSeconds: backend.heartbeatAgeMs() / 1000, counters: backend.counters() },

@@ -23,6 +23,9 @@ export interface Status {
     readonly endpoints: readonly string[];
     /** False: peers are as they were when the watch broke. */
     readonly current: boolean;
+    /** Since the watch broke; 0 while it is up. */
+    readonly staleSeconds: number;
+    /** Since a list or an event, which a quiet cluster has none of for minutes. */
     readonly lastContactSeconds: number;
   };
   readonly packetPath: { readonly heartbeatSeconds: number; readonly counters: Readonly<Record<string, number>> };
@@ -52,7 +55,7 @@ export interface PeerStatus {
 /** The packet path looks at its clock once a second at least: one that has not for this long hangs. */
 export const LONGEST_HEARTBEAT_SECONDS = 5;
 /** A watch is set up again in well under this when etcd is there. */
-const LONGEST_BLIND_SECONDS = 10;
+const LONGEST_STALE_SECONDS = 10;
 /** Of the TTL. Renewals come at a third of it or sooner, so this little means that two in a row have failed, and more. */
 const LEAST_LEASE_SHARE = 0.2;
 
@@ -74,8 +77,8 @@ export function problemsOf(status: Omit<Status, 'problems'>): string[] {
   if (!isAlive(status)) problems.push(`the packet path has not run for ${Math.round(packetPath.heartbeatSeconds)} s`);
   if (!device.up) problems.push(`${device.name} is down or gone`);
   if (status.hostProblem !== null) problems.push(status.hostProblem);
-  if (!etcd.current && etcd.lastContactSeconds > LONGEST_BLIND_SECONDS) {
-    problems.push(`etcd has told nothing for ${Math.round(etcd.lastContactSeconds)} s: peers may have changed`);
+  if (etcd.staleSeconds > LONGEST_STALE_SECONDS) {
+    problems.push(`etcd has not been watched for ${Math.round(etcd.staleSeconds)} s: peers may have changed`);
   }
   if (lease.remainingSeconds !== null && lease.remainingSeconds < lease.ttlSeconds * LEAST_LEASE_SHARE) {
     problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed`);

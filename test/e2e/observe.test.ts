@@ -179,7 +179,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
       '/readyz to tell of etcd',
       async () => {
         const { problems: found } = JSON.parse((await get('/readyz')).body) as { problems: string[] };
-        return found.some((text) => /etcd has told nothing|lease runs out/.test(text)) && found;
+        return found.some((text) => /etcd has not been watched|lease runs out/.test(text)) && found;
       },
       2 * READINESS_DEADLINE_MS,
     );

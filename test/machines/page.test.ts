@@ -122,8 +122,8 @@ describeWith(['chromium'], 'the live page', () => {
         expect(await page.locator('#map i.peer').count()).toBe(500);
         status = { ...status, peers: status.peers.slice(0, 499) };
         await rows(page).nth(499).waitFor({ state: 'detached', timeout: SHOWN_MS });
-        status = { ...status, problems: ['etcd has told nothing for 12 s'] };
-        await page.locator('#state.bad', { hasText: 'etcd has told nothing' }).waitFor({ timeout: SHOWN_MS });
+        status = { ...status, problems: ['etcd has not been watched for 12 s'] };
+        await page.locator('#state.bad', { hasText: 'etcd has not been watched' }).waitFor({ timeout: SHOWN_MS });
         http.close();
         await page.locator('#state.bad', { hasText: 'does not answer' }).waitFor({ timeout: SHOWN_MS });
         expect(errors.filter((text) => !text.includes('ERR_CONNECTION_REFUSED'))).toEqual([]);

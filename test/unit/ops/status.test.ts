@@ -18,8 +18,8 @@ describe('problemsOf', () => {
     ['a host that has lost its underlay', { hostProblem: 'no default route' }, /no default route/],
     [
       'an etcd that is gone',
-      { etcd: { endpoints: [], current: false, lastContactSeconds: 11 } },
-      /etcd has told nothing for 11 s/,
+      { etcd: { endpoints: [], current: false, staleSeconds: 11, lastContactSeconds: 100 } },
+      /etcd has not been watched for 11 s/,
     ],
     [
       'a lease that is not renewed',
@@ -33,8 +33,9 @@ describe('problemsOf', () => {
   });
 
   it('forgives a watch that broke a moment ago, and a quiet one that is up', () => {
-    expect(problemsOf(createStatus({ etcd: { endpoints: [], current: false, lastContactSeconds: 9 } }))).toEqual([]);
-    expect(problemsOf(createStatus({ etcd: { endpoints: [], current: true, lastContactSeconds: 9999 } }))).toEqual([]);
+    const etcd = { endpoints: [], lastContactSeconds: 9999 };
+    expect(problemsOf(createStatus({ etcd: { ...etcd, current: false, staleSeconds: 9 } }))).toEqual([]);
+    expect(problemsOf(createStatus({ etcd: { ...etcd, current: true, staleSeconds: 0 } }))).toEqual([]);
   });
 });
 
