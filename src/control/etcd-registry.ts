@@ -1,9 +1,15 @@
-import { castGrpcError, EtcdInvalidAuthTokenError, EtcdLeaseInvalidError } from 'etcd3';
+import {
+  castGrpcError,
+  type DeleteBuilder,
+  EtcdInvalidAuthTokenError,
+  EtcdLeaseInvalidError,
+  type PutBuilder,
+} from 'etcd3';
 import type { RudderError } from '../core/errors.js';
 import { toRudderError } from './etcd-errors.js';
 import { connectMembers, type Member } from './etcd-members.js';
 import { openWatch, toEntry } from './etcd-watch.js';
-import { type Holding, NO_TTL, type Registry } from './registry.js';
+import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 import { unlessAborted } from './retry.js';
 
 /**
@@ -71,31 +77,48 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
     await ask((member) => member.leaseClient.leaseRevoke({ ID: ttlId })).catch(() => undefined);
   }
 
-  /** Puts the key if its compared column still has that value; the new revision, or undefined. */
-  async function putIf(
-    name: string,
-    column: 'Version' | 'Mod',
-    expected: number,
-    value: string,
-    ttlId: string,
+  /**
+   * Changes a key if its compared column still has that value.
+   *
+   * A member that fails after it has sent the change to its leader leaves us without an answer, and the next member is
+   * asked for a change that may have been made by then. The comparison does not hold any more in that case, but what
+   * is there now tells.
+   * @param isDone whether the key is as the change would have left it
+   * @returns the key's new revision; undefined if another client was faster
+   */
+  async function changeKey(
+    key: string,
+    [column, expected]: ['Version' | 'Mod', number],
+    change: (member: Member) => PutBuilder | DeleteBuilder,
+    isDone: (now: LeaseEntry | undefined) => boolean,
   ): Promise<number | undefined> {
-    const key = leasePrefix + name;
-    const result = await ask((member) => {
-      const put = member.put(key).value(value);
-      const comparison = member.if(key, column, '==', expected);
-      return comparison.then(ttlId === NO_TTL ? put : put.lease(ttlId)).commit();
+    let attempts = 0;
+    const { succeeded, header, responses } = await ask((member) => {
+      attempts++;
+      return member.if(key, column, '==', expected).then(change(member)).else(member.get(key)).commit();
     });
-    return result.succeeded ? Number(result.header.revision) : undefined;
+    if (succeeded) return Number(header.revision);
+    const [kv] = responses[0].response_range.kvs;
+    const now = kv && toEntry(kv, leasePrefix);
+    return attempts > 1 && isDone(now) ? (now?.revision ?? Number(header.revision)) : undefined;
+  }
+
+  function putLease(name: string, comparison: ['Version' | 'Mod', number], value: string, ttlId: string) {
+    const put = (member: Member) => member.put(leasePrefix + name).value(value);
+    return changeKey(
+      leasePrefix + name,
+      comparison,
+      (member) => (ttlId === NO_TTL ? put(member) : put(member).lease(ttlId)),
+      (now) => now?.value === value && now.ttlId === ttlId,
+    );
   }
 
   return {
     getConfig: () => call(async () => (await ask((member) => member.get(configKey).string())) ?? undefined),
     createConfig: (json) =>
       call(async () => {
-        const result = await ask((member) =>
-          member.if(configKey, 'Version', '==', 0).then(member.put(configKey).value(json)).commit(),
-        );
-        return result.succeeded;
+        const put = (member: Member) => member.put(configKey).value(json);
+        return (await changeKey(configKey, ['Version', 0], put, (now) => now?.value === json)) !== undefined;
       }),
     listLeases: () =>
       call(async () => {
@@ -106,10 +129,10 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
         };
       }),
     createLease: (name, value, ttlSeconds) =>
-      call(() => withTtl(ttlSeconds, (ttlId) => putIf(name, 'Version', 0, value, ttlId))),
+      call(() => withTtl(ttlSeconds, (ttlId) => putLease(name, ['Version', 0], value, ttlId))),
     updateLease: (entry, value, ttlSeconds) =>
       call(async () => {
-        const holding = await withTtl(ttlSeconds, (id) => putIf(entry.name, 'Mod', entry.revision, value, id));
+        const holding = await withTtl(ttlSeconds, (id) => putLease(entry.name, ['Mod', entry.revision], value, id));
         // The key has left the old TTL, which holds nothing now and can go without deleting the key.
         if (holding !== undefined && entry.ttlId !== NO_TTL) await revoke(entry.ttlId);
         return holding;
@@ -117,10 +140,8 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
     deleteLease: (entry) =>
       call(async () => {
         const key = leasePrefix + entry.name;
-        const result = await ask((member) =>
-          member.if(key, 'Mod', '==', entry.revision).then(member.delete().key(key)).commit(),
-        );
-        return result.succeeded;
+        const remove = (member: Member) => member.delete().key(key);
+        return (await changeKey(key, ['Mod', entry.revision], remove, (now) => now === undefined)) !== undefined;
       }),
     keepAlive: (ttlId) => call(() => ask((member) => keepAlive(member, ttlId, Date.now() + deadlineMs))),
     timeToLive: (ttlId) =>
