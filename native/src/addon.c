@@ -91,6 +91,7 @@ NAPI_MODULE_INIT() {
       {"setUdpGro", set_udp_gro},
       {"probeUdpGso", probe_udp_gso},
       {"probeRing", probe_ring},
+      {"udpDrops", udp_drops},
       {"openEvent", open_event},
       {"signalEvent", signal_event},
       {"close", close_handle},

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <linux/sock_diag.h>
 #include <linux/virtio_net.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -153,6 +154,19 @@ napi_value open_udp(napi_env env, napi_callback_info info) {
     return throw_errno(env, error, "bind", NULL);
   }
   return adopt(env, fd, HANDLE_UDP, "openUdp");
+}
+
+/* udpDrops(fd): datagrams and trains that found the socket's buffer full; SO_MEMINFO, Linux 4.12. */
+napi_value udp_drops(napi_env env, napi_callback_info info) {
+  napi_value arguments[1], drops;
+  int fd;
+  uint32_t counts[SK_MEMINFO_VARS];
+  socklen_t size = sizeof counts;
+  if (!get_arguments(env, info, 1, arguments)) return NULL;
+  if (!get_handle(env, arguments[0], "fd", HANDLE_UDP, &fd)) return NULL;
+  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, counts, &size) < 0) return throw_errno(env, errno, "getsockopt", "SO_MEMINFO");
+  if (size < sizeof counts) return throw_errno(env, EINVAL, "getsockopt", "SO_MEMINFO");
+  return napi_create_uint32(env, counts[SK_MEMINFO_DROPS], &drops) == napi_ok ? drops : NULL;
 }
 
 /* openEvent(): an eventfd that ends a wait() in another thread. */

@@ -164,6 +164,7 @@ bool build_iovecs(const struct path *path, const struct records *iovecs, int32_t
 napi_value open_tun(napi_env env, napi_callback_info info);
 napi_value set_tun_persistent(napi_env env, napi_callback_info info);
 napi_value set_tun_offload(napi_env env, napi_callback_info info);
+napi_value udp_drops(napi_env env, napi_callback_info info);
 napi_value set_udp_gro(napi_env env, napi_callback_info info);
 napi_value probe_udp_gso(napi_env env, napi_callback_info info);
 napi_value open_udp(napi_env env, napi_callback_info info);

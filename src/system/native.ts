@@ -36,6 +36,8 @@ export interface Native {
   /** @param bits OFFLOAD_...; EINVAL if the kernel does not know one of them */
   setTunOffload(fd: number, bits: number): void;
   openUdp(address: Ipv4, port: number, bufferBytes: number): number;
+  /** Datagrams and trains that found the socket's buffer full since it was opened. */
+  udpDrops(fd: number): number;
   setUdpGro(fd: number, on: 0 | 1): void;
   /** Throws if the kernel does not know UDP_SEGMENT. */
   probeUdpGso(fd: number): void;

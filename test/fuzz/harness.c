@@ -177,7 +177,7 @@ static const struct target OTHERS[] = {
     {wait_ready, 3, 7, 0, 0},           {close_handle, 1, EVENT, 0, 0},    {open_tun, 1, 0, 0, 0},
     {set_tun_persistent, 2, TUN, 0, 0}, {set_tun_offload, 2, TUN, 0, 0},   {set_udp_gro, 2, UDP, 0, 0},
     {probe_udp_gso, 1, UDP, 0, 0},      {open_udp, 3, 65535, 0, 0},        {open_event, 0, 0, 0, 0},
-    {signal_event, 1, EVENT, 0, 0},     {notify_socket, 2, 0, 0, 0},   {probe_ring, 1, TUN, 0, 0},
+    {udp_drops, 1, UDP, 0, 0},          {signal_event, 1, EVENT, 0, 0},     {notify_socket, 2, 0, 0, 0},   {probe_ring, 1, TUN, 0, 0},
     {open_ring, 0, 0, 0, 0},            {close_ring, 0, 0, 0, 0},
 };
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

@@ -31,6 +31,7 @@ out.closeStdout = attempt(() => native.close(stdout));
 out.closeNegative = attempt(() => native.close(-1));
 const event = native.openEvent();
 out.persistEvent = attempt(() => native.setTunPersistent(event, 1));
+out.dropsOfEvent = attempt(() => native.udpDrops(event));
 out.probeRingEvent = attempt(() => native.probeRing(event));
 native.close(event);
 out.signalClosed = attempt(() => native.signalEvent(event));

@@ -25,6 +25,7 @@ const EXPECTED: Record<string, object> = {
   closeStdout: EBADF,
   closeNegative: RANGE,
   persistEvent: EBADF,
+  dropsOfEvent: EBADF,
   probeRingEvent: EBADF,
   signalClosed: EBADF,
   closeTwice: EBADF,

@@ -227,6 +227,20 @@ out.superReceived = received.splice(0).map(([text]) => text.length);
 native.setTunOffload(handles.tun, 0);
 attach({ ...handles, ...memory });
 
+// --- a socket whose buffer is full ---
+const small = native.openUdp(LOOPBACK, 5003, 4096);
+out.noDrops = native.udpDrops(small);
+for (let i = 0; i < 60; i++) {
+  await new Promise((sent, failed) =>
+    host.send(Buffer.alloc(1000), 5003, '127.0.0.1', (e) => (e ? failed(e) : sent())),
+  );
+}
+attach({ ...handles, udp: small, ...memory });
+const read = native.receiveUdp(64);
+out.drops = native.udpDrops(small);
+out.readOrDropped = read + out.drops;
+attach({ ...handles, ...memory });
+
 // --- checksums over every length and alignment, against the plain rule ---
 for (let i = 0; i < 70000; i++) memory.outboundSlab[i] = memory.inboundSlab[i] = (i * 131 + (i >> 8)) & 255;
 const ranges = Array.from({ length: 400 }, (_, i) => [i % 67, i < 300 ? i : 60000 + i * 13]);

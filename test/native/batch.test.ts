@@ -152,6 +152,9 @@ for (const { build, ring, way } of WAYS) {
       // Written back as a super-packet for the host, it arrives as the three datagrams it is made of.
       expect(out.superWritten).toBe(1);
       expect(out.superReceived).toEqual([1000, 1000, 1000]);
+      expect(out.noDrops).toBe(0);
+      expect(out.drops).toBeGreaterThan(0);
+      expect(out.readOrDropped).toBe(60);
     });
 
     it('finish and verify checksums over ranges of every length and alignment as RFC 1071 says', () => {

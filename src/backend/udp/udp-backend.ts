@@ -5,7 +5,6 @@ import type { NetworkConfig } from '../../core/network-config.js';
 import { maskOf, type Subnet } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
 import type { Netlink } from '../../system/netlink.js';
-import { createQueueDrops } from '../../system/queue-drops.js';
 import {
   configureTunDevice,
   DEVICE_NAME,
@@ -18,6 +17,7 @@ import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend } from '../backend.js';
 import { elapsedMs, nowMs } from './clock.js';
 import { readAll } from './counters.js';
+import { openHandles } from './handles.js';
 import { createMemberSet, createMembers } from './members.js';
 import { createSharedMemory } from './memory.js';
 import { enableOffloads, OFFLOADS, type Offload, watchOffloads } from './offloads.js';
@@ -48,15 +48,7 @@ export interface UdpBackendOptions {
 export function openUdpBackend(options: UdpBackendOptions): Backend {
   const { config, netlink, log } = options;
   let { localAddress, mtu } = options;
-  const queueDrops = createQueueDrops(DEVICE_NAME);
-  let udp = openUdpSocket(localAddress, config.port);
-  let tun: number;
-  try {
-    tun = openTunDevice(DEVICE_NAME);
-  } catch (error) {
-    native.close(udp);
-    throw error;
-  }
+  const handles = openHandles(localAddress, config.port);
   const memory = createSharedMemory();
   const routes = createRouteTable(config);
   const members = createMembers(routes.nextHops.length);
@@ -71,7 +63,6 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   let own: Subnet | undefined;
   let path: PacketPath | undefined;
   let offloadWatch: { stop(): void } | undefined;
-  let persistent = false;
   let stopped = false;
   /** What has been put right and not been told yet. */
   let repaired: string | undefined;
@@ -94,6 +85,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   /** Whatever device and socket there are now: brings them up and starts the worker on them. */
   async function startPath(subnet: Subnet): Promise<void> {
     await configureTunDevice(netlink, device(subnet.address));
+    const { tun, udp } = handles;
     const system = { native, writeTun: (message: Uint8Array) => writeTunMessage(tun, message) };
     enableOffloads(system, { tun, udp }, memory.offloads, options.offloads, log);
     offloadWatch = watchOffloads(memory.offloads, log);
@@ -137,12 +129,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
 
   async function makeDeviceAnew(): Promise<void> {
     if (own === undefined || stopped) return;
-    await restartPath(own, () => {
-      const next = openTunDevice(DEVICE_NAME);
-      native.close(tun);
-      tun = next;
-      if (persistent) native.setTunPersistent(tun, 1);
-    });
+    await restartPath(own, () => handles.replaceTun(openTunDevice(DEVICE_NAME)));
     repaired = 'gone';
   }
 
@@ -167,10 +154,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     if (host.localAddress === localAddress) return;
     const next = openUdpSocket(host.localAddress, config.port);
     localAddress = host.localAddress;
-    await restartPath(own, () => {
-      native.close(udp);
-      udp = next;
-    });
+    await restartPath(own, () => handles.replaceUdp(next));
   }
 
   return {
@@ -190,18 +174,15 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     },
     repair: () => oneAtATime(repair),
     adapt: (host) => oneAtATime(() => adapt(host)),
-    counters: () => ({ ...readAll(memory.counters), ...queueDrops(localAddress, config.port) }),
+    counters: () => ({ ...readAll(memory.counters), ...handles.queueDrops() }),
     traffic: (subnet) => readPeer(peers, subnetNumberOf(routes, subnet.address), nowMs()),
     offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
     heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
-    persist() {
-      native.setTunPersistent(tun, 1);
-      persistent = true;
-    },
+    persist: handles.persist,
     async stop(remove) {
       stopped = true;
       await oneAtATime(stopPath);
-      for (const fd of [tun, udp]) native.close(fd);
+      handles.close();
       if (remove) await removeDevice(netlink, DEVICE_NAME);
     },
   };
