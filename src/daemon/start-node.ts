@@ -166,7 +166,7 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
 
 /** Packets flow from here on. */
 async function openTheWay(
-  { options, log, signal }: StartContext,
+  { options, netlink, log, signal }: StartContext,
   { config }: Ground,
   subnet: Subnet,
   backend: Backend,
@@ -176,7 +176,7 @@ async function openTheWay(
   signal.throwIfAborted();
   if (!options.firewall) return undefined;
   const rules = { device: DEVICE_NAME, network: config.network, subnet, ipMasq: options.ipMasq };
-  const firewall = await keepFirewall(rules, log);
+  const firewall = await keepFirewall(rules, netlink, log, signal);
   undo.add('firewall', async () => {
     await firewall.stop();
     // Those of an earlier run serve containers that run still.

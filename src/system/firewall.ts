@@ -1,117 +1,19 @@
 import { execFile } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import { formatSubnet, type Subnet } from '../core/subnet.js';
-
-/**
- * Keeps Docker from translating and dropping overlay traffic. Docker masquerades all that leaves its bridge and, where
- * it turned forwarding on itself, drops what it did not start. An accept in an nft table of our own would stop neither:
- * every base chain of a hook has its say. So our rules are in the tables that Docker uses, by the `iptables` that
- * Docker finds too, and come first:
- *
- *     filter FORWARD      -> RUDDER-FORWARD      accept between our subnet and the overlay
- *     nat    POSTROUTING  -> RUDDER-POSTROUTING  accept (which in nat means: translate no more) within the overlay,
- *                                                but for what kube-proxy has marked as its own to masquerade
- */
-export interface FirewallSettings {
-  readonly device: string;
-  readonly network: Subnet;
-  /** Our own subnet. */
-  readonly subnet: Subnet;
-  /** Also masquerade what our containers send to the outside, and let it pass. */
-  readonly ipMasq: boolean;
-}
-
-/** One of our chains, and the built-in chain that jumps to it. */
-export interface Chain {
-  readonly table: 'filter' | 'nat';
-  readonly parent: 'FORWARD' | 'POSTROUTING';
-  readonly name: string;
-}
-
-export interface OwnChain extends Chain {
-  /** As `iptables-save` prints them. */
-  readonly rules: readonly string[];
-}
-
-/** Our chains' names, which is all that removing them takes. */
-const CHAINS = [
-  { table: 'filter', parent: 'FORWARD', name: 'RUDDER-FORWARD' },
-  { table: 'nat', parent: 'POSTROUTING', name: 'RUDDER-POSTROUTING' },
-] as const;
-
-/**
- * The mark by which kube-proxy remembers, until POSTROUTING, that the answer has to come back through this node: a pod
- * that reaches itself through its service, say. It is kube-proxy's default (`--iptables-masquerade-bit 14`).
- */
-const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
-
-export function ownChains({ device, network, subnet, ipMasq }: FirewallSettings): OwnChain[] {
-  const own = formatSubnet(subnet);
-  const all = formatSubnet(network);
-  const outward = [`-s ${own} ! -d ${all} -j ACCEPT`, `-d ${own} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`];
-  return [
-    {
-      ...CHAINS[0],
-      rules: [`-s ${own} -o ${device} -j ACCEPT`, `-d ${own} -i ${device} -j ACCEPT`, ...(ipMasq ? outward : [])],
-    },
-    {
-      ...CHAINS[1],
-      rules: [
-        KUBE_PROXY,
-        `-s ${all} -d ${all} -j ACCEPT`,
-        ...(ipMasq ? [`-s ${own} ! -d 224.0.0.0/4 -j MASQUERADE`] : []),
-      ],
-    },
-  ];
-}
-
-const appended = (chain: string, saved: string): string[] =>
-  saved
-    .split('\n')
-    .filter((line) => line.startsWith(`-A ${chain} `))
-    .map((line) => line.slice(`-A ${chain} `.length).trim());
-
-/**
- * What `iptables-restore --noflush` has to be given so that the chain is as it should be and comes first; undefined if
- * it is so already. One table is changed in one step, so no packet ever meets half of it.
- * @param saved output of `iptables-save` of that table
- */
-export function repairOf(chain: OwnChain, saved: string): string | undefined {
-  const jump = `-j ${chain.name}`;
-  const inParent = appended(chain.parent, saved);
-  const jumps = inParent.filter((rule) => rule === jump).length;
-  const rules = appended(chain.name, saved);
-  const isRight = rules.length === chain.rules.length && rules.every((rule, i) => rule === chain.rules[i]);
-  if (isRight && jumps === 1 && inParent[0] === jump) return undefined;
-  return [
-    `*${chain.table}`,
-    `:${chain.name} - [0:0]`, // creates the chain, or empties it
-    ...chain.rules.map((rule) => `-A ${chain.name} ${rule}`),
-    ...Array(jumps).fill(`-D ${chain.parent} ${jump}`),
-    `-I ${chain.parent} 1 ${jump}`,
-    'COMMIT',
-    '',
-  ].join('\n');
-}
-
-const isThere = ({ name }: Chain, saved: string) => saved.includes(`\n:${name} `);
-
-/** What takes the chain away; undefined if there is none. */
-export function removalOf(chain: Chain, saved: string): string | undefined {
-  if (!isThere(chain, saved)) return undefined;
-  const jump = `-j ${chain.name}`;
-  const jumps = appended(chain.parent, saved).filter((rule) => rule === jump).length;
-  return [
-    `*${chain.table}`,
-    `:${chain.name} - [0:0]`,
-    ...Array(jumps).fill(`-D ${chain.parent} ${jump}`),
-    `-X ${chain.name}`,
-    'COMMIT',
-    '',
-  ].join('\n');
-}
+import {
+  CHAINS,
+  type Chain,
+  type FirewallSettings,
+  isThere,
+  ownChains,
+  removalOf,
+  repairOf,
+  tablesIn,
+} from './firewall-rules.js';
+import type { Netlink } from './netlink.js';
 
 /** How long another program may hold the tables' lock, and how long a call may take at all. */
 const LOCK_SECONDS = 5;
@@ -119,10 +21,16 @@ const CALL_TIMEOUT_MS = 10_000;
 /** kube-proxy's rules for some thousands of services are megabytes. */
 const MOST_OUTPUT_BYTES = 256 * 1024 * 1024;
 
+interface CallOptions {
+  readonly input?: string;
+  /** Ends the command: each table is changed in one step, or not at all. */
+  readonly signal?: AbortSignal;
+}
+
 /** Runs a command to its end and returns its output. @throws with what it said on stderr, its cause is what failed */
-function call(command: string, args: readonly string[], input = ''): Promise<string> {
+function call(command: string, args: readonly string[], { input = '', signal }: CallOptions): Promise<string> {
   return new Promise((resolve, reject) => {
-    const limits = { timeout: CALL_TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES };
+    const limits = { timeout: CALL_TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES, signal };
     const child = execFile(command, args, limits, (error, stdout, stderr) => {
       if (error === null) return resolve(stdout);
       const reason = errnoOf(error) === 'ENOENT' ? 'it is not installed' : stderr || error.message;
@@ -144,18 +52,21 @@ interface Change {
 async function change<C extends Chain>(
   chains: readonly C[],
   changeOf: (chain: C, saved: string) => string | undefined,
+  signal?: AbortSignal,
 ): Promise<Change> {
-  const tables = tablesIn(await call('iptables-save', []));
+  const tables = tablesIn(await call('iptables-save', [], { signal }));
   const savedOf = ({ table }: Chain) => tables.get(table) ?? '';
   const inputs = chains.flatMap((chain) => changeOf(chain, savedOf(chain)) ?? []);
-  if (inputs.length > 0) await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], inputs.join(''));
+  if (inputs.length > 0) {
+    const options = { input: inputs.join(''), signal };
+    await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], options);
+  }
   return { changed: inputs.length > 0, found: chains.some((chain) => isThere(chain, savedOf(chain))) };
 }
 
-/** The parts of `iptables-save`'s output by table; each begins with `*table`. A table nobody has used is not there. */
-export function tablesIn(saved: string): Map<string, string> {
-  const parts = saved.split(/^\*/m).slice(1);
-  return new Map(parts.map((part) => [part.slice(0, part.indexOf('\n')).trim(), part]));
+/** Whether the rules are in nf_tables, where the kernel numbers changes, and not in its older tables. */
+async function areNumbered(signal: AbortSignal): Promise<boolean> {
+  return (await call('iptables-save', ['--version'], { signal })).includes('(nf_tables)');
 }
 
 /** Removes our chains, whoever made them. A host without iptables has none. @throws RudderError `firewall` */
@@ -172,8 +83,10 @@ export async function removeFirewall(): Promise<void> {
   }
 }
 
-/** Docker rewrites its rules when it starts, administrators flush them: rules are looked at this often. */
-const CHECK_INTERVAL_MS = 3000;
+/** Docker rewrites its rules when it starts, administrators flush them. The kernel is asked this often for changes... */
+const ASK_INTERVAL_MS = 1000;
+/** ... and where it cannot tell, the rules themselves are looked at, which starts a process. */
+const LOOK_INTERVAL_MS = 3000;
 /** But where a look takes long, as among very many rules, it may not take more than this part of the time. */
 const MOST_OF_THE_TIME = 1 / 20;
 
@@ -194,26 +107,44 @@ export interface Firewall {
   stop(): Promise<void>;
 }
 
-/** Sets the rules and keeps them. A host without iptables is told so and runs on: it may have no Docker either. */
-export async function keepFirewall(settings: FirewallSettings, log: Logger): Promise<Firewall> {
+/**
+ * Sets the rules and keeps them until the signal is aborted or stop() is called. A host without iptables is told so and
+ * runs on: it may have no Docker either.
+ */
+export async function keepFirewall(
+  settings: FirewallSettings,
+  netlink: Pick<Netlink, 'rulesGeneration'>,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Firewall> {
   const chains = ownChains(settings);
   const limit = createRepeatLimit();
   const repairLimit = createRepeatLimit();
   let isNew = false;
+  let isNumbered: boolean | undefined;
   let checks = 0;
   let repairs = 0;
   let problem: string | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  let stopped = false;
-  let checking = check();
+  /** The rules' generation that was found right; undefined: it has no number, or was not. */
+  let seen: number | undefined;
+  const stopping = new AbortController();
+  const abort = () => stopping.abort();
+  signal.addEventListener('abort', abort);
+  if (signal.aborted) abort();
 
-  async function check(): Promise<void> {
-    const start = performance.now();
+  const generation = () => netlink.rulesGeneration().catch(() => undefined);
+
+  /** Looks, and puts right what is wrong: a change too, which is looked at again. */
+  async function look(): Promise<void> {
+    seen = undefined;
     try {
-      const { changed, found } = await change(chains, repairOf);
+      isNumbered ??= await areNumbered(stopping.signal);
+      // Before the look: what changes meanwhile is seen by the next one.
+      const current = isNumbered ? await generation() : undefined;
+      const result = await change(chains, repairOf, stopping.signal);
       // The first time they are not put back, but set.
-      if (checks === 0) isNew = !found;
-      else if (changed) {
+      if (checks === 0) isNew = !result.found;
+      else if (result.changed) {
         repairs++;
         repairLimit((suppressed) =>
           log.warn({ repairs, suppressed }, 'firewall rules were missing or not first: put back'),
@@ -221,7 +152,9 @@ export async function keepFirewall(settings: FirewallSettings, log: Logger): Pro
       }
       checks++;
       problem = undefined;
+      seen = current;
     } catch (error) {
+      if (stopping.signal.aborted) return;
       problem = messageOf(error);
       limit((suppressed) =>
         log.warn(
@@ -230,21 +163,30 @@ export async function keepFirewall(settings: FirewallSettings, log: Logger): Pro
         ),
       );
     }
-    if (stopped) return;
-    const rest = Math.max(CHECK_INTERVAL_MS, (performance.now() - start) / MOST_OF_THE_TIME);
-    timer = setTimeout(() => {
-      checking = check();
-    }, rest);
   }
 
-  await checking;
+  async function keep(): Promise<void> {
+    let rest = 0;
+    for (;;) {
+      const interval = seen === undefined ? LOOK_INTERVAL_MS : ASK_INTERVAL_MS;
+      await delay(Math.max(interval, rest), undefined, { signal: stopping.signal });
+      rest = 0;
+      if (seen !== undefined && (await generation()) === seen) continue;
+      const start = performance.now();
+      await look();
+      rest = (performance.now() - start) / MOST_OF_THE_TIME;
+    }
+  }
+
+  await look();
+  const keeping = keep().catch(() => undefined); // the signal's reason
   return {
     isNew,
     state: () => ({ checks, repairs, problem }),
     async stop() {
-      stopped = true;
-      clearTimeout(timer);
-      await checking;
+      signal.removeEventListener('abort', abort);
+      abort();
+      await keeping;
     },
   };
 }

@@ -1,5 +1,14 @@
 import { constants } from 'node:os';
-import { createRtNetlink, FlagsNew, type rt } from 'netlink';
+import {
+  createNetlink,
+  createRtNetlink,
+  Flags,
+  FlagsNew,
+  getMap,
+  type NetlinkSocket,
+  Protocol,
+  type rt,
+} from 'netlink';
 import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../core/ipv4.js';
 import type { Subnet } from '../core/subnet.js';
 
@@ -28,6 +37,8 @@ export interface Netlink {
   /** Adds the route that comes with the address, unless the interface has it. */
   ensureRoute(index: number, destination: Subnet, source: Ipv4): Promise<void>;
   deleteLink(index: number): Promise<void>;
+  /** Of this namespace's nf_tables rules: another number after each change. */
+  rulesGeneration(): Promise<number>;
   close(): void;
 }
 
@@ -77,13 +88,21 @@ function attribute(type: number, value: Buffer): Buffer {
   header.writeUInt16LE(type, 2);
   return Buffer.concat([header, value, Buffer.alloc(-value.length & 3)]);
 }
+/** linux/netfilter/nf_tables.h: the request without a body but its header of 4 bytes, and the attribute of the answer. */
+const NFT_MSG_GETGEN = (10 << 8) | 16;
+const NFGENMSG_BYTES = 4;
+const NFTA_GEN_ID = 1;
+
 const REQUEST = { timeout: 2000 };
+/** The types ask for both although the code has defaults. */
+const BUFFERS = { recvBufferSize: 1 << 18, sendBufferSize: 1 << 16 };
 
 export function openNetlink(): Netlink {
-  // The types ask for both sizes although the code has defaults.
-  const socket = createRtNetlink({ recvBufferSize: 1 << 18, sendBufferSize: 1 << 16 });
+  const socket = createRtNetlink(BUFFERS);
   // Without listeners a socket error would go unheard and an `invalid` message unnoticed; requests then time out.
   socket.socket.on('error', () => undefined);
+  /** Opened when first needed: a host without nf_tables shall not load it for us. */
+  let netfilter: NetlinkSocket | undefined;
   let previous: Promise<unknown> = Promise.resolve();
 
   /** Runs a request after all earlier ones have ended. */
@@ -198,7 +217,19 @@ export function openNetlink(): Netlink {
     async deleteLink(index) {
       await request('delete link', () => socket.delLink({ index }, {}, REQUEST));
     },
-    close: () => socket.socket.close(),
+    async rulesGeneration() {
+      const [messages] = await request('ask for the generation of nf_tables', () => {
+        netfilter ??= createNetlink(Protocol.NETFILTER, BUFFERS).on('error', () => undefined);
+        const body = Buffer.alloc(NFGENMSG_BYTES);
+        return netfilter.request(NFT_MSG_GETGEN, body, { ...REQUEST, flags: Flags.REQUEST });
+      });
+      const attributes = getMap(messages[0].data.subarray(NFGENMSG_BYTES), (value) => value);
+      return attributes.get(NFTA_GEN_ID)!.readUInt32BE();
+    },
+    close() {
+      socket.socket.close();
+      netfilter?.close();
+    },
   };
 }
 

@@ -1,12 +1,13 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { EXIT_CODES, EXIT_OK } from '../../src/cli/exit-codes.js';
 import { labDown, labUp } from '../../src/lab/lab.js';
 import { execIn } from '../../src/lab/network.js';
 import { daemonCommand, launchNode, logText, nodePaths, startNode, stopNode } from '../../src/lab/nodes.js';
-import { isRunning } from '../../src/lab/process.js';
+import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import type { Status } from '../../src/ops/status.js';
 import { describeWith } from '../helpers/requires.js';
 import { cli } from './cli.js';
 
@@ -37,6 +38,61 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'the firewall rules', () => {
     await stopNode(lab, node);
     expect(await cli(lab, node, 'cleanup')).toMatchObject({ code: EXIT_OK });
     expect(await rules()).toEqual([]);
+  });
+
+  it('are looked at when there was a change, and not else', async () => {
+    const status = async () => JSON.parse((await cli(lab, node, 'status', '--json')).stdout) as Status;
+    // The first one has set them, which is a change.
+    await waitFor('the second look', async () => (await status()).firewall.checks === 2, 10_000);
+    const start = (await status()).uptimeSeconds;
+    await waitFor('five seconds of peace', async () => (await status()).uptimeSeconds > start + 5, 10_000);
+    expect((await status()).firewall).toMatchObject({ checks: 2, repairs: 0 });
+    await execIn(lab, 'n1', ['iptables', '-N', 'STRANGER']);
+    await waitFor('the third look', async () => (await status()).firewall.checks === 3, 5000);
+    expect((await status()).firewall.repairs).toBe(0);
+    await execIn(lab, 'n1', ['iptables', '-F', 'RUDDER-FORWARD']);
+    await waitFor('a repair', async () => (await status()).firewall.repairs === 1, 5000);
+  });
+
+  /** Starts the node with commands of our own before those of the host. */
+  async function startWith(scripts: Readonly<Record<string, string>>): Promise<void> {
+    const directory = `${nodePaths(lab, node).directory}/bin`;
+    mkdirSync(directory);
+    for (const [name, script] of Object.entries(scripts)) {
+      writeFileSync(`${directory}/${name}`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    }
+    const path = process.env.PATH;
+    process.env.PATH = `${directory}:${path}`;
+    try {
+      await startNode(lab, node);
+    } finally {
+      process.env.PATH = path;
+    }
+  }
+
+  it('are kept in the older tables too, where the kernel does not tell of changes', async () => {
+    await stopNode(lab, node);
+    await cli(lab, node, 'cleanup');
+    const legacy = (name: string) => `exec iptables-legacy-${name} "$@"`;
+    await startWith({ 'iptables-save': legacy('save'), 'iptables-restore': legacy('restore') });
+    const saved = async () => execIn(lab, 'n1', ['iptables-legacy-save']);
+    expect(await saved()).toContain('-A FORWARD -j RUDDER-FORWARD');
+    expect(await rules()).toEqual([]);
+    await execIn(lab, 'n1', ['iptables-legacy', '-F', 'FORWARD']);
+    await waitFor('a repair', async () => (await saved()).includes('-A FORWARD -j RUDDER-FORWARD'), 10_000);
+  });
+
+  it('do not keep a node from stopping while somebody holds their lock', async () => {
+    await stopNode(lab, node);
+    const [slow, waiting] = ['slow', 'waiting'].map((name) => `${nodePaths(lab, node).directory}/${name}`);
+    const hang = `[ ! -e ${slow} ] || { touch ${waiting}; exec sleep 60; }`;
+    await startWith({ 'iptables-save': `${hang}; PATH=\${PATH#*:} exec iptables-save "$@"` });
+    writeFileSync(slow, '');
+    await execIn(lab, 'n1', ['iptables', '-N', 'STRANGER']);
+    await waitFor('a look that hangs', () => existsSync(waiting), 10_000);
+    signalProcess(node.process!, 'SIGTERM');
+    await waitFor('the node to stop', () => !isRunning(node.process!), 2000);
+    await startNode(lab, node);
   });
 
   it('of an earlier run outlive a start that fails late', async () => {

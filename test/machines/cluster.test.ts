@@ -119,7 +119,7 @@ describeWith(['root', 'tun', 'etcd', 'docker', 'machines'], 'three machines by c
       await run(i, 'docker import /root/image.tar busybox');
       await run(i, 'docker run -d --restart=always --name web busybox httpd -f -p 80 -h /www');
       await run(i, 'busybox httpd -p 8080 -h /www');
-      // Docker has just put its masquerade rule first; ours are looked at every three seconds.
+      // Docker has just put its masquerade rule first; ours are looked at within a second.
       const first = () => run(i, 'iptables -t nat -S POSTROUTING | sed -n 2p');
       await waitFor('our rules to be first', async () => (await first()).includes('RUDDER-POSTROUTING'), 10_000);
     }

@@ -51,6 +51,13 @@ out.concurrent = many.length;
 const [bad, good] = await Promise.all([failure(() => netlink.deleteLink(9999)), netlink.links()]);
 out.behindFailure = [bad.code, good.length > 0];
 
+// nf_tables numbers its rules' states, and nothing else of the namespace does.
+const generation = await netlink.rulesGeneration();
+ip('address', 'add', '10.7.0.1/24', 'dev', 't0');
+out.sameGeneration = (await netlink.rulesGeneration()) === generation;
+execFileSync('iptables', ['-N', 'STRANGER']);
+out.nextGeneration = (await netlink.rulesGeneration()) - generation;
+
 await netlink.deleteLink(index);
 out.deleted = (await find()) ?? 'gone';
 netlink.close();

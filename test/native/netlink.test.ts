@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { describeWith } from '../helpers/requires.js';
 import { runChild } from './child.js';
 
-describeWith(['root', 'tun'], 'netlink', () => {
+describeWith(['root', 'tun', 'iptables'], 'netlink', () => {
   it('sets links, addresses and routes idempotently, one request at a time, with errors that have a code', () => {
     const out = runChild('./netlink.child.mjs', 'Release');
     expect(out.link).toMatchObject({ name: 't0', mtu: 1400, up: true });
@@ -14,6 +14,8 @@ describeWith(['root', 'tun'], 'netlink', () => {
     expect(out.unreachable).toEqual({ code: 'ENODEV', errno: -19, syscall: 'netlink' });
     expect(out.concurrent).toBe(1000);
     expect(out.behindFailure).toEqual(['ENODEV', true]);
+    expect(out.sameGeneration).toBe(true);
+    expect(out.nextGeneration).toBe(1);
     expect(out.deleted).toBe('gone');
   });
 });

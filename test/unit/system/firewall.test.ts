@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseSubnet } from '../../../src/core/address-text.js';
-import { type FirewallSettings, ownChains, removalOf, repairOf, tablesIn } from '../../../src/system/firewall.js';
+import { type FirewallSettings, ownChains, removalOf, repairOf, tablesIn } from '../../../src/system/firewall-rules.js';
 
 const settings: FirewallSettings = {
   device: 'rudder0',

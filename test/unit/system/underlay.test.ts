@@ -81,6 +81,7 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
     hasRoute: unexpected,
     ensureRoute: unexpected,
     deleteLink: unexpected,
+    rulesGeneration: unexpected,
     close: () => undefined,
     ...answers,
   };
