@@ -32,7 +32,7 @@ const HEEDED: Record<string, RegExp> = {
   status: /^--subnet-file$/,
   'log-level': /^--subnet-file$/,
   doctor: /^--(etcd-.*|subnet-file)$/,
-  cleanup: /^--(no-firewall|subnet-file)$/,
+  cleanup: /^--(etcd-.*|no-firewall|state-dir|subnet-file)$/,
 };
 
 export function addCompletionCommand(program: Command): void {

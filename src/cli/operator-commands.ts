@@ -7,6 +7,9 @@ import { parseHostAddress } from './values.js';
 const ETCD_HELP = '\nThe --etcd options of rudder apply: see rudder --help.\n';
 const SOCKET_HELP = '\nThe daemon is found by its --subnet-file, default /run/rudder/subnet.env.\n';
 
+const CLEANUP_HELP =
+  '\nGive it the --etcd options, --subnet-file, --state-dir and --no-firewall that the daemon was given.\n';
+
 /**
  * Commands for those who run nodes. Each loads its code when called. Options of `rudder` itself, such as
  * --etcd-endpoints and --subnet-file, are understood before and after a command's name.
@@ -46,7 +49,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .description('remove device, routes, firewall rules, subnet file and lease that a stopped daemon has left')
     .option('--keep-lease', 'leave the lease to its TTL, for this node or flannel to take up again', false)
     .helpOption('--help')
-    .addHelpText('after', '\nExample:\n  systemctl stop rudder; rudder cleanup\n')
+    .addHelpText('after', `${CLEANUP_HELP}\nExample:\n  systemctl stop rudder; rudder cleanup\n`)
     .action(async ({ keepLease }: { keepLease: boolean }) => {
       ended(await (await import('./cleanup.js')).cleanup(program.opts(), keepLease));
     });

@@ -14,7 +14,9 @@ export async function askDaemon(socketPath: string, method: 'GET' | 'PUT', path:
   try {
     return await new Promise<Answer>((resolve, reject) => {
       const asking = request({ socketPath, method, path, timeout: TIMEOUT_MS }, (response) => {
-        text(response).then((answer) => resolve({ code: response.statusCode ?? 0, body: JSON.parse(answer) }), reject);
+        text(response)
+          .then((answer) => resolve({ code: response.statusCode ?? 0, body: JSON.parse(answer) }))
+          .catch(reject);
       });
       asking.on('timeout', () => asking.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
       asking.on('error', reject);

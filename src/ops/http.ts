@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf, messageOf, RudderError, shorten } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import type { createMetrics } from './metrics.js';
 import { isAlive, type Status } from './status.js';
 
@@ -94,6 +95,7 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   };
 
   const servers: Server[] = [];
+  const refused = createRepeatLimit();
   function limitedServer(
     allowed: (method: string, path: string) => Handler | undefined,
     isOurName: (host: string | undefined) => boolean,
@@ -111,6 +113,11 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
         if (!isUsers) options.log.error({ path, reason: messageOf(error) }, 'a request failed');
         json(response, isUsers ? 400 : 500, { error: messageOf(error) });
       });
+    });
+    // Of a connection that could not be accepted, for want of descriptors or memory: no reason to end the daemon.
+    server.on('error', (error) => {
+      if (!server.listening) return; // told by who wanted it to
+      refused((suppressed) => options.log.warn({ reason: messageOf(error), suppressed }, 'a request was not taken'));
     });
     server.maxConnections = MAX_CONNECTIONS;
     server.setTimeout(IDLE_MS);

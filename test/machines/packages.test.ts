@@ -134,6 +134,21 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
       await run('systemctl', 'stop', 'rudder');
       expect(await env()).toBe(before);
       await run('systemctl', 'start', 'rudder');
+
+      await run('systemctl', 'stop', 'rudder');
+      const settings = '--property=EnvironmentFile=/etc/default/rudder';
+      const cleaned = await run(
+        'systemd-run',
+        '--pipe',
+        '--wait',
+        '--collect',
+        '--quiet',
+        settings,
+        'rudder',
+        'cleanup',
+      );
+      expect(cleaned).toMatch(/^removed rudder0, .*; lease 10\.240\.\d+\.0\/24 is given back\n$/);
+      await run('systemctl', 'start', 'rudder');
       await run('dpkg', '--remove', 'rudder');
       expect(await succeeds('ip', 'link', 'show', 'rudder0')).toBe(false);
       expect(await run('iptables-save')).not.toContain('RUDDER');

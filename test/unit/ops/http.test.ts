@@ -1,14 +1,14 @@
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { serveHttp } from '../../../src/ops/http.js';
-import { createRecordingLog } from '../../helpers/recording-log.js';
+import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import { describeWith } from '../../helpers/requires.js';
 import { createStatus } from '../../helpers/status.js';
 
@@ -16,6 +16,9 @@ let directory: string;
 let socketPath: string;
 let port: number;
 let http: { close(): void };
+let log: RecordingLog;
+/** Both servers. */
+let servers: Server[];
 const levels: string[] = [];
 
 beforeEach(async () => {
@@ -23,13 +26,17 @@ beforeEach(async () => {
   chmodSync(directory, 0o755); // as /run/rudder: the socket's own mode has to do
   socketPath = join(directory, 'rudder.sock');
   port = await freePort();
+  log = createRecordingLog();
+  const listen = vi.spyOn(Server.prototype, 'listen');
   http = await serveHttp({
     socketPath,
     tcp: { address: '127.0.0.1', port },
     status: async () => createStatus(),
     setLogLevel: (level) => void levels.push(level),
-    log: createRecordingLog(),
+    log,
   });
+  servers = listen.mock.contexts as Server[];
+  listen.mockRestore();
 });
 afterEach(() => {
   http.close();
@@ -112,6 +119,15 @@ describe('the TCP port', () => {
 
   it('gives garbage an error and goes on', async () => {
     expect(await converse('\0\x01\x02 not HTTP\r\n\r\n')).toMatch(/^HTTP\/1\.1 400/);
+    expect((await ask('GET', '/healthz')).code).toBe(200);
+  });
+
+  it('survives a connection that cannot be accepted, and tells of it at a bounded rate', async () => {
+    expect(servers).toHaveLength(2);
+    // What node does with what accept(2) has answered.
+    for (const server of servers) for (let i = 0; i < 100; i++) server.emit('error', new Error('accept ENFILE'));
+    const warnings = log.lines.filter(({ level }) => level === 'warn');
+    expect(warnings).toEqual([expect.objectContaining({ message: 'a request was not taken' })]);
     expect((await ask('GET', '/healthz')).code).toBe(200);
   });
 
