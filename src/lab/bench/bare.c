@@ -1,10 +1,10 @@
 /*
  * bare DEVICE OWN-ADDRESS PEER-ADDRESS PORT: the least that a tunnel in user space does, to see how fast one can be.
  *
- * It makes the system calls of Rudder's fast path and as little else as possible: one peer, no routes, no limits, nothing
- * is checked and nothing counted. It verifies no checksum and computes none but that of IPv4 headers: the receiving kernel
- * is told that they are unfinished. It knows super-packets of one shape only, that of Linux's TCP with timestamps through
- * this tunnel, and drops others. Trains are merged again, but not with one another.
+ * It makes the system calls of Rudder's fast path, without a ring, and as little else as possible: one peer, no routes,
+ * no limits, nothing is checked and nothing counted. It verifies no checksum and computes none but that of IPv4 headers:
+ * the receiving kernel is told that they are unfinished. It knows super-packets of one shape only, that of Linux's TCP with
+ * timestamps through this tunnel, and drops others. Trains are merged again, but not with one another.
  *
  *     TUN  | header 52 | payload 1420 | payload 1420 | ...     read with a gap before each payload,
  *     UDP  | header, payload | header, payload | ...           where it gets a header of its own

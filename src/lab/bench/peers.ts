@@ -11,7 +11,7 @@ import { waitFor } from '../wait-for.js';
 
 /**
  * Other user-space tunnels, measured beside Rudder if the user asks for them. Values: paths of their binaries. bare is our
- * own, see bare.c: what it cannot do faster, no tunnel in user space can.
+ * own, see bare.c: what it cannot do faster, no tunnel that makes the same system calls can.
  */
 export interface Peers {
   'wireguard-go'?: string;
