@@ -6,7 +6,6 @@ import { parseHostAddress } from './values.js';
 
 const ETCD_HELP = '\nThe --etcd options of rudder apply: see rudder --help.\n';
 const SOCKET_HELP = '\nThe daemon is found by its --subnet-file, default /run/rudder/subnet.env.\n';
-
 const CLEANUP_HELP =
   '\nGive it the --etcd options, --subnet-file, --state-dir and --no-firewall that the daemon was given.\n';
 

@@ -34,6 +34,9 @@ export interface EtcdOptions {
 
 const DEFAULT_DEADLINE_MS = 5000;
 
+/** A column of a key and the value it must have; a version of 0: there is no such key. */
+type Comparison = readonly [column: 'Version' | 'Mod', expected: number];
+
 export function createEtcdRegistry(options: EtcdOptions): Registry {
   const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
   const configKey = `${options.prefix}/config`;
@@ -88,7 +91,7 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
    */
   async function changeKey(
     key: string,
-    [column, expected]: ['Version' | 'Mod', number],
+    [column, expected]: Comparison,
     change: (member: Member) => PutBuilder | DeleteBuilder,
     isDone: (now: LeaseEntry | undefined) => boolean,
   ): Promise<number | undefined> {
@@ -103,14 +106,13 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
     return attempts > 1 && isDone(now) ? (now?.revision ?? Number(header.revision)) : undefined;
   }
 
-  function putLease(name: string, comparison: ['Version' | 'Mod', number], value: string, ttlId: string) {
-    const put = (member: Member) => member.put(leasePrefix + name).value(value);
-    return changeKey(
-      leasePrefix + name,
-      comparison,
-      (member) => (ttlId === NO_TTL ? put(member) : put(member).lease(ttlId)),
-      (now) => now?.value === value && now.ttlId === ttlId,
-    );
+  function putLease(name: string, comparison: Comparison, value: string, ttlId: string): Promise<number | undefined> {
+    const key = leasePrefix + name;
+    const put = (member: Member) => {
+      const withValue = member.put(key).value(value);
+      return ttlId === NO_TTL ? withValue : withValue.lease(ttlId);
+    };
+    return changeKey(key, comparison, put, (now) => now?.value === value && now.ttlId === ttlId);
   }
 
   return {

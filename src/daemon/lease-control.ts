@@ -87,17 +87,16 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
 
   const peers = new Map<string, Lease>();
   let peerList: readonly Lease[] | undefined;
-  let isCurrent = false;
   let contactAt = performance.now();
-  let staleSince = contactAt;
+  /** Undefined: what we know is current. Not contactAt: where nothing changes the last contact is minutes ago. */
+  let staleSince: number | undefined = contactAt;
 
-  function onContact(current: boolean): void {
+  function onContact(isCurrent: boolean): void {
     const now = performance.now();
-    // Where nothing changes the last contact is minutes ago, and all was current until a moment ago.
-    if (isCurrent && !current) staleSince = now;
-    if (current) contactAt = now;
-    if (current !== isCurrent) options.onCurrent(current);
-    isCurrent = current;
+    if (isCurrent) contactAt = now;
+    if (isCurrent === (staleSince === undefined)) return;
+    staleSince = isCurrent ? undefined : now;
+    options.onCurrent(isCurrent);
   }
 
   function onPeers(changes: LeaseChange[]): void {
@@ -154,8 +153,8 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
 
   return {
     state: () => ({
-      isCurrent,
-      staleSeconds: isCurrent ? 0 : secondsSince(staleSince),
+      isCurrent: staleSince === undefined,
+      staleSeconds: staleSince === undefined ? 0 : secondsSince(staleSince),
       contactAgeSeconds: secondsSince(contactAt),
       leaseRemainingSeconds:
         keeper.holding().ttlId === NO_TTL ? undefined : Math.max(0, ttlSeconds - secondsSince(keeper.confirmedAt())),

@@ -3,6 +3,7 @@ import { execa } from 'execa';
 import { namespaceOf } from '../../src/lab/names.js';
 import { daemonCommand } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+import type { Status } from '../../src/ops/status.js';
 
 /** The built program. */
 export const RUDDER = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -20,4 +21,9 @@ export async function cli(
     timeout: 20_000,
   });
   return { code: result.exitCode, stdout: result.stdout, stderr: result.stderr };
+}
+
+/** What the node's daemon says about itself. */
+export async function statusOf(lab: LabState, node: LabNode): Promise<Status> {
+  return JSON.parse((await cli(lab, node, 'status', '--json')).stdout) as Status;
 }

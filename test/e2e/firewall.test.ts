@@ -7,9 +7,8 @@ import { daemonCommand, launchNode, logText, nodePaths, startNode, stopNode } fr
 import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
-import type { Status } from '../../src/ops/status.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli } from './cli.js';
+import { cli, statusOf } from './cli.js';
 
 const NAME = 'test-firewall';
 /** As many as kube-proxy makes for some two thousand services; more than a megabyte of text. */
@@ -41,7 +40,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'the firewall rules', () => {
   });
 
   it('are looked at when there was a change, and not else', async () => {
-    const status = async () => JSON.parse((await cli(lab, node, 'status', '--json')).stdout) as Status;
+    const status = () => statusOf(lab, node);
     // The first one has set them, which is a change.
     await waitFor('the second look', async () => (await status()).firewall.checks === 2, 10_000);
     const start = (await status()).uptimeSeconds;

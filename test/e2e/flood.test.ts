@@ -11,10 +11,9 @@ import { startNode, stopNode } from '../../src/lab/nodes.js';
 import { isRunning } from '../../src/lab/process.js';
 import type { LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
-import type { Status } from '../../src/ops/status.js';
 import { QUEUE_LENGTH } from '../../src/system/tun-device.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli } from './cli.js';
+import { statusOf } from './cli.js';
 import { ping } from './traffic.js';
 
 const NAME = 'test-flood';
@@ -40,10 +39,7 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node under a flood', ()
     return flood(lab, program, { from, to, port: PORT, count: MILLION, kind: 'hostile', rate: 0, ...options });
   };
 
-  async function counters(): Promise<Readonly<Record<string, number>>> {
-    const { stdout } = await cli(lab, lab.nodes[0], 'status', '--json');
-    return (JSON.parse(stdout) as Status).packetPath.counters;
-  }
+  const counters = async () => (await statusOf(lab, lab.nodes[0])).packetPath.counters;
 
   /** What n1's kernel says of UDP: datagrams that a program has read, and that found the buffer full. */
   async function udp(): Promise<{ read: number; lost: number }> {

@@ -17,9 +17,8 @@ import {
 import { signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
-import type { Status } from '../../src/ops/status.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli } from './cli.js';
+import { cli, statusOf } from './cli.js';
 import { ping } from './traffic.js';
 
 const NAME = 'test-observe';
@@ -45,10 +44,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     return JSON.parse(await execIn(lab, 'n1', [process.execPath, '-e', script]));
   }
 
-  async function readStatus(): Promise<Status> {
-    const { stdout } = await cli(lab, first, 'status', '--json');
-    return JSON.parse(stdout) as Status;
-  }
+  const readStatus = () => statusOf(lab, first);
 
   async function turns(code: number): Promise<string[]> {
     await waitFor(`/readyz to answer ${code}`, async () => (await get('/readyz')).code === code, READINESS_DEADLINE_MS);

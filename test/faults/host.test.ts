@@ -8,8 +8,7 @@ import { isRunning } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { type Stream, startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
-import type { Status } from '../../src/ops/status.js';
-import { cli } from '../e2e/cli.js';
+import { statusOf } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-faults-host';
@@ -25,10 +24,7 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
   const env = () => readSubnetEnv(lab, victim);
   const logged = (text: RegExp) => logLines(lab, victim).filter((line) => text.test(String(line.msg))).length;
 
-  async function repairs(): Promise<number> {
-    const { stdout } = await cli(lab, victim, 'status', '--json');
-    return (JSON.parse(stdout) as Status).device.repairs;
-  }
+  const repairs = async () => (await statusOf(lab, victim)).device.repairs;
 
   beforeAll(async () => {
     lab = await labUp({ name: NAME, nodes: 2 });

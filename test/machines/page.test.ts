@@ -1,5 +1,4 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
@@ -10,6 +9,7 @@ import { execIn } from '../../src/lab/network.js';
 import { addContainer, startNode, stopNode } from '../../src/lab/nodes.js';
 import { serveHttp } from '../../src/ops/http.js';
 import type { PeerStatus, Status } from '../../src/ops/status.js';
+import { freePort } from '../helpers/etcd.js';
 import { createRecordingLog } from '../helpers/recording-log.js';
 import { describeWith } from '../helpers/requires.js';
 import { createStatus } from '../helpers/status.js';
@@ -133,12 +133,3 @@ describeWith(['chromium'], 'the live page', () => {
     });
   });
 });
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}

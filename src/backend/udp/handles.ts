@@ -45,6 +45,7 @@ export function openHandles(localAddress: Ipv4, port: number): Handles {
       isPersistent = true;
     },
     replaceTun(next) {
+      // The device is gone already, and its count with it.
       native.close(tun);
       tun = next;
       queueDrops();

@@ -1,13 +1,14 @@
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
-import { type AddressInfo, connect, Server, type Socket } from 'node:net';
+import { connect, Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { serveHttp } from '../../../src/ops/http.js';
+import { freePort } from '../../helpers/etcd.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import { describeWith } from '../../helpers/requires.js';
 import { createStatus } from '../../helpers/status.js';
@@ -42,16 +43,6 @@ afterEach(() => {
   http.close();
   rmSync(directory, { recursive: true });
 });
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net');
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port: free } = server.address() as AddressInfo;
-      server.close(() => resolve(free));
-    });
-  });
-}
 
 function ask(
   method: string,
