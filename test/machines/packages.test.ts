@@ -147,7 +147,7 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
         'rudder',
         'cleanup',
       );
-      expect(cleaned).toMatch(/^removed rudder0, .*; lease 10\.240\.\d+\.0\/24 is given back\n$/);
+      expect(cleaned).toMatch(/^removed rudder0, .*; lease 10\.240\.\d+\.0\/24 is given back$/);
       await run('systemctl', 'start', 'rudder');
       await run('dpkg', '--remove', 'rudder');
       expect(await succeeds('ip', 'link', 'show', 'rudder0')).toBe(false);
