@@ -12,7 +12,6 @@
  * Slots of the outbound slab are whole pages and this apart, an odd number of cache lines: so the headers of small packets
  * lie in 64 different sets of the L1 cache, and not all in the same few.
  */
-#define PAGE_BYTES 4096
 #define SLOT_SKEW (25 * 64)
 
 /* One packet by itself costs less without the ring. */

@@ -11,8 +11,8 @@ import { openNetlink } from '../system/netlink.js';
 import { loadState } from '../system/state-dir.js';
 import { removeSubnetEnv } from '../system/subnet-env.js';
 import { DEVICE_NAME, removeDevice } from '../system/tun-device.js';
+import { toDaemonOptions } from './daemon-options.js';
 import { EXIT_OK } from './exit-codes.js';
-import { toDaemonOptions } from './options.js';
 
 type RawOptions = Parameters<typeof toDaemonOptions>[0];
 

@@ -8,8 +8,8 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatReservationValue, parseLease } from '../core/lease.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
+import { toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
-import { toEtcdOptions } from './options.js';
 import { duration } from './status.js';
 
 /** `rudder leases`: the registry as people read it, and reservations. */

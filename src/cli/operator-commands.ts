@@ -1,7 +1,7 @@
 import { Argument, type Command, Option } from 'commander';
 import type { Ipv4 } from '../core/ipv4.js';
 import { LOG_LEVELS } from '../ops/logger.js';
-import { toEtcdOptions } from './options.js';
+import { toEtcdOptions } from './etcd-options.js';
 import { parseHostAddress } from './values.js';
 
 const ETCD_HELP = '\nThe --etcd options of rudder apply: see rudder --help.\n';

@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { messageOf, RudderError } from '../core/errors.js';
 import { addCompletionCommand } from './completion.js';
+import { addDaemonOptions } from './daemon-options.js';
+import { addEtcdOptions } from './etcd-options.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
 import { addLabCommand } from './lab.js';
 import { addOperatorCommands } from './operator-commands.js';
-import { addDaemonOptions, addEtcdOptions } from './options.js';
 import { refuseClearly } from './usage.js';
 
 /** The only place that knows argv. */

@@ -2,8 +2,8 @@ import { constants } from 'node:os';
 import { runDaemon } from '../daemon/daemon.js';
 import { checkLogLevel, createLogger } from '../ops/logger.js';
 import { createSdNotify } from '../system/sd-notify.js';
+import { toDaemonOptions } from './daemon-options.js';
 import { EXIT_OK, EXIT_SIGNAL_BASE } from './exit-codes.js';
-import { toDaemonOptions } from './options.js';
 
 export interface RunContext {
   readonly version: string;

@@ -10,6 +10,7 @@ import {
   type rt,
 } from 'netlink';
 import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../core/ipv4.js';
+import { createOneAtATime } from '../core/one-at-a-time.js';
 import type { Subnet } from '../core/subnet.js';
 
 /**
@@ -103,15 +104,13 @@ export function openNetlink(): Netlink {
   socket.socket.on('error', () => undefined);
   /** Opened when first needed: a host without nf_tables shall not load it for us. */
   let netfilter: NetlinkSocket | undefined;
-  let previous: Promise<unknown> = Promise.resolve();
+  const oneAtATime = createOneAtATime();
 
   /** Runs a request after all earlier ones have ended. */
   function request<T>(what: string, send: () => Promise<T>): Promise<T> {
-    const result = previous.then(send).catch((error: unknown) => {
+    return oneAtATime(send).catch((error: unknown) => {
       throw toNetlinkError(what, error);
     });
-    previous = result.catch(() => undefined);
-    return result;
   }
 
   async function addresses(): Promise<AddressInfo[]> {

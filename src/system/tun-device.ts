@@ -23,8 +23,10 @@ function explain(error: unknown, name: string): string {
     case 'ENXIO':
     case 'ENODEV':
       return '/dev/net/tun is missing, expected the kernel\'s TUN driver; run "modprobe tun", or pass the device into the container';
-    case 'EPERM':
+    // The open itself: the file's mode, which udev sets to 0666 since the capability decides anyway.
     case 'EACCES':
+      return 'this user may not open /dev/net/tun, expected mode 0666; run "chmod 0666 /dev/net/tun", or run as root';
+    case 'EPERM':
       return 'no permission for /dev/net/tun, expected the capability CAP_NET_ADMIN; run as root or through rudder.service';
     case 'EBUSY':
       return `another process has ${name} open, expected none; is rudder running already?`;

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
@@ -138,6 +139,18 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
   it('no permission for the TUN device', async () => {
     const ending = await run([], {}, ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin']);
     expectLine(ending, 'device', /rudder0: no permission for \/dev\/net\/tun, expected the capability CAP_NET_ADMIN/);
+  });
+
+  it('a TUN device whose mode does not let this user open it', async () => {
+    const closed = join(nodePaths(lab, lab.nodes[0]).directory, 'closed');
+    writeFileSync(closed, '', { mode: 0 });
+    const script = `mount --bind ${closed} /dev/net/tun && exec setpriv --bounding-set=-dac_override,-dac_read_search "$@"`;
+    const ending = await run([], {}, ['unshare', '--mount', 'sh', '-c', script, 'sh']);
+    expectLine(
+      ending,
+      'device',
+      /rudder0: this user may not open \/dev\/net\/tun, expected mode 0666; run "chmod 0666/,
+    );
   });
 
   it('a port that is in use', async () => {

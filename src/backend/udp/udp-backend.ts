@@ -1,7 +1,8 @@
 import type { RudderError } from '../../core/errors.js';
-import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
+import type { Ipv4 } from '../../core/ipv4.js';
 import type { Logger } from '../../core/logger.js';
 import type { NetworkConfig } from '../../core/network-config.js';
+import { createOneAtATime } from '../../core/one-at-a-time.js';
 import { maskOf, type Subnet } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
 import type { Netlink } from '../../system/netlink.js';
@@ -18,12 +19,10 @@ import type { Backend } from '../backend.js';
 import { elapsedMs, nowMs } from './clock.js';
 import { readAll } from './counters.js';
 import { openHandles } from './handles.js';
-import { createMemberSet, createMembers } from './members.js';
 import { createSharedMemory } from './memory.js';
 import { enableOffloads, OFFLOADS, type Offload, watchOffloads } from './offloads.js';
 import { type PacketPath, startPacketPath } from './packet-path.js';
-import { createPeerCounters, readPeer } from './peer-counters.js';
-import { createRouteTable, nextHopOf, setRoute, subnetNumberOf } from './route-table.js';
+import { createPeerTables } from './peer-tables.js';
 
 /** IPv4 header (20) and UDP header (8) around each inner packet. */
 export const OVERHEAD_BYTES = 28;
@@ -50,10 +49,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   let { localAddress, mtu } = options;
   const handles = openHandles(localAddress, config.port);
   const memory = createSharedMemory();
-  const routes = createRouteTable(config);
-  const members = createMembers(routes.nextHops.length);
-  const memberSet = createMemberSet(members);
-  const peers = createPeerCounters(routes);
+  const { routes, members, peers, apply, traffic } = createPeerTables(config);
   let fail: (error: RudderError) => void = () => undefined;
   const failure = new Promise<never>((_, reject) => {
     fail = reject;
@@ -66,14 +62,8 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   let stopped = false;
   /** What has been put right and not been told yet. */
   let repaired: string | undefined;
-  let previous: Promise<unknown> = Promise.resolve();
-
-  /** Device, socket and worker are changed by one at a time. */
-  function oneAtATime<T>(work: () => Promise<T>): Promise<T> {
-    const result = previous.then(work);
-    previous = result.catch(() => undefined);
-    return result;
-  }
+  /** For all that changes device, socket or worker. */
+  const oneAtATime = createOneAtATime();
 
   const device = (address: Ipv4, wanted = mtu) => ({
     name: DEVICE_NAME,
@@ -164,18 +154,11 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
       own = subnet;
       await startPath(subnet);
     },
-    apply(changes) {
-      for (const { type, lease } of changes) {
-        const before = nextHopOf(routes, lease.subnet.address);
-        if (type !== 'removed') memberSet.add(lease.publicIp);
-        setRoute(routes, lease.subnet, type === 'removed' ? NO_ADDRESS : lease.publicIp);
-        if (before !== NO_ADDRESS) memberSet.remove(before);
-      }
-    },
+    apply,
+    traffic,
     repair: () => oneAtATime(repair),
     adapt: (host) => oneAtATime(() => adapt(host)),
     counters: () => ({ ...readAll(memory.counters), ...handles.queueDrops() }),
-    traffic: (subnet) => readPeer(peers, subnetNumberOf(routes, subnet.address), nowMs()),
     offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
     heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
     persist: handles.persist,

@@ -13,7 +13,6 @@ export interface Sample {
 
 /** Groups of measures, to run some of them only. */
 export const GROUPS = ['tcp', 'udp', 'latency'] as const;
-export type Group = (typeof GROUPS)[number];
 
 export interface RoundOptions {
   readonly rounds: number;

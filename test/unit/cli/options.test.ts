@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OFFLOADS } from '../../../src/backend/udp/offloads.js';
-import { addDaemonOptions, addEtcdOptions, toDaemonOptions } from '../../../src/cli/options.js';
+import { addDaemonOptions, toDaemonOptions } from '../../../src/cli/daemon-options.js';
+import { addEtcdOptions } from '../../../src/cli/etcd-options.js';
 import { parseIpv4 } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
 

@@ -1,25 +1,16 @@
-import { readFileSync } from 'node:fs';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { OFFLOADS, type Offload } from '../backend/udp/offloads.js';
-import type { EtcdOptions } from '../control/etcd-registry.js';
-import { messageOf, RudderError } from '../core/errors.js';
+import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { LOG_LEVELS } from '../ops/logger.js';
-import { readPasswordFile } from './password-file.js';
+import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
+import { option } from './option.js';
 import * as values from './values.js';
 
-/** What commander hands over once the options below are parsed. */
-interface RawOptions {
-  etcdEndpoints: string[];
-  etcdPrefix: string;
-  etcdCafile?: string;
-  etcdCertfile?: string;
-  etcdKeyfile?: string;
-  etcdUsername?: string;
-  etcdPassword?: string;
-  etcdPasswordFile?: string;
+/** What commander hands over once these options and those of etcd are parsed. */
+interface RawOptions extends RawEtcdOptions {
   iface?: string[];
   ifaceRegex?: RegExp[];
   ifaceCanReach?: Ipv4;
@@ -42,40 +33,6 @@ interface RawOptions {
 /** etcd's least TTL with its default election timeout, and a year. */
 const MIN_TTL_SECONDS = 5;
 const MAX_TTL_SECONDS = 365 * 86_400;
-
-/**
- * Every option can also come from RUDDERD_<FLAG>; RUDDER_ is the prefix inside subnet.env. A variable that is there but
- * empty, as an EnvironmentFile easily has it, is not given.
- */
-function option(flags: string, description: string): Option {
-  const made = new Option(flags, description);
-  const variable = `RUDDERD_${made.name().toUpperCase().replaceAll('-', '_')}`;
-  return process.env[variable] === '' ? made : made.env(variable);
-}
-
-export function addEtcdOptions(command: Command): Command {
-  return command
-    .addOption(
-      option('--etcd-endpoints <urls>', 'etcd endpoints, separated by commas')
-        .argParser(values.parseEndpoints)
-        .default(['http://127.0.0.1:2379', 'http://127.0.0.1:4001'], 'http://127.0.0.1:2379,http://127.0.0.1:4001'),
-    )
-    .addOption(
-      option('--etcd-prefix <path>', 'where config and leases are')
-        .argParser(values.parsePrefix)
-        .default('/coreos.com/network'),
-    )
-    .addOption(option('--etcd-cafile <file>', 'CA that signed the certificate of etcd'))
-    .addOption(option('--etcd-certfile <file>', 'client certificate, if etcd asks for one'))
-    .addOption(option('--etcd-keyfile <file>', 'key of the client certificate'))
-    .addOption(option('--etcd-username <name>', 'etcd user'))
-    .addOption(
-      option('--etcd-password <text>', 'its password; everybody sees it in the process list, so better one of these:'),
-    )
-    .addOption(
-      option('--etcd-password-file <file>', 'file with the password and nothing else, or RUDDERD_ETCD_PASSWORD'),
-    );
-}
 
 export function addDaemonOptions(command: Command): Command {
   return command
@@ -191,67 +148,4 @@ export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: st
     healthz: raw.healthzPort === 0 ? undefined : { address: formatIpv4(raw.healthzIp), port: raw.healthzPort },
     logLevel: raw.logLevel,
   };
-}
-
-/** @throws RudderError `usage` for contradictions, `file` for a file that cannot be read */
-export function toEtcdOptions(raw: RawOptions): EtcdOptions {
-  // Nor is a flag that is given as empty, as a script's unset variable leaves it.
-  const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, givenPassword, passwordFile] = [
-    raw.etcdCafile,
-    raw.etcdCertfile,
-    raw.etcdKeyfile,
-    raw.etcdUsername,
-    raw.etcdPassword,
-    raw.etcdPasswordFile,
-  ].map((text) => text || undefined);
-  if ((etcdCertfile === undefined) !== (etcdKeyfile === undefined)) {
-    const [given, missing] = etcdCertfile
-      ? ['--etcd-certfile', '--etcd-keyfile']
-      : ['--etcd-keyfile', '--etcd-certfile'];
-    throw new RudderError('usage', `${given} is given without ${missing}: expected both or neither`);
-  }
-  if (givenPassword !== undefined && passwordFile !== undefined) {
-    throw new RudderError('usage', '--etcd-password and --etcd-password-file are both given: expected one of them');
-  }
-  if ((etcdUsername === undefined) !== (givenPassword === undefined && passwordFile === undefined)) {
-    const passwordFlag = passwordFile === undefined ? '--etcd-password' : '--etcd-password-file';
-    const [given, missing] = etcdUsername ? ['--etcd-username', '--etcd-password'] : [passwordFlag, '--etcd-username'];
-    throw new RudderError('usage', `${given} is given without ${missing}: expected both or neither`);
-  }
-  if (etcdCertfile !== undefined && etcdCafile === undefined) {
-    throw new RudderError('usage', '--etcd-certfile is given without --etcd-cafile: expected the CA of etcd too');
-  }
-  if (etcdCafile !== undefined && !raw.etcdEndpoints[0].startsWith('https:')) {
-    throw new RudderError(
-      'usage',
-      `--etcd-cafile is given for ${raw.etcdEndpoints}: expected https:// endpoints; correct --etcd-endpoints`,
-    );
-  }
-  const etcdPassword = passwordFile === undefined ? givenPassword : readPasswordFile(passwordFile);
-  return {
-    endpoints: raw.etcdEndpoints,
-    prefix: raw.etcdPrefix,
-    tls:
-      etcdCafile === undefined
-        ? undefined
-        : {
-            ca: readOptionFile('--etcd-cafile', etcdCafile),
-            cert: etcdCertfile === undefined ? undefined : readOptionFile('--etcd-certfile', etcdCertfile),
-            key: etcdKeyfile === undefined ? undefined : readOptionFile('--etcd-keyfile', etcdKeyfile),
-          },
-    auth:
-      etcdUsername === undefined || etcdPassword === undefined
-        ? undefined
-        : { username: etcdUsername, password: etcdPassword },
-  };
-}
-
-function readOptionFile(flag: string, path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new RudderError('file', `cannot read ${flag} ${path}: ${messageOf(error)}; expected a readable PEM file`, {
-      cause: error,
-    });
-  }
 }
