@@ -2,7 +2,11 @@
  * Counters in shared memory: the worker adds, the main thread reads, without a lock or a message.
  *
  * Each counter is two int32, low word first, since nothing else is free of allocation: a Float64Array element is a
- * heap number in code that is not optimised yet, and a BigInt always is.
+ * heap number in code that is not optimised yet, and a BigInt always is. They overlap by a bit, which tells a reader that
+ * one of them has been stored and the other one not yet:
+ *
+ *     high  | 62 61 ... 32 31 |
+ *     low                | 31 30 ... 1 0 |
  */
 export const OUT_PACKETS = 0;
 export const OUT_BYTES = 1;
@@ -65,16 +69,20 @@ export function add(counters: Int32Array, counter: number, amount: number): void
   const low = counters[2 * counter];
   const sum = (low + amount) | 0;
   counters[2 * counter] = sum;
-  // The carry out of bit 31. Added each time: compiled code that meets its first carry after 4 GB would be thrown away.
-  counters[2 * counter + 1] += (low & ~sum) >>> 31;
+  // One more whenever bit 31 of the low word turns. Added each time: compiled code that meets its first carry after 2 GB
+  // would be thrown away.
+  counters[2 * counter + 1] += (low ^ sum) >>> 31;
 }
 
 export function read(counters: Int32Array, counter: number): number {
   for (;;) {
     const high = Atomics.load(counters, 2 * counter + 1);
     const low = Atomics.load(counters, 2 * counter);
-    // The low word wrapped in between: read both again.
-    if (Atomics.load(counters, 2 * counter + 1) === high) return (high >>> 0) * 2 ** 32 + (low >>> 0);
+    // It was stored in between: read both again.
+    if (Atomics.load(counters, 2 * counter + 1) !== high) continue;
+    // The worker has stored the low word and may have lost its core before the high one.
+    const carry = (high & 1) ^ (low >>> 31);
+    return ((high >>> 0) + carry) * 2 ** 31 + (low & 0x7fffffff);
   }
 }
 

@@ -22,6 +22,22 @@ describe('counters', () => {
     expect(read(counters, OUT_PACKETS)).toBe(0);
   });
 
+  it('never fall while the worker is between its two stores', () => {
+    const counters = new Int32Array(2);
+    let before = 0;
+    for (let i = 0; i < 9; i++) {
+      const [low, high] = counters;
+      add(counters, 0, 2 ** 31 - 7);
+      const after = counters[1];
+      counters[1] = high;
+      expect(counters[0]).not.toBe(low);
+      const between = read(counters, 0);
+      counters[1] = after;
+      expect([between, read(counters, 0)]).toEqual([before + 2 ** 31 - 7, before + 2 ** 31 - 7]);
+      before = between;
+    }
+  });
+
   it('have a name each', () => {
     const counters = new Int32Array(COUNTER_INTS);
     for (const counter of COUNTER_NAMES.keys()) add(counters, counter, counter + 1);
