@@ -59,7 +59,8 @@ export function createSendBatch(
   checksums: Pick<ChecksumBatch, 'finish'>,
 ): SendBatch {
   const { sends, sendIovecs, counters, offloads } = memory;
-  const batch = { messages: 0, iovecs: 0 };
+  /** `waited`: for room in the socket's buffer, once for each batch. */
+  const batch = { messages: 0, iovecs: 0, waited: false };
   /** The train that others may join: its record, -1 if there is none; its peer; its first packet's size. */
   const open = { record: -1, nextHop: 0, size: 0 };
 
@@ -127,7 +128,6 @@ export function createSendBatch(
     checksums.finish();
     const { messages } = batch;
     let first = 0;
-    let waited = false;
     while (first < messages) {
       const sent = native.sendUdp(first, messages - first);
       if (sent > 0) {
@@ -136,16 +136,22 @@ export function createSendBatch(
       } else if (sent !== -EAGAIN) {
         refused(first * RECORD_INTS, sent);
         first++;
-      } else if (!waited) {
-        waited = true;
-        native.wait(UDP_WRITABLE, FULL_BUFFER_WAIT_MS, 0);
-      } else {
+      } else if (!waitForRoom()) {
         for (; first < messages; first++) add(counters, OUT_DROP_SEND_BUFFER, sends[first * RECORD_INTS + PACKETS]);
       }
     }
     batch.messages = 0;
     batch.iovecs = 0;
+    batch.waited = false;
     open.record = -1;
+  }
+
+  /** False: has waited already, it is time to drop. */
+  function waitForRoom(): boolean {
+    if (batch.waited) return false;
+    batch.waited = true;
+    native.wait(UDP_WRITABLE, FULL_BUFFER_WAIT_MS, 0);
+    return true;
   }
 
   function count(record: number): void {
@@ -198,7 +204,8 @@ export function createSendBatch(
     sends[scratch + SEGMENT_SIZE] = 0;
     sends[scratch + PACKETS] = 1;
     sends[scratch + BYTES] = length;
-    const sent = native.sendUdp(SCRATCH, 1);
+    let sent = native.sendUdp(SCRATCH, 1);
+    if (sent === -EAGAIN && waitForRoom()) sent = native.sendUdp(SCRATCH, 1);
     if (sent === 1) count(scratch);
     else if (sent === -EAGAIN) add(counters, OUT_DROP_SEND_BUFFER, 1);
     else add(counters, sent === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);

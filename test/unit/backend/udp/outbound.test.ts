@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { OUTBOUND_BATCH } from '../../../../src/backend/udp/memory.js';
-import { IO_URING } from '../../../../src/backend/udp/offloads.js';
+import { IO_URING, UDP_GSO } from '../../../../src/backend/udp/offloads.js';
 import { createOutbound } from '../../../../src/backend/udp/outbound.js';
 import { PathFailure } from '../../../../src/backend/udp/path-failure.js';
 import { setRoute } from '../../../../src/backend/udp/route-table.js';
@@ -109,6 +109,15 @@ describe('the way out', () => {
     expect(path.fake.writableWaits).toBe(1);
     expect(path.fake.sent).toHaveLength(2);
     expect(path.counted()).toMatchObject({ out_packets: 2, out_drop_send_buffer: 2 });
+  });
+
+  it('waits as often for a refused train, whose packets go one by one', () => {
+    path.memory.offloads[UDP_GSO] = 1;
+    for (let i = 0; i < 4; i++) path.fake.tunQueue.push(packet());
+    path.fake.sendResults.push(-EMSGSIZE, 1, -EAGAIN, 1, 1, -EAGAIN);
+    outbound();
+    expect(path.fake.writableWaits).toBe(1);
+    expect(path.counted()).toMatchObject({ out_packets: 3, out_drop_send_buffer: 1 });
   });
 
   it('reads the same packets without the ring once it fails', () => {
