@@ -89,6 +89,24 @@ function attribute(type: number, value: Buffer): Buffer {
   header.writeUInt16LE(type, 2);
   return Buffer.concat([header, value, Buffer.alloc(-value.length & 3)]);
 }
+
+/** linux/rtnetlink.h, struct rtnexthop: length (16 bits), flags, hops (8 bits each), interface (32 bits), attributes. */
+const NEXT_HOP_BYTES = 8;
+const RTNH_F_DEAD = 1;
+
+/** Where a route leads out; of several next hops the first one that is alive. Undefined: nowhere (unreachable, say). */
+function interfaceOf({ attrs: { oif, multipath } }: rt.RouteMessage): number | undefined {
+  if (oif !== undefined || multipath === undefined) return oif;
+  for (
+    let at = 0;
+    at + NEXT_HOP_BYTES <= multipath.length;
+    at += Math.max(NEXT_HOP_BYTES, multipath.readUInt16LE(at))
+  ) {
+    if ((multipath[at + 2] & RTNH_F_DEAD) === 0) return multipath.readInt32LE(at + 4);
+  }
+  return undefined;
+}
+
 /** linux/netfilter/nf_tables.h: the request without a body but its header of 4 bytes, and the attribute of the answer. */
 const NFT_MSG_GETGEN = (10 << 8) | 16;
 const NFGENMSG_BYTES = 4;
@@ -152,9 +170,10 @@ export function openNetlink(): Netlink {
     addresses,
     hasRoute,
     async defaultRouteInterface() {
-      const defaults = (await routes()).filter(({ data, attrs }) => data.dstLen === 0 && attrs.oif !== undefined);
-      defaults.sort((a, b) => (a.attrs.priority ?? 0) - (b.attrs.priority ?? 0));
-      return defaults[0]?.attrs.oif;
+      const defaults = (await routes())
+        .filter(({ data }) => data.dstLen === 0)
+        .sort((a, b) => (a.attrs.priority ?? 0) - (b.attrs.priority ?? 0));
+      return defaults.map(interfaceOf).find((index) => index !== undefined);
     },
     async interfaceTowards(address) {
       const destination = { dst: ipv4ToBytes(address) };

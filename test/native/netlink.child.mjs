@@ -38,6 +38,9 @@ out.noDefault = (await netlink.defaultRouteInterface()) ?? 'none';
 ip('route', 'add', 'default', 'dev', 't0', 'metric', '100');
 ip('route', 'add', 'default', 'dev', 'lo', 'metric', '50');
 out.defaultIsLowestMetric = (await netlink.defaultRouteInterface()) === 1;
+ip('route', 'add', 'default', 'metric', '20', 'nexthop', 'dev', 't0', 'nexthop', 'dev', 'lo');
+ip('route', 'add', 'unreachable', 'default', 'metric', '10');
+out.firstOfNextHops = (await netlink.defaultRouteInterface()) === index;
 
 // Errors carry the errno.
 out.unreachable = await failure(() => netlink.deleteLink(9999));

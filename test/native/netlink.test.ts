@@ -11,6 +11,7 @@ describeWith(['root', 'tun', 'iptables'], 'netlink', () => {
     expect(out.towards).toBe(true);
     expect(out.noDefault).toBe('none');
     expect(out.defaultIsLowestMetric).toBe(true);
+    expect(out.firstOfNextHops).toBe(true);
     expect(out.unreachable).toEqual({ code: 'ENODEV', errno: -19, syscall: 'netlink' });
     expect(out.concurrent).toBe(1000);
     expect(out.behindFailure).toEqual(['ENODEV', true]);
