@@ -143,7 +143,9 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
       call(async () => {
         const key = leasePrefix + entry.name;
         const remove = (member: Member) => member.delete().key(key);
-        return (await changeKey(key, ['Mod', entry.revision], remove, (now) => now === undefined)) !== undefined;
+        const revision = await changeKey(key, ['Mod', entry.revision], remove, (now) => now === undefined);
+        if (revision !== undefined && entry.ttlId !== NO_TTL) await revoke(entry.ttlId);
+        return revision !== undefined;
       }),
     keepAlive: (ttlId) => call(() => ask((member) => keepAlive(member, ttlId, Date.now() + deadlineMs))),
     timeToLive: (ttlId) =>

@@ -72,7 +72,7 @@ export async function acquireLease(options: AcquireOptions, signal: AbortSignal)
 async function takeBack(registry: Registry, underWay: Promise<Outcome>): Promise<void> {
   const outcome = await underWay;
   if (typeof outcome !== 'object' || !outcome.created) return;
-  await registry.deleteLease({ name: formatSubnetKey(outcome.subnet), revision: outcome.holding.revision });
+  await registry.deleteLease({ name: formatSubnetKey(outcome.subnet), ...outcome.holding });
 }
 
 type Outcome = OwnLease | 'lost-race' | 'network-full';

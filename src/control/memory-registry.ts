@@ -120,6 +120,7 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
       call(() => {
         if (keys.get(entry.name)?.revision !== entry.revision) return false;
         remove(entry.name);
+        if (entry.ttlId !== NO_TTL) revoke(entry.ttlId);
         return true;
       }),
     keepAlive: (ttlId) =>

@@ -22,8 +22,8 @@ export interface Registry {
    * @param ttlSeconds undefined keeps the key without a TTL: a reservation stays one
    */
   updateLease(entry: LeaseEntry, value: string, ttlSeconds: number | undefined): Promise<Holding | undefined>;
-  /** Deletes the key if it is still at that revision. */
-  deleteLease(entry: Pick<LeaseEntry, 'name' | 'revision'>): Promise<boolean>;
+  /** Deletes the key if it is still at that revision, and its TTL. */
+  deleteLease(entry: Omit<LeaseEntry, 'value'>): Promise<boolean>;
   /** Extends the TTL to its full length; false if the TTL is gone, and its key with it. */
   keepAlive(ttlId: string): Promise<boolean>;
   /** How long the key would live without another keep-alive; undefined if it is gone. */

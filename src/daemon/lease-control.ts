@@ -141,7 +141,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   async function giveBack(): Promise<void> {
     await keeper.settled();
     if (keeper.holding().ttlId === NO_TTL) return; // a reservation is its operator's
-    await registry.deleteLease({ name, revision: keeper.holding().revision });
+    await registry.deleteLease({ name, ...keeper.holding() });
   }
 
   function listPeers(): readonly Lease[] {

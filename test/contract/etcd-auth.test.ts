@@ -68,7 +68,7 @@ describeWith(['etcd'], 'etcd with users', () => {
       expect((await registry.timeToLive(holding.ttlId))?.grantedSeconds).toBe(60);
       const entry = (await registry.listLeases()).entries[0];
       const updated = (await registry.updateLease(entry, 'new', 60))!;
-      expect(await registry.deleteLease({ name: NAME, revision: updated.revision })).toBe(true);
+      expect(await registry.deleteLease({ name: NAME, ...updated })).toBe(true);
       await eventually(() => expect(watch.events.map((event) => event.type)).toEqual(['put', 'put', 'delete']));
     });
 

@@ -76,7 +76,7 @@ describeWith(['etcd'], 'a change whose answer is lost', () => {
     member.forget('KV/Txn');
     expect(await registry.createConfig('{}')).toBe(false);
     member.forget('KV/Txn');
-    expect(await registry.deleteLease({ name: OTHER, revision: other.revision - 1 })).toBe(false);
+    expect(await registry.deleteLease({ ...other, name: OTHER, revision: other.revision - 1 })).toBe(false);
     expect(await entry()).toMatchObject({ value: 'theirs', ...theirs });
   });
 

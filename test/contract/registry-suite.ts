@@ -115,7 +115,7 @@ export function keyContract(start: StartSubject): void {
 
     it('works again after a delete', async () => {
       const first = (await registry.createLease(NAME, 'first', 60))!;
-      await registry.deleteLease({ name: NAME, revision: first.revision });
+      await registry.deleteLease({ name: NAME, ...first });
       const second = (await registry.createLease(NAME, 'second', 60))!;
       expect(second.revision).toBeGreaterThan(first.revision);
       expect(await entryOf(NAME)).toEqual({ name: NAME, value: 'second', ...second });
@@ -169,20 +169,22 @@ export function keyContract(start: StartSubject): void {
   });
 
   describe('deleteLease', () => {
-    it('deletes at the revision', async () => {
-      const { revision } = (await registry.createLease(NAME, 'mine', 60))!;
+    it('deletes at the revision, and leaves no TTL behind', async () => {
+      const mine = (await registry.createLease(NAME, 'mine', 60))!;
       await registry.createLease(OTHER, 'other', 60);
-      expect(await registry.deleteLease({ name: NAME, revision })).toBe(true);
+      expect(await registry.deleteLease({ name: NAME, ...mine })).toBe(true);
       expect((await registry.listLeases()).entries.map((entry) => entry.name)).toEqual([OTHER]);
+      expect(await registry.timeToLive(mine.ttlId)).toBeUndefined();
     });
 
     it('leaves a key that has another revision, and is false for one that is gone', async () => {
-      const { revision } = (await registry.createLease(NAME, 'mine', 60))!;
+      const mine = (await registry.createLease(NAME, 'mine', 60))!;
       await subject.put(NAME, 'theirs');
-      expect(await registry.deleteLease({ name: NAME, revision })).toBe(false);
+      expect(await registry.deleteLease({ name: NAME, ...mine })).toBe(false);
       expect((await entryOf(NAME))?.value).toBe('theirs');
+      expect(await registry.timeToLive(mine.ttlId)).toBeDefined();
       await subject.delete(NAME);
-      expect(await registry.deleteLease({ name: NAME, revision })).toBe(false);
+      expect(await registry.deleteLease({ name: NAME, ...mine })).toBe(false);
     });
   });
 

@@ -77,7 +77,7 @@ export function watchContract(start: StartSubject): void {
       await subject.put(OTHER, 'theirs');
       await subject.put('config', '{"Network":"10.240.0.0/16"}');
       await subject.delete('config');
-      await registry.deleteLease({ name: NAME, revision: updated.revision });
+      await registry.deleteLease({ name: NAME, ...updated });
       await subject.put(OTHER, 'last');
       await eventually(() =>
         expect(told(watch.events)).toEqual([
@@ -97,9 +97,10 @@ export function watchContract(start: StartSubject): void {
     });
 
     it('gives a delete the revision at which it happened', async () => {
-      const { revision } = (await registry.createLease(NAME, 'mine', 60))!;
+      const created = (await registry.createLease(NAME, 'mine', 60))!;
+      const { revision } = created;
       const watch = recordWatch(registry, revision + 1);
-      await registry.deleteLease({ name: NAME, revision });
+      await registry.deleteLease({ name: NAME, ...created });
       await eventually(() => expect(watch.events).toEqual([{ type: 'delete', name: NAME, revision: revision + 1 }]));
     });
 

@@ -1,4 +1,5 @@
 import { createEtcdRegistry } from '../../control/etcd-registry.js';
+import type { Holding } from '../../control/registry.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { formatLeaseValue } from '../../core/lease.js';
 import { parseNetworkConfig } from '../../core/network-config.js';
@@ -25,19 +26,20 @@ const subnetOf = (number: number) => ({
 const nameOf = (number: number) => formatSubnetKey(subnetOf(number));
 /** Every node at an address of its own, outside of any overlay. */
 const leaseOf = (number: number) => formatLeaseValue(0xc0000000 + number, `node-${number}`);
-const revisions = new Map<number, number>();
+const held = new Map<number, Holding>();
 
 async function join(number: number): Promise<void> {
   const at = Date.now();
   const holding = await registry.createLease(nameOf(number), leaseOf(number), TTL_SECONDS);
   if (holding === undefined) return;
-  revisions.set(number, holding.revision);
+  held.set(number, holding);
   const { address, prefixLength } = subnetOf(number);
   process.stdout.write(`${JSON.stringify({ subnet: `${formatIpv4(address)}/${prefixLength}`, at })}\n`);
 }
 
 async function leave(number: number): Promise<void> {
-  await registry.deleteLease({ name: nameOf(number), revision: revisions.get(number)! });
+  const holding = held.get(number);
+  if (holding !== undefined) await registry.deleteLease({ name: nameOf(number), ...holding });
 }
 
 async function fill(from: number, to: number): Promise<void> {
@@ -50,8 +52,11 @@ async function fill(from: number, to: number): Promise<void> {
 
 async function churn(from: number, to: number): Promise<void> {
   const { entries } = await registry.listLeases();
-  const known = new Map(entries.map((entry) => [entry.name, entry.revision]));
-  for (let number = from; number < to; number++) revisions.set(number, known.get(nameOf(number)) ?? 0);
+  const known = new Map(entries.map((entry) => [entry.name, entry]));
+  for (let number = from; number < to; number++) {
+    const entry = known.get(nameOf(number));
+    if (entry !== undefined) held.set(number, entry);
+  }
   const end = Date.now() + Number(seconds) * 1000;
   const pending = new Set<Promise<void>>();
   for (let turn = 0; Date.now() < end; turn++) {
