@@ -56,6 +56,8 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let identity = options.identity;
   /** Who we were until the key says who we are now: a key with that value is ours too. */
   let former: NodeIdentity[] = [];
+  /** All addresses that we had: etcd may commit a write of one of them long after we had no answer to it. */
+  const pastAddresses = new Set<Ipv4>();
   const stopped = new AbortController();
   const limit = createRepeatLimit();
   const intervalMs = keepAliveInterval(options.ttlSeconds) * 1000;
@@ -67,7 +69,11 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let lookAgain = false;
   let timer = setTimeout(renew, ageMs === 0 ? intervalMs : 0);
 
-  const isOurs = (entry: LeaseEntry) => [identity, ...former].some((who) => ownershipOf(entry, who) === 'ours');
+  function isOurs(entry: LeaseEntry): boolean {
+    if ([identity, ...former].some((who) => ownershipOf(entry, who) === 'ours')) return true;
+    const lease = parseLeaseValue(entry.value);
+    return !('problem' in lease) && lease.nodeId === identity.nodeId && pastAddresses.has(lease.publicIp);
+  }
 
   function schedule(ms: number): void {
     clearTimeout(timer);
@@ -112,6 +118,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
 
   function moveTo(publicIp: Ipv4): void {
     former.push(identity);
+    pastAddresses.add(identity.publicIp);
     identity = { ...identity, publicIp };
     mend();
   }

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { NO_TTL } from '../../../src/control/registry.js';
-import { formatLeaseValue } from '../../../src/core/lease.js';
+import { formatLeaseValue, formatReservationValue } from '../../../src/core/lease.js';
 import { ip, ME, MY_VALUE, pass, peerValue, unavailable, warningsOf } from './cluster.js';
 import { createKeeping, type Keeping, NAME, TTL } from './keeping.js';
 
@@ -155,4 +155,37 @@ it('after a stop is settled only when the write under way has ended', async () =
   await pass(0);
   expect(settled).toBe(true);
   expect(await own()).toMatchObject(keeper.holding());
+});
+
+it('an address of ours that etcd commits long after nobody waited for it is put right, and no loss', async () => {
+  registry.watch(initial.revision + 1, {
+    events: (events) => {
+      for (const event of events) if (event.type === 'put') keeper.ownKeySeen(event.entry);
+    },
+    ended: () => undefined,
+  });
+  const update = registry.updateLease;
+  let commit: () => Promise<unknown> = async () => undefined;
+  vi.spyOn(registry, 'updateLease').mockImplementationOnce(async (...written) => {
+    commit = () => update(...written);
+    throw unavailable();
+  });
+  keeper.moveTo(NEXT);
+  await pass(0);
+  keeper.moveTo(ME.publicIp);
+  await pass(1);
+  expect((await own())?.value).toBe(MY_VALUE);
+
+  await commit();
+  await pass(1);
+  expect(history).toEqual([NEXT_VALUE, MY_VALUE]);
+  expect(lost).toEqual([]);
+});
+
+it('an address that was ours makes no key ours that flannel has written', async () => {
+  keeper.moveTo(NEXT);
+  await pass(1);
+  await registry.updateLease((await own())!, formatReservationValue(ME.publicIp), TTL);
+  keeper.ownKeySeen(await own());
+  expect(lost).toHaveLength(1);
 });
