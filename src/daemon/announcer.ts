@@ -7,25 +7,33 @@ export interface Facts {
   readonly subnet: Subnet;
   readonly publicIp: Ipv4;
   readonly mtu: number;
+  /** Whether what we know of peers is etcd's word. */
+  readonly isCurrent: boolean;
 }
 
-/** Tells systemd that the node is ready, and from then on whether etcd's word on peers is current. */
-export function createAnnouncer(notify: SdNotify, facts: () => Facts) {
+export interface Announcer {
+  ready(): void;
+  /** Something of the facts. Before the node is ready nobody is told. */
+  changed(): void;
+}
+
+/** Tells systemd that the node is ready, and from then on what has changed. */
+export function createAnnouncer(notify: SdNotify, facts: () => Facts): Announcer {
   let isReady = false;
 
-  function status(isCurrent: boolean): string {
-    const { subnet, publicIp, mtu } = facts();
+  function status(): string {
+    const { subnet, publicIp, mtu, isCurrent } = facts();
     const degraded = isCurrent ? '' : 'Degraded: etcd does not answer, peers are as last known. ';
     return `STATUS=${degraded}Subnet ${formatSubnet(subnet)}, public address ${formatIpv4(publicIp)}, MTU ${mtu}`;
   }
 
   return {
-    ready(isCurrent: boolean): void {
+    ready(): void {
       isReady = true;
-      notify('READY=1', status(isCurrent));
+      notify('READY=1', status());
     },
-    current(isCurrent: boolean): void {
-      if (isReady) notify(status(isCurrent));
+    changed(): void {
+      if (isReady) notify(status());
     },
   };
 }

@@ -23,6 +23,7 @@ export interface FootingOptions {
   readonly source: string;
   readonly lastKnown: LastKnown | undefined;
   readonly publicIp: Ipv4;
+  readonly nodeId: string;
   readonly log: Logger;
 }
 
@@ -42,9 +43,13 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
   return { ...(await waitForNetworkConfig(registry, configKey, log, signal)), known: undefined };
 }
 
-/** A lease that has run out may be another node's by now, peers know us by our address, and another etcd is another cluster. */
-function isUsable({ validUntil, publicIp, source }: LastKnown, now: FootingOptions): boolean {
-  return publicIp === now.publicIp && source === now.source && (validUntil === null || Date.now() < validUntil);
+/**
+ * A lease that has run out may be another node's by now, peers know us by our address, the own key by our id, and another
+ * etcd is another cluster.
+ */
+function isUsable({ validUntil, publicIp, nodeId, source }: LastKnown, now: FootingOptions): boolean {
+  if (publicIp !== now.publicIp || nodeId !== now.nodeId || source !== now.source) return false;
+  return validUntil === null || Date.now() < validUntil;
 }
 
 async function answers(registry: Registry): Promise<boolean> {

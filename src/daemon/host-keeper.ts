@@ -12,6 +12,8 @@ export interface HostKeeperOptions {
   /** As it was when the node became ready. */
   readonly underlay: Underlay;
   readonly backend: Backend;
+  /** Throws if the overlay cannot be carried over that underlay. */
+  readonly check: (underlay: Underlay) => void;
   /** The tunnel's MTU over that underlay. */
   readonly mtuOver: (underlay: Underlay) => number;
   /** Tells the cluster that this host has another address. */
@@ -84,6 +86,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
   }
 
   async function follow(next: Underlay): Promise<void> {
+    options.check(next);
     // Only then: it warns of an MTU that is too large.
     if (next.mtu !== underlay.mtu) mtu = options.mtuOver(next);
     underlay = next;

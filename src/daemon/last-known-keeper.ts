@@ -16,7 +16,7 @@ export interface LastKnownKeeper {
 /** Writes what is known of the cluster into the state directory when it has changed, at most every five seconds. */
 export function keepLastKnown(
   directory: string,
-  own: Pick<LastKnown, 'source' | 'subnet' | 'configJson'>,
+  own: Pick<LastKnown, 'source' | 'nodeId' | 'subnet' | 'configJson'>,
   control: Pick<LeaseControl, 'state'>,
   log: Logger,
 ): LastKnownKeeper {

@@ -5,7 +5,7 @@ import type { Registry } from '../control/registry.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
-import { isLeasable, type NetworkConfig } from '../core/network-config.js';
+import { isLeasable, MAX_MTU, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { loadLastKnown } from '../system/last-known.js';
@@ -15,7 +15,7 @@ import { loadState, type NodeState, saveState } from '../system/state-dir.js';
 import { writeSubnetEnv } from '../system/subnet-env.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, type Underlay } from '../system/underlay.js';
-import { createAnnouncer } from './announcer.js';
+import { type Announcer, createAnnouncer } from './announcer.js';
 import { type Footing, findFooting } from './footing.js';
 import { type HostKeeper, keepHost } from './host-keeper.js';
 import { keepLastKnown, type LastKnownKeeper } from './last-known-keeper.js';
@@ -63,8 +63,8 @@ export async function startNode(context: StartContext): Promise<Node | undefined
     await saveState(context.options.stateDir, { ...ground.state, subnet: own.subnet });
     await writeEnv();
     backend.persist();
-    announcer.ready(ground.known === undefined);
-    return keepGoing(context, ground, { subnet: own.subnet, backend, control, firewall, writeEnv });
+    announcer.ready();
+    return keepGoing(context, ground, { subnet: own.subnet, backend, control, announcer, firewall, writeEnv });
   } catch (error) {
     await undo.all();
     if (context.signal.aborted) return undefined;
@@ -87,7 +87,8 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   const configKey = `${options.etcd.prefix}/config`;
   const lastKnown = await loadLastKnown(options.stateDir, log);
   const source = sourceOf(options);
-  const footing = await findFooting({ registry, configKey, source, lastKnown, publicIp, log }, signal);
+  const { nodeId } = state;
+  const footing = await findFooting({ registry, configKey, source, lastKnown, publicIp, nodeId, log }, signal);
   checkPublicIp(publicIp, footing.config);
   return { ...footing, underlay, state, publicIp };
 }
@@ -122,7 +123,8 @@ function openBackend({ options, netlink, log }: StartContext, { config, underlay
 }
 
 function tunnelMtu(options: DaemonOptions, config: NetworkConfig, underlay: Underlay, log: Logger): number {
-  const natural = underlay.mtu - OVERHEAD_BYTES;
+  // A loopback interface has 65536, more than a datagram can carry.
+  const natural = Math.min(MAX_MTU, underlay.mtu - OVERHEAD_BYTES);
   const mtu = options.mtu ?? config.mtu ?? natural;
   if (mtu > natural) {
     log.warn(
@@ -136,7 +138,7 @@ function tunnelMtu(options: DaemonOptions, config: NetworkConfig, underlay: Unde
 interface Taken {
   readonly own: OwnLease;
   readonly control: LeaseControl;
-  readonly announcer: ReturnType<typeof createAnnouncer>;
+  readonly announcer: Announcer;
 }
 
 /** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
@@ -156,9 +158,10 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
     subnet: own.subnet,
     publicIp: control.state().publicIp,
     mtu: backend.mtu(),
+    isCurrent: control.state().isCurrent,
   }));
   const leasing = { registry, config, configJson: json, identity, own, known, ttlSeconds, backend, log };
-  const control = startLeaseControl({ ...leasing, onCurrent: announcer.current });
+  const control = startLeaseControl({ ...leasing, onCurrent: announcer.changed });
   undo.add('lease', () => (own.created ? control.release() : control.stop()));
   if (known === undefined) await control.listed(signal);
   return { own, control, announcer };
@@ -195,6 +198,7 @@ interface Ready {
   readonly subnet: Subnet;
   readonly backend: Backend;
   readonly control: LeaseControl;
+  readonly announcer: Announcer;
   readonly firewall: Firewall | undefined;
   readonly writeEnv: () => Promise<void>;
 }
@@ -203,20 +207,31 @@ interface Ready {
 function keepGoing(context: StartContext, ground: Ground, ready: Ready): Node {
   const { options, netlink, registry, log, version } = context;
   const { config, json, underlay, state, publicIp } = ground;
-  const { subnet, backend, control, firewall, writeEnv } = ready;
+  const { subnet, backend, control, announcer, firewall } = ready;
   log.info(
     { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
     'ready',
   );
-  const memory = keepLastKnown(options.stateDir, { source: sourceOf(options), subnet, configJson: json }, control, log);
+  const { nodeId } = state;
+  const remembered = { source: sourceOf(options), nodeId, subnet, configJson: json };
+  const memory = keepLastKnown(options.stateDir, remembered, control, log);
   const mtuOver = (carrier: Underlay) => tunnelMtu(options, config, carrier, log);
+  // An address that was given is not this host's to follow.
+  const isFollowed = options.publicIp === undefined;
+  const check = ({ address }: Underlay) => {
+    if (isFollowed) checkPublicIp(address, config);
+  };
   const publish = (address: Ipv4) => {
     registry.reconnect();
-    // An address that was given is not this host's to follow.
-    if (options.publicIp === undefined) control.moveTo(address);
+    if (isFollowed) control.moveTo(address);
+    announcer.changed();
   };
-  const host = keepHost({ netlink, choice: options.underlay, underlay, backend, mtuOver, publish, writeEnv, log });
-  const { nodeId } = state;
+  const writeEnv = async () => {
+    await ready.writeEnv();
+    announcer.changed();
+  };
+  const keeping = { netlink, choice: options.underlay, underlay, backend, check, mtuOver, publish, writeEnv, log };
+  const host = keepHost(keeping);
   const sources = { version, options, nodeId, config, subnet, host, netlink, backend, control, firewall };
   return { backend, control, firewall, host, memory, sources };
 }

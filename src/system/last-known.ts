@@ -4,9 +4,10 @@ import { z } from 'zod';
 import { parseIpv4, parseSubnet } from '../core/address-text.js';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import type { Lease } from '../core/lease.js';
+import { formatLeaseValue, type Lease, parseLease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
-import { formatSubnet, type Subnet } from '../core/subnet.js';
+import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { writeFileAtomic } from './atomic-file.js';
 
 /** What a node knew of the cluster when it last ran: enough to go on without etcd while its lease is valid. */
@@ -14,6 +15,8 @@ export interface LastKnown {
   /** Of which etcd: the endpoints and the prefix that the node was told. */
   readonly source: string;
   readonly configJson: string;
+  /** Who the node was: with another id, say because its state was lost, the own key would not be its own. */
+  readonly nodeId: string;
   readonly publicIp: Ipv4;
   readonly subnet: Subnet;
   /** What etcd gave for the own key, for the node to go on with. */
@@ -31,6 +34,7 @@ const subnet = z.string().transform((text, context) => parseSubnet(text) ?? refu
 const stored = z.object({
   source: z.string(),
   configJson: z.string(),
+  nodeId: z.string(),
   publicIp: ipv4,
   subnet,
   revision: z.int(),
@@ -49,12 +53,23 @@ export async function loadLastKnown(directory: string, log: Logger): Promise<Las
   const path = join(directory, FILE);
   try {
     const { peers, ...own } = stored.parse(JSON.parse(await readFile(path, 'utf8')));
+    const config = parseNetworkConfig(own.configJson);
+    for (const lease of [own, ...peers]) checkLease(config, lease);
     return { ...own, peers: peers.map((peer) => ({ ...peer, nodeId: peer.nodeId })) };
   } catch (error) {
     const reason = error instanceof z.ZodError ? error.issues[0].message : messageOf(error);
     if (errnoOf(error) !== 'ENOENT') log.warn({ path, reason }, 'what was last known of the cluster cannot be read');
     return undefined;
   }
+}
+
+/** As strictly as what etcd says. @throws Error that names the problem */
+function checkLease(
+  config: NetworkConfig,
+  { subnet, publicIp, nodeId = '' }: z.infer<typeof stored>['peers'][0],
+): void {
+  const lease = parseLease(config, formatSubnetKey(subnet), formatLeaseValue(publicIp, nodeId));
+  if ('problem' in lease) throw new Error(lease.problem);
 }
 
 /** @throws what the file system says */

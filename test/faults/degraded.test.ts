@@ -71,6 +71,7 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
       'is of another etcd',
       (text: string) => JSON.stringify({ ...JSON.parse(text), source: 'http://10.1.1.1:2379/other' }),
     ],
+    ['is of another node id', (text: string) => JSON.stringify({ ...JSON.parse(text), nodeId: 'another' })],
     ['is of another address', (text: string) => JSON.stringify({ ...JSON.parse(text), publicIp: '10.1.1.1' })],
     ['cannot be read', (text: string) => text.slice(0, -20)],
   ])('waits for etcd if what was last known %s', async (_, spoil) => {

@@ -3,7 +3,7 @@ import { etcdctl } from '../../src/lab/etcd.js';
 import { labDown, labUp } from '../../src/lab/lab.js';
 import { nodeAddress, nodeName, switchAddress } from '../../src/lab/names.js';
 import { containerAddress, execIn } from '../../src/lab/network.js';
-import { logLines, readSubnetEnv } from '../../src/lab/nodes.js';
+import { logLines, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import { isRunning } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { type Stream, startStream } from '../../src/lab/stream.js';
@@ -24,6 +24,7 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
   const env = () => readSubnetEnv(lab, victim);
   const logged = (text: RegExp) => logLines(lab, victim).filter((line) => text.test(String(line.msg))).length;
 
+  const published = () => etcdctl(lab, 'get', '--prefix', '--print-value-only', '/coreos.com/network/subnets/');
   const repairs = async () => (await statusOf(lab, victim)).device.repairs;
 
   beforeAll(async () => {
@@ -102,7 +103,6 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
       sh(
         `ip address delete ${from}/24 dev eth0; ip address add ${to}/24 dev eth0; ip route replace default via ${switchAddress(lab)}`,
       );
-    const published = async () => etcdctl(lab, 'get', '--prefix', '--print-value-only', '/coreos.com/network/subnets/');
     await move(old, next);
     await waitFor('etcd to know', async () => (await published()).includes(`"${next}"`), RESTORED_MS);
     await stream.flows(RESTORED_MS);
@@ -112,5 +112,28 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
     await move(next, old);
     await waitFor('etcd to know', async () => (await published()).includes(`"${old}"`), RESTORED_MS);
     await stream.flows(RESTORED_MS);
+  });
+
+  it('a default route that leads into the overlay is not followed, and said', async () => {
+    const before = await published();
+    const container = containerAddress(env().RUDDER_SUBNET);
+    await sh(`ip route replace default via ${container} dev docker0`);
+    const problem = async () => (await statusOf(lab, victim)).hostProblem;
+    await waitFor('it to be noticed', async () => (await problem()) !== null, RESTORED_MS);
+    expect(await problem()).toMatch(/^public address \S+ lies inside the overlay 10\.240\.0\.0\/16/);
+    expect(await published()).toBe(before);
+    await stream.flows(RESTORED_MS);
+    await sh(`ip route replace default via ${switchAddress(lab)} dev eth0`);
+    await waitFor('it to be well again', async () => (await problem()) === null, RESTORED_MS);
+  });
+
+  it('a node starts where the default route has two next hops', async () => {
+    const hops = `nexthop via ${switchAddress(lab)} dev eth0 nexthop via ${nodeAddress(lab, lab.nodes[0])} dev eth0`;
+    await sh(`ip route replace default ${hops}`);
+    await stopNode(lab, victim);
+    await startNode(lab, victim);
+    expect((await statusOf(lab, victim)).hostProblem).toBeNull();
+    await stream.flows(RESTORED_MS);
+    await sh(`ip route replace default via ${switchAddress(lab)} dev eth0`);
   });
 });

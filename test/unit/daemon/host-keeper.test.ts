@@ -8,6 +8,7 @@ import { createRecordingLog, type RecordingLog } from '../../helpers/recording-l
 const ip = (text: string) => parseIpv4(text)!;
 const OLD = ip('10.1.1.1');
 const NEW = ip('10.1.1.2');
+const INSIDE = ip('10.240.1.1');
 
 let log: RecordingLog;
 let keeper: HostKeeper;
@@ -47,6 +48,9 @@ beforeEach(() => {
     choice: { iface: [], ifaceRegex: [], canReach: undefined },
     underlay: { name: 'eth0', address: OLD, mtu: 1500 },
     backend: backend as Backend,
+    check({ address }) {
+      if (address === INSIDE) throw new Error('inside the overlay');
+    },
     mtuOver: (underlay) => underlay.mtu - 28,
     publish: (address) => published.push(address),
     async writeEnv() {
@@ -83,6 +87,17 @@ it('follows another address and MTU, each told once', async () => {
   });
   expect(log.lines).toHaveLength(2);
   expect(keeper.underlay()).toMatchObject({ address: NEW, mtu: 1400 });
+});
+
+it('does not follow to where the overlay cannot be carried, and says why', async () => {
+  [addresses, mtu] = [[INSIDE], 1400];
+  await looks(3);
+  expect(keeper.problem()).toBe('inside the overlay');
+  expect({ adapted, published }).toEqual({ adapted: { localAddress: OLD, mtu: 1472 }, published: [] });
+  expect(keeper.underlay()).toMatchObject({ address: OLD, mtu: 1500 });
+  addresses = [NEW];
+  await looks(1);
+  expect([keeper.problem(), published]).toEqual([undefined, [NEW]]);
 });
 
 it('does later what could not be done at once: the env file', async () => {

@@ -8,7 +8,12 @@ import type { Lease } from '../../../src/core/lease.js';
 import { keepLastKnown } from '../../../src/daemon/last-known-keeper.js';
 import { createRecordingLog } from '../../helpers/recording-log.js';
 
-const own = { source: 'http://127.0.0.1:2379/x', subnet: parseSubnet('10.42.7.0/24')!, configJson: '{}' };
+const own = {
+  source: 'http://127.0.0.1:2379/x',
+  nodeId: 'me',
+  subnet: parseSubnet('10.42.7.0/24')!,
+  configJson: '{"Network":"10.42.0.0/16"}',
+};
 const lease = (third: number): Lease => ({
   subnet: parseSubnet(`10.42.${third}.0/24`)!,
   publicIp: parseIpv4(`192.0.2.${third}`)!,
