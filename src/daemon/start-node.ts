@@ -123,13 +123,19 @@ function openBackend({ options, netlink, log }: StartContext, { config, underlay
 }
 
 function tunnelMtu(options: DaemonOptions, config: NetworkConfig, underlay: Underlay, log: Logger): number {
-  // A loopback interface has 65536, more than a datagram can carry.
   const natural = Math.min(MAX_MTU, underlay.mtu - OVERHEAD_BYTES);
-  const mtu = options.mtu ?? config.mtu ?? natural;
+  const given = options.mtu ?? config.mtu;
+  const mtu = given ?? natural;
   if (mtu > natural) {
     log.warn(
       { mtu, underlay: underlay.name, most: natural },
       'the MTU is too large for the underlay: full packets will be fragmented',
+    );
+  }
+  if (given === undefined && natural === MAX_MTU) {
+    log.warn(
+      { mtu, underlay: underlay.name },
+      'the MTU of loopback says nothing about the way to peers: full packets will be fragmented; set --mtu',
     );
   }
   return mtu;

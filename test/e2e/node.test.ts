@@ -4,11 +4,12 @@ import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown } from '../../src/lab/lab.js';
 import { nodeAddress } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
-import { nodePaths, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
+import { logText, nodePaths, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
 import type { LabState } from '../../src/lab/state.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-node';
+const GOOD_CONFIG = '{"Network":"10.240.0.0/16"}';
 
 /** One node with that network config, ready. */
 async function nodeWith(config: string, ...daemonArguments: string[]): Promise<LabState> {
@@ -25,7 +26,7 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
   afterEach(() => labDown(NAME));
 
   it('for {"Network":"10.240.0.0/16"} has the device, address, route, MTU and subnet.env of the contract', async () => {
-    const lab = await nodeWith('{"Network":"10.240.0.0/16"}');
+    const lab = await nodeWith(GOOD_CONFIG);
     const env = envText(lab);
     const match =
       /^RUDDER_SUBNET=(10\.240\.(\d+))\.1\/24\nRUDDER_MTU=1472\nRUDDER_NETWORK=10\.240\.0\.0\/16\nRUDDER_IPMASQ=false\n$/.exec(
@@ -83,6 +84,15 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
     const lab = await nodeWith(config, '--mtu=1200', '--subnet-env-prefix=FLANNEL', '--public-ip=203.0.113.5');
     expect(envText(lab)).toMatch(/^FLANNEL_SUBNET=10\.240\.\d+\.1\/24\nFLANNEL_MTU=1200\n/);
     expect(await etcdctl(lab, 'get', '--prefix', '/coreos.com/network/subnets/')).toContain('"PublicIP":"203.0.113.5"');
+  });
+
+  it('on an address of loopback takes no MTU that a datagram cannot carry, and says what to do', async () => {
+    const lab = await createLab({ name: NAME, nodes: 1, config: GOOD_CONFIG, daemon: { arguments: ['--iface=lo'] } });
+    await execIn(lab, 'n1', ['ip', 'address', 'add', '192.0.2.1/32', 'dev', 'lo']);
+    await startNode(lab, lab.nodes[0]);
+    expect(readSubnetEnv(lab, lab.nodes[0]).RUDDER_MTU).toBe('65507');
+    expect((await json(lab, 'link', 'show', 'rudder0'))[0].mtu).toBe(65507);
+    expect(logText(lab, lab.nodes[0])).toMatch(/the MTU of loopback says nothing .*; set --mtu/);
   });
 
   it.each([
