@@ -11,13 +11,11 @@ import { openNetlink } from '../system/netlink.js';
 import { loadState } from '../system/state-dir.js';
 import { removeSubnetEnv } from '../system/subnet-env.js';
 import { DEVICE_NAME, removeDevice } from '../system/tun-device.js';
-import { toDaemonOptions } from './daemon-options.js';
+import { type RawDaemonOptions, toDaemonOptions } from './daemon-options.js';
 import { EXIT_OK } from './exit-codes.js';
 
-type RawOptions = Parameters<typeof toDaemonOptions>[0];
-
 /** `rudder cleanup`: removes what a stopped daemon has left on this host and in etcd, and nothing else. */
-export async function cleanup(raw: RawOptions, keepLease: boolean): Promise<number> {
+export async function cleanup(raw: RawDaemonOptions, keepLease: boolean): Promise<number> {
   const { subnetFile, stateDir, firewall, etcd } = toDaemonOptions(raw);
   const socketPath = controlSocketOf(subnetFile);
   const isRunning = await askDaemon(socketPath, 'GET', '/healthz').then(

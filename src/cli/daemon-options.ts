@@ -10,7 +10,7 @@ import { option } from './option.js';
 import * as values from './values.js';
 
 /** What commander hands over once these options and those of etcd are parsed. */
-interface RawOptions extends RawEtcdOptions {
+export interface RawDaemonOptions extends RawEtcdOptions {
   iface?: string[];
   ifaceRegex?: RegExp[];
   ifaceCanReach?: Ipv4;
@@ -124,7 +124,7 @@ export function addDaemonOptions(command: Command): Command {
 }
 
 /** @throws RudderError as {@link toEtcdOptions} */
-export function toDaemonOptions(raw: RawOptions): DaemonOptions & { logLevel: string } {
+export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLevel: string } {
   if (raw.ipMasq && !raw.firewall) {
     throw new RudderError(
       'usage',

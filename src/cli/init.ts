@@ -2,11 +2,11 @@ import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { shorten } from '../core/errors.js';
 import { parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
-import { toEtcdOptions } from './etcd-options.js';
+import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 
 /** `rudder init JSON`: creates the network config unless there is one, as `etcdctl mk` did in 2014. */
-export async function init(json: string, raw: Parameters<typeof toEtcdOptions>[0]): Promise<number> {
+export async function init(json: string, raw: RawEtcdOptions): Promise<number> {
   const config = parseNetworkConfig(json);
   const etcd = toEtcdOptions(raw);
   const registry = createEtcdRegistry(etcd);

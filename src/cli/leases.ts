@@ -8,14 +8,13 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatReservationValue, parseLease } from '../core/lease.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
-import { toEtcdOptions } from './etcd-options.js';
+import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 import { duration } from './status.js';
 
 /** `rudder leases`: the registry as people read it, and reservations. */
-type RawOptions = Parameters<typeof toEtcdOptions>[0];
 
-async function withRegistry<T>(raw: RawOptions, work: (registry: Registry) => Promise<T>): Promise<T> {
+async function withRegistry<T>(raw: RawEtcdOptions, work: (registry: Registry) => Promise<T>): Promise<T> {
   const registry = createEtcdRegistry(toEtcdOptions(raw));
   try {
     return await work(registry);
@@ -43,7 +42,7 @@ interface Row {
   readonly problem: string | null;
 }
 
-export async function listLeases(raw: RawOptions, json: boolean): Promise<number> {
+export async function listLeases(raw: RawEtcdOptions, json: boolean): Promise<number> {
   return withRegistry(raw, async (registry) => {
     const config = await readConfig(registry);
     const { entries } = await registry.listLeases();
@@ -87,7 +86,7 @@ function toTable(rows: readonly Row[]): string {
  * Reserves a subnet for the node with that address, for ever. A lease that this node holds already becomes a
  * reservation; nobody else's is touched.
  */
-export async function reserve(raw: RawOptions, text: string, publicIp: Ipv4): Promise<number> {
+export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4): Promise<number> {
   return withRegistry(raw, async (registry) => {
     const subnet = await subnetOf(registry, text);
     const entry = await find(registry, subnet);
@@ -112,7 +111,7 @@ function checkOwner(config: NetworkConfig, entry: LeaseEntry, publicIp: Ipv4): L
 }
 
 /** Gives a reservation up. A node that is using it keeps the subnet as an ordinary lease. */
-export async function release(raw: RawOptions, text: string): Promise<number> {
+export async function release(raw: RawEtcdOptions, text: string): Promise<number> {
   return withRegistry(raw, async (registry) => {
     // Not only what today's config would hand out: a reservation may be older.
     const subnet = parseSubnet(text);

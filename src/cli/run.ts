@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { runDaemon } from '../daemon/daemon.js';
 import { checkLogLevel, createLogger } from '../ops/logger.js';
 import { createSdNotify } from '../system/sd-notify.js';
-import { toDaemonOptions } from './daemon-options.js';
+import { type RawDaemonOptions, toDaemonOptions } from './daemon-options.js';
 import { EXIT_OK, EXIT_SIGNAL_BASE } from './exit-codes.js';
 
 export interface RunContext {
@@ -12,10 +12,7 @@ export interface RunContext {
 }
 
 /** `rudder` without a sub-command: the daemon, until a signal. */
-export async function run(
-  raw: Parameters<typeof toDaemonOptions>[0],
-  { version, isPasswordShown }: RunContext,
-): Promise<number> {
+export async function run(raw: RawDaemonOptions, { version, isPasswordShown }: RunContext): Promise<number> {
   const options = toDaemonOptions(raw);
   // The commands that are run from here (iptables) need not know it.
   delete process.env.RUDDERD_ETCD_PASSWORD;

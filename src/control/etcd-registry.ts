@@ -61,13 +61,12 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
     write: (ttlId: string) => Promise<number | undefined>,
   ): Promise<Holding | undefined> {
     const ttlId = ttlSeconds === undefined ? NO_TTL : await grant(ttlSeconds);
-    const giveBack = async () => (ttlId === NO_TTL ? undefined : revoke(ttlId));
     const revision = await write(ttlId).catch(async (thrown: unknown) => {
       // If the answer is lost, the key may hang on this TTL by now: to revoke it could delete our own lease.
-      if (toRudderError(thrown, options).code === 'etcd-refused') await giveBack();
+      if (toRudderError(thrown, options).code === 'etcd-refused') await revoke(ttlId);
       throw thrown;
     });
-    if (revision === undefined) await giveBack();
+    if (revision === undefined) await revoke(ttlId);
     return revision === undefined ? undefined : { revision, ttlId };
   }
 
@@ -77,6 +76,7 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
 
   /** Best effort: an unused TTL that cannot be revoked runs out by itself. */
   async function revoke(ttlId: string): Promise<void> {
+    if (ttlId === NO_TTL) return;
     await ask((member) => member.leaseClient.leaseRevoke({ ID: ttlId })).catch(() => undefined);
   }
 
@@ -136,7 +136,7 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
       call(async () => {
         const holding = await withTtl(ttlSeconds, (id) => putLease(entry.name, ['Mod', entry.revision], value, id));
         // The key has left the old TTL, which holds nothing now and can go without deleting the key.
-        if (holding !== undefined && entry.ttlId !== NO_TTL) await revoke(entry.ttlId);
+        if (holding !== undefined) await revoke(entry.ttlId);
         return holding;
       }),
     deleteLease: (entry) =>
@@ -144,7 +144,7 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
         const key = leasePrefix + entry.name;
         const remove = (member: Member) => member.delete().key(key);
         const revision = await changeKey(key, ['Mod', entry.revision], remove, (now) => now === undefined);
-        if (revision !== undefined && entry.ttlId !== NO_TTL) await revoke(entry.ttlId);
+        if (revision !== undefined) await revoke(entry.ttlId);
         return revision !== undefined;
       }),
     keepAlive: (ttlId) => call(() => ask((member) => keepAlive(member, ttlId, Date.now() + deadlineMs))),

@@ -5,7 +5,7 @@ import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { createBackoff } from './backoff.js';
-import { type NodeIdentity, ownershipOf } from './ownership.js';
+import { hasNodeId, type NodeIdentity, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
 export interface KeeperOptions {
@@ -70,9 +70,9 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let timer = setTimeout(renew, ageMs === 0 ? intervalMs : 0);
 
   function isOurs(entry: LeaseEntry): boolean {
-    if ([identity, ...former].some((who) => ownershipOf(entry, who) === 'ours')) return true;
-    const lease = parseLeaseValue(entry.value);
-    return !('problem' in lease) && lease.nodeId === identity.nodeId && pastAddresses.has(lease.publicIp);
+    const isOf = (who: NodeIdentity) => ownershipOf(entry, who) === 'ours';
+    if ([identity, ...former].some(isOf)) return true;
+    return hasNodeId(entry, identity) && [...pastAddresses].some((publicIp) => isOf({ ...identity, publicIp }));
   }
 
   function schedule(ms: number): void {

@@ -63,6 +63,7 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
   }
 
   function revoke(ttlId: string): void {
+    if (ttlId === NO_TTL) return;
     ttls.delete(ttlId);
     for (const [key, stored] of keys) if (stored.ttlId === ttlId) remove(key);
   }
@@ -113,14 +114,14 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
         if (stored?.revision !== entry.revision) return undefined;
         const ttlId = ttlSeconds === undefined ? NO_TTL : grant(ttlSeconds);
         const at = put(entry.name, value, ttlId);
-        if (stored.ttlId !== NO_TTL) revoke(stored.ttlId);
+        revoke(stored.ttlId);
         return { ttlId, revision: at };
       }),
     deleteLease: (entry) =>
       call(() => {
         if (keys.get(entry.name)?.revision !== entry.revision) return false;
         remove(entry.name);
-        if (entry.ttlId !== NO_TTL) revoke(entry.ttlId);
+        revoke(entry.ttlId);
         return true;
       }),
     keepAlive: (ttlId) =>

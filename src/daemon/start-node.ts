@@ -160,12 +160,10 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
     known === undefined
       ? await acquireLease({ registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log }, signal)
       : { subnet: known.subnet, holding: known, created: false };
-  const announcer = createAnnouncer(notify, () => ({
-    subnet: own.subnet,
-    publicIp: control.state().publicIp,
-    mtu: backend.mtu(),
-    isCurrent: control.state().isCurrent,
-  }));
+  const announcer = createAnnouncer(notify, () => {
+    const { publicIp, isCurrent } = control.state();
+    return { subnet: own.subnet, publicIp, mtu: backend.mtu(), isCurrent };
+  });
   const leasing = { registry, config, configJson: json, identity, own, known, ttlSeconds, backend, log };
   const control = startLeaseControl({ ...leasing, onCurrent: announcer.changed });
   undo.add('lease', () => (own.created ? control.release() : control.stop()));

@@ -26,20 +26,22 @@ const subnetOf = (number: number) => ({
 const nameOf = (number: number) => formatSubnetKey(subnetOf(number));
 /** Every node at an address of its own, outside of any overlay. */
 const leaseOf = (number: number) => formatLeaseValue(0xc0000000 + number, `node-${number}`);
-const held = new Map<number, Holding>();
+/** By the name of the key. */
+const held = new Map<string, Holding>();
 
 async function join(number: number): Promise<void> {
   const at = Date.now();
   const holding = await registry.createLease(nameOf(number), leaseOf(number), TTL_SECONDS);
   if (holding === undefined) return;
-  held.set(number, holding);
+  held.set(nameOf(number), holding);
   const { address, prefixLength } = subnetOf(number);
   process.stdout.write(`${JSON.stringify({ subnet: `${formatIpv4(address)}/${prefixLength}`, at })}\n`);
 }
 
 async function leave(number: number): Promise<void> {
-  const holding = held.get(number);
-  if (holding !== undefined) await registry.deleteLease({ name: nameOf(number), ...holding });
+  const name = nameOf(number);
+  const holding = held.get(name);
+  if (holding !== undefined) await registry.deleteLease({ name, ...holding });
 }
 
 async function fill(from: number, to: number): Promise<void> {
@@ -52,11 +54,7 @@ async function fill(from: number, to: number): Promise<void> {
 
 async function churn(from: number, to: number): Promise<void> {
   const { entries } = await registry.listLeases();
-  const known = new Map(entries.map((entry) => [entry.name, entry]));
-  for (let number = from; number < to; number++) {
-    const entry = known.get(nameOf(number));
-    if (entry !== undefined) held.set(number, entry);
-  }
+  for (const entry of entries) held.set(entry.name, entry);
   const end = Date.now() + Number(seconds) * 1000;
   const pending = new Set<Promise<void>>();
   for (let turn = 0; Date.now() < end; turn++) {
