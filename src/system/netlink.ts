@@ -1,31 +1,42 @@
-import { constants } from 'node:os';
-import {
-  createNetlink,
-  createRtNetlink,
-  Flags,
-  FlagsNew,
-  getMap,
-  type NetlinkSocket,
-  Protocol,
-  type rt,
-} from 'netlink';
-import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../core/ipv4.js';
+import { createRtNetlink, FlagsNew } from 'netlink';
+import { type Ipv4, ipv4ToBytes } from '../core/ipv4.js';
 import { createOneAtATime } from '../core/one-at-a-time.js';
 import type { Subnet } from '../core/subnet.js';
+import { NetlinkError } from './netlink/error.js';
+import { type HostEvents, type Interest, watchHost } from './netlink/events.js';
+import { type AddressInfo, type LinkInfo, listAddresses, listLinks } from './netlink/links.js';
+import { attribute } from './netlink/messages.js';
+import { type Datagram, openNetfilter } from './netlink/netfilter.js';
+import { openRequests } from './netlink/requests.js';
+import { listRoutes, lookUpRoute, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
+
+export { NetlinkError } from './netlink/error.js';
+export type { HostEvents } from './netlink/events.js';
+export type { AddressInfo, LinkInfo } from './netlink/links.js';
+export type { RouteInfo } from './netlink/routes.js';
 
 /**
- * The only file that knows the netlink package. Its traps, and what is done here about each:
+ * The kernel's word on links, addresses and routes, and ours to it. Only this file and its folder know the netlink
+ * package. Its traps, and what is done here about each:
  *  - hundreds of concurrent requests overflow its socket and abort the process: requests go one at a time;
  *  - it waits for ever for a lost answer: every request has a timeout;
- *  - its errors carry no code: the errno name is taken out of the text once, here.
+ *  - its errors carry no code: the errno name is taken out of the text once, in error.ts;
+ *  - of a long list it makes megabytes of objects: lists are read message by message, in requests.ts.
  */
 export interface Netlink {
   links(): Promise<LinkInfo[]>;
   addresses(): Promise<AddressInfo[]>;
   /** Interface index of the IPv4 default route with the lowest metric; undefined if there is none. */
   defaultRouteInterface(): Promise<number | undefined>;
-  /** Interface index through which the kernel would send to that address. */
+  /** The default routes of all tables, and all routes that lead through one interface, if one is named. */
+  routes(index: number | undefined): Promise<RouteInfo[]>;
+  /** Interface index through which the kernel would send to that address. @throws ENETUNREACH if it would not */
   interfaceTowards(address: Ipv4): Promise<number | undefined>;
+  /**
+   * The route that the kernel would take to an address, its policy rules included; undefined if there is none.
+   * @param source of the packets, if they have one already
+   */
+  routeTo(address: Ipv4, source?: Ipv4): Promise<RouteInfo | undefined>;
   /** @param queueLength packets that may wait to be sent */
   setLinkUp(index: number, mtu: number, queueLength: number): Promise<void>;
   /** What the sysctl net.ipv4.conf.NAME.accept_local sets, also where /proc/sys is read-only, as in a container. */
@@ -37,44 +48,19 @@ export interface Netlink {
   hasRoute(index: number, destination: Subnet): Promise<boolean>;
   /** Adds the route that comes with the address, unless the interface has it. */
   ensureRoute(index: number, destination: Subnet, source: Ipv4): Promise<void>;
+  deleteRoute(index: number, route: Pick<RouteInfo, 'destination' | 'table'>): Promise<void>;
   deleteLink(index: number): Promise<void>;
   /** Of this namespace's nf_tables rules: another number after each change. */
   rulesGeneration(): Promise<number>;
+  /** Removes the connection tracking entry that such a datagram would belong to. @throws ENOENT if there is none */
+  deleteConntrack(datagram: Datagram): Promise<void>;
+  /** Tells of changes from now on. */
+  watch(interest: Interest): HostEvents;
   close(): void;
-}
-
-export interface LinkInfo {
-  readonly index: number;
-  readonly name: string;
-  readonly mtu: number;
-  readonly up: boolean;
-}
-
-export interface AddressInfo {
-  readonly index: number;
-  readonly address: Ipv4;
-  readonly prefixLength: number;
-  /** 0 is global: usable from outside. */
-  readonly scope: number;
-}
-
-export class NetlinkError extends Error {
-  readonly syscall = 'netlink';
-  readonly errno: number | undefined;
-
-  constructor(
-    message: string,
-    readonly code: string,
-  ) {
-    super(message);
-    const errno = (constants.errno as Record<string, number | undefined>)[code];
-    this.errno = errno === undefined ? undefined : -errno;
-  }
 }
 
 const AF_INET = 2;
 const AF_INET6 = 10;
-const MAIN_TABLE = 254;
 
 /** linux/if_link.h and linux/ip.h: settings of one interface, below IFLA_AF_SPEC. */
 const IFLA_INET_CONF = 1;
@@ -82,105 +68,53 @@ const IPV4_DEVCONF_ACCEPT_LOCAL = 23;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
 
-/** One attribute: length with this header and type, 16 bits each in the host's order, then the value, padded to 4 bytes. */
-function attribute(type: number, value: Buffer): Buffer {
-  const header = Buffer.alloc(4);
-  header.writeUInt16LE(4 + value.length, 0);
-  header.writeUInt16LE(type, 2);
-  return Buffer.concat([header, value, Buffer.alloc(-value.length & 3)]);
-}
-
-/** linux/rtnetlink.h, struct rtnexthop: length (16 bits), flags, hops (8 bits each), interface (32 bits), attributes. */
-const NEXT_HOP_BYTES = 8;
-const RTNH_F_DEAD = 1;
-
-/** Where a route leads out; of several next hops the first one that is alive. Undefined: nowhere (unreachable, say). */
-function interfaceOf({ attrs: { oif, multipath } }: rt.RouteMessage): number | undefined {
-  if (oif !== undefined || multipath === undefined) return oif;
-  for (
-    let at = 0;
-    at + NEXT_HOP_BYTES <= multipath.length;
-    at += Math.max(NEXT_HOP_BYTES, multipath.readUInt16LE(at))
-  ) {
-    if ((multipath[at + 2] & RTNH_F_DEAD) === 0) return multipath.readInt32LE(at + 4);
-  }
-  return undefined;
-}
-
-/** linux/netfilter/nf_tables.h: the request without a body but its header of 4 bytes, and the attribute of the answer. */
-const NFT_MSG_GETGEN = (10 << 8) | 16;
-const NFGENMSG_BYTES = 4;
-const NFTA_GEN_ID = 1;
-
 const REQUEST = { timeout: 2000 };
 /** The types ask for both although the code has defaults. */
 const BUFFERS = { recvBufferSize: 1 << 18, sendBufferSize: 1 << 16 };
 
 export function openNetlink(): Netlink {
+  const requests = openRequests();
+  const netfilter = openNetfilter();
   const socket = createRtNetlink(BUFFERS);
   // Without listeners a socket error would go unheard and an `invalid` message unnoticed; requests then time out.
   socket.socket.on('error', () => undefined);
-  /** Opened when first needed: a host without nf_tables shall not load it for us. */
-  let netfilter: NetlinkSocket | undefined;
   const oneAtATime = createOneAtATime();
 
-  /** Runs a request after all earlier ones have ended. */
+  /** Runs a request of the package's after all earlier ones have ended. */
   function request<T>(what: string, send: () => Promise<T>): Promise<T> {
     return oneAtATime(send).catch((error: unknown) => {
-      throw toNetlinkError(what, error);
+      throw NetlinkError.fromPackage(what, error);
     });
   }
 
-  async function addresses(): Promise<AddressInfo[]> {
-    const messages = await request('list addresses', () => socket.getAddresses({ family: AF_INET }, {}, REQUEST));
-    return messages.flatMap(({ data, attrs }) => {
-      const local = attrs.local ?? attrs.address;
-      if (local === undefined || data.family !== AF_INET) return [];
-      const { index = 0, prefixlen = 32, scope = 0 } = data;
-      return [{ index, address: ipv4FromBytes(local), prefixLength: prefixlen, scope }];
-    });
-  }
+  const addresses = () => listAddresses(requests);
 
-  async function routes(): Promise<rt.RouteMessage[]> {
-    const messages = await request('list routes', () => socket.getRoutes({ family: AF_INET }, {}, REQUEST));
-    return messages.filter(({ data, attrs }) => (attrs.table ?? data.table) === MAIN_TABLE);
-  }
-
-  async function hasRoute(index: number, destination: Subnet): Promise<boolean> {
-    const wanted = ipv4ToBytes(destination.address);
-    return (await routes()).some(
-      ({ data, attrs }) =>
-        attrs.oif === index &&
-        data.dstLen === destination.prefixLength &&
-        attrs.dst !== undefined &&
-        wanted.equals(attrs.dst),
+  async function hasRoute(index: number, { address, prefixLength }: Subnet): Promise<boolean> {
+    return (await listRoutes(requests, index)).some(
+      ({ table, destination, index: through }) =>
+        through === index &&
+        table === MAIN_TABLE &&
+        destination.prefixLength === prefixLength &&
+        destination.address === address,
     );
   }
 
   return {
-    async links() {
-      const messages = await request('list links', () => socket.getLinks({}, {}, REQUEST));
-      return messages.map(({ data, attrs }) => ({
-        index: data.index ?? 0,
-        name: attrs.ifname ?? '',
-        mtu: attrs.mtu ?? 0,
-        up: data.flags?.up === true,
-      }));
-    },
+    links: () => listLinks(requests),
     addresses,
     hasRoute,
+    routes: (index) => listRoutes(requests, index),
+    routeTo: (address, source) => lookUpRoute(requests, address, source),
     async defaultRouteInterface() {
-      const defaults = (await routes())
-        .filter(({ data }) => data.dstLen === 0)
-        .sort((a, b) => (a.attrs.priority ?? 0) - (b.attrs.priority ?? 0));
-      return defaults.map(interfaceOf).find((index) => index !== undefined);
+      const defaults = (await listRoutes(requests, undefined))
+        .filter(({ table, destination }) => table === MAIN_TABLE && destination.prefixLength === 0)
+        .sort((a, b) => a.metric - b.metric);
+      return defaults.find(({ index }) => index !== undefined)?.index;
     },
     async interfaceTowards(address) {
-      const destination = { dst: ipv4ToBytes(address) };
-      const messages = await request('look up a route', () =>
-        socket.getRoute({ family: AF_INET, dstLen: 32 }, destination, REQUEST),
-      );
-      return messages[0]?.attrs.oif;
+      const route = await lookUpRoute(requests, address);
+      if (route === undefined) throw new NetlinkError('netlink: look up a route: no route', 'ENETUNREACH');
+      return route.index;
     },
     async setLinkUp(index, mtu, queueLength) {
       const attributes = { mtu, txqlen: queueLength };
@@ -232,28 +166,28 @@ export function openNetlink(): Netlink {
         socket.newRoute(data, { dst, oif: index, prefsrc: ipv4ToBytes(source) }, { ...REQUEST, flags }),
       );
     },
+    async deleteRoute(index, { destination, table }) {
+      const data = {
+        family: AF_INET,
+        dstLen: destination.prefixLength,
+        // What has more than 8 bits is in the attribute alone.
+        table: table & 0xff,
+        scope: 'NOWHERE' as const,
+      };
+      const dst = destination.prefixLength === 0 ? {} : { dst: ipv4ToBytes(destination.address) };
+      await request('delete route', () => socket.delRoute(data, { ...dst, oif: index, table }, REQUEST));
+    },
     async deleteLink(index) {
       await request('delete link', () => socket.delLink({ index }, {}, REQUEST));
     },
-    async rulesGeneration() {
-      const [messages] = await request('ask for the generation of nf_tables', () => {
-        netfilter ??= createNetlink(Protocol.NETFILTER, BUFFERS).on('error', () => undefined);
-        const body = Buffer.alloc(NFGENMSG_BYTES);
-        return netfilter.request(NFT_MSG_GETGEN, body, { ...REQUEST, flags: Flags.REQUEST });
-      });
-      const attributes = getMap(messages[0].data.subarray(NFGENMSG_BYTES), (value) => value);
-      return attributes.get(NFTA_GEN_ID)!.readUInt32BE();
-    },
+    rulesGeneration: () => request('ask for the generation of nf_tables', netfilter.rulesGeneration),
+    deleteConntrack: (datagram) =>
+      request('delete a connection tracking entry', () => netfilter.deleteConntrack(datagram)),
+    watch: watchHost,
     close() {
+      requests.close();
       socket.socket.close();
-      netfilter?.close();
+      netfilter.close();
     },
   };
-}
-
-/** "Request rejected: EEXIST" and the like; a timeout has no errno of its own. */
-function toNetlinkError(what: string, error: unknown): NetlinkError {
-  const text = error instanceof Error ? error.message : String(error);
-  const code = /\b(E[A-Z0-9]+)$/.exec(text)?.[1] ?? (/timeout/i.test(text) ? 'ETIMEDOUT' : 'EIO');
-  return new NetlinkError(`netlink: ${what}: ${text}`, code);
 }

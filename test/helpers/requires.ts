@@ -12,6 +12,8 @@ const REQUIREMENTS = {
   etcd: { present: () => onPath('etcd') && onPath('etcdctl'), remedy: 'apt-get install etcd-server etcd-client' },
   tcpdump: { present: () => onPath('tcpdump') && onPath('ethtool'), remedy: 'apt-get install tcpdump ethtool' },
   python3: { present: () => onPath('python3'), remedy: 'apt-get install python3' },
+  nft: { present: () => onPath('nft'), remedy: 'apt-get install nftables' },
+  conntrack: { present: () => onPath('conntrack'), remedy: 'apt-get install conntrack' },
   iptables: { present: () => onPath('iptables'), remedy: 'apt-get install iptables' },
   docker: {
     present: () => onPath('dockerd') && onPath('docker') && onPath('busybox'),

@@ -42,6 +42,86 @@ ip('route', 'add', 'default', 'metric', '20', 'nexthop', 'dev', 't0', 'nexthop',
 ip('route', 'add', 'unreachable', 'default', 'metric', '10');
 out.firstOfNextHops = (await netlink.defaultRouteInterface()) === index;
 
+// The route that matched, with its table, whoever asks: rules of policy routing count.
+const told = (route) => route && [route.table, route.destination.prefixLength, route.index === index, route.type];
+out.mainRoute = told(await netlink.routeTo(address(10, 99, 1, 2)));
+out.localRoute = told(await netlink.routeTo(address(127, 0, 0, 1)));
+ip('route', 'add', '10.99.7.0/24', 'dev', 't0', 'table', '552');
+ip('rule', 'add', 'to', '10.99.7.0/24', 'lookup', '552');
+out.ruleRoute = told(await netlink.routeTo(address(10, 99, 7, 2)));
+ip('route', 'add', 'blackhole', '10.99.8.0/24');
+out.noRoute = (await netlink.routeTo(address(10, 99, 8, 1))) ?? 'none';
+const through = async () =>
+  (await netlink.routes(index))
+    .filter((route) => route.index === index && route.type === 1)
+    .map(({ table, destination: { prefixLength } }) => `${table}/${prefixLength}`)
+    .sort();
+out.through = await through();
+await netlink.deleteRoute(index, { table: 552, destination: { address: address(10, 99, 7, 0), prefixLength: 24 } });
+await netlink.deleteRoute(index, { table: 254, destination: network });
+out.throughLater = await through();
+
+// What matters of what happens is noticed, and nothing else.
+const events = netlink.watch({
+  link: (_, name) => name === 't0',
+  route: ({ destination }) => destination.prefixLength === 0,
+});
+const noticed = async (change) => {
+  ip(...change);
+  // An answer comes behind the notifications of what was before it, from the kernel's side; not so on our two sockets.
+  for (let i = 0; i < 20; i++) await netlink.links();
+  return events.take();
+};
+out.noticed = [];
+for (const change of [
+  ['route', 'add', '10.98.0.0/16', 'dev', 't0'],
+  ['link', 'set', 'lo', 'mtu', '65000'],
+  ['link', 'set', 't0', 'mtu', '1300'],
+  ['route', 'add', 'default', 'dev', 't0', 'metric', '7'],
+  ['address', 'add', '10.97.0.1/24', 'dev', 'lo'],
+  ['rule', 'add', 'to', '10.96.0.0/16', 'lookup', '552'],
+]) {
+  out.noticed.push(await noticed(change));
+}
+events.close();
+
+// Connection tracking entries go by either of their directions.
+const datagram = {
+  source: address(10, 1, 1, 1),
+  sourcePort: 8285,
+  destination: address(10, 1, 1, 2),
+  destinationPort: 8285,
+};
+out.noEntry = await failure(() => netlink.deleteConntrack(datagram));
+execFileSync(
+  'conntrack',
+  [
+    '-I',
+    '-p',
+    'udp',
+    '-s',
+    '10.240.1.2',
+    '-d',
+    '10.1.1.1',
+    '-r',
+    '10.1.1.1',
+    '-q',
+    '10.1.1.2',
+    '--sport',
+    '8285',
+    '--dport',
+    '8285',
+    '--reply-port-src',
+    '8285',
+    '--reply-port-dst',
+    '8285',
+    '-t',
+    '60',
+  ],
+  { stdio: 'ignore' },
+);
+out.entry = await failure(() => netlink.deleteConntrack({ ...datagram }));
+
 // Errors carry the errno.
 out.unreachable = await failure(() => netlink.deleteLink(9999));
 

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { describeWith } from '../helpers/requires.js';
 import { runChild } from './child.js';
 
-describeWith(['root', 'tun', 'iptables'], 'netlink', () => {
+describeWith(['root', 'tun', 'iptables', 'conntrack'], 'netlink', () => {
   it('sets links, addresses and routes idempotently, one request at a time, with errors that have a code', () => {
     const out = runChild('./netlink.child.mjs', 'Release');
     expect(out.link).toMatchObject({ name: 't0', mtu: 1400, up: true });
@@ -12,6 +12,16 @@ describeWith(['root', 'tun', 'iptables'], 'netlink', () => {
     expect(out.noDefault).toBe('none');
     expect(out.defaultIsLowestMetric).toBe(true);
     expect(out.firstOfNextHops).toBe(true);
+    expect(out.mainRoute).toEqual([254, 16, true, 1]);
+    // The kernel keeps the tables local and main as one until there is a policy rule.
+    expect(out.localRoute).toEqual([expect.any(Number), 32, false, 2]);
+    expect(out.ruleRoute).toEqual([552, 24, true, 1]);
+    expect(out.noRoute).toBe('none');
+    expect(out.through).toEqual(['254/0', '254/0', '254/16', '254/16', '552/24']);
+    expect(out.throughLater).toEqual(['254/0', '254/0', '254/16']);
+    expect(out.noticed).toEqual([false, false, true, true, true, true]);
+    expect(out.noEntry).toMatchObject({ code: 'ENOENT' });
+    expect(out.entry).toBe('ok');
     expect(out.unreachable).toEqual({ code: 'ENODEV', errno: -19, syscall: 'netlink' });
     expect(out.concurrent).toBe(1000);
     expect(out.behindFailure).toEqual(['ENODEV', true]);

@@ -74,6 +74,13 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
       addresses.map(([index, address, scope]) => ({ index, address: ip(address), prefixLength: 24, scope })),
     defaultRouteInterface: async () => 2,
     interfaceTowards: unexpected,
+    routes: unexpected,
+    routeTo: unexpected,
+    deleteRoute: unexpected,
+    deleteConntrack: unexpected,
+    watch: () => {
+      throw new Error('not expected here');
+    },
     setLinkUp: unexpected,
     acceptLocal: unexpected,
     noLinkLocalAddress: unexpected,

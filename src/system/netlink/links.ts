@@ -1,0 +1,80 @@
+import { type Ipv4, ipv4FromBytes } from '../../core/ipv4.js';
+import { attribute, attributesOf, type Message } from './messages.js';
+import type { Requests } from './requests.js';
+
+/** linux/rtnetlink.h: links and addresses, as lists and as notifications. */
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+const RTM_GETLINK = 18;
+export const RTM_NEWADDR = 20;
+export const RTM_DELADDR = 21;
+const RTM_GETADDR = 22;
+
+export interface LinkInfo {
+  readonly index: number;
+  readonly name: string;
+  readonly mtu: number;
+  readonly up: boolean;
+}
+
+export interface AddressInfo {
+  readonly index: number;
+  readonly address: Ipv4;
+  readonly prefixLength: number;
+  /** 0 is global: usable from outside. */
+  readonly scope: number;
+}
+
+const AF_INET = 2;
+
+/** struct ifinfomsg: family, padding, device type (16 bits), index, flags, change mask. */
+const IFINFOMSG_BYTES = 16;
+const IFF_UP = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+/** What a list of thousands of links mostly consists of, unless it is left out. */
+const IFLA_EXT_MASK = 29;
+const RTEXT_FILTER_SKIP_STATS = 8;
+
+/** struct ifaddrmsg: family, prefix length, flags, scope (8 bits each), index. */
+const IFADDRMSG_BYTES = 8;
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+
+export async function listLinks(requests: Requests): Promise<LinkInfo[]> {
+  const mask = Buffer.alloc(4);
+  mask.writeUInt32LE(RTEXT_FILTER_SKIP_STATS);
+  const body = Buffer.concat([Buffer.alloc(IFINFOMSG_BYTES), attribute(IFLA_EXT_MASK, mask)]);
+  const links: LinkInfo[] = [];
+  await requests.dump('list links', RTM_GETLINK, body, (message) => links.push(linkOf(message)));
+  return links;
+}
+
+/** What a message about a link, a list's or a notification's, says. */
+export function linkOf({ body }: Message): LinkInfo {
+  const attributes = attributesOf(body, IFINFOMSG_BYTES);
+  return {
+    index: body.readInt32LE(4),
+    name: attributes.get(IFLA_IFNAME)?.toString('utf8').replace(/\0.*$/s, '') ?? '',
+    mtu: attributes.get(IFLA_MTU)?.readUInt32LE() ?? 0,
+    up: (body.readUInt32LE(8) & IFF_UP) !== 0,
+  };
+}
+
+export async function listAddresses(requests: Requests): Promise<AddressInfo[]> {
+  const body = Buffer.alloc(IFADDRMSG_BYTES);
+  body[0] = AF_INET;
+  const addresses: AddressInfo[] = [];
+  await requests.dump('list addresses', RTM_GETADDR, body, (message) => {
+    const attributes = attributesOf(message.body, IFADDRMSG_BYTES);
+    const local = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
+    if (local === undefined || message.body[0] !== AF_INET) return;
+    addresses.push({
+      index: message.body.readInt32LE(4),
+      address: ipv4FromBytes(local),
+      prefixLength: message.body[1],
+      scope: message.body[3],
+    });
+  });
+  return addresses;
+}

@@ -1,0 +1,65 @@
+/**
+ * How netlink messages lie in memory, for what is read many thousand times: a host may have 100,000 routes, and the
+ * package makes some kilobytes of objects of each. All numbers are in the host's order; we run on little-endian hosts.
+ *
+ *     | length 32 | type 16 | flags 16 | sequence 32 | port 32 |  body ...      padded to 4 bytes   (struct nlmsghdr)
+ *     body:  a header of the type's own, then attributes:  | length 16 | type 16 | value ... |      padded to 4 bytes
+ */
+export interface Message {
+  readonly type: number;
+  readonly sequence: number;
+  /** View of the received bytes, behind the message's header. */
+  readonly body: Buffer;
+}
+
+const HEADER_BYTES = 16;
+const ATTRIBUTE_HEADER_BYTES = 4;
+/** The two highest bits of an attribute's type are flags (NLA_TYPE_MASK). */
+const ATTRIBUTE_TYPE = 0x3fff;
+
+const padded = (length: number) => (length + 3) & ~3;
+
+/** Calls `handle` for each message of what one read returned. */
+export function eachMessage(bytes: Buffer, handle: (message: Message) => void): void {
+  for (let at = 0; at + HEADER_BYTES <= bytes.length; ) {
+    const length = bytes.readUInt32LE(at);
+    if (length < HEADER_BYTES || at + length > bytes.length) return;
+    handle({
+      type: bytes.readUInt16LE(at + 4),
+      sequence: bytes.readUInt32LE(at + 8),
+      body: bytes.subarray(at + HEADER_BYTES, at + length),
+    });
+    at += padded(length);
+  }
+}
+
+/** The attributes behind a body's own header of `headerBytes`, by their types. */
+export function attributesOf(body: Buffer, headerBytes: number): Map<number, Buffer> {
+  const attributes = new Map<number, Buffer>();
+  for (let at = headerBytes; at + ATTRIBUTE_HEADER_BYTES <= body.length; ) {
+    const length = body.readUInt16LE(at);
+    if (length < ATTRIBUTE_HEADER_BYTES || at + length > body.length) break;
+    const type = body.readUInt16LE(at + 2) & ATTRIBUTE_TYPE;
+    attributes.set(type, body.subarray(at + ATTRIBUTE_HEADER_BYTES, at + length));
+    at += padded(length);
+  }
+  return attributes;
+}
+
+/** One attribute, padded. */
+export function attribute(type: number, value: Buffer): Buffer {
+  const header = Buffer.alloc(ATTRIBUTE_HEADER_BYTES);
+  header.writeUInt16LE(ATTRIBUTE_HEADER_BYTES + value.length, 0);
+  header.writeUInt16LE(type, 2);
+  return Buffer.concat([header, value, Buffer.alloc(-value.length & 3)]);
+}
+
+/** A whole request. */
+export function request(type: number, flags: number, sequence: number, body: Buffer): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.writeUInt32LE(HEADER_BYTES + body.length, 0);
+  header.writeUInt16LE(type, 4);
+  header.writeUInt16LE(flags, 6);
+  header.writeUInt32LE(sequence, 8);
+  return Buffer.concat([header, body]);
+}

@@ -1,0 +1,94 @@
+import { Protocol, RawNetlinkSocket } from 'netlink';
+import { createOneAtATime } from '../../core/one-at-a-time.js';
+import { NetlinkError } from './error.js';
+import { eachMessage, type Message, request } from './messages.js';
+
+const NLM_F_REQUEST = 1;
+const NLM_F_DUMP = 0x300;
+const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+/** Since the last message: the kernel answers as fast as it is read. */
+const SILENCE_MS = 2000;
+const BUFFERS = { recvBufferSize: 1 << 20, sendBufferSize: 1 << 16 };
+
+/** Questions to the kernel, whose answers are looked at message by message: nothing is kept that `handle` does not keep. */
+export interface Requests {
+  /** A list. @throws NetlinkError */
+  dump(what: string, type: number, body: Buffer, handle: (message: Message) => void): Promise<void>;
+  /** One answer. @throws NetlinkError */
+  ask(what: string, type: number, body: Buffer): Promise<Message>;
+  close(): void;
+}
+
+export function openRequests(): Requests {
+  const socket = new RawNetlinkSocket(Protocol.ROUTE, BUFFERS);
+  socket.unref();
+  // A request that is under way listens too.
+  socket.on('error', () => undefined);
+  const oneAtATime = createOneAtATime();
+  let sequence = 0;
+
+  /** @param handle given each message of the answer; true ends the request */
+  function run(
+    what: string,
+    type: number,
+    flags: number,
+    body: Buffer,
+    handle: (message: Message) => boolean,
+  ): Promise<void> {
+    const own = ++sequence;
+    return new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(silent, SILENCE_MS);
+      socket.ref();
+
+      function settle(error?: NetlinkError): void {
+        clearTimeout(timer);
+        socket.off('message', received);
+        socket.off('error', failed);
+        socket.unref();
+        if (error === undefined) resolve();
+        else reject(error);
+      }
+      function silent(): void {
+        settle(new NetlinkError(`netlink: ${what}: Timeout has been reached`, 'ETIMEDOUT'));
+      }
+      function failed(error: { code: string }): void {
+        settle(new NetlinkError(`netlink: ${what}: ${error.code}`, error.code));
+      }
+      function received(bytes: Buffer): void {
+        timer.refresh();
+        eachMessage(bytes, (message) => {
+          if (message.sequence !== own) return;
+          if (message.type === NLMSG_ERROR) settle(NetlinkError.fromErrno(what, message.body.readInt32LE(0)));
+          else if (message.type === NLMSG_DONE || handle(message)) settle();
+        });
+      }
+
+      socket.on('message', received);
+      socket.on('error', failed);
+      socket.send(request(type, NLM_F_REQUEST | flags, own, body), {}, (error) => {
+        if (error) failed(error);
+      });
+    });
+  }
+
+  return {
+    dump: (what, type, body, handle) =>
+      oneAtATime(() =>
+        run(what, type, NLM_F_DUMP, body, (message) => {
+          handle(message);
+          return false;
+        }),
+      ),
+    ask: (what, type, body) =>
+      oneAtATime(async () => {
+        let answer: Message | undefined;
+        await run(what, type, 0, body, (message) => {
+          answer = message;
+          return true;
+        });
+        return answer!;
+      }),
+    close: () => socket.close(),
+  };
+}
