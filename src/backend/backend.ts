@@ -26,6 +26,8 @@ export interface Backend {
   repair(): Promise<string | undefined>;
   /** Follows the host: another address of the underlay, another MTU. What cannot be done now leaves all as it was. */
   adapt(host: { readonly localAddress: Ipv4; readonly mtu: number }): Promise<void>;
+  /** Withdraws what routes this host's packets into the overlay, or puts it back; forwarding goes on meanwhile. */
+  setRouted(isRouted: boolean): Promise<void>;
   counters(): Record<string, number>;
   /** Traffic with a peer's subnet since the start. */
   traffic(subnet: Subnet): PeerTraffic;

@@ -31,7 +31,7 @@ export async function cleanup(raw: RawDaemonOptions, keepLease: boolean): Promis
   let lease = STAYS;
   await eachOf([
     removeOverlayDevice,
-    ...(firewall ? [removeFirewall] : []),
+    ...(firewall ? [async () => void (await removeFirewall())] : []),
     () => removeSubnetEnv(subnetFile),
     // Somebody else may get the subnet from now on.
     () => forgetLastKnown(stateDir),

@@ -87,7 +87,7 @@ async function serve(
 async function removeAll(options: DaemonOptions, control: LeaseControl, log: Logger): Promise<void> {
   const undo = createUndo(log);
   undo.add('lease', control.release);
-  if (options.firewall) undo.add('firewall', removeFirewall);
+  if (options.firewall) undo.add('firewall', async () => void (await removeFirewall()));
   undo.add('subnet file', () => removeSubnetEnv(options.subnetFile));
   await undo.all();
 }

@@ -3,7 +3,7 @@ import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import type { Netlink } from '../system/netlink.js';
+import type { HostEvents, Netlink } from '../system/netlink.js';
 import { selectUnderlay, type Underlay, type UnderlayChoice } from '../system/underlay.js';
 
 export interface HostKeeperOptions {
@@ -20,6 +20,10 @@ export interface HostKeeperOptions {
   readonly publish: (address: Ipv4) => void;
   /** Tells this host's Docker another MTU. */
   readonly writeEnv: () => Promise<void>;
+  /** What this host's routes mean for the overlay. Throws if they cut it off. */
+  readonly checkRoutes: (underlay: Underlay) => Promise<void>;
+  /** Tells whether there was any change that matters. */
+  readonly events: HostEvents;
   readonly log: Logger;
 }
 
@@ -33,13 +37,16 @@ export interface HostKeeper {
   stop(): Promise<void>;
 }
 
+/** How often the kernel's notifications are asked after... */
 const CHECK_INTERVAL_MS = 1500;
+/** ... and how often all is looked at without one: a notification may be lost, and an address be free again. */
+const FULL_LOOK_INTERVAL_MS = 30_000;
 /** Repairs that are told in each interval: somebody may fight for the device for ever. */
 const REPAIRS_TOLD = 3;
 
 /**
- * Looks at this host regularly: puts back what somebody has changed of our device, and follows the underlay to another
- * address or MTU. Polled rather than told by netlink, whose notifications may be lost when they come too fast.
+ * Looks at this host when it has changed: puts back what somebody has changed of our device, and follows the underlay to
+ * another address or MTU. While something is wrong it looks all the time, since not all that heals is told.
  */
 export function keepHost(options: HostKeeperOptions): HostKeeper {
   const { netlink, backend, log } = options;
@@ -54,9 +61,16 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
   let problem: string | undefined;
   let stopped = false;
   let looking: Promise<void> = Promise.resolve();
+  let lookedAt = Number.NEGATIVE_INFINITY;
   let timer = setTimeout(look, CHECK_INTERVAL_MS);
 
   function look(): void {
+    const hasChanged = options.events.take();
+    if (!hasChanged && problem === undefined && performance.now() - lookedAt < FULL_LOOK_INTERVAL_MS) {
+      timer = setTimeout(look, CHECK_INTERVAL_MS);
+      return;
+    }
+    lookedAt = performance.now();
     looking = check()
       .then(
         () => {
@@ -82,7 +96,12 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
         log.warn({ found, repairs, suppressed }, 'somebody changed the overlay device: put right'),
       );
     }
-    await follow(await selectUnderlay(netlink, options.choice, underlay.address));
+    const [followed] = await Promise.allSettled([
+      selectUnderlay(netlink, options.choice, underlay.address).then(follow),
+    ]);
+    // Being cut off is the better explanation of an underlay that is not found.
+    await options.checkRoutes(underlay);
+    if (followed.status === 'rejected') throw followed.reason;
   }
 
   async function follow(next: Underlay): Promise<void> {
@@ -114,6 +133,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
       stopped = true;
       clearTimeout(timer);
       await looking;
+      options.events.close();
     },
   };
 }

@@ -1,4 +1,3 @@
-import type { Backend } from '../backend/backend.js';
 import type { OwnLease } from '../control/lease-acquisition.js';
 import { keepLease } from '../control/lease-keeper.js';
 import { watchLeases } from '../control/lease-watcher.js';
@@ -13,6 +12,7 @@ import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnetKey } from '../core/subnet.js';
 import type { LastKnown } from '../system/last-known.js';
+import type { PeerAdmission } from './peer-admission.js';
 import { createPeerLog } from './peer-log.js';
 
 /** A complete list is compared by value this often even while the watch looks healthy. */
@@ -30,7 +30,8 @@ export interface LeaseControlOptions {
   readonly ttlSeconds: number;
   /** Told when etcd's word on peers has become current, or is so no longer. */
   readonly onCurrent: (isCurrent: boolean) => void;
-  readonly backend: Pick<Backend, 'apply'>;
+  /** Told who the peers are. */
+  readonly peers: Pick<PeerAdmission, 'apply'>;
   readonly log: Logger;
 }
 
@@ -68,7 +69,7 @@ export interface LeaseControl {
 
 /** Control's two loops, wired to the backend: peers become routes, and the own key is looked after. */
 export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
-  const { registry, config, own, known, identity, ttlSeconds, backend, log } = options;
+  const { registry, config, own, known, identity, ttlSeconds, log } = options;
   const stopped = new AbortController();
   const name = formatSubnetKey(own.subnet);
 
@@ -100,7 +101,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   }
 
   function onPeers(changes: LeaseChange[]): void {
-    backend.apply(changes);
+    options.peers.apply(changes);
     for (const { type, lease } of changes) {
       if (type === 'removed') peers.delete(formatSubnetKey(lease.subnet));
       else peers.set(formatSubnetKey(lease.subnet), lease);

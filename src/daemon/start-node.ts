@@ -14,15 +14,19 @@ import type { SdNotify } from '../system/sd-notify.js';
 import { loadState, type NodeState, saveState } from '../system/state-dir.js';
 import { writeSubnetEnv } from '../system/subnet-env.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
-import { selectUnderlay, type Underlay } from '../system/underlay.js';
+import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { type Announcer, createAnnouncer } from './announcer.js';
+import { type Carriers, createCarriers, refuseCover } from './carriers.js';
 import { type Footing, findFooting } from './footing.js';
 import { type HostKeeper, keepHost } from './host-keeper.js';
 import { keepLastKnown, type LastKnownKeeper } from './last-known-keeper.js';
 import { type LeaseControl, startLeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
+import { checkOverlayRoutes, deviceRoutes, takeBackRoutes } from './overlay-routes.js';
+import { createPeerAdmission, type PeerAdmission } from './peer-admission.js';
 import type { StatusSources } from './status.js';
 import { createUndo, type Undo } from './undo.js';
+import { waitForNetworkConfig } from './wait-for-config.js';
 
 /** What a start works with. */
 export interface StartContext {
@@ -57,14 +61,15 @@ export async function startNode(context: StartContext): Promise<Node | undefined
   try {
     const ground = await surveyGround(context);
     const backend = openBackend(context, ground, undo);
-    const { own, control, announcer } = await takeSubnet(context, ground, backend, undo);
-    const firewall = await openTheWay(context, ground, own.subnet, backend, undo);
+    const taken = await takeSubnet(context, ground, backend, undo);
+    const { own } = taken;
+    const firewall = await openTheWay(context, ground, backend, taken, undo);
     const writeEnv = () => writeEnvOf(context.options, ground, own.subnet, backend);
     await saveState(context.options.stateDir, { ...ground.state, subnet: own.subnet });
     await writeEnv();
     backend.persist();
-    announcer.ready();
-    return keepGoing(context, ground, { subnet: own.subnet, backend, control, announcer, firewall, writeEnv });
+    taken.announcer.ready();
+    return keepGoing(context, ground, { ...taken, subnet: own.subnet, backend, firewall, writeEnv });
   } catch (error) {
     await undo.all();
     if (context.signal.aborted) return undefined;
@@ -77,11 +82,14 @@ interface Ground extends Footing {
   readonly underlay: Underlay;
   readonly state: NodeState;
   readonly publicIp: Ipv4;
+  readonly carriers: Carriers;
 }
 
 async function surveyGround({ options, netlink, registry, log, enter, signal }: StartContext): Promise<Ground> {
   const underlay = await selectUnderlay(netlink, options.underlay);
   const state = await loadState(options.stateDir, log);
+  const carriers = createCarriers(netlink, options.etcd.endpoints);
+  await takeBackRoutes(netlink, carriers, log);
   enter('waiting for etcd and the network config');
   const publicIp = options.publicIp ?? underlay.address;
   const configKey = `${options.etcd.prefix}/config`;
@@ -90,7 +98,9 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   const { nodeId } = state;
   const footing = await findFooting({ registry, configKey, source, lastKnown, publicIp, nodeId, log }, signal);
   checkPublicIp(publicIp, footing.config);
-  return { ...footing, underlay, state, publicIp };
+  const { network } = footing.config;
+  await refuseCover(netlink, carriers, { network, device: (await deviceRoutes(netlink, network)).device });
+  return { ...footing, underlay, state, publicIp, carriers };
 }
 
 /** Which etcd, and what of it: the name of the cluster, as far as this node can tell without asking. */
@@ -145,12 +155,15 @@ interface Taken {
   readonly own: OwnLease;
   readonly control: LeaseControl;
   readonly announcer: Announcer;
+  readonly admission: PeerAdmission;
+  /** Address of the tunnel's socket at the moment. */
+  readonly carrier: { address: Ipv4 };
 }
 
 /** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
 async function takeSubnet(context: StartContext, ground: Ground, backend: Backend, undo: Undo): Promise<Taken> {
-  const { options, registry, log, enter, notify, signal } = context;
-  const { config, json, known, state, publicIp } = ground;
+  const { options, netlink, registry, log, enter, notify, signal } = context;
+  const { config, json, known, state, publicIp, underlay } = ground;
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
@@ -164,32 +177,50 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
     const { publicIp, isCurrent } = control.state();
     return { subnet: own.subnet, publicIp, mtu: backend.mtu(), isCurrent };
   });
-  const leasing = { registry, config, configJson: json, identity, own, known, ttlSeconds, backend, log };
+  const carrier = { address: underlay.address };
+  const admitting = { config, own: own.subnet, netlink, backend, source: () => carrier.address, log };
+  const admission = createPeerAdmission(admitting);
+  await admission.recheck(await deviceRoutes(netlink, config.network));
+  const leasing = { registry, config, configJson: json, identity, own, known, ttlSeconds, peers: admission, log };
   const control = startLeaseControl({ ...leasing, onCurrent: announcer.changed });
   undo.add('lease', () => (own.created ? control.release() : control.stop()));
   if (known === undefined) await control.listed(signal);
-  return { own, control, announcer };
+  await admission.settled();
+  return { own, control, announcer, admission, carrier };
 }
 
 /** Packets flow from here on. */
 async function openTheWay(
-  { options, netlink, log, signal }: StartContext,
-  { config }: Ground,
-  subnet: Subnet,
+  { options, netlink, registry, log, enter, signal }: StartContext,
+  { config, underlay, known, carriers }: Ground,
   backend: Backend,
+  { own: { subnet }, admission }: Taken,
   undo: Undo,
 ): Promise<Firewall | undefined> {
+  const { ipMasq } = options;
+  const { network, port } = config;
+  let firewall: Firewall | undefined;
+  if (options.firewall) {
+    const uplinks = await uplinksOf(netlink, underlay);
+    const host = { localAddress: underlay.address, uplinks };
+    const rules = { device: DEVICE_NAME, network, subnet, ipMasq, port, ...host };
+    // Before the first datagram: a container could take its place in connection tracking.
+    const kept = await keepFirewall(rules, admission.members(), netlink, log, signal);
+    undo.add('firewall', async () => {
+      await kept.stop();
+      // Those of an earlier run serve containers that run still.
+      if (kept.isNew) await removeFirewall();
+    });
+    signal.throwIfAborted();
+    admission.use(kept);
+    firewall = kept;
+  }
   await backend.start(subnet);
   signal.throwIfAborted();
-  if (!options.firewall) return undefined;
-  const rules = { device: DEVICE_NAME, network: config.network, subnet, ipMasq: options.ipMasq };
-  const firewall = await keepFirewall(rules, netlink, log, signal);
-  undo.add('firewall', async () => {
-    await firewall.stop();
-    // Those of an earlier run serve containers that run still.
-    if (firewall.isNew) await removeFirewall();
-  });
-  signal.throwIfAborted();
+  // What was looked at before the routes were set is so with them.
+  await checkOverlayRoutes({ netlink, network, carriers, backend, admission });
+  enter('waiting for etcd to answer with the routes in place');
+  if (known === undefined) await waitForNetworkConfig(registry, `${options.etcd.prefix}/config`, log, signal);
   return firewall;
 }
 
@@ -198,11 +229,9 @@ function writeEnvOf(options: DaemonOptions, { config }: Ground, subnet: Subnet, 
   return writeSubnetEnv(options.subnetFile, env, options.subnetEnvPrefix);
 }
 
-interface Ready {
+interface Ready extends Omit<Taken, 'own'> {
   readonly subnet: Subnet;
   readonly backend: Backend;
-  readonly control: LeaseControl;
-  readonly announcer: Announcer;
   readonly firewall: Firewall | undefined;
   readonly writeEnv: () => Promise<void>;
 }
@@ -210,8 +239,8 @@ interface Ready {
 /** After READY: remembers what is known, and follows what changes on this host. */
 function keepGoing(context: StartContext, ground: Ground, ready: Ready): Node {
   const { options, netlink, registry, log, version } = context;
-  const { config, json, underlay, state, publicIp } = ground;
-  const { subnet, backend, control, announcer, firewall } = ready;
+  const { config, json, underlay, state, publicIp, carriers } = ground;
+  const { subnet, backend, control, announcer, admission, carrier, firewall } = ready;
   log.info(
     { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
     'ready',
@@ -234,8 +263,16 @@ function keepGoing(context: StartContext, ground: Ground, ready: Ready): Node {
     await ready.writeEnv();
     announcer.changed();
   };
-  const keeping = { netlink, choice: options.underlay, underlay, backend, check, mtuOver, publish, writeEnv, log };
-  const host = keepHost(keeping);
-  const sources = { version, options, nodeId, config, subnet, host, netlink, backend, control, firewall };
+  const { network } = config;
+  const routeCheck = { netlink, network, carriers, backend, admission };
+  const checkRoutes = async (carriedBy: Underlay) => {
+    carrier.address = carriedBy.address;
+    await firewall?.adapt({ localAddress: carriedBy.address, uplinks: await uplinksOf(netlink, carriedBy) });
+    await checkOverlayRoutes(routeCheck);
+  };
+  const events = netlink.watch(DEVICE_NAME, network);
+  const seen = { netlink, choice: options.underlay, underlay, events };
+  const host = keepHost({ ...seen, backend, check, checkRoutes, mtuOver, publish, writeEnv, log });
+  const sources = { version, options, nodeId, config, subnet, host, netlink, backend, control, admission, firewall };
   return { backend, control, firewall, host, memory, sources };
 }

@@ -9,6 +9,7 @@ import { DEVICE_NAME } from '../system/tun-device.js';
 import type { HostKeeper } from './host-keeper.js';
 import type { LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
+import type { PeerAdmission } from './peer-admission.js';
 
 export interface StatusSources {
   readonly version: string;
@@ -20,6 +21,7 @@ export interface StatusSources {
   readonly netlink: Netlink;
   readonly backend: Backend;
   readonly control: LeaseControl;
+  readonly admission: PeerAdmission;
   readonly firewall: Firewall | undefined;
 }
 
@@ -27,6 +29,7 @@ export interface StatusSources {
 export async function readStatus(sources: StatusSources): Promise<Status> {
   const { options, config, host, backend, firewall } = sources;
   const control = sources.control.state();
+  const forwarding = await firewall?.forwarding();
   const rules = firewall?.state();
   const status = {
     version: sources.version,
@@ -59,12 +62,15 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       checks: rules?.checks ?? 0,
       repairs: rules?.repairs ?? 0,
       problem: rules?.problem ?? null,
+      forwarding: forwarding ?? null,
     },
-    peers: control.peers.map(({ subnet, publicIp }) => {
+    peers: control.peers.map((lease) => {
+      const { subnet, publicIp } = lease;
       const { heardSecondsAgo, ...traffic } = backend.traffic(subnet);
       return {
         subnet: formatSubnet(subnet),
         nextHop: formatIpv4(publicIp),
+        problem: sources.admission.problemOf(lease) ?? null,
         ...traffic,
         heardSecondsAgo: heardSecondsAgo ?? null,
       };

@@ -35,15 +35,32 @@ export interface Status {
     readonly checks: number;
     readonly repairs: number;
     readonly problem: string | null;
+    /** Whether packets of containers pass this host; null: nobody knows. */
+    readonly forwarding: ForwardingStatus | null;
   };
   readonly peers: readonly PeerStatus[];
   /** Why the node is not ready; empty if it is. */
   readonly problems: readonly string[];
 }
 
+/** Of packets that cross the tunnel, by what entered and what left since the rules last changed. */
+export interface ForwardingStatus {
+  readonly out: Passage;
+  readonly in: Passage;
+  /** Chains of others that may be why packets do not pass. */
+  readonly suspects: readonly string[];
+  /** Datagrams dropped that claimed to come from a member, and that others on this host sent to a member's tunnel port. */
+  readonly forged: number;
+  readonly forwarded: number;
+}
+
+export type Passage = 'unknown' | 'passes' | 'dropped' | 'translated';
+
 export interface PeerStatus {
   readonly subnet: string;
   readonly nextHop: string;
+  /** Why nothing is sent there; null: it is a peer. */
+  readonly problem: string | null;
   readonly outPackets: number;
   readonly outBytes: number;
   readonly inPackets: number;
@@ -72,7 +89,7 @@ export function isAlive({ packetPath }: Pick<Status, 'packetPath'>): boolean {
 
 /** Why a node should get no new work, one text each. */
 export function problemsOf(status: Omit<Status, 'problems'>): string[] {
-  const { packetPath, device, etcd, lease } = status;
+  const { packetPath, device, etcd, lease, firewall } = status;
   const problems: string[] = [];
   if (!isAlive(status)) problems.push(`the packet path has not run for ${Math.round(packetPath.heartbeatSeconds)} s`);
   if (!device.up) problems.push(`${device.name} is down or gone`);
@@ -83,5 +100,16 @@ export function problemsOf(status: Omit<Status, 'problems'>): string[] {
   if (lease.remainingSeconds !== null && lease.remainingSeconds < lease.ttlSeconds * LEAST_LEASE_SHARE) {
     problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed`);
   }
+  if (firewall.forwarding !== null) problems.push(...problemsOfForwarding(firewall.forwarding, device.name));
   return problems;
+}
+
+function problemsOfForwarding(forwarding: ForwardingStatus, device: string): string[] {
+  const { suspects } = forwarding;
+  const by = suspects.length > 0 ? `, perhaps by ${suspects.join(', ')}` : '';
+  const told = (way: string, passage: Passage) =>
+    passage === 'dropped' || passage === 'translated'
+      ? [`packets of containers ${way} ${device} are ${passage}${by}`]
+      : [];
+  return [...told('out through', forwarding.out), ...told('in from', forwarding.in)];
 }

@@ -1,15 +1,7 @@
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 
-/**
- * Keeps Docker from translating and dropping overlay traffic. Docker masquerades all that leaves its bridge and, where
- * it turned forwarding on itself, drops what it did not start. An accept in an nft table of our own would stop neither:
- * every base chain of a hook has its say. So our rules are in the tables that Docker uses, by the `iptables` that
- * Docker finds too, and come first:
- *
- *     filter FORWARD      -> RUDDER-FORWARD      accept between our subnet and the overlay
- *     nat    POSTROUTING  -> RUDDER-POSTROUTING  accept (which in nat means: translate no more) within the overlay,
- *                                                but for what kube-proxy has marked as its own to masquerade
- */
+/** What all of our rules are made of, those in the tables of `iptables` (here) and those in our own (nft-rules.ts). */
 export interface FirewallSettings {
   readonly device: string;
   readonly network: Subnet;
@@ -17,46 +9,90 @@ export interface FirewallSettings {
   readonly subnet: Subnet;
   /** Also masquerade what our containers send to the outside, and let it pass. */
   readonly ipMasq: boolean;
+  /** Where the tunnel's socket is bound. */
+  readonly localAddress: Ipv4;
+  readonly port: number;
+  /** Names of the interfaces that lead to other hosts: that of the underlay, and those of default routes. */
+  readonly uplinks: readonly string[];
 }
 
-/** One of our chains, and the built-in chain that jumps to it. */
+/**
+ * What must be *accepted* is accepted in the tables that Docker uses, by the `iptables` that Docker finds too, and comes
+ * first. An accept in an nft table of our own would accept nothing: every base chain of a hook has its say. Each
+ * exemption is as narrow as its purpose, and leaves what an operator says in DOCKER-USER in force.
+ *
+ *     raw    PREROUTING   -> RUDDER-PREROUTING   from foreign subnets through the tunnel into ours: Docker drops since
+ *                                                version 28 what comes to a container by another way than its bridge
+ *     filter FORWARD      -> RUDDER-FORWARD      between our subnet and foreign ones, through the tunnel
+ *     filter INPUT,OUTPUT -> RUDDER-INPUT, ...   the tunnel's own datagrams, which connection tracking does not see
+ *                                                (nft-rules.ts), so that they are never "established"
+ *     nat    POSTROUTING  -> RUDDER-POSTROUTING  an accept means here: translate no more. For what crosses the tunnel;
+ *                                                not within our subnet, where Docker translates what a container sends
+ *                                                to its own published port, nor what kube-proxy has marked as its own
+ */
 export interface Chain {
-  readonly table: 'filter' | 'nat';
-  readonly parent: 'FORWARD' | 'POSTROUTING';
+  readonly table: 'raw' | 'filter' | 'nat';
+  readonly parent: 'PREROUTING' | 'INPUT' | 'FORWARD' | 'OUTPUT' | 'POSTROUTING';
   readonly name: string;
 }
 
 export interface OwnChain extends Chain {
   /** As `iptables-save` prints them. */
   readonly rules: readonly string[];
+  /** Somebody else's chain that is asked first, where it exists. */
+  readonly first?: string;
 }
 
 /** Our chains' names, which is all that removing them takes. */
-export const CHAINS: readonly [Chain, Chain] = [
-  { table: 'filter', parent: 'FORWARD', name: 'RUDDER-FORWARD' },
-  { table: 'nat', parent: 'POSTROUTING', name: 'RUDDER-POSTROUTING' },
-];
+export const CHAINS = {
+  prerouting: { table: 'raw', parent: 'PREROUTING', name: 'RUDDER-PREROUTING' },
+  forward: { table: 'filter', parent: 'FORWARD', name: 'RUDDER-FORWARD' },
+  input: { table: 'filter', parent: 'INPUT', name: 'RUDDER-INPUT' },
+  output: { table: 'filter', parent: 'OUTPUT', name: 'RUDDER-OUTPUT' },
+  postrouting: { table: 'nat', parent: 'POSTROUTING', name: 'RUDDER-POSTROUTING' },
+} as const satisfies Record<string, Chain>;
 
 /**
  * The mark by which kube-proxy remembers, until POSTROUTING, that the answer has to come back through this node: a pod
  * that reaches itself through its service, say. It is kube-proxy's default (`--iptables-masquerade-bit 14`).
  */
 const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
+/** Docker's chain for the operator's own rules. */
+const DOCKER_USER = 'DOCKER-USER';
 
-export function ownChains({ device, network, subnet, ipMasq }: FirewallSettings): OwnChain[] {
-  const own = formatSubnet(subnet);
-  const all = formatSubnet(network);
-  const outward = [`-s ${own} ! -d ${all} -j ACCEPT`, `-d ${own} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`];
+export function ownChains(settings: FirewallSettings): OwnChain[] {
+  const { device, port, ipMasq, uplinks } = settings;
+  const own = formatSubnet(settings.subnet);
+  const all = formatSubnet(settings.network);
+  const local = `${formatIpv4(settings.localAddress)}/32`;
+  const answers = '-m conntrack --ctstate RELATED,ESTABLISHED';
+  const tunnel = '-m conntrack --ctstate UNTRACKED';
+  const outward = [
+    ...uplinks.map((name) => `-s ${own} ! -d ${all} -o ${name} -j ACCEPT`),
+    `-d ${own} ${answers} -j ACCEPT`,
+  ];
   return [
+    { ...CHAINS.prerouting, rules: [`-s ${all} -d ${own} -i ${device} -j ACCEPT`] },
     {
-      ...CHAINS[0],
-      rules: [`-s ${own} -o ${device} -j ACCEPT`, `-d ${own} -i ${device} -j ACCEPT`, ...(ipMasq ? outward : [])],
+      ...CHAINS.forward,
+      first: DOCKER_USER,
+      rules: [
+        `-s ${own} -d ${all} -o ${device} -j ACCEPT`,
+        `-s ${all} -d ${own} -i ${device} -j ACCEPT`,
+        // The ICMP error of a peer's host comes from its address in the underlay.
+        `-d ${own} -i ${device} ${answers} -j ACCEPT`,
+        ...(ipMasq ? outward : []),
+      ],
     },
+    { ...CHAINS.input, rules: [`-d ${local} -p udp -m udp --dport ${port} ${tunnel} -j ACCEPT`] },
+    { ...CHAINS.output, rules: [`-s ${local} -p udp -m udp --sport ${port} --dport ${port} ${tunnel} -j ACCEPT`] },
     {
-      ...CHAINS[1],
+      ...CHAINS.postrouting,
       rules: [
         KUBE_PROXY,
-        `-s ${all} -d ${all} -j ACCEPT`,
+        `-s ${own} -d ${own} -j RETURN`,
+        `-s ${own} -d ${all} -o ${device} -j ACCEPT`,
+        `-s ${all} -d ${own} -j ACCEPT`,
         ...(ipMasq ? [`-s ${own} ! -d 224.0.0.0/4 -j MASQUERADE`] : []),
       ],
     },
@@ -78,13 +114,15 @@ export function repairOf(chain: OwnChain, saved: string): string | undefined {
   const jump = `-j ${chain.name}`;
   const inParent = appended(chain.parent, saved);
   const jumps = inParent.filter((rule) => rule === jump).length;
-  const rules = appended(chain.name, saved);
-  const isRight = rules.length === chain.rules.length && rules.every((rule, i) => rule === chain.rules[i]);
+  const found = appended(chain.name, saved);
+  const asked = chain.first !== undefined && exists(chain.first, saved) ? [`-j ${chain.first}`] : [];
+  const rules = [...asked, ...chain.rules];
+  const isRight = found.length === rules.length && found.every((rule, i) => rule === rules[i]);
   if (isRight && jumps === 1 && inParent[0] === jump) return undefined;
   return [
     `*${chain.table}`,
     `:${chain.name} - [0:0]`, // creates the chain, or empties it
-    ...chain.rules.map((rule) => `-A ${chain.name} ${rule}`),
+    ...rules.map((rule) => `-A ${chain.name} ${rule}`),
     ...Array(jumps).fill(`-D ${chain.parent} ${jump}`),
     `-I ${chain.parent} 1 ${jump}`,
     'COMMIT',
@@ -92,7 +130,9 @@ export function repairOf(chain: OwnChain, saved: string): string | undefined {
   ].join('\n');
 }
 
-export const isThere = ({ name }: Chain, saved: string) => saved.includes(`\n:${name} `);
+const exists = (name: string, saved: string) => saved.includes(`\n:${name} `);
+
+export const isThere = ({ name }: Chain, saved: string) => exists(name, saved);
 
 /** What takes the chain away; undefined if there is none. */
 export function removalOf(chain: Chain, saved: string): string | undefined {

@@ -1,94 +1,39 @@
-import { execFile } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
-import { errnoOf, messageOf, RudderError } from '../core/errors.js';
+import { messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
+import { createOneAtATime } from '../core/one-at-a-time.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import {
-  CHAINS,
-  type Chain,
-  type FirewallSettings,
-  isThere,
-  ownChains,
-  removalOf,
-  repairOf,
-  tablesIn,
-} from './firewall-rules.js';
+import { isNotInstalled } from './command.js';
+import { type FirewallSettings, ownChains } from './firewall-rules.js';
+import { describeChain, foreignChains } from './foreign-chains.js';
+import { createForwardingJudge, type ForwardingVerdict, type Passage } from './forwarding.js';
+import { isInNfTables, removeChains, setChains } from './iptables.js';
 import type { Netlink } from './netlink.js';
+import type { Members } from './nft-rules.js';
+import { createNftTable, isNftTableThere, removeNftTable } from './nft-table.js';
 
-/** How long another program may hold the tables' lock, and how long a call may take at all. */
-const LOCK_SECONDS = 5;
-const CALL_TIMEOUT_MS = 10_000;
-/** kube-proxy's rules for some thousands of services are megabytes. */
-const MOST_OUTPUT_BYTES = 256 * 1024 * 1024;
-
-interface CallOptions {
-  readonly input?: string;
-  /** Ends the command: each table is changed in one step, or not at all. */
-  readonly signal?: AbortSignal;
-}
-
-/** Runs a command to its end and returns its output. @throws with what it said on stderr, its cause is what failed */
-function call(command: string, args: readonly string[], { input = '', signal }: CallOptions): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const limits = { timeout: CALL_TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES, signal };
-    const child = execFile(command, args, limits, (error, stdout, stderr) => {
-      if (error === null) return resolve(stdout);
-      const reason = errnoOf(error) === 'ENOENT' ? 'it is not installed' : stderr || error.message;
-      reject(new Error(`${command}: ${messageOf(reason.trim())}`, { cause: error }));
-    });
-    child.stdin?.on('error', () => undefined); // it ended without reading: its exit status says why
-    child.stdin?.end(input);
-  });
-}
-
-interface Change {
-  /** Whether anything was not as it should be. */
-  readonly changed: boolean;
-  /** Whether any of our chains was there before. */
-  readonly found: boolean;
-}
-
-/** Looks at all tables and changes what is not as it should be. */
-async function change<C extends Chain>(
-  chains: readonly C[],
-  changeOf: (chain: C, saved: string) => string | undefined,
-  signal?: AbortSignal,
-): Promise<Change> {
-  const tables = tablesIn(await call('iptables-save', [], { signal }));
-  const savedOf = ({ table }: Chain) => tables.get(table) ?? '';
-  const inputs = chains.flatMap((chain) => changeOf(chain, savedOf(chain)) ?? []);
-  if (inputs.length > 0) {
-    const options = { input: inputs.join(''), signal };
-    await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], options);
-  }
-  return { changed: inputs.length > 0, found: chains.some((chain) => isThere(chain, savedOf(chain))) };
-}
-
-/** Whether the rules are in nf_tables, where the kernel numbers changes, and not in its older tables. */
-async function areNumbered(signal: AbortSignal): Promise<boolean> {
-  return (await call('iptables-save', ['--version'], { signal })).includes('(nf_tables)');
-}
-
-/** Removes our chains, whoever made them. A host without iptables has none. @throws RudderError `firewall` */
-export async function removeFirewall(): Promise<void> {
-  try {
-    await change<Chain>(CHAINS, removalOf);
-  } catch (error) {
-    if (errnoOf((error as Error).cause) === 'ENOENT') return;
+/** Removes our rules, whoever made them. A host without iptables or nft has none. @throws RudderError `firewall` */
+export async function removeFirewall(): Promise<boolean> {
+  const removed = await Promise.allSettled([removeChains(), removeNftTable()]);
+  for (const result of removed) {
+    if (result.status === 'fulfilled' || isNotInstalled(result.reason)) continue;
     throw new RudderError(
       'firewall',
-      `cannot remove the firewall rules: ${messageOf(error)}; run as root, or leave them with --no-firewall`,
-      { cause: error },
+      `cannot remove the firewall rules: ${messageOf(result.reason)}; run as root, or leave them with --no-firewall`,
+      { cause: result.reason },
     );
   }
+  return removed.some((result) => result.status === 'fulfilled' && result.value);
 }
 
 /** Docker rewrites its rules when it starts, administrators flush them. The kernel is asked this often for changes... */
 const ASK_INTERVAL_MS = 1000;
-/** ... and where it cannot tell, the rules themselves are looked at, which starts a process. */
+/** ... and where it cannot tell, the rules themselves are looked at, which starts processes. */
 const LOOK_INTERVAL_MS = 3000;
 /** But where a look takes long, as among very many rules, it may not take more than this part of the time. */
-const MOST_OF_THE_TIME = 1 / 20;
+const MAX_SHARE = 1 / 20;
+/** Whether packets pass is judged this often, also if nobody asks. */
+const JUDGE_INTERVAL_MS = 30_000;
 
 export interface FirewallState {
   /** How often the rules were looked at. */
@@ -99,52 +44,79 @@ export interface FirewallState {
   readonly problem: string | undefined;
 }
 
+export interface Forwarding extends ForwardingVerdict {
+  /** Somebody else's chains that may be why packets do not pass; asked for only when they do not. */
+  readonly suspects: readonly string[];
+  /** Dropped since the start: forged datagrams of members, and datagrams of others on this host to a member's tunnel port. */
+  readonly forged: number;
+  readonly forwarded: number;
+}
+
 export interface Firewall {
   /** Whether our chains are of this run, and not of an earlier one. */
   readonly isNew: boolean;
   state(): FirewallState;
+  /** Resolves when datagrams between these members and us are kept from connection tracking, or cannot be. */
+  addMembers(members: Members): Promise<void>;
+  removeMembers(members: Members): Promise<void>;
+  /** The host has another address, or other ways to other hosts. */
+  adapt(host: Pick<FirewallSettings, 'localAddress' | 'uplinks'>): Promise<void>;
+  /** Whether packets of containers pass this host; undefined: nobody knows. */
+  forwarding(): Promise<Forwarding | undefined>;
   /** Resolves when nothing is under way any more. The rules stay. */
   stop(): Promise<void>;
 }
 
 /**
- * Sets the rules and keeps them until the signal is aborted or stop() is called. A host without iptables is told so and
- * runs on: it may have no Docker either.
+ * Sets the rules and keeps them until the signal is aborted or stop() is called. A host without iptables or nft is told
+ * so and runs on: it may have no Docker either.
  */
 export async function keepFirewall(
-  settings: FirewallSettings,
-  netlink: Pick<Netlink, 'rulesGeneration'>,
+  initial: FirewallSettings,
+  members: Members,
+  netlink: Pick<Netlink, 'rulesGeneration' | 'deleteConntrack'>,
   log: Logger,
   signal: AbortSignal,
 ): Promise<Firewall> {
-  const chains = ownChains(settings);
+  const stopping = new AbortController();
+  const abort = () => stopping.abort();
+  signal.addEventListener('abort', abort);
+  if (signal.aborted) abort();
+
   const limit = createRepeatLimit();
   const repairLimit = createRepeatLimit();
+  const oneAtATime = createOneAtATime();
+  const table = createNftTable(initial, members, stopping.signal);
+  const judge = createForwardingJudge();
+  let settings = initial;
   let isNew = false;
   let isNumbered: boolean | undefined;
   let checks = 0;
   let repairs = 0;
   let problem: string | undefined;
+  let told: Passage[] = [];
+  let suspects: readonly string[] = [];
   /** The rules' generation that was found right; undefined: it has no number, or was not. */
   let seen: number | undefined;
-  const stopping = new AbortController();
-  const abort = () => stopping.abort();
-  signal.addEventListener('abort', abort);
-  if (signal.aborted) abort();
 
   const generation = () => netlink.rulesGeneration().catch(() => undefined);
 
   /** Looks, and puts right what is wrong: a change too, which is looked at again. */
   async function look(): Promise<void> {
     seen = undefined;
+    const isFirst = checks === 0;
     try {
-      isNumbered ??= await areNumbered(stopping.signal);
       // Before the look: what changes meanwhile is seen by the next one.
-      const current = isNumbered ? await generation() : undefined;
-      const result = await change(chains, repairOf, stopping.signal);
+      const current = await generation();
+      const wasThere = isFirst && (await isNftTableThere());
+      const [chains, own] = await Promise.allSettled([lookAtChains(), table.look()]);
+      for (const result of [own, chains]) if (result.status === 'rejected') throw result.reason;
+      const found = chains.status === 'fulfilled' && chains.value.found;
+      const changed =
+        (chains.status === 'fulfilled' && chains.value.changed) || (own.status === 'fulfilled' && own.value);
       // The first time they are not put back, but set.
-      if (checks === 0) isNew = !result.found;
-      else if (result.changed) {
+      if (isFirst) isNew = !found && !wasThere;
+      else if (changed) {
         repairs++;
         repairLimit((suppressed) =>
           log.warn({ repairs, suppressed }, 'firewall rules were missing or not first: put back'),
@@ -152,37 +124,110 @@ export async function keepFirewall(
       }
       checks++;
       problem = undefined;
-      seen = current;
+      if (isNumbered) seen = current;
+      judge.forget(await table.counters());
     } catch (error) {
       if (stopping.signal.aborted) return;
       problem = messageOf(error);
       limit((suppressed) =>
         log.warn(
           { reason: problem, suppressed },
-          'the firewall cannot be kept: overlay traffic may be dropped or translated; install iptables, or run with --no-firewall',
+          'the firewall cannot be kept: overlay traffic may be dropped, translated or taken by containers; install iptables and nftables, or run with --no-firewall',
         ),
       );
     }
   }
 
+  async function lookAtChains() {
+    isNumbered ??= await isInNfTables(stopping.signal);
+    return setChains(ownChains(settings), stopping.signal);
+  }
+
+  /** A change of our own need not be looked at again, if it was the only one. */
+  async function changeTable(change: () => Promise<void>): Promise<void> {
+    const before = seen === undefined ? undefined : await generation();
+    await change().catch((error: unknown) => {
+      problem = messageOf(error);
+    });
+    const after = before === undefined ? undefined : await generation();
+    seen = after !== undefined && before === seen && after === before! + 1 ? after : undefined;
+  }
+
+  async function forwarding(): Promise<Forwarding | undefined> {
+    const counts = await table.counters().catch(() => undefined);
+    if (counts === undefined) return undefined;
+    const verdict = judge.judge(counts);
+    await tell(verdict);
+    return { ...verdict, suspects, forged: counts.dropped_forged, forwarded: counts.dropped_forwarded };
+  }
+
+  async function tell({ out, in: inward }: ForwardingVerdict): Promise<void> {
+    if (out === told[0] && inward === told[1]) return;
+    told = [out, inward];
+    if (![out, inward].some(isBad)) {
+      suspects = [];
+      return;
+    }
+    suspects = (await foreignChains()).filter(({ hook }) => hook !== 'input' && hook !== 'output').map(describeChain);
+    log.warn(
+      { out, in: inward, suspects },
+      'packets between containers do not pass this host as they should: see docs/firewalls.md',
+    );
+  }
+
   async function keep(): Promise<void> {
     let rest = 0;
+    let judged = performance.now();
     for (;;) {
       const interval = seen === undefined ? LOOK_INTERVAL_MS : ASK_INTERVAL_MS;
       await delay(Math.max(interval, rest), undefined, { signal: stopping.signal });
       rest = 0;
+      if (performance.now() - judged > JUDGE_INTERVAL_MS) {
+        judged = performance.now();
+        await oneAtATime(forwarding);
+      }
       if (seen !== undefined && (await generation()) === seen) continue;
       const start = performance.now();
-      await look();
-      rest = (performance.now() - start) / MOST_OF_THE_TIME;
+      await oneAtATime(look);
+      rest = (performance.now() - start) / MAX_SHARE;
+    }
+  }
+
+  /** Entries of before: they are not looked up any more, but would be again when our rules are gone. */
+  async function forgetTracked({ direct, portMapped }: Members): Promise<void> {
+    const { localAddress, port } = settings;
+    for (const member of [...direct, ...portMapped]) {
+      const ports = { sourcePort: port, destinationPort: port };
+      for (const [source, destination] of [
+        [localAddress, member],
+        [member, localAddress],
+      ]) {
+        if (stopping.signal.aborted) return;
+        await netlink.deleteConntrack({ source, destination, ...ports }).catch(() => undefined);
+      }
     }
   }
 
   await look();
+  void forgetTracked(members);
   const keeping = keep().catch(() => undefined); // the signal's reason
   return {
     isNew,
     state: () => ({ checks, repairs, problem }),
+    async addMembers(some) {
+      await oneAtATime(() => changeTable(() => table.addMembers(some)));
+      void forgetTracked(some);
+    },
+    removeMembers: (some) => oneAtATime(() => changeTable(() => table.removeMembers(some))),
+    adapt: (host) =>
+      oneAtATime(async () => {
+        const next = { ...settings, ...host };
+        if (JSON.stringify(next) === JSON.stringify(settings)) return;
+        settings = next;
+        await changeTable(() => table.adapt(settings));
+        await look();
+      }),
+    forwarding: () => oneAtATime(forwarding),
     async stop() {
       signal.removeEventListener('abort', abort);
       abort();
@@ -190,3 +235,5 @@ export async function keepFirewall(
     },
   };
 }
+
+export const isBad = (passage: Passage) => passage === 'dropped' || passage === 'translated';

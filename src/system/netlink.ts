@@ -3,7 +3,7 @@ import { type Ipv4, ipv4ToBytes } from '../core/ipv4.js';
 import { createOneAtATime } from '../core/one-at-a-time.js';
 import type { Subnet } from '../core/subnet.js';
 import { NetlinkError } from './netlink/error.js';
-import { type HostEvents, type Interest, watchHost } from './netlink/events.js';
+import { type HostEvents, watchHost } from './netlink/events.js';
 import { type AddressInfo, type LinkInfo, listAddresses, listLinks } from './netlink/links.js';
 import { attribute } from './netlink/messages.js';
 import { type Datagram, openNetfilter } from './netlink/netfilter.js';
@@ -50,12 +50,14 @@ export interface Netlink {
   ensureRoute(index: number, destination: Subnet, source: Ipv4): Promise<void>;
   deleteRoute(index: number, route: Pick<RouteInfo, 'destination' | 'table'>): Promise<void>;
   deleteLink(index: number): Promise<void>;
+  /** A note on the interface, which `ip link` shows: whose it is. */
+  setAlias(index: number, alias: string): Promise<void>;
   /** Of this namespace's nf_tables rules: another number after each change. */
   rulesGeneration(): Promise<number>;
   /** Removes the connection tracking entry that such a datagram would belong to. @throws ENOENT if there is none */
   deleteConntrack(datagram: Datagram): Promise<void>;
-  /** Tells of changes from now on. */
-  watch(interest: Interest): HostEvents;
+  /** Tells from now on of changes that may concern a device and the network that is routed to it. */
+  watch(device: string, network: Subnet): HostEvents;
   close(): void;
 }
 
@@ -179,6 +181,9 @@ export function openNetlink(): Netlink {
     },
     async deleteLink(index) {
       await request('delete link', () => socket.delLink({ index }, {}, REQUEST));
+    },
+    async setAlias(index, alias) {
+      await request('set alias', () => socket.setLink({ index }, { ifalias: alias }, REQUEST));
     },
     rulesGeneration: () => request('ask for the generation of nf_tables', netfilter.rulesGeneration),
     deleteConntrack: (datagram) =>

@@ -4,7 +4,7 @@ import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { native } from './native.js';
-import type { Netlink } from './netlink.js';
+import type { Netlink, RouteInfo } from './netlink.js';
 
 export const DEVICE_NAME = 'rudder0';
 
@@ -42,6 +42,8 @@ export interface TunSettings {
   readonly address: Ipv4;
   readonly network: Subnet;
   readonly mtu: number;
+  /** False: no route leads through it, since it would cut this host off. */
+  readonly isRouted: boolean;
 }
 
 /**
@@ -55,7 +57,7 @@ export const QUEUE_LENGTH = 1000;
  * Idempotent: a persistent device of an earlier run keeps carrying packets meanwhile.
  */
 export async function configureTunDevice(netlink: Netlink, settings: TunSettings): Promise<void> {
-  const { name, address, network, mtu } = settings;
+  const { name, address, network, mtu, isRouted } = settings;
   const link = (await netlink.links()).find((candidate) => candidate.name === name);
   if (link === undefined) throw new RudderError('device', `TUN device ${name} vanished while it was set up`);
   try {
@@ -65,7 +67,8 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
     await netlink.acceptLocal(link.index);
     await netlink.setOnlyAddress(link.index, address, network.prefixLength);
     await netlink.setLinkUp(link.index, mtu, QUEUE_LENGTH);
-    await netlink.ensureRoute(link.index, network, address);
+    if (isRouted) await netlink.ensureRoute(link.index, network, address);
+    else await withdrawRoutes(netlink, link.index);
   } catch (error) {
     throw new RudderError(
       'device',
@@ -90,8 +93,20 @@ export async function deviceProblem(netlink: Netlink, settings: TunSettings): Pr
   if (right.length !== 1 || addresses.length !== 1) {
     return `with ${addresses.map((entry) => formatIpv4(entry.address)).join(', ') || 'no address'} instead of ${formatIpv4(address)}`;
   }
-  if (!(await netlink.hasRoute(link.index, network))) return `without its route to ${formatSubnet(network)}`;
+  if (settings.isRouted && !(await netlink.hasRoute(link.index, network)))
+    return `without its route to ${formatSubnet(network)}`;
   return undefined;
+}
+
+const RTN_UNICAST = 1;
+
+/** Whether packets leave by the device: what is local to this host has its index too. */
+export const isThroughRoute = (route: RouteInfo, index: number) => route.index === index && route.type === RTN_UNICAST;
+
+/** Takes back all routes that lead through the device, whoever made them. */
+export async function withdrawRoutes(netlink: Netlink, index: number): Promise<void> {
+  const routes = (await netlink.routes(index)).filter((route) => isThroughRoute(route, index));
+  for (const route of routes) await netlink.deleteRoute(index, route);
 }
 
 /** Writes one message, vnet header first. For set-up only: the packet path has its own way. @throws what write(2) says */

@@ -90,6 +90,15 @@ async function listCandidates(netlink: Netlink): Promise<Candidate[]> {
     });
 }
 
+/** Names of the interfaces that lead to other hosts: the underlay's, and those of all default routes. */
+export async function uplinksOf(netlink: Pick<Netlink, 'links' | 'routes'>, underlay: Underlay): Promise<string[]> {
+  const defaults = (await netlink.routes(undefined)).map(({ index }) => index);
+  const names = (await netlink.links())
+    .filter(({ index, name }) => defaults.includes(index) && name !== DEVICE_NAME)
+    .map(({ name }) => name);
+  return [...new Set([underlay.name, ...names])].sort();
+}
+
 async function interfaceTowards(netlink: Netlink, address: Ipv4): Promise<number | undefined> {
   try {
     return await netlink.interfaceTowards(address);

@@ -20,11 +20,12 @@ export function createStatus(changes: Partial<Status> = {}): Status {
     etcd: { endpoints: ['http://127.0.0.1:2379'], current: true, staleSeconds: 0, lastContactSeconds: 100 },
     packetPath: { heartbeatSeconds: 0.5, counters: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i])) },
     offloads: { 'tun-tso': 'on', 'udp-gso': 'off' },
-    firewall: { kept: true, checks: 9, repairs: 2, problem: null },
+    firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: null },
     peers: [
       {
         subnet: '10.240.77.0/24',
         nextHop: '10.1.1.77',
+        problem: null,
         outPackets: 5,
         outBytes: 500,
         inPackets: 7,

@@ -60,6 +60,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   let path: PacketPath | undefined;
   let offloadWatch: { stop(): void } | undefined;
   let stopped = false;
+  let isRouted = true;
   /** What has been put right and not been told yet. */
   let repaired: string | undefined;
   /** For all that changes device, socket or worker. */
@@ -70,6 +71,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     address,
     network: config.network,
     mtu: wanted,
+    isRouted,
   });
 
   /** Whatever device and socket there are now: brings them up and starts the worker on them. */
@@ -147,6 +149,12 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     await restartPath(own, () => handles.replaceUdp(next));
   }
 
+  async function setRouted(wanted: boolean): Promise<void> {
+    if (own === undefined || stopped || wanted === isRouted) return;
+    isRouted = wanted;
+    await configureTunDevice(netlink, device(own.address));
+  }
+
   return {
     mtu: () => mtu,
     failure,
@@ -158,6 +166,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     traffic,
     repair: () => oneAtATime(repair),
     adapt: (host) => oneAtATime(() => adapt(host)),
+    setRouted: (wanted) => oneAtATime(() => setRouted(wanted)),
     counters: () => ({ ...readAll(memory.counters), ...handles.queueDrops() }),
     offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
     heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),

@@ -6,8 +6,6 @@ import type { Requests } from './requests.js';
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
-export const RTM_NEWADDR = 20;
-export const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
 
 export interface LinkInfo {
@@ -15,6 +13,14 @@ export interface LinkInfo {
   readonly name: string;
   readonly mtu: number;
   readonly up: boolean;
+  /** Whether it is a port of a bridge, as the links of containers are. */
+  readonly isPort: boolean;
+  /** What the kernel calls it: tun, tap, bridge, veth and so on; empty for hardware and loopback. */
+  readonly kind: string;
+  /** See setAlias(); empty if there is none. */
+  readonly alias: string;
+  /** Of a TUN device: whether a process has it open. */
+  readonly carrier: boolean;
 }
 
 export interface AddressInfo {
@@ -32,6 +38,10 @@ const IFINFOMSG_BYTES = 16;
 const IFF_UP = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_MASTER = 10;
+const IFLA_LINKINFO = 18;
+const IFLA_IFALIAS = 20;
+const IFLA_CARRIER = 33;
 /** What a list of thousands of links mostly consists of, unless it is left out. */
 const IFLA_EXT_MASK = 29;
 const RTEXT_FILTER_SKIP_STATS = 8;
@@ -40,6 +50,12 @@ const RTEXT_FILTER_SKIP_STATS = 8;
 const IFADDRMSG_BYTES = 8;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
+
+/** linux/if_link.h and linux/if_tun.h, below IFLA_LINKINFO. For the kernel, TUN and TAP are of one kind. */
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+const IFLA_TUN_TYPE = 3;
+const IFF_TAP = 2;
 
 export async function listLinks(requests: Requests): Promise<LinkInfo[]> {
   const mask = Buffer.alloc(4);
@@ -55,10 +71,26 @@ export function linkOf({ body }: Message): LinkInfo {
   const attributes = attributesOf(body, IFINFOMSG_BYTES);
   return {
     index: body.readInt32LE(4),
-    name: attributes.get(IFLA_IFNAME)?.toString('utf8').replace(/\0.*$/s, '') ?? '',
+    name: textOf(attributes.get(IFLA_IFNAME)),
     mtu: attributes.get(IFLA_MTU)?.readUInt32LE() ?? 0,
     up: (body.readUInt32LE(8) & IFF_UP) !== 0,
+    isPort: attributes.has(IFLA_MASTER),
+    kind: kindOf(attributes.get(IFLA_LINKINFO)),
+    alias: textOf(attributes.get(IFLA_IFALIAS)),
+    carrier: attributes.get(IFLA_CARRIER)?.[0] === 1,
   };
+}
+
+/** Up to the first zero. */
+const textOf = (value: Buffer | undefined) => value?.toString('utf8').replace(/\0.*$/s, '') ?? '';
+
+function kindOf(linkInfo: Buffer | undefined): string {
+  if (linkInfo === undefined) return '';
+  const info = attributesOf(linkInfo, 0);
+  const kind = textOf(info.get(IFLA_INFO_KIND));
+  if (kind !== 'tun') return kind;
+  const type = attributesOf(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0), 0).get(IFLA_TUN_TYPE);
+  return type?.[0] === IFF_TAP ? 'tap' : kind;
 }
 
 export async function listAddresses(requests: Requests): Promise<AddressInfo[]> {

@@ -98,14 +98,18 @@ describe('rudder doctor', () => {
     ],
     [
       'a firewall that cannot be kept',
-      { status: createStatus({ firewall: { kept: false, checks: 1, repairs: 0, problem: 'no iptables' } }) },
+      {
+        status: createStatus({
+          firewall: { kept: false, checks: 1, repairs: 0, problem: 'no iptables', forwarding: null },
+        }),
+      },
       'firewall',
       'problem',
       /no iptables -> install iptables/,
     ],
     [
       'a firewall that somebody rewrites',
-      { status: createStatus({ firewall: { kept: true, checks: 99, repairs: 50, problem: null } }) },
+      { status: createStatus({ firewall: { kept: true, checks: 99, repairs: 50, problem: null, forwarding: null } }) },
       'firewall',
       'warning',
       /50 times/,

@@ -51,6 +51,8 @@ beforeEach(() => {
     check({ address }) {
       if (address === INSIDE) throw new Error('inside the overlay');
     },
+    checkRoutes: async () => undefined,
+    events: { take: () => true, close: () => undefined },
     mtuOver: (underlay) => underlay.mtu - 28,
     publish: (address) => published.push(address),
     async writeEnv() {

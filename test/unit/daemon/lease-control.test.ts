@@ -27,7 +27,7 @@ it('counts how long peers have been stale from when the watch broke, not from th
     known: undefined,
     ttlSeconds: 3600,
     onCurrent: (isCurrent) => currents.push(isCurrent),
-    backend: { apply: () => undefined },
+    peers: { apply: () => undefined },
     log: createRecordingLog(),
   });
   try {

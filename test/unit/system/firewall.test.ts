@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseSubnet } from '../../../src/core/address-text.js';
+import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { type FirewallSettings, ownChains, removalOf, repairOf, tablesIn } from '../../../src/system/firewall-rules.js';
 
 const settings: FirewallSettings = {
@@ -7,30 +7,56 @@ const settings: FirewallSettings = {
   network: parseSubnet('10.240.0.0/16')!,
   subnet: parseSubnet('10.240.26.0/24')!,
   ipMasq: false,
+  localAddress: parseIpv4('10.1.1.26')!,
+  port: 8285,
+  uplinks: ['eth0', 'eth1'],
 };
-const [forward, nat] = ownChains(settings);
+/** The chain of that name. */
+const chainOf = (name: string, of = settings) => ownChains(of).find((chain) => chain.name === `RUDDER-${name}`)!;
+const [forward, nat] = [chainOf('FORWARD'), chainOf('POSTROUTING')];
 
 const DOCKER = '-A POSTROUTING -s 10.240.26.0/24 ! -o docker0 -j MASQUERADE';
 /** What iptables-save prints of the nat table. */
 const saved = (...lines: string[]) =>
   ['# Generated', '*nat', ':POSTROUTING ACCEPT [0:0]', ':RUDDER-POSTROUTING - [0:0]', ...lines, 'COMMIT'].join('\n');
-const RULES = ['-m mark --mark 0x4000/0x4000 -j RETURN', '-s 10.240.0.0/16 -d 10.240.0.0/16 -j ACCEPT'];
+const RULES = [
+  '-m mark --mark 0x4000/0x4000 -j RETURN',
+  '-s 10.240.26.0/24 -d 10.240.26.0/24 -j RETURN',
+  '-s 10.240.26.0/24 -d 10.240.0.0/16 -o rudder0 -j ACCEPT',
+  '-s 10.240.0.0/16 -d 10.240.26.0/24 -j ACCEPT',
+];
 const OURS = RULES.map((rule) => `-A RUDDER-POSTROUTING ${rule}`).join('\n');
 const JUMP = '-A POSTROUTING -j RUDDER-POSTROUTING';
 
 describe('the rules', () => {
-  it('accept between our subnet and the overlay, and keep its addresses but for kube-proxy', () => {
-    expect(forward.rules).toEqual(['-s 10.240.26.0/24 -o rudder0 -j ACCEPT', '-d 10.240.26.0/24 -i rudder0 -j ACCEPT']);
+  it('exempt what crosses the tunnel between our subnet and foreign ones, and nothing else', () => {
+    expect(forward.rules).toEqual([
+      '-s 10.240.26.0/24 -d 10.240.0.0/16 -o rudder0 -j ACCEPT',
+      '-s 10.240.0.0/16 -d 10.240.26.0/24 -i rudder0 -j ACCEPT',
+      '-d 10.240.26.0/24 -i rudder0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+    ]);
     expect(nat.rules).toEqual(RULES);
+    expect(chainOf('PREROUTING').rules).toEqual(['-s 10.240.0.0/16 -d 10.240.26.0/24 -i rudder0 -j ACCEPT']);
   });
 
-  it('with --ip-masq also let the outside be reached, under the address of the host', () => {
-    const [masqForward, masqNat] = ownChains({ ...settings, ipMasq: true });
-    expect(masqForward.rules.slice(2)).toEqual([
-      '-s 10.240.26.0/24 ! -d 10.240.0.0/16 -j ACCEPT',
+  it('accept datagrams of the tunnel that connection tracking does not see', () => {
+    expect(chainOf('INPUT').rules).toEqual([
+      '-d 10.1.1.26/32 -p udp -m udp --dport 8285 -m conntrack --ctstate UNTRACKED -j ACCEPT',
+    ]);
+    expect(chainOf('OUTPUT').rules).toEqual([
+      '-s 10.1.1.26/32 -p udp -m udp --sport 8285 --dport 8285 -m conntrack --ctstate UNTRACKED -j ACCEPT',
+    ]);
+  });
+
+  it('with --ip-masq also let the outside be reached by the uplinks, under the address of the host', () => {
+    const masq = { ...settings, ipMasq: true };
+    // Not by any interface: containers of another Docker network are kept apart by Docker.
+    expect(chainOf('FORWARD', masq).rules.slice(3)).toEqual([
+      '-s 10.240.26.0/24 ! -d 10.240.0.0/16 -o eth0 -j ACCEPT',
+      '-s 10.240.26.0/24 ! -d 10.240.0.0/16 -o eth1 -j ACCEPT',
       '-d 10.240.26.0/24 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
     ]);
-    expect(masqNat.rules[2]).toBe('-s 10.240.26.0/24 ! -d 224.0.0.0/4 -j MASQUERADE');
+    expect(chainOf('POSTROUTING', masq).rules[4]).toBe('-s 10.240.26.0/24 ! -d 224.0.0.0/4 -j MASQUERADE');
   });
 });
 
@@ -62,6 +88,16 @@ describe('repairOf', () => {
   it('leaves rules of others alone, such as a chain whose name begins like ours', () => {
     const others = saved('-A POSTROUTING -j RUDDER-POSTROUTING-OLD', JUMP, OURS);
     expect(repairOf(nat, others)).not.toContain('OLD');
+  });
+});
+
+describe('the operator', () => {
+  const filter = (...lines: string[]) => ['*filter', ':FORWARD DROP [0:0]', ...lines, 'COMMIT'].join('\n');
+
+  it('is asked first, in the chain that Docker has for that', () => {
+    expect(repairOf(forward, filter())).not.toContain('DOCKER-USER');
+    const repair = repairOf(forward, filter(':DOCKER-USER - [0:0]'));
+    expect(repair?.split('\n')[2]).toBe('-A RUDDER-FORWARD -j DOCKER-USER');
   });
 });
 

@@ -1,0 +1,210 @@
+import type { Backend } from '../backend/backend.js';
+import { messageOf } from '../core/errors.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
+import type { LeaseChange } from '../core/lease-set.js';
+import type { Logger } from '../core/logger.js';
+import type { NetworkConfig } from '../core/network-config.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
+import { contains, formatSubnet, formatSubnetKey, type Subnet, subnetOf } from '../core/subnet.js';
+import type { Firewall } from '../system/firewall.js';
+import type { Netlink } from '../system/netlink.js';
+import type { Members } from '../system/nft-rules.js';
+import { coverOf } from './cover.js';
+
+export interface AdmissionOptions {
+  readonly config: NetworkConfig;
+  readonly own: Subnet;
+  readonly netlink: Pick<Netlink, 'routeTo'>;
+  readonly backend: Pick<Backend, 'apply'>;
+  /** Address of the tunnel's socket. */
+  readonly source: () => Ipv4;
+  readonly log: Logger;
+}
+
+/** Our device in this host's routing. */
+export interface DeviceRoutes {
+  /** Interface index; undefined: there is no device yet. */
+  readonly device: number | undefined;
+  /** What leads through it beside the Network. */
+  readonly foreign: readonly Subnet[];
+}
+
+/**
+ * Between control, which says who the peers are, and the backend, which sends to them:
+ *
+ *     changes --> may it be a next hop? --> out of connection tracking (firewall) --> route (backend)
+ *                       no: skipped, told, shown
+ *
+ * A next hop must not lie in a leased subnet, nor be one that the kernel would route into our own device: its datagrams
+ * would be carried in themselves, each round 28 bytes larger.
+ */
+export interface PeerAdmission {
+  /** Takes effect in this order, soon. */
+  apply(changes: readonly LeaseChange[]): void;
+  /** Resolves when all that was given so far is in force. */
+  settled(): Promise<void>;
+  /** From now on a peer's datagrams are kept from connection tracking before it is routed. */
+  use(firewall: Firewall): void;
+  members(): Members;
+  /** Looks at next hops again: routes may have changed. */
+  recheck(routes: DeviceRoutes): Promise<void>;
+  /** Why the lease's node is no peer; undefined: it is one. */
+  problemOf(lease: Lease): string | undefined;
+}
+
+/** Skipped peers that are told in each interval. */
+const SKIPPED_TOLD = 20;
+
+export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
+  const { config, own, netlink, backend, log } = options;
+  const leases = new Map<string, Lease>();
+  const admitted = new Map<string, Lease>();
+  const problems = new Map<string, string>();
+  const members = createMemberCounts();
+  const limit = createRepeatLimit(SKIPPED_TOLD);
+  let firewall: Firewall | undefined;
+  let waiting: LeaseChange[] = [];
+  let through: DeviceRoutes = { device: undefined, foreign: [] };
+  let working: Promise<void> = Promise.resolve();
+
+  /** What comes while others are being looked at is taken together with the next. */
+  function enqueue(): Promise<void> {
+    working = working.then(take).catch((error: unknown) => {
+      log.error({ reason: messageOf(error) }, 'changes of peers could not be followed');
+    });
+    return working;
+  }
+
+  async function take(): Promise<void> {
+    const changes = waiting;
+    waiting = [];
+    for (const { type, lease } of changes) {
+      const key = formatSubnetKey(lease.subnet);
+      if (type === 'removed') leases.delete(key);
+      else leases.set(key, lease);
+    }
+    const changed = changes.map(({ lease }) => formatSubnetKey(lease.subnet));
+    const results: LeaseChange[] = [];
+    // Others too that only a route, or a subnet that nobody holds, keeps from being covered.
+    for (const key of new Set([...changed, ...suspects(), ...problems.keys()])) {
+      const lease = leases.get(key);
+      const problem = lease && isSuspect(lease) ? await problemWith(lease) : undefined;
+      results.push(...decide(key, lease, problem));
+    }
+    if (results.length > 0) await put(results);
+  }
+
+  function isSuspect({ publicIp }: Lease): boolean {
+    return contains(config.network, publicIp) || through.foreign.some((destination) => contains(destination, publicIp));
+  }
+
+  function* suspects(): Iterable<string> {
+    for (const [key, lease] of leases) if (isSuspect(lease)) yield key;
+  }
+
+  async function problemWith({ publicIp }: Lease): Promise<string | undefined> {
+    const text = formatIpv4(publicIp);
+    const around = subnetOf(publicIp, config.subnetLength);
+    if (contains(own, publicIp) || leases.has(formatSubnetKey(around))) {
+      return `its address ${text} lies in the leased subnet ${formatSubnet(around)}`;
+    }
+    const overlay = { network: config.network, device: through.device };
+    // The source may have gone from this host a moment ago: then the kernel chooses one.
+    const found = await coverOf(netlink, publicIp, overlay, options.source()).catch(() =>
+      coverOf(netlink, publicIp, overlay).catch(() => undefined),
+    );
+    if (found?.cover === undefined) return undefined;
+    return `its address ${text} is reached only through the overlay itself: give it a more specific route`;
+  }
+
+  /** What the backend has to be told of a lease as it is now. */
+  function decide(key: string, lease: Lease | undefined, problem: string | undefined): LeaseChange[] {
+    const before = admitted.get(key);
+    if (lease === undefined || problem !== undefined) {
+      if (lease !== undefined && problem !== undefined) skip(key, lease, problem);
+      else problems.delete(key);
+      admitted.delete(key);
+      return before === undefined ? [] : [{ type: 'removed', lease: before }];
+    }
+    problems.delete(key);
+    if (before === lease) return [];
+    admitted.set(key, lease);
+    return [{ type: before === undefined ? 'added' : 'changed', lease }];
+  }
+
+  function skip(key: string, lease: Lease, problem: string): void {
+    if (problems.get(key) === problem) return;
+    problems.set(key, problem);
+    limit((suppressed) => log.warn({ subnet: formatSubnet(lease.subnet), problem, suppressed }, 'a peer is skipped'));
+  }
+
+  /** Members are there before the routes to them, and go after those. */
+  async function put(results: readonly LeaseChange[]): Promise<void> {
+    const { added, removed } = members.count(results);
+    if (firewall !== undefined && hasAny(added)) await firewall.addMembers(added);
+    backend.apply(results);
+    if (firewall !== undefined && hasAny(removed)) await firewall.removeMembers(removed);
+  }
+
+  return {
+    apply(changes) {
+      waiting.push(...changes);
+      void enqueue();
+    },
+    settled: () => working,
+    use(next) {
+      firewall = next;
+      // Those that came while it was being set up.
+      working = working.then(() => next.addMembers(members.all()));
+    },
+    members: members.all,
+    recheck(routes) {
+      through = routes;
+      return enqueue();
+    },
+    problemOf: ({ subnet }) => problems.get(formatSubnetKey(subnet)),
+  };
+}
+
+const hasAny = ({ direct, portMapped }: Members) => direct.size + portMapped.size > 0;
+
+/** How many leases there are of each address: a node may hold more than one. */
+function createMemberCounts() {
+  const counts = { direct: new Map<Ipv4, number>(), portMapped: new Map<Ipv4, number>() };
+  const leases = new Map<string, Lease>();
+  const kindOf = (lease: Lease) => ((lease as { portMapped?: boolean }).portMapped ? 'portMapped' : 'direct');
+
+  function change(lease: Lease, by: 1 | -1): boolean {
+    const ofKind = counts[kindOf(lease)];
+    const before = ofKind.get(lease.publicIp) ?? 0;
+    if (before + by > 0) ofKind.set(lease.publicIp, before + by);
+    else ofKind.delete(lease.publicIp);
+    return before === 0 || before + by === 0;
+  }
+
+  return {
+    /** Which addresses are members now that were not, and which are not any more. */
+    count(changes: readonly LeaseChange[]): { added: Members; removed: Members } {
+      const added = { direct: new Set<Ipv4>(), portMapped: new Set<Ipv4>() };
+      const removed = { direct: new Set<Ipv4>(), portMapped: new Set<Ipv4>() };
+      for (const { type, lease } of changes) {
+        const key = formatSubnetKey(lease.subnet);
+        const before = leases.get(key);
+        if (type !== 'removed' && change(lease, 1)) added[kindOf(lease)].add(lease.publicIp);
+        if (before !== undefined && change(before, -1)) removed[kindOf(before)].add(before.publicIp);
+        if (type === 'removed') leases.delete(key);
+        else leases.set(key, lease);
+      }
+      for (const kind of ['direct', 'portMapped'] as const) {
+        for (const address of added[kind]) if (!counts[kind].has(address)) added[kind].delete(address);
+        for (const address of removed[kind]) if (counts[kind].has(address)) removed[kind].delete(address);
+      }
+      return { added, removed };
+    },
+    all: (): Members => ({
+      direct: new Set(counts.direct.keys()),
+      portMapped: new Set(counts.portMapped.keys()),
+    }),
+  };
+}

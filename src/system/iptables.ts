@@ -1,0 +1,43 @@
+import { call } from './command.js';
+import { CHAINS, type Chain, isThere, type OwnChain, removalOf, repairOf, tablesIn } from './firewall-rules.js';
+
+/** How long another program may hold the tables' lock. */
+const LOCK_SECONDS = 5;
+
+export interface Change {
+  /** Whether anything was not as it should be. */
+  readonly changed: boolean;
+  /** Whether any of our chains was there before. */
+  readonly found: boolean;
+}
+
+/** Puts right what is not as it should be. @throws what iptables says */
+export function setChains(chains: readonly OwnChain[], signal: AbortSignal): Promise<Change> {
+  return change(chains, repairOf, signal);
+}
+
+/** Removes our chains, whoever made them. @throws what iptables says */
+export async function removeChains(): Promise<boolean> {
+  return (await change<Chain>(Object.values(CHAINS), removalOf)).found;
+}
+
+/** Looks at all tables and changes what is not as it should be: each table in one step, or not at all. */
+async function change<C extends Chain>(
+  chains: readonly C[],
+  changeOf: (chain: C, saved: string) => string | undefined,
+  signal?: AbortSignal,
+): Promise<Change> {
+  const tables = tablesIn(await call('iptables-save', [], { signal }));
+  const savedOf = ({ table }: Chain) => tables.get(table) ?? '';
+  const inputs = chains.flatMap((chain) => changeOf(chain, savedOf(chain)) ?? []);
+  if (inputs.length > 0) {
+    const options = { input: inputs.join(''), signal };
+    await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], options);
+  }
+  return { changed: inputs.length > 0, found: chains.some((chain) => isThere(chain, savedOf(chain))) };
+}
+
+/** Whether `iptables` keeps its rules in nf_tables, where the kernel numbers changes, and not in its older tables. */
+export async function isInNfTables(signal: AbortSignal): Promise<boolean> {
+  return (await call('iptables-save', ['--version'], { signal })).includes('(nf_tables)');
+}

@@ -1,0 +1,80 @@
+import { call, isNotInstalled } from './command.js';
+import type { FirewallSettings } from './firewall-rules.js';
+import { elementsChange, type Members, TABLE, TABLE_COUNTERS, type TableCounter, tableOf } from './nft-rules.js';
+
+/** Our own nft table, and what is in it. */
+export interface NftTable {
+  /** Makes it if it is not there as it was made. @returns whether it had to be made */
+  look(): Promise<boolean>;
+  /** Makes it anew with other settings. */
+  adapt(settings: FirewallSettings): Promise<void>;
+  addMembers(members: Members): Promise<void>;
+  removeMembers(members: Members): Promise<void>;
+  /** Since the table was last made. @throws if it is not there */
+  counters(): Promise<Record<TableCounter, number>>;
+}
+
+/** @param signal ends what is under way: the table is changed in one step, or not at all */
+export function createNftTable(initial: FirewallSettings, members: Members, signal: AbortSignal): NftTable {
+  let settings = initial;
+  const all = { direct: new Set(members.direct), portMapped: new Set(members.portMapped) };
+  /** The table without its elements and counts, as nft printed it when we had made it. */
+  let made: string | undefined;
+
+  const list = () => call('nft', ['--stateless', '--terse', 'list', 'table', 'ip', TABLE], { signal });
+
+  async function make(): Promise<void> {
+    made = undefined;
+    await call('nft', ['-f', '-'], { input: tableOf(settings, all), signal });
+    made = await list();
+  }
+
+  async function change(verb: 'add' | 'delete', some: Members): Promise<void> {
+    for (const kind of ['direct', 'portMapped'] as const) {
+      for (const address of some[kind]) all[kind][verb](address);
+    }
+    // If the table is not as we think, it is made anew, with all members.
+    if (made === undefined) return make();
+    await call('nft', ['-f', '-'], { input: elementsChange(verb, some), signal }).catch(make);
+  }
+
+  return {
+    async look() {
+      if (made !== undefined && (await list().catch(whenMissing)) === made) return false;
+      await make();
+      return true;
+    },
+    adapt(next) {
+      settings = next;
+      return make();
+    },
+    addMembers: (some) => change('add', some),
+    removeMembers: (some) => change('delete', some),
+    async counters() {
+      const text = await call('nft', ['--json', 'list', 'counters', 'table', 'ip', TABLE], { signal });
+      const { nftables } = JSON.parse(text) as { nftables: { counter?: { name: string; packets: number } }[] };
+      const packets = new Map(nftables.map(({ counter }) => [counter?.name, counter?.packets]));
+      const entries = TABLE_COUNTERS.map((name) => [name, packets.get(name) ?? 0]);
+      return Object.fromEntries(entries) as Record<TableCounter, number>;
+    },
+  };
+}
+
+function whenMissing(error: unknown): undefined {
+  if (isNotInstalled(error)) throw error;
+  return undefined;
+}
+
+export async function isNftTableThere(): Promise<boolean> {
+  return call('nft', ['--terse', 'list', 'table', 'ip', TABLE]).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** @returns whether there was one. @throws what nft says; a host without nft has none */
+export async function removeNftTable(): Promise<boolean> {
+  if (!(await isNftTableThere())) return false;
+  await call('nft', ['delete', 'table', 'ip', TABLE]);
+  return true;
+}
