@@ -38,7 +38,10 @@ function describe(node: Status): string {
     ['dropped', droppedText(node.packetPath.counters)],
   ];
   const lines = rows.map(([name, value]) => `${name.padEnd(10)}${value}`);
-  return `${lines.join('\n')}\n\n${peersTable(node)}\n`;
+  const skipped = node.peers.flatMap(({ subnet, problem }) =>
+    problem === null ? [] : [`${subnet} is skipped: ${problem}`],
+  );
+  return `${lines.join('\n')}\n\n${[peersTable(node), ...skipped].join('\n')}\n`;
 }
 
 function leaseText({ lease }: Status): string {
@@ -55,7 +58,9 @@ function etcdText({ etcd }: Status): string {
 function firewallText({ firewall }: Status): string {
   if (firewall.problem !== null) return `not kept: ${firewall.problem}`;
   if (!firewall.kept) return 'left alone';
-  return firewall.repairs === 0 ? 'kept' : `kept, put back ${firewall.repairs} times`;
+  const kept = firewall.repairs === 0 ? 'kept' : `kept, put back ${firewall.repairs} times`;
+  const { forwarding } = firewall;
+  return forwarding === null ? kept : `${kept}; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
 }
 
 function carriedText(counters: Readonly<Record<string, number>>): string {
@@ -82,7 +87,7 @@ function peersTable({ peers }: Status): string {
     const heard = peer.heardSecondsAgo === null ? 'never' : `${duration(peer.heardSecondsAgo)} ago`;
     table.push([
       peer.subnet,
-      peer.nextHop,
+      peer.problem === null ? peer.nextHop : `${peer.nextHop} (skipped)`,
       peer.outPackets,
       bytes(peer.outBytes),
       peer.inPackets,

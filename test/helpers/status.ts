@@ -1,6 +1,8 @@
 import { COUNTER_NAMES } from '../../src/backend/udp/counters.js';
 import type { Status } from '../../src/ops/status.js';
 
+const FORWARDING = { out: 'passes', in: 'unknown', suspects: [], forged: 0, forwarded: 0 } as const;
+
 /** A node that is well; `changes` says what is not. */
 export function createStatus(changes: Partial<Status> = {}): Status {
   return {
@@ -20,7 +22,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
     etcd: { endpoints: ['http://127.0.0.1:2379'], current: true, staleSeconds: 0, lastContactSeconds: 100 },
     packetPath: { heartbeatSeconds: 0.5, counters: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i])) },
     offloads: { 'tun-tso': 'on', 'udp-gso': 'off' },
-    firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: null },
+    firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: FORWARDING },
     peers: [
       {
         subnet: '10.240.77.0/24',

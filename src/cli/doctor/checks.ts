@@ -2,6 +2,8 @@ import { parseIpv4, parseSubnet } from '../../core/address-text.js';
 import { shorten } from '../../core/errors.js';
 import { contains, type Subnet } from '../../core/subnet.js';
 import type { PeerStatus, Status } from '../../ops/status.js';
+import { containerRoute, containerWay, nameOf } from './containers.js';
+import { bad, ok, unknown, warn } from './findings.js';
 import type { Finding, Host } from './host.js';
 
 /**
@@ -9,13 +11,6 @@ import type { Finding, Host } from './host.js';
  * at the host through `Host` only, so that a test can be any host.
  */
 export type Check = (host: Host) => Promise<Finding[]>;
-
-const ok = (check: string, detail: string): Finding => ({ check, state: 'ok', detail, remedy: '' });
-const bad = (check: string, detail: string, remedy: string): Finding => ({ check, state: 'problem', detail, remedy });
-const warn = (check: string, detail: string, remedy: string): Finding => ({ check, state: 'warning', detail, remedy });
-
-/** What could not be looked at is neither right nor wrong. */
-const unknown = (check: string, why: string, remedy: string) => warn(check, `could not look: ${why}`, remedy);
 
 /** Peers that are asked one by one; more would take minutes. */
 const MOST_PEERS = 20;
@@ -73,14 +68,27 @@ const reversePath: Check = async (host) => {
 
 const firewall: Check = async ({ status }) => {
   if (status === undefined) return [];
-  const { kept, problem, repairs } = status.firewall;
-  if (problem !== null) return [bad('firewall', problem, 'install iptables, or run with --no-firewall')];
+  const { kept, problem, repairs, forwarding } = status.firewall;
+  if (problem !== null) return [bad('firewall', problem, 'install iptables and nftables, or run with --no-firewall')];
   if (!kept) return [ok('firewall', 'left alone, as --no-firewall says')];
   if (repairs > 10) {
     const remedy = 'find out who rewrites iptables: a firewall manager, a configuration tool';
     return [warn('firewall', `the rules had to be put back ${repairs} times`, remedy)];
   }
-  return [ok('firewall', 'the rules are kept, and first')];
+  if (forwarding === null)
+    return [unknown('firewall', 'nft does not tell what has passed', 'see "nft list table ip rudder"')];
+  const { out, in: inward } = forwarding;
+  return [
+    ok('firewall', `the rules are kept, and first; of containers' packets since: out ${SEEN[out]}, in ${SEEN[inward]}`),
+  ];
+};
+
+/** Those that are lost or translated make the node not ready, which is told by the check of the daemon. */
+const SEEN = {
+  unknown: 'none seen',
+  passes: 'they pass',
+  dropped: 'they are dropped',
+  translated: 'they are translated',
 };
 
 const routes: Check = async (host) => {
@@ -99,19 +107,34 @@ const routes: Check = async (host) => {
     return isOverlapping && !contains(own, target.address) && target.prefixLength > 0;
   });
   if (others.length === 0) return [ok('routes', `nothing but ${status.device.name} leads into ${status.node.network}`)];
-  return others.map(({ dst, dev }) =>
+  return others.map((route) =>
     bad(
       'routes',
-      `${dst} leads to ${dev}, inside ${status.node.network}`,
-      'remove that route, or choose another Network',
+      `${route.dst} leads to ${nameOf(route)}, inside ${status.node.network}`,
+      `"ip route delete ${route.dst}" if nothing needs it, or choose another Network`,
     ),
   );
 };
 
 interface Route {
   readonly dst: string;
+  readonly type?: string;
   readonly dev?: string;
 }
+
+/** Peers that the daemon does not send to. */
+const peers: Check = async ({ status }) =>
+  (status?.peers ?? []).flatMap(({ subnet, problem }) =>
+    problem === null
+      ? []
+      : [
+          bad(
+            'peers',
+            `${subnet} is skipped: ${problem}`,
+            "correct that node's --public-ip or the routes of this host",
+          ),
+        ],
+  );
 
 /** Ping with "don't fragment", of the size of a full tunnel packet: 28 bytes of it are the headers of ping itself. */
 const pathMtu: Check = async (host) => {
@@ -133,8 +156,12 @@ const overlay: Check = async (host) =>
   eachPeer('overlay', host.status, async ({ subnet, nextHop }) => {
     const address = subnet.split('/')[0];
     if (await host.succeeds('ping', ['-n', '-q', '-c', '2', '-W', '1', address])) return undefined;
+    // Connection tracking does not see the tunnel's datagrams, so that "established" does not let them in.
+    const filters = (await host.suspects('input')).join(', ');
     const remedy = `is rudder running on ${nextHop}, and UDP port 8285 (Backend.Port) open between the hosts?`;
-    return bad('overlay', `${address} on ${nextHop} does not answer`, remedy);
+    const here =
+      filters === '' ? '' : ` Rules of others here that may drop its datagrams: ${filters}: let them accept that port`;
+    return bad('overlay', `${address} on ${nextHop} does not answer`, `${remedy}${here}`);
   });
 
 async function eachPeer(
@@ -143,7 +170,7 @@ async function eachPeer(
   ask: (peer: PeerStatus) => Promise<Finding | undefined>,
 ): Promise<Finding[]> {
   if (status === undefined || status.peers.length === 0) return [];
-  const asked = status.peers.slice(0, MOST_PEERS);
+  const asked = status.peers.filter(({ problem }) => problem === null).slice(0, MOST_PEERS);
   const findings = (await Promise.all(asked.map(ask))).filter((finding) => finding !== undefined);
   const count = asked.length === status.peers.length ? `${asked.length}` : `${asked.length} of ${status.peers.length}`;
   return findings.length > 0 ? findings : [ok(check, `good to ${count} peers`)];
@@ -178,6 +205,9 @@ export const CHECKS: readonly Check[] = [
   reversePath,
   firewall,
   routes,
+  peers,
+  containerRoute,
+  containerWay,
   pathMtu,
   overlay,
   clock,

@@ -4,6 +4,7 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { EtcdOptions } from '../../control/etcd-registry.js';
 import type { Status } from '../../ops/status.js';
+import { describeChain, foreignChains } from '../../system/foreign-chains.js';
 
 export interface Finding {
   readonly check: string;
@@ -26,6 +27,8 @@ export interface Host {
   /** A command's output; undefined if it fails. */
   run(command: string, args: readonly string[]): Promise<string | undefined>;
   succeeds(command: string, args: readonly string[]): Promise<boolean>;
+  /** Chains of others that may drop or change packets; of `input`, or of what is forwarded. */
+  suspects(hook?: 'input'): Promise<string[]>;
   /** The Date header of a web server's answer; undefined if there is none. */
   dateOf(url: string): Promise<Date | undefined>;
 }
@@ -54,6 +57,8 @@ export function realHost(status: Status | undefined, etcd: Pick<EtcdOptions, 'en
     read: (path) => readFile(path, 'utf8').catch(() => undefined),
     run,
     succeeds: async (command, args) => (await run(command, args)) !== undefined,
+    suspects: async (hook) =>
+      (await foreignChains()).filter((chain) => (chain.hook === 'input') === (hook === 'input')).map(describeChain),
     dateOf: (url) => dateOf(url, etcd.tls),
   };
 }

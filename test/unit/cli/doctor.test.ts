@@ -12,6 +12,12 @@ const ROUTES = [
   { dst: '10.240.26.0/24', dev: 'docker0' },
 ];
 
+const BRIDGE = [
+  { ifname: 'rudder0', addr_info: [{ local: '10.240.26.0' }] },
+  { ifname: 'docker0', addr_info: [{ local: '10.240.26.1' }] },
+];
+const TO_PEER = { dev: 'rudder0' };
+
 const FILES: Record<string, string> = {
   '/run/rudder/subnet.env': 'RUDDER_SUBNET=10.240.26.1/24\nRUDDER_MTU=1472\n',
   '/proc/sys/net/ipv4/ip_forward': '1\n',
@@ -21,13 +27,25 @@ const FILES: Record<string, string> = {
 
 interface Differences extends Partial<Host> {
   readonly files?: Record<string, string | undefined>;
-  readonly routes?: { dst: string; dev: string }[];
+  readonly routes?: { dst: string; type?: string; dev?: string }[];
+  /** What holds our subnet. */
+  readonly bridge?: { ifname: string; addr_info: { local: string }[] }[];
+  /** Where a container's packet to a peer would go. */
+  readonly containerRoute?: { type?: string; dev?: string; table?: string } | undefined;
   /** Pings that fail: by a text in their arguments. */
   readonly failing?: string[];
 }
 
 /** A host on which all is well, but for the differences. */
-function createHost({ files = {}, routes = ROUTES, failing = [], ...changes }: Differences = {}): Host {
+function createHost(differences: Differences = {}): Host {
+  const {
+    files = {},
+    routes = ROUTES,
+    failing = [],
+    bridge = BRIDGE,
+    containerRoute = TO_PEER,
+    ...changes
+  } = differences;
   return {
     isRoot: true,
     status: createStatus(),
@@ -35,8 +53,14 @@ function createHost({ files = {}, routes = ROUTES, failing = [], ...changes }: D
     now: () => NOW,
     exists: async () => true,
     read: async (path) => ({ ...FILES, ...files })[path],
-    run: async () => JSON.stringify(routes),
-    succeeds: async (_, args) => !failing.some((text) => args.includes(text)),
+    async run(_, args) {
+      if (args.includes('address')) return JSON.stringify(bridge);
+      return JSON.stringify(args.includes('get') ? [containerRoute] : routes);
+    },
+    // Nobody has the last address of our subnet.
+    succeeds: async (_, args) =>
+      ![...failing, '10.240.26.254'].some((text) => ` ${args.join(' ')} `.includes(` ${text} `)),
+    suspects: async () => [],
     dateOf: async () => new Date(NOW + 2000),
     ...changes,
   };
@@ -58,6 +82,8 @@ describe('rudder doctor', () => {
       'rp_filter',
       'firewall',
       'routes',
+      'container route',
+      'container way',
       'path MTU',
       'overlay',
       'clock',
@@ -106,6 +132,42 @@ describe('rudder doctor', () => {
       'firewall',
       'problem',
       /no iptables -> install iptables/,
+    ],
+    [
+      'a firewall of which nobody knows what passes',
+      { status: createStatus({ firewall: { kept: true, checks: 9, repairs: 0, problem: null, forwarding: null } }) },
+      'firewall',
+      'warning',
+      /nft does not tell/,
+    ],
+    [
+      'a policy rule that takes the overlay elsewhere',
+      { containerRoute: { dev: 'tun7', table: '52' } },
+      'container route',
+      'problem',
+      /routed to tun7 \(table 52\).*ip rule add to 10\.240\.0\.0\/16 lookup main/,
+    ],
+    [
+      'an overlay that a rule throws away',
+      { containerRoute: { type: 'blackhole' } },
+      'container route',
+      'problem',
+      /routed to blackhole \(no device\)/,
+    ],
+    [
+      'somebody else who drops what containers send',
+      { failing: ['netns exec'], suspects: async () => ['inet corp forward (forward 10: reject)'] },
+      'container way',
+      'problem',
+      /answers this host, but not a container.*inet corp forward \(forward 10: reject\).*docs\/firewalls\.md/,
+    ],
+    ['no netns for a try', { failing: ['netns add'] }, 'container way', 'warning', /could not look: "ip netns add/],
+    [
+      'a peer that is skipped',
+      { status: createStatus({ peers: [{ ...createStatus().peers[0], problem: 'it lies inside' }] }) },
+      'peers',
+      'problem',
+      /10\.240\.77\.0\/24 is skipped: it lies inside/,
     ],
     [
       'a firewall that somebody rewrites',

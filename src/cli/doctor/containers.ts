@@ -1,0 +1,122 @@
+import { parseIpv4, parseSubnet } from '../../core/address-text.js';
+import { formatIpv4 } from '../../core/ipv4.js';
+import { contains, maskOf, type Subnet } from '../../core/subnet.js';
+import type { Status } from '../../ops/status.js';
+import { bad, ok, unknown } from './findings.js';
+import type { Finding, Host } from './host.js';
+
+/**
+ * What happens to the packets of containers, by asking the kernel as a container would: what rules say of them may be
+ * undone by somebody else's rules, tables or routes.
+ */
+
+/** The interface that containers of our subnet are behind, and its own address. */
+interface Bridge {
+  readonly name: string;
+  readonly address: string;
+}
+
+async function findBridge(host: Host, status: Status): Promise<Bridge | undefined> {
+  const own = parseSubnet(status.node.subnet)!;
+  const text = await host.run('ip', ['-4', '-j', 'address', 'show']);
+  const links = JSON.parse(text ?? '[]') as { ifname: string; addr_info: { local: string }[] }[];
+  for (const { ifname, addr_info } of links) {
+    if (ifname === status.device.name) continue;
+    const inside = addr_info.find(({ local }) => contains(own, parseIpv4(local) ?? 0));
+    if (inside !== undefined) return { name: ifname, address: inside.local };
+  }
+  return undefined;
+}
+
+const firstPeer = ({ peers }: Status) => peers.find(({ problem }) => problem === null);
+/** A peer's device answers at the first address of its subnet. */
+const deviceOf = (subnet: string) => subnet.split('/')[0];
+/** Far from where Docker and CNI plugins begin to count. */
+const lastAddressOf = ({ address, prefixLength }: Subnet) => formatIpv4((address | ~maskOf(prefixLength)) - 1);
+
+/** Where the kernel would route a container's packet to a peer: policy rules, as VPN clients set them, count. */
+export async function containerRoute(host: Host): Promise<Finding[]> {
+  const { status } = host;
+  const peer = status && firstPeer(status);
+  const bridge = status && (await findBridge(host, status));
+  if (status === undefined || peer === undefined || bridge === undefined) return [];
+  const to = deviceOf(peer.subnet);
+  const from = lastAddressOf(parseSubnet(status.node.subnet)!);
+  const text = await host.run('ip', ['-4', '-j', 'route', 'get', to, 'from', from, 'iif', bridge.name]);
+  const [route] = JSON.parse(text ?? '[]') as { type?: string; dev?: string; table?: string }[];
+  if (route?.dev === status.device.name) {
+    return [ok('container route', `a container's packet to ${to} is routed to ${status.device.name}`)];
+  }
+  const way = route === undefined ? 'nowhere' : nameOf(route);
+  const remedy =
+    'see "ip rule show": let a rule before it leave the overlay to the main table, ' +
+    `"ip rule add to ${status.node.network} lookup main priority 100"`;
+  return [
+    bad('container route', `a container's packet to ${to} is routed to ${way}, not to ${status.device.name}`, remedy),
+  ];
+}
+
+/** A route's way in words: not each has a device. */
+export function nameOf({ type, dev, table }: { type?: string; dev?: string; table?: string }): string {
+  const way = dev ?? (type === undefined || type === 'unicast' ? 'no device' : `${type} (no device)`);
+  return table === undefined ? way : `${way} (table ${table})`;
+}
+
+/**
+ * A container for a moment: a namespace behind the bridge, which asks a peer. Nothing else shows whether forwarded packets
+ * pass everybody's rules, both ways.
+ */
+export async function containerWay(host: Host): Promise<Finding[]> {
+  const { status } = host;
+  const peer = status && firstPeer(status);
+  if (status === undefined || peer === undefined) return [];
+  const bridge = await findBridge(host, status);
+  if (bridge === undefined) {
+    return [ok('container way', `nothing holds ${status.node.subnet} yet, so no packet of a container was tried`)];
+  }
+  const to = deviceOf(peer.subnet);
+  const answer = await tryAsContainer(host, status, bridge, to);
+  if (answer === 'passes') return [ok('container way', `a container's packets reach ${to}, and its answers come back`)];
+  if (answer !== 'lost') return [unknown('container way', answer, 'run as root, with iproute2 and ping installed')];
+  // A peer that does not answer this host either is told elsewhere.
+  if (!(await host.succeeds('ping', ['-n', '-q', '-c', '2', '-W', '1', to]))) return [];
+  const suspects = await host.suspects();
+  const by = suspects.length === 0 ? '' : `; rules of others that may be why: ${suspects.join(', ')}`;
+  return [
+    bad(
+      'container way',
+      `${to} answers this host, but not a container behind ${bridge.name}${by}`,
+      `let them accept and not translate what goes between ${status.node.subnet} and ${status.node.network} through ${status.device.name}: docs/firewalls.md`,
+    ),
+  ];
+}
+
+/** @returns `passes`, `lost`, or why nothing could be tried */
+async function tryAsContainer(host: Host, status: Status, bridge: Bridge, to: string): Promise<string> {
+  const own = parseSubnet(status.node.subnet)!;
+  const address = lastAddressOf(own);
+  if (await host.succeeds('ping', ['-n', '-q', '-c', '1', '-W', '1', address])) return `${address} is in use`;
+  const name = `rudder-doctor-${process.pid}`;
+  const link = `rdoctor${process.pid}`;
+  const mtu = String(status.device.mtu);
+  // A bridge takes its lowest port's address for its own, and its least port's MTU.
+  const port = ['address', 'fe:ff:ff:ff:ff:fe', 'mtu', mtu];
+  const steps = [
+    ['netns', 'add', name],
+    ['link', 'add', link, ...port, 'type', 'veth', 'peer', 'name', 'eth0', 'mtu', mtu, 'netns', name],
+    ['link', 'set', link, 'master', bridge.name, 'up'],
+    ['-n', name, 'address', 'add', `${address}/${own.prefixLength}`, 'dev', 'eth0'],
+    ['-n', name, 'link', 'set', 'eth0', 'up'],
+    ['-n', name, 'route', 'add', 'default', 'via', bridge.address],
+  ];
+  try {
+    for (const step of steps) {
+      if (!(await host.succeeds('ip', step))) return `"ip ${step.join(' ')}" fails`;
+    }
+    const ping = ['netns', 'exec', name, 'ping', '-n', '-q', '-c', '3', '-W', '1', to];
+    return (await host.succeeds('ip', ping)) ? 'passes' : 'lost';
+  } finally {
+    await host.succeeds('ip', ['netns', 'delete', name]);
+    await host.succeeds('ip', ['link', 'delete', link]);
+  }
+}
