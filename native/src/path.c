@@ -86,6 +86,9 @@ static bool take_array(napi_env env, napi_value value, const char *name, napi_ty
     return false;
   }
   path->reference_count++;
+  /* Memory of no bytes may have no address, and nothing may be added to that, not even 0. */
+  static int32_t nothing;
+  if (*length == 0) *data = &nothing;
   return true;
 }
 
