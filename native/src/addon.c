@@ -18,15 +18,25 @@
 /* Runs when the environment (main thread or worker) ends, however it ends. */
 static void environment_ended(void *data) {
   napi_env env = data;
-  void *path = NULL;
-  if (napi_get_instance_data(env, &path) == napi_ok && path != NULL) path_release(env, path);
+  void *instance = NULL;
+  if (napi_get_instance_data(env, &instance) == napi_ok && instance != NULL) {
+    path_release(env, &((struct instance *)instance)->path);
+  }
   handles_close_owned(env);
 }
 
-static void finalize_path(napi_env env, void *path, void *hint) {
-  (void)env;
+static void finalize_instance(napi_env env, void *instance, void *hint) {
   (void)hint;
-  free(path);
+  napi_delete_reference(env, ((struct instance *)instance)->is_growable);
+  free(instance);
+}
+
+/* Kept from the start, so that nothing JavaScript does later to the prototype changes it. */
+static bool keep_growable_getter(napi_env env, napi_ref *reference) {
+  static const char text[] = "Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, 'growable').get";
+  napi_value script, getter;
+  return napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &script) == napi_ok &&
+         napi_run_script(env, script, &getter) == napi_ok && napi_create_reference(env, getter, 1, reference) == napi_ok;
 }
 
 static bool define_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
@@ -111,11 +121,12 @@ NAPI_MODULE_INIT() {
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     if (!define_function(env, exports, functions[i].name, functions[i].callback)) return NULL;
   }
-  struct path *path = malloc(sizeof *path);
-  if (path == NULL) return NULL;
-  *path = DETACHED_PATH;
-  if (napi_set_instance_data(env, path, finalize_path, NULL) != napi_ok) {
-    free(path);
+  struct instance *instance = malloc(sizeof *instance);
+  if (instance == NULL) return NULL;
+  *instance = (struct instance){.path = DETACHED_PATH};
+  if (!keep_growable_getter(env, &instance->is_growable) ||
+      napi_set_instance_data(env, instance, finalize_instance, NULL) != napi_ok) {
+    free(instance);
     return NULL;
   }
   if (napi_add_env_cleanup_hook(env, environment_ended, env) != napi_ok) return NULL;

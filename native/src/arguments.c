@@ -15,16 +15,33 @@ bool get_arguments(napi_env env, napi_callback_info info, size_t count, napi_val
   return true;
 }
 
+static const char *explain(char *text, size_t size, const char *name, const char *expected) {
+  snprintf(text, size, "%s: %s", name, expected);
+  return text;
+}
+
+bool throw_type(napi_env env, const char *name, const char *expected) {
+  char text[128];
+  napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", explain(text, sizeof text, name, expected));
+  return false;
+}
+
+bool throw_range(napi_env env, const char *name, const char *expected) {
+  char text[128];
+  napi_throw_range_error(env, "ERR_OUT_OF_RANGE", explain(text, sizeof text, name, expected));
+  return false;
+}
+
 bool get_int(napi_env env, napi_value value, const char *name, int32_t min, int32_t max, int32_t *out) {
   double number;
   if (napi_get_value_double(env, value, &number) != napi_ok) {
-    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", name);
-    return false;
+    return throw_type(env, name, "expected a number");
   }
   /* Written so that NaN fails too. */
   if (!(number >= min && number <= max) || number != (int32_t)number) {
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", name);
-    return false;
+    char expected[64];
+    snprintf(expected, sizeof expected, "expected a whole number from %d to %d", min, max);
+    return throw_range(env, name, expected);
   }
   *out = (int32_t)number;
   return true;
@@ -33,14 +50,16 @@ bool get_int(napi_env env, napi_value value, const char *name, int32_t min, int3
 bool get_string(napi_env env, napi_value value, const char *name, char *out, size_t size, size_t *length) {
   size_t needed;
   if (napi_get_value_string_utf8(env, value, NULL, 0, &needed) != napi_ok) {
-    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", name);
-    return false;
+    return throw_type(env, name, "expected a string");
   }
   if (needed == 0 || needed >= size) {
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", name);
-    return false;
+    char expected[64];
+    snprintf(expected, sizeof expected, "expected 1 to %zu bytes of text", size - 1);
+    return throw_range(env, name, expected);
   }
-  return napi_get_value_string_utf8(env, value, out, size, length) == napi_ok;
+  if (napi_get_value_string_utf8(env, value, out, size, length) != napi_ok) return false;
+  /* The kernel would read up to there, and so take another name than the one that was given. */
+  return memchr(out, '\0', *length) == NULL || throw_range(env, name, "expected text without a NUL");
 }
 
 bool get_handle(napi_env env, napi_value value, const char *name, enum handle_kind kind, int *fd) {

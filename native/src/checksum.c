@@ -72,11 +72,13 @@ static inline bool lies_inside(const struct memory *slab, int32_t offset, int32_
 /* Writes the checksum of each record into its field. Returns how many records make sense, up to the first that does not. */
 WIDE static int32_t finish_all(const struct memory *slab, const int32_t *records, int32_t count) {
   for (int32_t i = 0; i < count; i++, records += CHECKSUM_INTS) {
-    int32_t offset = records[0], length = records[1], rest = records[2], field = records[3];
+    int32_t record[CHECKSUM_INTS];
+    copy_ints(record, records, CHECKSUM_INTS);
+    int32_t offset = record[0], length = record[1], rest = record[2], field = record[3], zero = record[4];
     if (!lies_inside(slab, offset, length) || !lies_inside(slab, field, sizeof(uint16_t))) return i;
     uint16_t sum = network_order(sum_range(slab->data + offset, (size_t)length));
     uint16_t checksum = (uint16_t)~fold((uint64_t)(uint32_t)rest + sum);
-    if (checksum == 0) checksum = (uint16_t)records[4];
+    if (checksum == 0) checksum = (uint16_t)zero;
     checksum = network_order(checksum);
     memcpy(slab->data + field, &checksum, sizeof checksum);
   }
@@ -86,11 +88,14 @@ WIDE static int32_t finish_all(const struct memory *slab, const int32_t *records
 /* Tells in each record whether its checksum is wrong, and counts those in `wrong`. Returns as the one above. */
 WIDE static int32_t verify_all(const struct memory *slab, int32_t *records, int32_t count, int32_t *wrong) {
   for (int32_t i = 0; i < count; i++, records += CHECKSUM_INTS) {
-    int32_t offset = records[0], length = records[1], rest = records[2];
+    int32_t record[3];
+    copy_ints(record, records, 3);
+    int32_t offset = record[0], length = record[1], rest = record[2];
     if (!lies_inside(slab, offset, length)) return i;
     uint16_t sum = network_order(sum_range(slab->data + offset, (size_t)length));
-    records[3] = fold((uint64_t)(uint32_t)rest + sum) != 0xffff;
-    *wrong += records[3];
+    int32_t is_wrong = fold((uint64_t)(uint32_t)rest + sum) != 0xffff;
+    records[3] = is_wrong;
+    *wrong += is_wrong;
   }
   return count;
 }
@@ -98,7 +103,7 @@ WIDE static int32_t verify_all(const struct memory *slab, int32_t *records, int3
 static bool get_count(napi_env env, napi_callback_info info, const struct path *path, int32_t *count) {
   napi_value arguments[1];
   return get_arguments(env, info, 1, arguments) &&
-         get_int(env, arguments[0], "count", 0, (int32_t)path->checksums.count, count);
+         get_int(env, arguments[0], "count", 0, limit_of(&path->checksums, INT32_MAX), count);
 }
 
 /* finishChecksums(count): completes packets in the outbound slab. A checksum of 0 is written as `zero` says. */

@@ -1,75 +1,144 @@
+/*
+ * attach() keeps raw memory and descriptors that JavaScript handed over, so it trusts none of it.
+ *
+ * A property may be a getter, and the argument a Proxy: to read it runs JavaScript, which may attach, detach, close, or
+ * take memory away that was read before. So every property is read first, and nothing is looked at until all are there.
+ * From then on no JavaScript runs but where the addon throws, and what it throws about is given up.
+ *
+ * The new path takes the old one's place when it is complete. A call that throws has changed nothing.
+ */
 #include <errno.h>
 
 #include "rudder.h"
 
-/* Reads property `name` of `object` as a typed array of one kind and keeps it alive. */
-static bool take_array(napi_env env, napi_value object, const char *name, napi_typedarray_type wanted, struct path *path,
-                       void **data, size_t *length) {
-  napi_value value;
-  bool is_array = false;
-  napi_typedarray_type type;
-  if (napi_get_named_property(env, object, name, &value) != napi_ok ||
-      napi_is_typedarray(env, value, &is_array) != napi_ok || !is_array ||
-      /* The array may lie on a SharedArrayBuffer: only this call reads those on Node 20. */
-      napi_get_typedarray_info(env, value, &type, length, data, NULL, NULL) != napi_ok || type != wanted) {
-    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", name);
-    return false;
-  }
-  return napi_create_reference(env, value, 1, &path->references[path->reference_count++]) == napi_ok;
+enum property { TUN, UDP, EVENT, OUTBOUND_SLAB, INBOUND_SLAB, HEADERS, TUN_PACKETS, DATAGRAMS, SENDS, SEND_IOVECS,
+                WRITES, WRITE_IOVECS, CHECKSUMS, CLOCK, PROPERTIES };
+
+static const char *const NAMES[PROPERTIES] = {
+    [TUN] = "tun",
+    [UDP] = "udp",
+    [EVENT] = "event",
+    [OUTBOUND_SLAB] = "outboundSlab",
+    [INBOUND_SLAB] = "inboundSlab",
+    [HEADERS] = "headers",
+    [TUN_PACKETS] = "tunPackets",
+    [DATAGRAMS] = "datagrams",
+    [SENDS] = "sends",
+    [SEND_IOVECS] = "sendIovecs",
+    [WRITES] = "writes",
+    [WRITE_IOVECS] = "writeIovecs",
+    [CHECKSUMS] = "checksums",
+    [CLOCK] = "clock",
+};
+
+static struct instance *instance_of(napi_env env) {
+  void *data = NULL;
+  return napi_get_instance_data(env, &data) == napi_ok ? data : NULL;
 }
 
-static bool take_slab(napi_env env, napi_value object, const char *name, struct path *path, struct memory *slab) {
-  void *data;
-  if (!take_array(env, object, name, napi_uint8_array, path, &data, &slab->size)) return false;
-  slab->data = data;
+static bool read_properties(napi_env env, napi_value object, napi_value *values) {
+  napi_valuetype type;
+  if (napi_typeof(env, object, &type) != napi_ok || type != napi_object) {
+    return throw_type(env, "path", "expected an object");
+  }
+  for (int i = 0; i < PROPERTIES; i++) {
+    if (napi_get_named_property(env, object, NAMES[i], &values[i]) != napi_ok) return false; /* the getter threw */
+  }
   return true;
 }
 
-static bool take_records(napi_env env, napi_value object, const char *name, size_t ints, struct path *path,
+/*
+ * Whether a typed array's buffer stays where it is and as large as it is. An ArrayBuffer can be transferred or shrunk.
+ * The language's own getter is asked, which a property `growable` of this buffer does not deceive. False with an
+ * exception pending: the getter could not be called, as at the end of the stack.
+ */
+static bool stays_as_it_is(napi_env env, napi_value buffer, bool *stays) {
+  bool is_plain, can_grow;
+  napi_value getter, answer;
+  *stays = false;
+  if (napi_is_arraybuffer(env, buffer, &is_plain) != napi_ok || is_plain) return true;
+  if (napi_get_reference_value(env, instance_of(env)->is_growable, &getter) != napi_ok) return true;
+  if (napi_call_function(env, buffer, getter, 0, NULL, &answer) != napi_ok) return false;
+  *stays = napi_get_value_bool(env, answer, &can_grow) == napi_ok && !can_grow;
+  return true;
+}
+
+/* Takes a typed array of one kind and keeps it, and so its memory, alive. */
+static bool take_array(napi_env env, napi_value value, const char *name, napi_typedarray_type wanted, struct path *path,
+                       void **data, size_t *length) {
+  bool is_array = false, stays = false;
+  napi_typedarray_type type = (napi_typedarray_type)-1; /* stays so for a kind that this Node-API has no number for */
+  napi_value buffer;
+  if (napi_is_typedarray(env, value, &is_array) == napi_ok && is_array &&
+      /* The array may lie on a SharedArrayBuffer: only this call reads those on Node 20. */
+      napi_get_typedarray_info(env, value, &type, length, data, &buffer, NULL) == napi_ok && type == wanted &&
+      !stays_as_it_is(env, buffer, &stays)) {
+    return false;
+  }
+  if (!stays) {
+    return throw_type(env, name,
+                      wanted == napi_uint8_array ? "expected a Uint8Array on a SharedArrayBuffer that cannot grow"
+                                                 : "expected an Int32Array on a SharedArrayBuffer that cannot grow");
+  }
+  napi_ref *reference = &path->references[path->reference_count];
+  if (napi_create_reference(env, value, 1, reference) != napi_ok) {
+    throw_errno(env, ENOMEM, "attach", name);
+    return false;
+  }
+  path->reference_count++;
+  /* Memory of no bytes may have no address, and nothing may be added to that, not even 0. */
+  static int32_t nothing;
+  if (*length == 0) *data = &nothing;
+  return true;
+}
+
+static bool take_slab(napi_env env, const napi_value *values, enum property at, struct path *path, enum slab slab) {
+  void *data;
+  size_t size;
+  if (!take_array(env, values[at], NAMES[at], napi_uint8_array, path, &data, &size)) return false;
+  path->slabs[slab] = (struct memory){data, size};
+  return true;
+}
+
+static bool take_records(napi_env env, const napi_value *values, enum property at, size_t ints, struct path *path,
                          struct records *records) {
   void *data;
   size_t length;
-  if (!take_array(env, object, name, napi_int32_array, path, &data, &length)) return false;
-  records->data = data;
-  records->count = length / ints;
+  if (!take_array(env, values[at], NAMES[at], napi_int32_array, path, &data, &length)) return false;
+  *records = (struct records){data, length / ints};
   return true;
 }
 
-static bool take_handle(napi_env env, napi_value object, const char *name, enum handle_kind kind, int *out) {
-  napi_value value;
-  int fd;
-  if (napi_get_named_property(env, object, name, &value) != napi_ok) return false;
-  if (!get_handle(env, value, name, kind, &fd)) return false;
+static bool take_handle(napi_env env, const napi_value *values, enum property at, enum handle_kind kind, int *out) {
+  int32_t fd;
+  if (!get_int(env, values[at], NAMES[at], 0, INT32_MAX, &fd)) return false;
   if (!handle_hold(fd, kind)) {
-    throw_errno(env, EBADF, "attach", name);
+    throw_errno(env, EBADF, "attach", NAMES[at]);
     return false;
   }
   *out = fd;
   return true;
 }
 
-static bool take_all(napi_env env, napi_value object, struct path *path) {
+static bool take_all(napi_env env, const napi_value *values, struct path *path) {
   struct records clock;
-  if (!(take_handle(env, object, "tun", HANDLE_TUN, &path->tun) &&
-        take_handle(env, object, "udp", HANDLE_UDP, &path->udp) &&
-        take_handle(env, object, "event", HANDLE_EVENT, &path->event) &&
-        take_slab(env, object, "outboundSlab", path, &path->slabs[SLAB_OUTBOUND]) &&
-        take_slab(env, object, "inboundSlab", path, &path->slabs[SLAB_INBOUND]) &&
-        take_slab(env, object, "headers", path, &path->slabs[SLAB_HEADERS]) &&
-        take_records(env, object, "tunPackets", RECORD_INTS, path, &path->tun_packets) &&
-        take_records(env, object, "datagrams", RECORD_INTS, path, &path->datagrams) &&
-        take_records(env, object, "sends", RECORD_INTS, path, &path->sends) &&
-        take_records(env, object, "sendIovecs", IOVEC_INTS, path, &path->send_iovecs) &&
-        take_records(env, object, "writes", RECORD_INTS, path, &path->writes) &&
-        take_records(env, object, "writeIovecs", IOVEC_INTS, path, &path->write_iovecs) &&
-        take_records(env, object, "checksums", CHECKSUM_INTS, path, &path->checksums) &&
-        take_records(env, object, "clock", 1, path, &clock))) {
+  if (!(take_handle(env, values, TUN, HANDLE_TUN, &path->tun) &&
+        take_handle(env, values, UDP, HANDLE_UDP, &path->udp) &&
+        take_handle(env, values, EVENT, HANDLE_EVENT, &path->event) &&
+        take_slab(env, values, OUTBOUND_SLAB, path, SLAB_OUTBOUND) &&
+        take_slab(env, values, INBOUND_SLAB, path, SLAB_INBOUND) &&
+        take_slab(env, values, HEADERS, path, SLAB_HEADERS) &&
+        take_records(env, values, TUN_PACKETS, RECORD_INTS, path, &path->tun_packets) &&
+        take_records(env, values, DATAGRAMS, RECORD_INTS, path, &path->datagrams) &&
+        take_records(env, values, SENDS, RECORD_INTS, path, &path->sends) &&
+        take_records(env, values, SEND_IOVECS, IOVEC_INTS, path, &path->send_iovecs) &&
+        take_records(env, values, WRITES, RECORD_INTS, path, &path->writes) &&
+        take_records(env, values, WRITE_IOVECS, IOVEC_INTS, path, &path->write_iovecs) &&
+        take_records(env, values, CHECKSUMS, CHECKSUM_INTS, path, &path->checksums) &&
+        take_records(env, values, CLOCK, 1, path, &clock))) {
     return false;
   }
-  if (clock.count < 1) {
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "clock");
-    return false;
-  }
+  if (clock.count < 1) return throw_range(env, NAMES[CLOCK], "expected room for one number");
   path->clock_ms = clock.data;
   return true;
 }
@@ -83,15 +152,22 @@ void path_release(napi_env env, struct path *path) {
   *path = DETACHED_PATH;
 }
 
-/* attach({tun, udp, event, outboundSlab, ...}): the memory and descriptors that the five batch calls of this thread use. */
+/*
+ * attach({tun, udp, event, outboundSlab, ...}): the memory and descriptors that the batch calls of this thread use. The
+ * arrays may overlap: a record is copied before it is checked, whoever writes to it meanwhile.
+ */
 napi_value attach_path(napi_env env, napi_callback_info info) {
-  napi_value arguments[1];
-  void *data = NULL;
-  if (!get_arguments(env, info, 1, arguments)) return NULL;
-  if (napi_get_instance_data(env, &data) != napi_ok || data == NULL) return NULL;
-  struct path *path = data;
-  path_release(env, path);
-  if (!take_all(env, arguments[0], path)) path_release(env, path);
+  napi_value arguments[1], values[PROPERTIES];
+  struct instance *instance = instance_of(env);
+  struct path path = DETACHED_PATH;
+  if (instance == NULL || !get_arguments(env, info, 1, arguments)) return NULL;
+  if (!read_properties(env, arguments[0], values)) return NULL;
+  if (!take_all(env, values, &path)) {
+    path_release(env, &path);
+    return NULL;
+  }
+  path_release(env, &instance->path);
+  instance->path = path;
   return NULL;
 }
 
@@ -115,18 +191,16 @@ napi_value close_ring(napi_env env, napi_callback_info info) {
 
 napi_value detach_path(napi_env env, napi_callback_info info) {
   (void)info;
-  void *data = NULL;
-  if (napi_get_instance_data(env, &data) == napi_ok && data != NULL) path_release(env, data);
+  struct instance *instance = instance_of(env);
+  if (instance != NULL) path_release(env, &instance->path);
   return NULL;
 }
 
 struct path *attached_path(napi_env env, const char *caller) {
-  void *data = NULL;
-  struct path *path = NULL;
-  if (napi_get_instance_data(env, &data) == napi_ok) path = data;
-  if (path == NULL || path->tun < 0 || path->clock_ms == NULL) {
+  struct instance *instance = instance_of(env);
+  if (instance == NULL || instance->path.clock_ms == NULL) {
     throw_errno(env, EBADF, caller, "no path is attached");
     return NULL;
   }
-  return path;
+  return &instance->path;
 }

@@ -1,6 +1,7 @@
 /*
- * What the five batch calls have in common: ranges of records, and the iovecs that they point to. None of them allocates.
- * Each copies a record before it checks it, since another thread could write to shared memory in between.
+ * What the batch calls have in common: ranges of records, and the iovecs that they point to. None of them allocates, and
+ * none runs JavaScript before it returns or throws. Each copies a record before it checks it (copy_ints), since another
+ * thread could write to shared memory in between.
  *
  * They return the number of records done. Fewer than asked: the next one would block or failed; asked again from there,
  * a call answers -errno if that first one fails. JavaScript decides what a failure means.
@@ -27,7 +28,8 @@ bool build_iovecs(const struct path *path, const struct records *iovecs, int32_t
   if (first < 0 || count < 1 || count > MAX_IOVECS_PER_MESSAGE) return false;
   if ((size_t)first + (size_t)count > iovecs->count) return false;
   for (int32_t i = 0; i < count; i++) {
-    const int32_t *record = iovecs->data + (size_t)(first + i) * IOVEC_INTS;
+    int32_t record[IOVEC_INTS];
+    copy_ints(record, iovecs->data + ((size_t)first + (size_t)i) * IOVEC_INTS, IOVEC_INTS);
     int32_t slab = record[0], offset = record[1], length = record[2];
     if (slab < 0 || slab >= SLAB_COUNT || offset < 0 || length < 1) return false;
     if ((size_t)offset + (size_t)length > path->slabs[slab].size) return false;

@@ -68,13 +68,20 @@ void handle_release(int fd);
 int handle_close(int fd);
 void handles_close_owned(napi_env owner);
 
-/* --- arguments.c: reading arguments and throwing; each returns false with a JavaScript exception pending --- */
+/* --- arguments.c: reading arguments and throwing; each returns false with a JavaScript exception pending ---
+ *
+ * To throw may run JavaScript, a setter that errors inherit. So behind a throw nothing is used that it could have changed:
+ * a call that throws ends. */
 
 #define MAX_ARGUMENTS 5
 
 bool get_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *values);
 bool get_int(napi_env env, napi_value value, const char *name, int32_t min, int32_t max, int32_t *out);
+/* Text without a NUL in it, of 1 to size - 1 bytes; `out` ends with a NUL. */
 bool get_string(napi_env env, napi_value value, const char *name, char *out, size_t size, size_t *length);
+/* Throw a TypeError or a RangeError, `name: expected ...`. They return false for `return throw_...(...)`. */
+bool throw_type(napi_env env, const char *name, const char *expected);
+bool throw_range(napi_env env, const char *name, const char *expected);
 bool get_handle(napi_env env, napi_value value, const char *name, enum handle_kind kind, int *fd);
 /* Throws an Error with {code, errno, syscall}, as Node's own do. Returns NULL for `return throw_errno(...)`. */
 napi_value throw_errno(napi_env env, int error, const char *syscall, const char *detail);
@@ -141,12 +148,27 @@ struct path {
 
 #define DETACHED_PATH ((struct path){.tun = -1, .udp = -1, .event = -1, .ring.fd = -1})
 
+/* What the addon keeps for each environment. */
+struct instance {
+  struct path path;
+  napi_ref is_growable; /* the getter SharedArrayBuffer.prototype.growable, as it was when the addon was loaded */
+};
+
+/* Of use until JavaScript runs again: that may detach or attach. */
 struct path *attached_path(napi_env env, const char *caller);
 void path_release(napi_env env, struct path *path);
 napi_value attach_path(napi_env env, napi_callback_info info);
 napi_value detach_path(napi_env env, napi_callback_info info);
 
 /* --- records.c: ranges of records, and the iovecs that they point to --- */
+
+/*
+ * Copies part of a record that another thread may be writing to. Each number is loaded once, which a plain copy does not
+ * promise: a compiler may load again what has been checked.
+ */
+static inline void copy_ints(int32_t *copy, const int32_t *shared, size_t count) {
+  for (size_t i = 0; i < count; i++) copy[i] = __atomic_load_n(&shared[i], __ATOMIC_RELAXED);
+}
 
 struct iovec;
 

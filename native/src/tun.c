@@ -141,7 +141,7 @@ napi_value read_tun(napi_env env, napi_callback_info info) {
 static bool build_write(const struct path *path, int32_t number, struct virtio_net_hdr *vnet, struct iovec *iovecs,
                         struct transfer *transfer) {
   int32_t record[RECORD_INTS];
-  memcpy(record, path->writes.data + (size_t)number * RECORD_INTS, sizeof record);
+  copy_ints(record, path->writes.data + (size_t)number * RECORD_INTS, RECORD_INTS);
   *vnet = (struct virtio_net_hdr){.flags = (uint8_t)record[2],
                                   .gso_type = (uint8_t)record[3],
                                   .hdr_len = (uint16_t)record[4],

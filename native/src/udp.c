@@ -38,7 +38,7 @@ napi_value send_udp(napi_env env, napi_callback_info info) {
   int32_t built = 0;
   for (; built < count; built++) {
     int32_t record[RECORD_INTS];
-    memcpy(record, path->sends.data + (size_t)(first + built) * RECORD_INTS, sizeof record);
+    copy_ints(record, path->sends.data + (size_t)(first + built) * RECORD_INTS, RECORD_INTS);
     int32_t iovec_count = record[1], port = record[3], segment = record[4];
     /* Out of room for iovecs: this much now, the caller asks again for the rest. */
     if (built > 0 && iovec_count > 0 && used + (size_t)iovec_count > sizeof iovecs / sizeof iovecs[0]) break;

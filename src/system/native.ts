@@ -49,6 +49,10 @@ export interface Native {
   /** One datagram to a unix socket: sd_notify(3). */
   notify(path: string, text: string): void;
 
+  /**
+   * In place of what this thread had attached; if it throws, that stays. The arrays have to lie on SharedArrayBuffers
+   * that cannot grow, since the addon keeps their addresses.
+   */
   attach(path: PathMemory & PathHandles): void;
   detach(): void;
   /** From now on readTun() and writeTun() of this thread take one system call for many packets, through a ring. */

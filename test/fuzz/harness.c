@@ -1,133 +1,47 @@
 /*
  * One input is a path (sizes of its slabs and records) and some calls with records of every kind: in bounds, just out
- * of them, at the ends of int32. It checks what a caller relies on; AddressSanitizer and UBSan check the rest.
+ * of them, at the ends of int32. While a call reads properties or throws, JavaScript runs that calls the addon again and
+ * takes memory away. It checks what a caller relies on; AddressSanitizer and UBSan check the rest.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../native/src/rudder.h"
 #include "fuzz.h"
 
-struct input input;
+static const char *const NAMES[] = {"tun",     "udp",        "event",       "outboundSlab", "inboundSlab",
+                                    "headers", "tunPackets", "datagrams",   "sends",        "sendIovecs",
+                                    "writes",  "writeIovecs", "checksums",  "clock"};
+enum { TUN = 1000, UDP = 1001, EVENT = 1002, HANDLES = 3, PROPERTIES = COUNT(NAMES) };
 
-uint8_t next_byte(void) {
-  if (input.left == 0) return 0;
-  input.left--;
-  return *input.bytes++;
-}
+/* Records are written, and results checked, where the addon thinks that its memory is. */
+static struct instance instance;
+static struct path *const path = &instance.path;
 
-int32_t next_int(void) {
-  uint32_t value = 0;
-  for (int i = 0; i < 4; i++) value = value << 8 | next_byte();
-  return (int32_t)value;
-}
+/* So that an input takes not too long. */
+enum { MAX_ATTACHES = 24 };
+static unsigned attaches, interruptions;
 
-int32_t next_below(int32_t most) {
-  if (most <= 0) return 0;
-  return (int32_t)(((uint32_t)next_byte() << 16 | (uint32_t)next_byte() << 8 | next_byte()) % ((uint32_t)most + 1));
-}
-
-/* A number about a size: mostly one that could be right, often at its very end, now and then just beyond or far off. */
-static int32_t next_near(int32_t size) {
-  switch (next_byte() % 8) {
-    case 3: return next_below(size);
-    case 4: return size;
-    case 5: return size - next_byte() % 4;
-    case 6: return (int32_t)((uint32_t)size + 1 + next_byte() % 4);
-    case 7: break;
-    default: return next_byte() % 16 < size ? next_byte() % 16 : size;
+/* attach() with a path of its own. If it throws and nothing was called meanwhile, all is as it was. */
+static void call_attach(void) {
+  static const size_t widths[] = {RECORD_INTS, RECORD_INTS, RECORD_INTS,   IOVEC_INTS,
+                                  RECORD_INTS, IOVEC_INTS,  CHECKSUM_INTS, 1};
+  if (attaches++ == MAX_ATTACHES) return;
+  napi_value values[PROPERTIES] = {make_number(TUN), make_number(UDP), make_number(EVENT)};
+  for (size_t i = HANDLES; i < PROPERTIES; i++) {
+    size_t count = i - HANDLES;
+    values[i] = count < SLAB_COUNT ? next_slab(values + HANDLES, count)
+                                   : next_records(widths[count - SLAB_COUNT], values + HANDLES, count);
   }
-  switch (next_byte() % 4) {
-    case 0: return next_int();
-    case 1: return INT32_MAX - next_byte() % 4;
-    case 2: return INT32_MIN + next_byte() % 4;
-    default: return -1;
-  }
-}
-
-/* An argument: mostly a number, and now and then none that a record has. */
-static napi_value next_argument(int32_t size) {
-  switch (next_byte()) {
-    case 255: return make_number(NAN);
-    case 254: return make_number(INFINITY);
-    case 253: return make_number(next_int() + 0.5);
-    case 252: return make_number(4294967296.0 + size);
-    case 251: return make_string("text");
-    default: return make_number(next_near(size));
-  }
-}
-
-static const char *const NAMES[] = {"tun",   "udp",        "event",  "outboundSlab", "inboundSlab", "headers", "tunPackets", "datagrams",
-                                    "sends", "sendIovecs", "writes", "writeIovecs",  "checksums",   "clock"};
-enum { OUTBOUND_SLAB = 3, INBOUND_SLAB = 4, CHECKSUMS = 12 };
-enum { TUN = 1000, UDP = 1001, EVENT = 1002, PROPERTIES = sizeof NAMES / sizeof NAMES[0] };
-
-struct block {
-  void *data;
-  size_t length;
-};
-static struct block blocks[PROPERTIES];
-
-/* Memory of exactly that size, so that one byte beyond is seen. */
-static napi_value next_slab(size_t at) {
-  static const size_t sizes[] = {100, 0, 1, 65535, 65536, 65536 + 1536 + 65536, 400000};
-  size_t length = sizes[next_byte() % (sizeof sizes / sizeof sizes[0])];
-  blocks[at] = (struct block){calloc(length ? length : 1, 1), length};
-  return make_array(napi_uint8_array, blocks[at].data, length);
-}
-
-static napi_value next_records(size_t at, size_t width) {
-  static const size_t counts[] = {7, 0, 1, 2, 64, 256, 1100};
-  size_t length = counts[next_byte() % (sizeof counts / sizeof counts[0])] * width + next_byte() % 2;
-  blocks[at] = (struct block){calloc(length ? length : 1, sizeof(int32_t)), length};
-  return make_array(napi_int32_array, blocks[at].data, length);
-}
-
-/* Iovecs that are right, one byte each: a message may take them all. */
-static void prefill(size_t at) {
-  int32_t *range = blocks[at].data;
-  for (size_t i = 0; (i + 1) * IOVEC_INTS <= blocks[at].length; i++) range[i * IOVEC_INTS + 2] = 1;
-}
-
-/* A range of a slab, as a caller with a mistake could have it. */
-static void next_range(int32_t *range) {
-  uint8_t choice = next_byte();
-  range[0] = choice < 250 ? choice % 3 : next_near(SLAB_COUNT);
-  int32_t size = range[0] >= 0 && range[0] < SLAB_COUNT ? (int32_t)blocks[3 + range[0]].length : 0;
-  range[1] = next_near(size);
-  range[2] = next_near(range[1] >= 0 && range[1] < size ? size - range[1] : size);
-}
-
-/* Writes the first iovecs of an array. */
-static void fill_iovecs(size_t at, size_t count) {
-  int32_t *range = blocks[at].data;
-  for (size_t i = 0; i < count && (i + 1) * IOVEC_INTS <= blocks[at].length; i++, range += IOVEC_INTS) next_range(range);
-}
-
-/* Writes the first checksum records, over ranges of one slab. */
-static void fill_checksums(size_t count, int32_t size) {
-  int32_t *record = blocks[CHECKSUMS].data;
-  for (size_t i = 0; i < count && (i + 1) * CHECKSUM_INTS <= blocks[CHECKSUMS].length; i++, record += CHECKSUM_INTS) {
-    record[0] = next_near(size);
-    record[1] = next_near(record[0] >= 0 && record[0] < size ? size - record[0] : size);
-    record[2] = next_byte() < 240 ? next_byte() * 1001 : next_int();
-    record[3] = next_near(size);
-    record[4] = next_byte() % 2 ? 0xffff : 0;
-  }
-}
-
-/* Writes the first messages of an array; their iovecs are in the one behind it. */
-static void fill_messages(size_t at) {
-  int32_t *record = blocks[at].data;
-  for (size_t i = 0; i < 8 && (i + 1) * RECORD_INTS <= blocks[at].length; i++, record += RECORD_INTS) {
-    record[0] = next_near((int32_t)(blocks[at + 1].length / IOVEC_INTS));
-    uint8_t pieces = next_byte();
-    record[1] = pieces < 208 ? pieces % 4 + 1 : pieces < 240 ? MAX_IOVECS_PER_MESSAGE : next_near(MAX_IOVECS_PER_MESSAGE);
-    record[2] = next_int();
-    record[3] = next_byte() < 240 ? 8285 : next_near(65535);
-    record[4] = next_byte() < 240 ? 1400 : next_near(65535);
-  }
+  /* Now and then a property of another kind. */
+  if (next_byte() == 255) values[next_byte() % PROPERTIES] = next_argument(0);
+  napi_value object = next_byte() == 255 ? next_argument(0) : make_object(NAMES, values, PROPERTIES);
+  struct path before = *path;
+  unsigned interruptions_before = interruptions;
+  call(attach_path, 1, &object);
+  bool thrown = take_exception();
+  if (interruptions != interruptions_before) return;
+  if (thrown ? memcmp(&before, path, sizeof before) != 0 : path->clock_ms == NULL) abort();
 }
 
 /* RFC 1071, as plainly as it can be said. */
@@ -140,19 +54,20 @@ static uint16_t plain_sum(const uint8_t *bytes, size_t length, uint64_t rest) {
 
 /* What finishChecksums() has made of the outbound slab, of which `before` is a copy. */
 static void check_finished(uint8_t *before, double count) {
-  const int32_t *record = blocks[CHECKSUMS].data;
+  const int32_t *record = path->checksums.data;
+  const struct memory *slab = &path->slabs[SLAB_OUTBOUND];
   for (int i = 0; i < count; i++, record += CHECKSUM_INTS) {
     uint16_t checksum = (uint16_t)~plain_sum(before + record[0], (size_t)record[1], (uint32_t)record[2]);
     if (checksum == 0) checksum = (uint16_t)record[4];
     before[record[3]] = (uint8_t)(checksum >> 8);
     before[record[3] + 1] = (uint8_t)checksum;
   }
-  if (memcmp(before, blocks[OUTBOUND_SLAB].data, blocks[OUTBOUND_SLAB].length) != 0) abort();
+  if (slab->size > 0 && memcmp(before, slab->data, slab->size) != 0) abort();
 }
 
 static void check_verified(double asked, double wrong) {
-  const int32_t *record = blocks[CHECKSUMS].data;
-  const uint8_t *slab = blocks[INBOUND_SLAB].data;
+  const int32_t *record = path->checksums.data;
+  const uint8_t *slab = path->slabs[SLAB_INBOUND].data;
   for (int i = 0; i < asked; i++, record += CHECKSUM_INTS) {
     int is_wrong = plain_sum(slab + record[0], (size_t)record[1], (uint32_t)record[2]) != 0xffff;
     if (record[3] != is_wrong) abort();
@@ -166,21 +81,33 @@ struct target {
   size_t arguments;
   /* What its arguments are about: a number of records, a descriptor, a port. */
   int32_t size;
-  /* The arrays it reads records from, by their place in NAMES; 0: none. */
-  size_t messages, iovecs;
+  /* The arrays it reads records from. */
+  const struct records *messages, *iovecs;
 };
 
 static const struct target BATCHES[] = {
-    {send_udp, 2, MAX_MESSAGES, 8, 9}, {write_tun, 2, MAX_MESSAGES, 10, 11}, {receive_udp, 1, MAX_DATAGRAMS, 0, 0},
+    {send_udp, 2, MAX_MESSAGES, &instance.path.sends, &instance.path.send_iovecs},
+    {write_tun, 2, MAX_MESSAGES, &instance.path.writes, &instance.path.write_iovecs},
+    {receive_udp, 1, MAX_DATAGRAMS, NULL, NULL},
 };
 static const struct target OTHERS[] = {
-    {wait_ready, 3, 7, 0, 0},           {close_handle, 1, EVENT, 0, 0},    {open_tun, 1, 0, 0, 0},
-    {set_tun_persistent, 2, TUN, 0, 0}, {set_tun_offload, 2, TUN, 0, 0},   {set_udp_gro, 2, UDP, 0, 0},
-    {probe_udp_gso, 1, UDP, 0, 0},      {open_udp, 3, 65535, 0, 0},        {open_event, 0, 0, 0, 0},
-    {udp_drops, 1, UDP, 0, 0},          {signal_event, 1, EVENT, 0, 0},     {notify_socket, 2, 0, 0, 0},   {probe_ring, 1, TUN, 0, 0},
-    {open_ring, 0, 0, 0, 0},            {close_ring, 0, 0, 0, 0},
+    {.function = wait_ready, .arguments = 3, .size = 7},
+    {.function = close_handle, .arguments = 1, .size = EVENT},
+    {.function = open_tun, .arguments = 1},
+    {.function = set_tun_persistent, .arguments = 2, .size = TUN},
+    {.function = set_tun_offload, .arguments = 2, .size = TUN},
+    {.function = set_udp_gro, .arguments = 2, .size = UDP},
+    {.function = probe_udp_gso, .arguments = 1, .size = UDP},
+    {.function = open_udp, .arguments = 3, .size = 65535},
+    {.function = open_event},
+    {.function = udp_drops, .arguments = 1, .size = UDP},
+    {.function = signal_event, .arguments = 1, .size = EVENT},
+    {.function = notify_socket, .arguments = 2},
+    {.function = probe_ring, .arguments = 1, .size = TUN},
+    {.function = open_ring},
+    {.function = close_ring},
+    {.function = detach_path},
 };
-#define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* Longer than a socket's path may be (108). */
 #define LONG_TEXT                                                                                                        \
@@ -204,8 +131,10 @@ static bool check_result(napi_value result, napi_value asked) {
 
 static void call_batch(void) {
   const struct target *target = &BATCHES[next_byte() % COUNT(BATCHES)];
-  if (target->messages != 0) fill_messages(target->messages);
-  if (target->iovecs != 0) fill_iovecs(target->iovecs, next_byte() % 32);
+  if (target->messages != NULL) {
+    fill_messages(target->messages, target->iovecs);
+    fill_iovecs(path, target->iovecs, next_byte() % 32);
+  }
   napi_value arguments[MAX_ARGUMENTS];
   for (size_t i = 0; i < target->arguments; i++) {
     uint8_t usual = next_byte();
@@ -216,16 +145,23 @@ static void call_batch(void) {
   check_result(result, arguments[target->arguments - 1]);
 }
 
+/* What a call writes to the slab may change the records then, which is for the caller to avoid. */
+static bool overlaps(const struct memory *slab, const struct records *records) {
+  uintptr_t slab_start = (uintptr_t)slab->data, start = (uintptr_t)records->data;
+  return start < slab_start + slab->size && slab_start < start + records->count * CHECKSUM_INTS * sizeof(int32_t);
+}
+
 static void call_checksums(void) {
   bool finishes = next_byte() % 2;
-  const struct block *slab = &blocks[finishes ? OUTBOUND_SLAB : INBOUND_SLAB];
-  fill_checksums(next_byte() % 32, (int32_t)slab->length);
+  const struct memory *slab = &path->slabs[finishes ? SLAB_OUTBOUND : SLAB_INBOUND];
+  fill_checksums(path, next_byte() % 32, (int32_t)slab->size);
   uint8_t usual = next_byte();
   napi_value count = usual < 224 ? make_number(usual % 8) : next_argument(1100);
-  uint8_t *before = malloc(slab->length + 1);
-  memcpy(before, slab->data, slab->length);
+  bool is_apart = !overlaps(slab, &path->checksums);
+  uint8_t *before = malloc(slab->size + 1);
+  if (slab->size > 0) memcpy(before, slab->data, slab->size);
   napi_value result = call(finishes ? finish_checksums : verify_checksums, 1, &count);
-  if (check_result(result, count)) {
+  if (check_result(result, count) && is_apart) {
     if (finishes) check_finished(before, number_of(result));
     else check_verified(number_of(count), number_of(result));
   }
@@ -235,7 +171,7 @@ static void call_checksums(void) {
 /* The stand-in for the kernel fills what it is given: pieces outside the slab would be seen. */
 static void call_read_tun(void) {
   static const int32_t segments[] = {0, 1420, MIN_SPREAD_SEGMENT, SLOT_BYTES, MIN_SPREAD_SEGMENT - 1};
-  int32_t size = (int32_t)blocks[OUTBOUND_SLAB].length;
+  int32_t size = (int32_t)path->slabs[SLAB_OUTBOUND].size;
   uint8_t usual = next_byte();
   napi_value arguments[] = {
       usual < 224 ? make_number(usual % 64) : next_argument(MAX_MESSAGES),
@@ -257,45 +193,48 @@ static void call_other(void) {
   if (take_exception() && result != NULL) abort();
 }
 
+static void call_any(void) {
+  switch (next_byte() % 8) {
+    case 0: call_other(); break;
+    case 1: call_checksums(); break;
+    case 2: call_read_tun(); break;
+    case 3: call_attach(); break;
+    case 4: shrink_buffers(next_byte()); break;
+    case 5: collect_garbage(); break;
+    default: call_batch();
+  }
+}
+
+/* A call within a call, and one within that. */
+void run_javascript(void) {
+  static int depth;
+  if (depth == 2 || next_byte() < 192) return;
+  depth++;
+  interruptions++;
+  call_any();
+  depth--;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-  static struct path path;
   const napi_env env = THE_ENV;
   input = (struct input){bytes, size};
-  path = DETACHED_PATH;
-  napi_set_instance_data(env, &path, NULL, NULL);
-  handle_add(TUN, HANDLE_TUN, env);
-  handle_add(UDP, HANDLE_UDP, env);
-  handle_add(EVENT, HANDLE_EVENT, env);
+  attaches = 0;
+  instance = (struct instance){.path = DETACHED_PATH};
+  napi_create_reference(env, make_growable_getter(), 1, &instance.is_growable);
+  napi_set_instance_data(env, &instance, NULL, NULL);
+  handle_add(open_descriptor(HANDLE_TUN), HANDLE_TUN, env);
+  handle_add(open_descriptor(HANDLE_UDP), HANDLE_UDP, env);
+  handle_add(open_descriptor(HANDLE_EVENT), HANDLE_EVENT, env);
 
-  static const size_t widths[] = {RECORD_INTS, RECORD_INTS, RECORD_INTS, IOVEC_INTS, RECORD_INTS, IOVEC_INTS, CHECKSUM_INTS, 1};
-  napi_value values[PROPERTIES] = {make_number(TUN), make_number(UDP), make_number(EVENT)};
-  for (size_t i = 3; i < 6; i++) values[i] = next_slab(i);
-  for (size_t i = 6; i < PROPERTIES; i++) values[i] = next_records(i, widths[i - 6]);
-  prefill(9);
-  prefill(11);
-  /* Now and then a property of another kind. */
-  if (next_byte() == 255) values[next_byte() % PROPERTIES] = next_argument(0);
-  napi_value object = make_object(NAMES, values, PROPERTIES);
-  call(attach_path, 1, &object);
-  take_exception();
+  call_attach();
   if (next_byte() % 2) call(open_ring, 0, NULL);
   take_exception();
-  for (int turns = 0; turns < 8 && input.left > 0; turns++) {
-    switch (next_byte() % 6) {
-      case 0: call_other(); break;
-      case 1: call_checksums(); break;
-      case 2: call_read_tun(); break;
-      default: call_batch();
-    }
-  }
+  for (int turns = 0; turns < 12 && input.left > 0; turns++) call_any();
 
   call(detach_path, 0, NULL);
   handles_close_owned(env);
-  if (handle_is(TUN, HANDLE_TUN) || handle_is(UDP, HANDLE_UDP)) abort();
-  for (size_t i = 3; i < PROPERTIES; i++) {
-    free(blocks[i].data);
-    blocks[i] = (struct block){0};
-  }
+  napi_delete_reference(env, instance.is_growable);
+  forget_descriptors();
   forget_values();
   return 0;
 }

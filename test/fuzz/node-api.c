@@ -1,69 +1,14 @@
-#include "fuzz.h"
-
+/*
+ * Node-API over plain C values, as far as the addon uses it. Where Node would run JavaScript, within a getter or a
+ * setter, run_javascript() does as it pleases.
+ */
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { NUMBER, STRING, ARRAY, OBJECT };
+#include "values.h"
 
-struct value {
-  enum kind kind;
-  double number;
-  const char *text;
-  napi_typedarray_type type;
-  void *data;
-  size_t length;
-  const char *const *names;
-  const napi_value *values;
-};
-
-#define MAX_VALUES 256
-static struct value values[MAX_VALUES];
-static size_t value_count;
 static int exception;
 static void *instance;
-static int references;
-
-static struct value *make(enum kind kind) {
-  if (value_count == MAX_VALUES) abort();
-  values[value_count] = (struct value){.kind = kind};
-  return &values[value_count++];
-}
-
-static struct value *of(napi_value value) { return (struct value *)value; }
-
-napi_value make_number(double number) {
-  struct value *value = make(NUMBER);
-  value->number = number;
-  return (napi_value)value;
-}
-
-napi_value make_string(const char *text) {
-  struct value *value = make(STRING);
-  value->text = text;
-  return (napi_value)value;
-}
-
-napi_value make_array(napi_typedarray_type type, void *data, size_t length) {
-  struct value *value = make(ARRAY);
-  value->type = type;
-  value->data = data;
-  value->length = length;
-  return (napi_value)value;
-}
-
-napi_value make_object(const char *const *names, const napi_value *list, size_t count) {
-  struct value *value = make(OBJECT);
-  value->names = names;
-  value->values = list;
-  value->length = count;
-  return (napi_value)value;
-}
-
-/* The addon must have let go of every array by now. */
-void forget_values(void) {
-  if (references != 0) abort();
-  value_count = 0;
-}
 
 struct arguments {
   size_t count;
@@ -72,8 +17,12 @@ struct arguments {
 
 napi_value call(napi_callback function, size_t count, const napi_value *list) {
   struct arguments arguments = {count, list};
+  bool has_object = count > 0 && of(list[0])->kind == OBJECT;
   exception = 0;
-  return function(THE_ENV, (napi_callback_info)&arguments);
+  if (has_object) of(list[0])->is_argument = true;
+  napi_value result = function(THE_ENV, (napi_callback_info)&arguments);
+  if (has_object) of(list[0])->is_argument = false;
+  return result;
 }
 
 int take_exception(void) {
@@ -87,7 +36,12 @@ double number_of(napi_value value) {
   return of(value)->number;
 }
 
-/* --- Node-API, as far as the addon uses it --- */
+/* JavaScript that the addon did not ask for, but that Node runs: it keeps its own exceptions to itself. */
+static void run_setter_or_getter(void) {
+  if (exception) return;
+  run_javascript();
+  exception = 0;
+}
 
 napi_status napi_get_cb_info(napi_env env, napi_callback_info info, size_t *count, napi_value *list, napi_value *self,
                              void **data) {
@@ -120,12 +74,41 @@ napi_status napi_get_value_string_utf8(napi_env env, napi_value value, char *out
   return napi_ok;
 }
 
+napi_status napi_get_value_bool(napi_env env, napi_value value, bool *out) {
+  (void)env;
+  if (value == NULL || of(value)->kind != BOOLEAN) return napi_boolean_expected;
+  *out = of(value)->number != 0;
+  return napi_ok;
+}
+
+napi_status napi_typeof(napi_env env, napi_value value, napi_valuetype *out) {
+  (void)env;
+  switch (of(value)->kind) {
+    case NUMBER: *out = napi_number; break;
+    case BOOLEAN: *out = napi_boolean; break;
+    case STRING: *out = napi_string; break;
+    case GROWABLE_GETTER: *out = napi_function; break;
+    default: *out = napi_object;
+  }
+  return napi_ok;
+}
+
+/* Every property is a getter, which may throw, and answers the second time with something else. */
 napi_status napi_get_named_property(napi_env env, napi_value object, const char *name, napi_value *out) {
   (void)env;
-  if (object == NULL || of(object)->kind != OBJECT) return napi_object_expected;
-  *out = make_number(0);
+  if (exception) return napi_pending_exception;
+  if (object == NULL || of(object)->kind < BUFFER) return napi_object_expected;
+  run_setter_or_getter();
+  if (next_byte() == 255) {
+    exception = 1;
+    return napi_pending_exception;
+  }
+  *out = make_number(0); /* so a buffer that is asked whether it is growable lies, too */
+  if (of(object)->kind != OBJECT) return napi_ok;
   for (size_t i = 0; i < of(object)->length; i++) {
-    if (strcmp(of(object)->names[i], name) == 0) *out = of(object)->values[i];
+    if (strcmp(of(object)->names[i], name) != 0) continue;
+    if ((of(object)->reads >> i & 1) == 0) *out = of(object)->values[i];
+    of(object)->reads |= UINT32_C(1) << i;
   }
   return napi_ok;
 }
@@ -138,24 +121,57 @@ napi_status napi_is_typedarray(napi_env env, napi_value value, bool *out) {
 
 napi_status napi_get_typedarray_info(napi_env env, napi_value value, napi_typedarray_type *type, size_t *length,
                                      void **data, napi_value *buffer, size_t *offset) {
-  (void)env, (void)buffer, (void)offset;
-  *type = of(value)->type;
-  *length = of(value)->length;
-  *data = of(value)->data;
+  (void)env, (void)offset;
+  const struct value *array = of(value);
+  if (array->kind != ARRAY) abort();
+  if (array->type != UNKNOWN_ARRAY) *type = array->type; /* Node, too, leaves it then as it was */
+  *length = length_of(value);
+  *data = bytes_of(value);
+  if (buffer != NULL) *buffer = (napi_value)array->buffer;
   return napi_ok;
 }
 
+napi_status napi_is_arraybuffer(napi_env env, napi_value value, bool *out) {
+  (void)env;
+  *out = of(value)->kind == BUFFER && of(value)->sharing == PLAIN;
+  return napi_ok;
+}
+
+/* There is one function, and it may find no room on the stack. */
+napi_status napi_call_function(napi_env env, napi_value self, napi_value function, size_t count, const napi_value *list,
+                               napi_value *out) {
+  (void)env, (void)list;
+  if (exception) return napi_pending_exception;
+  if (of(function)->kind != GROWABLE_GETTER || count != 0) abort();
+  if (of(self)->kind != BUFFER || of(self)->sharing == PLAIN || next_byte() == 255) {
+    exception = 1;
+    return napi_pending_exception;
+  }
+  *out = make_boolean(of(self)->sharing == GROWABLE);
+  return napi_ok;
+}
+
+/* No memory may be kept that can change behind our back. */
 napi_status napi_create_reference(napi_env env, napi_value value, uint32_t count, napi_ref *out) {
   (void)env, (void)count;
-  references++;
+  if (of(value)->kind != GROWABLE_GETTER) {
+    if (of(value)->kind != ARRAY || of(value)->type == UNKNOWN_ARRAY || of(value)->buffer->sharing != FIXED) abort();
+    if (next_byte() == 255) return napi_generic_failure;
+  }
+  of(value)->references++;
   *out = (napi_ref)value;
+  return napi_ok;
+}
+
+napi_status napi_get_reference_value(napi_env env, napi_ref reference, napi_value *out) {
+  (void)env;
+  *out = (napi_value)reference;
   return napi_ok;
 }
 
 napi_status napi_delete_reference(napi_env env, napi_ref reference) {
   (void)env;
-  if (reference == NULL || references == 0) abort();
-  references--;
+  if (reference == NULL || of((napi_value)reference)->references-- == 0) abort();
   return napi_ok;
 }
 
@@ -182,14 +198,16 @@ napi_status napi_throw(napi_env env, napi_value error) {
   return throws();
 }
 
+/* A setter of `code` that errors inherit. */
 napi_status napi_throw_type_error(napi_env env, const char *code, const char *message) {
-  (void)env, (void)code, (void)message;
+  (void)env, (void)code;
+  if (strlen(message) > 127) abort();
+  run_setter_or_getter();
   return throws();
 }
 
 napi_status napi_throw_range_error(napi_env env, const char *code, const char *message) {
-  (void)env, (void)code, (void)message;
-  return throws();
+  return napi_throw_type_error(env, code, message);
 }
 
 napi_status napi_create_int32(napi_env env, int32_t number, napi_value *out) {
@@ -213,11 +231,13 @@ napi_status napi_create_string_utf8(napi_env env, const char *text, size_t lengt
 
 napi_status napi_create_error(napi_env env, napi_value code, napi_value message, napi_value *out) {
   (void)env, (void)code, (void)message;
+  run_setter_or_getter();
   *out = make_object(NULL, NULL, 0);
   return napi_ok;
 }
 
 napi_status napi_set_named_property(napi_env env, napi_value object, const char *name, napi_value value) {
   (void)env, (void)object, (void)name, (void)value;
+  run_setter_or_getter();
   return napi_ok;
 }

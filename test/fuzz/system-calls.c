@@ -16,6 +16,32 @@
 
 static volatile uint8_t sink;
 
+/* The kernel gives the lowest number that is free: so one that was closed is soon another one. */
+enum { FIRST_FD = 1000, MAX_FDS = 128 };
+static int kinds[MAX_FDS];
+static int rings;
+
+int open_descriptor(int kind) {
+  for (int i = 0; i < MAX_FDS; i++) {
+    if (kinds[i] != HANDLE_NONE) continue;
+    kinds[i] = kind;
+    return FIRST_FD + i;
+  }
+  errno = EMFILE;
+  return -1;
+}
+
+static void expect_open(int fd, int kind) {
+  if (fd < FIRST_FD || fd >= FIRST_FD + MAX_FDS || kinds[fd - FIRST_FD] != kind) abort();
+}
+
+void forget_descriptors(void) {
+  for (int i = 0; i < MAX_FDS; i++) {
+    if (kinds[i] != HANDLE_NONE) abort();
+  }
+  if (rings != 0) abort();
+}
+
 static size_t read_all(const struct iovec *parts, size_t count) {
   size_t total = 0;
   if (count > 1024) abort(); /* UIO_MAXIOV */
@@ -46,7 +72,7 @@ static int fails(void) {
 }
 
 ssize_t fuzz_readv(int fd, const struct iovec *parts, int count) {
-  (void)fd;
+  expect_open(fd, HANDLE_TUN);
   if (fails()) return -1;
   size_t room = room_in(parts, (size_t)count);
   for (size_t i = 0; i < parts[0].iov_len; i++) ((uint8_t *)parts[0].iov_base)[i] = next_byte();
@@ -54,13 +80,14 @@ ssize_t fuzz_readv(int fd, const struct iovec *parts, int count) {
 }
 
 ssize_t fuzz_writev(int fd, const struct iovec *parts, int count) {
-  (void)fd;
+  expect_open(fd, HANDLE_TUN);
   size_t total = read_all(parts, (size_t)count);
   return fails() ? -1 : (ssize_t)total;
 }
 
 int fuzz_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
-  (void)fd, (void)flags;
+  (void)flags;
+  expect_open(fd, HANDLE_UDP);
   if (count == 0 || count > 1024) abort();
   for (unsigned i = 0; i < count; i++) {
     const struct msghdr *message = &messages[i].msg_hdr;
@@ -76,7 +103,8 @@ int fuzz_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
 }
 
 int fuzz_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
-  (void)fd, (void)flags, (void)timeout;
+  (void)flags, (void)timeout;
+  expect_open(fd, HANDLE_UDP);
   if (fails()) return -1;
   int received = next_below((int32_t)count - 1) + 1;
   for (int i = 0; i < received; i++) {
@@ -103,7 +131,10 @@ int fuzz_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, s
 }
 
 int fuzz_poll(struct pollfd *fds, nfds_t count, int timeout) {
-  if (timeout < 0) abort(); /* for ever */
+  if (timeout < 0 || count != 3) abort(); /* for ever */
+  expect_open(fds[0].fd, HANDLE_EVENT);
+  expect_open(fds[1].fd, HANDLE_TUN);
+  expect_open(fds[2].fd, HANDLE_UDP);
   if (next_byte() % 4 == 3) {
     errno = next_byte() % 2 ? EINTR : ENOMEM;
     return -1;
@@ -117,7 +148,8 @@ int fuzz_poll(struct pollfd *fds, nfds_t count, int timeout) {
 }
 
 int fuzz_getsockopt(int fd, int level, int name, void *value, socklen_t *size) {
-  (void)fd, (void)level, (void)name;
+  (void)level, (void)name;
+  expect_open(fd, HANDLE_UDP);
   if (fails()) return -1;
   if (next_byte() % 4 == 3) *size /= 2; /* a kernel that knows less */
   memset(value, 0, *size);
@@ -125,62 +157,74 @@ int fuzz_getsockopt(int fd, int level, int name, void *value, socklen_t *size) {
 }
 
 ssize_t fuzz_sendto(int fd, const void *bytes, size_t size, int flags, const struct sockaddr *to, socklen_t length) {
-  (void)fd, (void)flags;
+  (void)flags;
+  expect_open(fd, HANDLE_UDP);
   struct iovec parts[] = {{(void *)bytes, size}, {(void *)to, length}};
   return fails() ? -1 : (ssize_t)(read_all(parts, 2) - length);
 }
 
 int fuzz_socket(int domain, int type, int protocol) {
   (void)domain, (void)type, (void)protocol;
-  return fails() ? -1 : 1000;
+  return fails() ? -1 : open_descriptor(HANDLE_UDP);
 }
 
 int fuzz_close(int fd) {
-  (void)fd;
+  if (fd < FIRST_FD || fd >= FIRST_FD + MAX_FDS || kinds[fd - FIRST_FD] == HANDLE_NONE) abort();
+  kinds[fd - FIRST_FD] = HANDLE_NONE;
   return 0;
 }
 
-static int next_fd = 1100;
-
 int fuzz_open(const char *path, int flags, ...) {
   (void)flags;
-  return path[0] != '/' || fails() ? -1 : next_fd++;
+  return path[0] != '/' || fails() ? -1 : open_descriptor(HANDLE_TUN);
 }
 
 int fuzz_eventfd(unsigned count, int flags) {
   (void)count, (void)flags;
-  return fails() ? -1 : next_fd++;
+  return fails() ? -1 : open_descriptor(HANDLE_EVENT);
 }
 
 int fuzz_ioctl(int fd, unsigned long request, ...) {
-  (void)fd, (void)request;
+  (void)request;
+  expect_open(fd, HANDLE_TUN);
   return fails() ? -1 : 0;
 }
 
-int fuzz_setsockopt(int fd, int level, int name, const void *value, socklen_t size) {
-  (void)fd, (void)level, (void)name;
-  struct iovec part = {(void *)value, size};
+static ssize_t take(const void *bytes, size_t size) {
+  struct iovec part = {(void *)bytes, size};
   read_all(&part, 1);
-  return fails() ? -1 : 0;
+  return fails() ? -1 : (ssize_t)size;
+}
+
+int fuzz_setsockopt(int fd, int level, int name, const void *value, socklen_t size) {
+  (void)level, (void)name;
+  expect_open(fd, HANDLE_UDP);
+  return take(value, size) < 0 ? -1 : 0;
 }
 
 int fuzz_bind(int fd, const struct sockaddr *address, socklen_t size) { return fuzz_setsockopt(fd, 0, 0, address, size); }
 
 ssize_t fuzz_write(int fd, const void *bytes, size_t size) {
-  return fuzz_setsockopt(fd, 0, 0, bytes, (socklen_t)size) < 0 ? -1 : (ssize_t)size;
+  expect_open(fd, HANDLE_EVENT);
+  return take(bytes, size);
 }
 
 /* In place of ring.c, of which the rest of the addon sees the results alone. */
 int ring_open(struct ring *ring) {
   if (fails()) return errno;
-  *ring = (struct ring){.fd = next_fd++};
+  *ring = (struct ring){.fd = rings++};
   return 0;
 }
 
-void ring_close(struct ring *ring) { ring->fd = -1; }
+void ring_close(struct ring *ring) {
+  if (ring->fd < 0) return;
+  ring->fd = -1;
+  rings--;
+}
 
 int ring_run(struct ring *ring, enum transfer_kind kind, int fd, struct transfer *transfers, int count) {
   if (ring->fd < 0 || count < 1 || count > RING_ENTRIES) abort();
+  expect_open(fd, HANDLE_TUN);
   if (fails()) return errno;
   /* A chain that could not be prepared. */
   int broken = kind == TRANSFER_WRITE && next_byte() % 8 == 7;

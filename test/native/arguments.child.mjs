@@ -1,7 +1,7 @@
 // Every argument that a caller could get wrong. Prints what each call did.
 import { readdirSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { attempt, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord } from './setup.mjs';
+import { attempt, bytes, ints, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord } from './setup.mjs';
 
 const openFds = () => readdirSync('/proc/self/fd').length;
 const out = {};
@@ -10,6 +10,7 @@ const out = {};
 out.tunNoName = attempt(() => native.openTun());
 out.tunEmptyName = attempt(() => native.openTun(''));
 out.tunLongName = attempt(() => native.openTun('x'.repeat(16)));
+out.tunNul = attempt(() => native.openTun('t0\0x'));
 out.tunNumber = attempt(() => native.openTun(7));
 out.tunNotTun = attempt(() => native.openTun('lo'));
 out.udpBadPort = attempt(() => native.openUdp(LOOPBACK, 65536, 65536));
@@ -21,6 +22,7 @@ const taken = native.openUdp(LOOPBACK, 5555, 65536);
 out.udpTaken = attempt(() => native.openUdp(LOOPBACK, 5555, 65536));
 native.close(taken);
 out.notifyNobody = attempt(() => native.notify('/nonexistent', 'READY=1'));
+out.notifyNul = attempt(() => native.notify('\0abstract', 'READY=1'));
 out.notifyLongPath = attempt(() => native.notify('x'.repeat(200), 'READY=1'));
 
 // --- descriptors that are not ours, or of the wrong kind ---
@@ -54,14 +56,13 @@ for (const call of CALLS) {
 }
 out.attachNothing = attempt(() => native.attach({}));
 out.attachNull = attempt(() => native.attach(null));
+out.attachNumber = attempt(() => native.attach(7));
 
 // --- batch calls with a path ---
 const { memory, handles } = openPath(5000);
 out.closeAttached = attempt(() => native.close(handles.tun));
 out.attachWrongKind = attempt(() => native.attach({ ...handles, tun: handles.udp, ...memory }));
-native.attach({ ...handles, ...memory });
-out.attachWrongArray = attempt(() => native.attach({ ...handles, ...memory, sends: new Uint8Array(64) }));
-native.attach({ ...handles, ...memory });
+out.attachWrongArray = attempt(() => native.attach({ ...handles, ...memory, sends: bytes(64) }));
 out.waitInterest = attempt(() => native.wait(1024, 0, 0));
 out.waitTimeout = attempt(() => native.wait(1, -1, 0));
 out.waitSpin = attempt(() => native.wait(1, 0, 1001));
@@ -122,13 +123,13 @@ setRecord(memory.sends, 0, [0, 1, LOOPBACK, 5001, 65536]);
 out['send.segmentHuge'] = attempt(() => native.sendUdp(0, 1));
 
 // A slab smaller than a slot, record arrays of no records: nothing is read, nothing overrun.
-native.attach({ ...handles, ...memory, outboundSlab: new Uint8Array(100), inboundSlab: new Uint8Array(100) });
+native.attach({ ...handles, ...memory, outboundSlab: bytes(100), inboundSlab: bytes(100) });
 out.readSmallSlab = attempt(() => native.readTun(1, 100, 65536, 0, 0));
 out.receiveSmallSlab = attempt(() => native.receiveUdp(1));
-native.attach({ ...handles, ...memory, tunPackets: new Int32Array(0), datagrams: new Int32Array(7) });
+native.attach({ ...handles, ...memory, tunPackets: ints(0), datagrams: ints(7) });
 out.readNoRecords = attempt(() => readTun(memory, 1));
 out.receiveNoRecords = attempt(() => native.receiveUdp(1));
-out.attachNoClock = attempt(() => native.attach({ ...handles, ...memory, clock: new Int32Array(0) }));
+out.attachNoClock = attempt(() => native.attach({ ...handles, ...memory, clock: ints(0) }));
 
 native.detach();
 for (const fd of Object.values(handles)) native.close(fd);
@@ -140,9 +141,9 @@ const code = `
   const native = require(${JSON.stringify(new URL(`../../native/build/${process.env.RUDDER_NATIVE_BUILD}/rudder_native.node`, import.meta.url).pathname)});
   for (let i = 0; i < 5; i++) native.openEvent();
   const handles = { tun: native.openTun('t1'), udp: native.openUdp(${LOOPBACK}, 5002, 65536), event: native.openEvent() };
-  const slabs = ['outboundSlab', 'inboundSlab', 'headers'].map((name) => [name, new Uint8Array(100)]);
+  const slabs = ['outboundSlab', 'inboundSlab', 'headers'].map((name) => [name, new Uint8Array(new SharedArrayBuffer(100))]);
   const records = ['tunPackets', 'datagrams', 'sends', 'sendIovecs', 'writes', 'writeIovecs', 'checksums', 'clock'];
-  const memory = [...slabs, ...records.map((name) => [name, new Int32Array(8)])];
+  const memory = [...slabs, ...records.map((name) => [name, new Int32Array(new SharedArrayBuffer(32))])];
   native.attach({ ...handles, ...Object.fromEntries(memory) });
   try {
     native.openRing();

@@ -1,4 +1,4 @@
-// The five batch calls against a real TUN device and real sockets.
+// The batch calls against a real TUN device and real sockets.
 
 import { execFileSync } from 'node:child_process';
 import dgram from 'node:dgram';

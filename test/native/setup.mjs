@@ -10,12 +10,13 @@ export function ip(...args) {
   execFileSync('ip', args);
 }
 
-/** What a call throws, as `CODE syscall`, or its result. */
+/** What a call throws, or its result. */
 export function attempt(call) {
   try {
     return { result: call() };
   } catch (error) {
-    return { code: error.code, errno: error.errno, syscall: error.syscall, isError: error instanceof Error };
+    const { code, errno, syscall, message } = error;
+    return { code, errno, syscall, message, isError: error instanceof Error };
   }
 }
 
@@ -37,6 +38,14 @@ export function openPath(udpPort) {
 export function attach(path) {
   native.attach(path);
   if (process.env.RUDDER_TEST_RING === '1') native.openRing();
+}
+
+/** Typed arrays as attach() takes them. */
+export function bytes(length) {
+  return new Uint8Array(new SharedArrayBuffer(length));
+}
+export function ints(length) {
+  return new Int32Array(new SharedArrayBuffer(4 * length));
 }
 
 export function setRecord(array, index, values) {
