@@ -18,6 +18,8 @@ const MAX_CONNECTIONS = 64;
 const REQUEST_MS = 5000;
 /** For a client to take its whole answer. */
 const ANSWER_MS = 10_000;
+/** A client that is not slow has sent its request so soon after it has connected. */
+const PROMPT_MS = 100;
 /** Between two answers, whoever gets them: 200 a second are many times what probes, Prometheus and people ask for. */
 const TURN_MS = 5;
 
@@ -47,12 +49,16 @@ export function createHttpServer(respond: (request: HttpRequest) => Promise<Http
 
   /**
    * A new client takes the place of the one that has kept us waiting longest, so nobody can sit on all of them; where all
-   * wait for us, of the one that has had the most.
+   * wait for us, of the one that has had the most. One that has just come may be about to ask.
    */
   function makeRoom(): boolean {
     if (connections.size < MAX_CONNECTIONS) return true;
-    const idle = most(connections, ({ idleSince }) => (idleSince === undefined ? 0 : performance.now() - idleSince));
-    const leaving = idle ?? most(connections, ({ answers }) => answers);
+    const now = performance.now();
+    const idleMs = ({ idleSince = now }: Connection) => now - idleSince;
+    const leaving =
+      most(connections, (connection) => idleMs(connection) - PROMPT_MS) ??
+      most(connections, ({ answers }) => answers) ??
+      most(connections, idleMs);
     if (leaving === undefined) return false;
     forget(leaving);
     leaving.socket.destroy();
@@ -138,7 +144,7 @@ function clientHasActed(connection: Connection): void {
   connection.idleSince = undefined;
 }
 
-/** The one with the largest measure; undefined if it is 0 for all. */
+/** The one with the largest measure; undefined if it is above 0 for none. */
 function most(connections: Iterable<Connection>, measure: (connection: Connection) => number): Connection | undefined {
   let found: Connection | undefined;
   let largest = 0;

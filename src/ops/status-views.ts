@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { type HttpAnswer, jsonAnswer } from './http-request.js';
 import type { createMetrics } from './metrics.js';
 import { isAlive, type Status } from './status.js';
@@ -65,7 +64,8 @@ export function createStatusViews(readStatus: () => Promise<Status | string>): S
       if (found.beganAt >= asked) return found;
       await found.status.catch(() => undefined);
       // One more, since a timer may come a little early.
-      await delay(found.beganAt + found.sharedMs - performance.now() + 1);
+      const waitMs = found.beganAt + found.sharedMs - performance.now() + 1;
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
     }
   }
 
