@@ -8,6 +8,7 @@ import { EXIT_CODES, EXIT_OK } from './exit-codes.js';
 /** `rudder status`: what the running daemon says about itself. @returns the exit status: 0 only if it is ready */
 export async function status(subnetFile: string, json: boolean): Promise<number> {
   const { body } = await askDaemon(controlSocketOf(subnetFile), 'GET', '/status');
+  if (hasFailed(body)) throw new RudderError('not-ready', `rudder cannot tell its status: ${body.error}; see its log`);
   if (json) process.stdout.write(`${JSON.stringify(body, null, 2)}\n`);
   if (isStarting(body)) {
     if (json) return EXIT_CODES['not-ready'];
@@ -16,6 +17,10 @@ export async function status(subnetFile: string, json: boolean): Promise<number>
   const node = body as Status;
   if (!json) process.stdout.write(describe(node));
   return node.problems.length === 0 ? EXIT_OK : EXIT_CODES['not-ready'];
+}
+
+function hasFailed(body: unknown): body is { error: string } {
+  return typeof (body as { error?: unknown }).error === 'string';
 }
 
 function isStarting(body: unknown): body is { starting: string } {

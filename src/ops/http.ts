@@ -1,13 +1,13 @@
-import { rmSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoOf, messageOf, RudderError, shorten } from '../core/errors.js';
+import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import type { createMetrics } from './metrics.js';
-import { isAlive, type Status } from './status.js';
+import { listenOnSocket, listenOnTcp } from './http-listen.js';
+import { type HttpAnswer, type HttpRequest, jsonAnswer } from './http-request.js';
+import { createHttpServer, type HttpServer } from './http-server.js';
+import type { Status } from './status.js';
+import { createStatusViews, VIEWS } from './status-views.js';
 
 /**
  * Two doors to the same room. The unix socket is for `rudder status` and its like, and for root alone. The TCP port is
@@ -37,124 +37,88 @@ const PAGE = {
 const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
 
-/** What a client may take: these are for probes and people on this host, each asking for a moment. */
-const LIMITS = {
-  maxHeaderSize: 8192,
-  headersTimeout: 5000,
-  requestTimeout: 10_000,
-  // How soon after these deadlines a slow client is looked for.
-  connectionsCheckingInterval: 1000,
-};
-const MAX_CONNECTIONS = 64;
-/** A client that takes nothing of its answer for so long is cut off. */
-const IDLE_MS = 10_000;
+type Handler = (request: HttpRequest) => HttpAnswer | Promise<HttpAnswer>;
 
-type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+/** What a door answers: a handler for each path, by method. */
+interface Door {
+  readonly handlers: Readonly<Record<string, ReadonlyMap<string, Handler>>>;
+  readonly isOurName: (host: string | undefined) => boolean;
+}
 
 /** @throws RudderError `file` or `socket` */
 export async function serveHttp(options: HttpOptions): Promise<{ close(): void }> {
-  let metrics: ReturnType<typeof createMetrics> | undefined;
-  const json = (response: ServerResponse, code: number, value: unknown) =>
-    response.writeHead(code, { 'content-type': 'application/json' }).end(`${JSON.stringify(value)}\n`);
+  const { tcp, log } = options;
+  const { answer } = createStatusViews(options.status);
+  const page = Object.entries(PAGE).map(([path, { file, type }]) => [path, pageHandler(file, type)] as const);
+  const reading = (isFresh: boolean) =>
+    new Map<string, Handler>([...page, ...VIEWS.map((view) => [view, () => answer(view, isFresh)] as const)]);
+  const changing = new Map<string, Handler>([
+    [
+      '/log-level',
+      ({ body }) => {
+        options.setLogLevel(body.trim());
+        return jsonAnswer(200, {});
+      },
+    ],
+  ]);
 
-  const read: Record<string, Handler> = {
-    async '/healthz'(_, response) {
-      const status = await options.status();
-      const alive = typeof status === 'string' || isAlive(status);
-      json(response, alive ? 200 : 503, { alive });
-    },
-    async '/readyz'(_, response) {
-      const status = await options.status();
-      const problems = typeof status === 'string' ? [`starting: ${status}`] : status.problems;
-      json(response, problems.length === 0 ? 200 : 503, { ready: problems.length === 0, problems });
-    },
-    async '/metrics'(_, response) {
-      const status = await options.status();
-      // Loaded when first asked for: most nodes of a test, and many others, never are.
-      metrics ??= (await import('./metrics.js')).createMetrics();
-      const text = await metrics.text(typeof status === 'string' ? undefined : status);
-      response.writeHead(200, { 'content-type': metrics.contentType }).end(text);
-    },
-    async '/status'(_, response) {
-      const status = await options.status();
-      if (typeof status === 'string') json(response, 503, { starting: status });
-      else json(response, 200, status);
-    },
-  };
-  for (const [path, { file, type }] of Object.entries(PAGE)) {
-    read[path] = async (_, response) => {
-      const text = await readFile(new URL(`./page/${file}`, import.meta.url));
-      response.writeHead(200, { 'content-type': type, 'content-security-policy': PAGE_POLICY }).end(text);
-    };
-  }
-  const control: Record<string, Handler> = {
-    async '/log-level'(request, response) {
-      options.setLogLevel(await bodyOf(request));
-      json(response, 200, {});
-    },
-  };
-
-  const servers: Server[] = [];
+  const servers: HttpServer[] = [];
+  const failed = createRepeatLimit();
   const refused = createRepeatLimit();
-  function limitedServer(
-    allowed: (method: string, path: string) => Handler | undefined,
-    isOurName: (host: string | undefined) => boolean,
-  ): Server {
-    const server = createServer(LIMITS, (request: IncomingMessage, response: ServerResponse) => {
-      const path = (request.url ?? '').split('?')[0];
-      if (!isOurName(request.headers.host)) return json(response, 403, { error: 'not the name of this host' });
-      const handler = allowed(request.method ?? '', path);
-      if (handler === undefined) {
-        const code = Object.hasOwn(read, path) ? 405 : 404;
-        return json(response, code, { error: `nothing at ${request.method} ${shorten(path, 80)}` });
-      }
-      handler(request, response).catch((error: unknown) => {
-        const isUsers = error instanceof RudderError;
-        if (!isUsers) options.log.error({ path, reason: messageOf(error) }, 'a request failed');
-        json(response, isUsers ? 400 : 500, { error: messageOf(error) });
-      });
-    });
+  function open(door: Door): HttpServer['server'] {
+    const http = createHttpServer((request) => answerAt(door, request));
     // Of a connection that could not be accepted, for want of descriptors or memory: no reason to end the daemon.
-    server.on('error', (error) => {
-      if (!server.listening) return; // told by who wanted it to
-      refused((suppressed) => options.log.warn({ reason: messageOf(error), suppressed }, 'a request was not taken'));
+    http.server.on('error', (error) => {
+      if (!http.server.listening) return; // told by who wanted it to
+      refused((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'a request was not taken'));
     });
-    server.maxConnections = MAX_CONNECTIONS;
-    server.setTimeout(IDLE_MS);
-    servers.push(server);
-    return server;
+    servers.push(http);
+    return http.server;
   }
 
-  const reading = (method: string, path: string) => (method === 'GET' ? own(read, path) : undefined);
-  const local = limitedServer(
-    (method, path) => (method === 'PUT' ? own(control, path) : reading(method, path)),
-    () => true,
-  );
+  async function answerAt({ handlers, isOurName }: Door, request: HttpRequest): Promise<HttpAnswer> {
+    const { method, path, host } = request;
+    if (!isOurName(host)) return jsonAnswer(403, { error: 'not the name of this host' });
+    const handler = Object.hasOwn(handlers, method) ? handlers[method].get(path) : undefined;
+    if (handler === undefined) {
+      const code = handlers.GET.has(path) ? 405 : 404;
+      return jsonAnswer(code, { error: `nothing at ${shorten(`${method} ${path}`, 80)}` });
+    }
+    try {
+      return await handler(request);
+    } catch (error) {
+      const reason = messageOf(error);
+      if (error instanceof RudderError) return jsonAnswer(400, { error: reason });
+      failed((suppressed) => log.error({ path, reason, suppressed }, 'a request failed'));
+      return jsonAnswer(500, { error: reason });
+    }
+  }
+
+  function close(): void {
+    for (const server of servers) server.close();
+  }
+
   try {
+    // Who is at the shell has just changed something and wants to see it.
+    const local = open({ handlers: { GET: reading(true), PUT: changing }, isOurName: () => true });
     await listenOnSocket(local, options.socketPath);
-    if (options.tcp !== undefined) {
-      const { address } = options.tcp;
-      const server = limitedServer(reading, (host) => !address.startsWith('127.') || isLoopbackName(host));
-      await listenOnTcp(server, options.tcp);
-      options.log.info(options.tcp, 'health, metrics and status are served');
+    if (tcp !== undefined) {
+      const isOurName = (host: string | undefined) => !tcp.address.startsWith('127.') || isLoopbackName(host);
+      await listenOnTcp(open({ handlers: { GET: reading(false) }, isOurName }), tcp);
+      log.info(tcp, 'health, metrics and status are served');
     }
   } catch (error) {
     close();
     throw error;
   }
-
-  function close(): void {
-    for (const server of servers) {
-      server.close();
-      server.closeAllConnections();
-    }
-  }
   return { close };
 }
 
-/** Not what every object has: `constructor` is no path of ours. */
-function own(handlers: Record<string, Handler>, path: string): Handler | undefined {
-  return Object.hasOwn(handlers, path) ? handlers[path] : undefined;
+/** Read once: the page does not change while we run, and reading it must not depend on how many ask for it. */
+function pageHandler(file: string, type: string): Handler {
+  const body = readFileSync(new URL(`./page/${file}`, import.meta.url));
+  const headers = { 'content-security-policy': PAGE_POLICY };
+  return () => ({ code: 200, type, body, headers });
 }
 
 /**
@@ -163,72 +127,4 @@ function own(handlers: Record<string, Handler>, path: string): Handler | undefin
  */
 function isLoopbackName(host: string | undefined): boolean {
   return host === undefined || /^(localhost|127\.\d+\.\d+\.\d+)(:\d+)?$/i.test(host);
-}
-
-/** A log level is a word. */
-const LONGEST_BODY = 100;
-
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  let body = '';
-  for await (const chunk of request.setEncoding('utf8')) {
-    body += chunk;
-    if (body.length > LONGEST_BODY) throw new RudderError('usage', `body of over ${LONGEST_BODY} characters`);
-  }
-  return body.trim();
-}
-
-/** A socket left by a daemon that was killed is replaced; one that somebody answers on is not. */
-async function listenOnSocket(server: Server, path: string): Promise<void> {
-  if (await isAnswered(path)) {
-    throw new RudderError(
-      'file',
-      `another rudder answers on ${path}: expected none; stop it, or give this one another --subnet-file`,
-    );
-  }
-  try {
-    rmSync(path, { force: true });
-    // The mode must be right from the first moment, and listen() binds before it returns; it rejects and never throws.
-    const before = process.umask(0o177);
-    const listening = listen(server, () => server.listen(path));
-    process.umask(before);
-    await listening;
-  } catch (error) {
-    throw new RudderError(
-      'file',
-      `cannot make the control socket beside the subnet file, in ${dirname(path)}: ${messageOf(error)}; expected a writable directory, choose another with --subnet-file`,
-      { cause: error },
-    );
-  }
-}
-
-async function listenOnTcp(server: Server, { address, port }: { address: string; port: number }): Promise<void> {
-  try {
-    await listen(server, () => server.listen(port, address));
-  } catch (error) {
-    const reason = errnoOf(error) === 'EADDRINUSE' ? 'somebody listens there already' : messageOf(error);
-    throw new RudderError(
-      'socket',
-      `cannot listen on ${address}:${port}: ${reason}; choose others with --healthz-ip and --healthz-port`,
-      { cause: error },
-    );
-  }
-}
-
-function listen(server: Server, start: () => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('listening', resolve).once('error', reject);
-    start();
-  });
-}
-
-function isAnswered(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect(path)
-      .once('connect', () => done(true))
-      .once('error', () => done(false));
-    function done(answered: boolean): void {
-      probe.destroy();
-      resolve(answered);
-    }
-  });
 }

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, Server, type Socket } from 'node:net';
@@ -8,6 +9,7 @@ import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { serveHttp } from '../../../src/ops/http.js';
+import type { Status } from '../../../src/ops/status.js';
 import { freePort } from '../../helpers/etcd.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import { describeWith } from '../../helpers/requires.js';
@@ -20,6 +22,9 @@ let http: { close(): void };
 let log: RecordingLog;
 /** Both servers. */
 let servers: Server[];
+let status: () => Promise<Status>;
+/** How often it was asked for. */
+let looks: number;
 const levels: string[] = [];
 
 beforeEach(async () => {
@@ -28,11 +33,16 @@ beforeEach(async () => {
   socketPath = join(directory, 'rudder.sock');
   port = await freePort();
   log = createRecordingLog();
+  status = async () => createStatus();
+  looks = 0;
   const listen = vi.spyOn(Server.prototype, 'listen');
   http = await serveHttp({
     socketPath,
     tcp: { address: '127.0.0.1', port },
-    status: async () => createStatus(),
+    status: () => {
+      looks++;
+      return status();
+    },
     setLogLevel: (level) => void levels.push(level),
     log,
   });
@@ -55,6 +65,20 @@ function ask(
     })
       .on('error', reject)
       .end();
+  });
+}
+
+const REQUEST = 'GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n';
+
+/** A connection that has sent this and waits. */
+function open(bytes: string | Buffer = ''): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('error', reject).once('connect', () => {
+      socket.off('error', reject).on('error', () => undefined);
+      if (bytes === '') resolve(socket);
+      else socket.write(bytes, () => resolve(socket));
+    });
   });
 }
 
@@ -128,20 +152,79 @@ describe('the TCP port', () => {
     expect(performance.now() - before).toBeLessThan(9000);
   }, 15_000);
 
-  it('holds a bounded number of connections', async () => {
-    const sockets: Socket[] = [];
-    let refused = 0;
-    const open = () =>
-      new Promise<void>((resolve) => {
-        const socket = connect(port, '127.0.0.1');
-        sockets.push(socket);
-        socket.on('error', () => undefined).on('close', () => refused++);
-        socket.once('connect', () => resolve());
-      });
-    for (let i = 0; i < 100; i++) await open();
-    await expect.poll(() => refused).toBe(100 - 64);
+  it('answers requests that come together one by one, in their order', async () => {
+    const paths = ['/healthz', '/nowhere', '/page.js', '/status', '/'];
+    const bytes = paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`).join('');
+    const answers = await converse(`${bytes}GET /readyz HTTP/1.0\r\n\r\nGET /status HTTP/1.1\r\n`);
+    expect(answers.match(/^HTTP\/1\.1 \d+/gm)).toEqual(
+      [200, 404, 200, 200, 200, 200].map((code) => `HTTP/1.1 ${code}`),
+    );
+    expect(answers.match(/^content-type: \S+/gim)?.[2]).toMatch('text/javascript');
+    expect(answers.endsWith('{"ready":true,"problems":[]}\n')).toBe(true);
+  });
+
+  it('answers a client that has closed its side of the connection', async () => {
+    const socket = await open();
+    socket.end(REQUEST);
+    expect(await text(socket)).toMatch(/^HTTP\/1\.1 200/);
+  });
+
+  it('reads no further while a request is under way', async () => {
+    let end: () => void = () => undefined;
+    status = () => new Promise((resolve) => (end = () => resolve(createStatus())));
+    const socket = await open(REQUEST);
+    await expect.poll(() => looks).toBe(1);
+    // More than the buffers of both sides hold.
+    const size = 64 * 2 ** 20;
+    socket.write(Buffer.alloc(size, REQUEST));
+    const unsent: number[] = [];
+    await expect.poll(() => unsent.push(socket.writableLength) > 1 && unsent.at(-1) === unsent.at(-2)).toBe(true);
+    expect(socket.writableLength).toBeGreaterThan(size / 2);
+    end();
+    await once(socket, 'readable');
+    socket.destroy();
+  });
+
+  it('takes one look for all who ask', async () => {
+    const before = performance.now();
+    const answers = await Promise.all(Array.from({ length: 60 }, () => ask('GET', '/status')));
+    expect(new Set(answers.map(({ code }) => code))).toEqual(new Set([200]));
+    expect(looks).toBeLessThanOrEqual(1 + (performance.now() - before) / 1000);
+  });
+
+  it('tells of failures at a bounded rate', async () => {
+    status = () => Promise.reject(new Error('EMFILE'));
+    for (let i = 0; i < 50; i++) {
+      expect(await ask('GET', '/status')).toEqual({ code: 500, body: '{"error":"EMFILE"}\n' });
+    }
+    expect(log.lines.filter(({ level }) => level === 'error')).toHaveLength(1);
+  });
+
+  it.each([
+    ['have sent nothing', ''],
+    ['do not finish their request', 'GET /healthz HTTP/1.1\r\nHost: '],
+    ['have had an answer', REQUEST],
+    ['want more and more', REQUEST.repeat(1000)],
+  ])('lets a probe in beside 64 clients that %s, and holds no more', async (_, bytes) => {
+    const sockets = await Promise.all(Array.from({ length: 64 }, () => open(bytes)));
+    let closed = 0;
+    for (const socket of sockets) socket.once('close', () => closed++).resume();
+    if (bytes.endsWith('\n')) await expect.poll(() => sockets.every(({ bytesRead }) => bytesRead > 0)).toBe(true);
+    for (let i = 0; i < 3; i++) expect((await ask('GET', '/healthz')).code).toBe(200);
+    // A probe leaves its place to the next one.
+    await expect.poll(() => closed).toBe(1);
     for (const socket of sockets) socket.destroy();
-    await expect.poll(async () => (await ask('GET', '/healthz').catch(() => undefined))?.code).toBe(200);
+  });
+
+  it('lets nobody in while as many as it holds all wait for their first answer', async () => {
+    status = () => new Promise(() => undefined);
+    const sockets = await Promise.all(Array.from({ length: 64 }, () => open(REQUEST)));
+    const [first] = sockets;
+    await expect.poll(() => looks).toBe(1);
+    await expect(ask('GET', '/healthz')).rejects.toThrow();
+    expect(first.destroyed).toBe(false);
+    for (const socket of sockets) socket.destroy();
+    status = async () => createStatus();
   });
 });
 
