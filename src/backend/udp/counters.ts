@@ -35,6 +35,10 @@ export const COUNTER_NAMES = [
   'in_writes',
   'offload_fallbacks',
   'out_drop_too_large',
+  'out_drop_segments',
+  'in_drop_segments',
+  'out_drop_loop',
+  'out_drop_multicast',
 ] as const;
 
 export type CounterName = (typeof COUNTER_NAMES)[number];
@@ -64,6 +68,10 @@ export const OUT_DATAGRAMS = numberOf('out_datagrams');
 export const IN_WRITES = numberOf('in_writes');
 export const OFFLOAD_FALLBACKS = numberOf('offload_fallbacks');
 export const OUT_DROP_TOO_LARGE = numberOf('out_drop_too_large');
+export const OUT_DROP_SEGMENTS = numberOf('out_drop_segments');
+export const IN_DROP_SEGMENTS = numberOf('in_drop_segments');
+export const OUT_DROP_LOOP = numberOf('out_drop_loop');
+export const OUT_DROP_MULTICAST = numberOf('out_drop_multicast');
 
 export const COUNTER_INTS = COUNTER_NAMES.length * 2;
 
