@@ -134,6 +134,17 @@ static void set_buffer(int fd, int forced, int plain, int bytes) {
   }
 }
 
+/*
+ * No path MTU is asked for or believed: an ICMP message that says "too large" can be forged by anybody who knows the two
+ * addresses, and would have every packet cut in pieces for ten minutes. With OMIT the kernel takes no notice of one (nor of
+ * what others have learnt), sets no DF, and cuts what is larger than the interface's MTU, as the routers behind it do for
+ * theirs. With INTERFACE it would refuse that, and with DONT believe the ICMP message.
+ */
+static int omit_path_mtu(int fd) {
+  int omit = IP_PMTUDISC_OMIT;
+  return setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &omit, sizeof omit) < 0 ? errno : 0;
+}
+
 /* openUdp(address, port, bufferBytes): non-blocking socket bound to that address. */
 napi_value open_udp(napi_env env, napi_callback_info info) {
   napi_value arguments[3];
@@ -144,12 +155,17 @@ napi_value open_udp(napi_env env, napi_callback_info info) {
   if (!get_int(env, arguments[2], "bufferBytes", 4096, 1 << 28, &buffer_bytes)) return NULL;
   int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return throw_errno(env, errno, "socket", NULL);
+  int error = omit_path_mtu(fd);
+  if (error != 0) {
+    close(fd);
+    return throw_errno(env, error, "setsockopt", "IP_MTU_DISCOVER");
+  }
   set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, buffer_bytes);
   set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, buffer_bytes);
   struct sockaddr_in local = {
       .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl((uint32_t)address)};
   if (bind(fd, (struct sockaddr *)&local, sizeof local) < 0) {
-    int error = errno;
+    error = errno;
     close(fd);
     return throw_errno(env, error, "bind", NULL);
   }

@@ -15,6 +15,7 @@ export interface RawDaemonOptions extends RawEtcdOptions {
   ifaceRegex?: RegExp[];
   ifaceCanReach?: Ipv4;
   publicIp?: Ipv4;
+  portMapped: boolean;
   subnetFile: string;
   subnetEnvPrefix: string;
   stateDir: string;
@@ -55,6 +56,12 @@ export function addDaemonOptions(command: Command): Command {
       option('--public-ip <address>', "address that peers send to, if not the interface's own").argParser(
         values.parseHostAddress,
       ),
+    )
+    .addOption(
+      option('--port-mapped [boolean]', 'a NAT before this host changes the ports of what it sends: peers let it')
+        .argParser(values.parseBoolean)
+        .preset('true')
+        .default(false),
     )
     .addOption(
       option('--subnet-file <file>', 'where Docker finds subnet and MTU')
@@ -135,6 +142,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLev
     etcd: toEtcdOptions(raw),
     underlay: { iface: raw.iface ?? [], ifaceRegex: raw.ifaceRegex ?? [], canReach: raw.ifaceCanReach },
     publicIp: raw.publicIp,
+    portMapped: raw.portMapped,
     subnetFile: raw.subnetFile,
     subnetEnvPrefix: raw.subnetEnvPrefix,
     stateDir: raw.stateDir,

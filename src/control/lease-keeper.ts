@@ -1,11 +1,11 @@
 import { messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { formatLeaseValue, parseLeaseValue } from '../core/lease.js';
+import { parseLeaseValue } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { createBackoff } from './backoff.js';
-import { hasNodeId, type NodeIdentity, ownershipOf } from './ownership.js';
+import { hasNodeId, leaseValueOf, type NodeIdentity, ownershipOf, saysPorts } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
 export interface KeeperOptions {
@@ -47,7 +47,7 @@ export function keepAliveInterval(ttlSeconds: number): number {
 
 /**
  * Keeps the own lease: renews it, and makes the key what it should be whenever it is not (its TTL was revoked, it was
- * deleted, the node has another address). Reports when somebody else holds the subnet. Whatever happens here, packets go
+ * deleted, it has another address of ours, or says something else of our ports). Reports when somebody else holds the subnet. Whatever happens here, packets go
  * on: the data path is not asked to stop.
  */
 export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptions): LeaseKeeper {
@@ -113,7 +113,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   const isKept = (entry: LeaseEntry) => entry.ttlId === holding.ttlId || entry.ttlId === NO_TTL;
 
   function isAsItShouldBe(entry: LeaseEntry): boolean {
-    return isKept(entry) && ownershipOf(entry, identity) === 'ours';
+    return isKept(entry) && ownershipOf(entry, identity) === 'ours' && saysPorts(entry, identity);
   }
 
   function moveTo(publicIp: Ipv4): void {
@@ -164,7 +164,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
       return true;
     }
     const who = identity;
-    const value = formatLeaseValue(who.publicIp, who.nodeId);
+    const value = leaseValueOf(who);
     const ttlSeconds = entry?.ttlId === NO_TTL ? undefined : options.ttlSeconds;
     const wasKept = entry !== undefined && isKept(entry);
     const written =
@@ -174,12 +174,19 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     if (written === undefined) return false;
     accept(written, who);
     confirmedAt = performance.now();
-    if (wasKept) log.info({ publicIp: formatIpv4(who.publicIp) }, 'the new public address is published');
+    if (wasKept) log.info(...published(entry, who));
     else {
       recoveries++;
       log.warn({ subnet: formatSubnet(subnet), recoveries }, 'the own lease is restored');
     }
     return true;
+  }
+
+  function published(before: LeaseEntry, who: NodeIdentity): [object, string] {
+    if (ownershipOf(before, who) !== 'ours') {
+      return [{ publicIp: formatIpv4(who.publicIp) }, 'the new public address is published'];
+    }
+    return [{ portMapped: who.portMapped }, 'whether our ports are mapped is published'];
   }
 
   /** The key says that it is held by `who`. */

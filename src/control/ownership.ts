@@ -1,11 +1,18 @@
 import type { Ipv4 } from '../core/ipv4.js';
-import { parseLeaseValue } from '../core/lease.js';
+import { formatLeaseValue, parseLeaseValue } from '../core/lease.js';
 import { type LeaseEntry, NO_TTL } from './registry.js';
 
 /** Who we are, in the registry's eyes. */
 export interface NodeIdentity {
   readonly publicIp: Ipv4;
   readonly nodeId: string;
+  /** What peers are to know of our datagrams: they come from any port. */
+  readonly portMapped: boolean;
+}
+
+/** What our key should say. */
+export function leaseValueOf({ publicIp, nodeId, portMapped }: NodeIdentity): string {
+  return formatLeaseValue(publicIp, nodeId, portMapped);
 }
 
 /**
@@ -37,4 +44,10 @@ export function ownershipOf(entry: Pick<LeaseEntry, 'name' | 'value' | 'ttlId'>,
 export function hasNodeId(entry: Pick<LeaseEntry, 'value'>, identity: NodeIdentity): boolean {
   const lease = parseLeaseValue(entry.value);
   return !('problem' in lease) && lease.nodeId === identity.nodeId;
+}
+
+/** Whether the key says of our ports what it should. */
+export function saysPorts(entry: Pick<LeaseEntry, 'value'>, identity: NodeIdentity): boolean {
+  const lease = parseLeaseValue(entry.value);
+  return !('problem' in lease) && lease.portMapped === identity.portMapped;
 }

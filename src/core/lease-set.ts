@@ -27,7 +27,8 @@ export function createLeaseSet(): LeaseSet {
     bySubnet.set(key, lease);
     if (before === undefined) return [{ type: 'added', lease }];
     // A node that only took a new node id is still reached at the same place: nothing to route anew.
-    return before.publicIp === lease.publicIp ? [] : [{ type: 'changed', lease }];
+    const isSame = before.publicIp === lease.publicIp && before.portMapped === lease.portMapped;
+    return isSame ? [] : [{ type: 'changed', lease }];
   }
 
   function remove(subnet: Subnet): LeaseChange[] {

@@ -13,6 +13,8 @@ export interface Lease {
   readonly publicIp: Ipv4;
   /** The node's own name for itself; undefined in leases written by flannel. */
   readonly nodeId: string | undefined;
+  /** The node is behind a NAT that changes the ports of its datagrams: they come from any. */
+  readonly portMapped: boolean;
 }
 
 /** Why a registry entry is not a usable lease; a text for one log line. */
@@ -33,12 +35,12 @@ const rawValue = z.object({
  * The value of a lease key, byte for byte what flannel's `LeaseAttrs` decodes: PublicIP and an always present
  * PublicIPv6, then two fields that its udp backend ignores.
  */
-export function formatLeaseValue(publicIp: Ipv4, nodeId: string): string {
+export function formatLeaseValue(publicIp: Ipv4, nodeId: string, portMapped = false): string {
   return JSON.stringify({
     PublicIP: formatIpv4(publicIp),
     PublicIPv6: null,
     BackendType: 'udp',
-    BackendData: { NodeID: nodeId },
+    BackendData: portMapped ? { NodeID: nodeId, PortMapped: true } : { NodeID: nodeId },
   });
 }
 
@@ -81,7 +83,7 @@ export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALeas
   if (type !== null && type !== undefined && type !== '' && type.toLowerCase() !== 'udp') {
     return { problem: `backend ${quote(type)} is not udp: the node cannot be reached from here` };
   }
-  return { publicIp, nodeId: nodeIdIn(raw.data.backenddata) };
+  return { publicIp, ...readBackendData(raw.data.backenddata) };
 }
 
 function parseJson(text: string): unknown {
@@ -92,7 +94,8 @@ function parseJson(text: string): unknown {
   }
 }
 
-function nodeIdIn(backendData: unknown): string | undefined {
-  const id = (backendData as { NodeID?: unknown } | null | undefined)?.NodeID;
-  return typeof id === 'string' && id !== '' ? id : undefined;
+/** Ours: of flannel's udp backend there is none. */
+function readBackendData(data: unknown): Pick<Lease, 'nodeId' | 'portMapped'> {
+  const { NodeID: id, PortMapped } = (data ?? {}) as { NodeID?: unknown; PortMapped?: unknown };
+  return { nodeId: typeof id === 'string' && id !== '' ? id : undefined, portMapped: PortMapped === true };
 }

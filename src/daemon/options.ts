@@ -9,6 +9,8 @@ export interface DaemonOptions {
   readonly underlay: UnderlayChoice;
   /** What peers are told to send to, if it is not the underlay interface's own address. */
   readonly publicIp: Ipv4 | undefined;
+  /** A NAT before this host changes the ports of what it sends. */
+  readonly portMapped: boolean;
   readonly subnetFile: string;
   readonly subnetEnvPrefix: string;
   readonly stateDir: string;

@@ -167,7 +167,7 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
-  const identity = { publicIp, nodeId: state.nodeId };
+  const identity = { publicIp, nodeId: state.nodeId, portMapped: options.portMapped };
   const ttlSeconds = options.leaseTtlSeconds;
   const own =
     known === undefined

@@ -40,7 +40,9 @@ const stored = z.object({
   revision: z.int(),
   ttlId: z.string().regex(/^\d+$/),
   validUntil: z.number().nullable(),
-  peers: z.array(z.object({ subnet, publicIp: ipv4, nodeId: z.string().optional() })),
+  peers: z.array(
+    z.object({ subnet, publicIp: ipv4, nodeId: z.string().optional(), portMapped: z.boolean().default(false) }),
+  ),
 });
 
 function refuse(context: { addIssue(message: string): void }, message: string): never {
@@ -66,7 +68,7 @@ export async function loadLastKnown(directory: string, log: Logger): Promise<Las
 /** As strictly as what etcd says. @throws Error that names the problem */
 function checkLease(
   config: NetworkConfig,
-  { subnet, publicIp, nodeId = '' }: z.infer<typeof stored>['peers'][0],
+  { subnet, publicIp, nodeId = '' }: Pick<Lease, 'subnet' | 'publicIp'> & { nodeId?: string | undefined },
 ): void {
   const lease = parseLease(config, formatSubnetKey(subnet), formatLeaseValue(publicIp, nodeId));
   if ('problem' in lease) throw new Error(lease.problem);
@@ -82,6 +84,7 @@ export async function saveLastKnown(directory: string, known: LastKnown): Promis
       subnet: formatSubnet(peer.subnet),
       publicIp: formatIpv4(peer.publicIp),
       nodeId: peer.nodeId,
+      portMapped: peer.portMapped,
     })),
   };
   await writeFileAtomic(join(directory, FILE), `${JSON.stringify(text)}\n`, 0o600);

@@ -19,6 +19,8 @@ export interface Datagram {
   readonly bytes: Uint8Array;
   readonly segment?: number;
   readonly truncated?: boolean;
+  /** The sender's; default: that of nodes. */
+  readonly port?: number;
 }
 
 /** A packet from TUN with its vnet fields: flags, gso type, header length, gso size, csum start, csum offset. */
@@ -64,7 +66,7 @@ export interface FakeNative {
   hasRing: boolean;
   refusesRing: boolean;
   /** What wait() answers for readiness. */
-  onWait: (interest: number) => number;
+  onWait: (interest: number, timeoutMs: number) => number;
 }
 
 export const { EAGAIN, EIO, EMSGSIZE, EINVAL } = constants.errno;
@@ -118,9 +120,9 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
     refusesRing: false,
     onWait: () => 0,
     native: {
-      wait(interest: number) {
+      wait(interest: number, timeoutMs: number) {
         if (interest === UDP_WRITABLE) fake.writableWaits++;
-        return fake.onWait(interest);
+        return fake.onWait(interest, timeoutMs);
       },
       openRing() {
         if (fake.refusesRing) throw new Error('EMFILE');
@@ -146,9 +148,9 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
         const result = fake.receiveResults.shift();
         if (result !== undefined) return result;
         const datagrams = fake.udpQueue.splice(0, max);
-        datagrams.forEach(({ bytes, sender, segment = 0, truncated = false }, i) => {
+        datagrams.forEach(({ bytes, sender, segment = 0, truncated = false, port = 8285 }, i) => {
           memory.inboundSlab.set(bytes, i * SLOT_BYTES);
-          const record = [i * SLOT_BYTES, bytes.length, sender, 8285, segment, truncated ? 1 : 0, 0, 0];
+          const record = [i * SLOT_BYTES, bytes.length, sender, port, segment, truncated ? 1 : 0, 0, 0];
           memory.datagrams.set(record, i * RECORD_INTS);
         });
         return datagrams.length;

@@ -11,11 +11,12 @@ import { createFakeNative, type FakeNative } from './fake-native.js';
 
 export const ip = (text: string): Ipv4 => parseIpv4(text)!;
 
-/** Our node of the packet path tests leases 10.240.26.0/24; its one peer 10.240.77.0/24 at 10.1.1.77. */
+/** Our node of the packet path tests leases 10.240.26.0/24 at 10.1.1.26; its one peer 10.240.77.0/24 at 10.1.1.77. */
 export const OWN_CONTAINER = ip('10.240.26.2');
 export const PEER_CONTAINER = ip('10.240.77.2');
 export const PEER = ip('10.1.1.77');
 export const PORT = 8285;
+export const LOCAL_ADDRESS = ip('10.1.1.26');
 
 /** How many system calls' messages the packets took: not what most tests are about. */
 const MESSAGES = ['out_datagrams', 'in_writes'];
@@ -38,14 +39,25 @@ export function createTestPath(checkSource = true, offloads: readonly number[] =
   const routes = createRouteTable({ network: parseSubnet('10.240.0.0/16')!, subnetLength: 24 });
   setRoute(routes, parseSubnet('10.240.77.0/24')!, PEER);
   const members = createMembers(256);
-  createMemberSet(members).add(PEER);
+  const portMapped = createMembers(256);
+  createMemberSet(members).hold(77, PEER);
   const peers = createPeerCounters(routes);
   const trafficWith = (subnet: string) =>
     readPeer(peers, subnetNumberOf(routes, parseSubnet(subnet)!.address), memory.clock[0]);
   return {
     memory,
     trafficWith,
-    settings: { routes, members, peers, ownAddress: ip('10.240.26.0'), ownMask: maskOf(24), port: PORT, checkSource },
+    settings: {
+      routes,
+      members,
+      portMapped,
+      peers,
+      ownAddress: ip('10.240.26.0'),
+      ownMask: maskOf(24),
+      port: PORT,
+      localAddress: LOCAL_ADDRESS,
+      checkSource,
+    },
     fake: createFakeNative(memory),
     peer: () => trafficWith('10.240.77.0/24'),
     counted: () =>

@@ -8,29 +8,6 @@
  *     high  | 62 61 ... 32 31 |
  *     low                | 31 30 ... 1 0 |
  */
-export const OUT_PACKETS = 0;
-export const OUT_BYTES = 1;
-export const IN_PACKETS = 2;
-export const IN_BYTES = 3;
-export const OUT_ICMP_PACKETS = 4;
-export const OUT_ICMP_BYTES = 5;
-export const OUT_DROP_MALFORMED = 6;
-export const OUT_DROP_NO_ROUTE = 7;
-export const OUT_DROP_TTL = 8;
-export const OUT_DROP_SEND_ERROR = 9;
-export const OUT_DROP_SEND_BUFFER = 10;
-export const OUT_DROP_READ_ERROR = 11;
-export const IN_DROP_MALFORMED = 12;
-export const IN_DROP_TRUNCATED = 13;
-export const IN_DROP_SOURCE = 14;
-export const IN_DROP_DESTINATION = 15;
-export const IN_DROP_WRITE_ERROR = 16;
-export const IN_DROP_RECEIVE_ERROR = 17;
-export const OUT_ICMP_SUPPRESSED = 18;
-export const OUT_DATAGRAMS = 19;
-export const IN_WRITES = 20;
-export const OFFLOAD_FALLBACKS = 21;
-export const OUT_DROP_TOO_LARGE = 22;
 
 /** Name of each counter, by its number. `out` is from TUN to UDP, `in` the other way. */
 export const COUNTER_NAMES = [
@@ -58,9 +35,43 @@ export const COUNTER_NAMES = [
   'in_writes',
   'offload_fallbacks',
   'out_drop_too_large',
+  'out_drop_segments',
+  'in_drop_segments',
+  'out_drop_loop',
+  'out_drop_multicast',
 ] as const;
 
 export type CounterName = (typeof COUNTER_NAMES)[number];
+
+const numberOf = (name: CounterName): number => COUNTER_NAMES.indexOf(name);
+
+export const OUT_PACKETS = numberOf('out_packets');
+export const OUT_BYTES = numberOf('out_bytes');
+export const IN_PACKETS = numberOf('in_packets');
+export const IN_BYTES = numberOf('in_bytes');
+export const OUT_ICMP_PACKETS = numberOf('out_icmp_packets');
+export const OUT_ICMP_BYTES = numberOf('out_icmp_bytes');
+export const OUT_DROP_MALFORMED = numberOf('out_drop_malformed');
+export const OUT_DROP_NO_ROUTE = numberOf('out_drop_no_route');
+export const OUT_DROP_TTL = numberOf('out_drop_ttl');
+export const OUT_DROP_SEND_ERROR = numberOf('out_drop_send_error');
+export const OUT_DROP_SEND_BUFFER = numberOf('out_drop_send_buffer');
+export const OUT_DROP_READ_ERROR = numberOf('out_drop_read_error');
+export const IN_DROP_MALFORMED = numberOf('in_drop_malformed');
+export const IN_DROP_TRUNCATED = numberOf('in_drop_truncated');
+export const IN_DROP_SOURCE = numberOf('in_drop_source');
+export const IN_DROP_DESTINATION = numberOf('in_drop_destination');
+export const IN_DROP_WRITE_ERROR = numberOf('in_drop_write_error');
+export const IN_DROP_RECEIVE_ERROR = numberOf('in_drop_receive_error');
+export const OUT_ICMP_SUPPRESSED = numberOf('out_icmp_suppressed');
+export const OUT_DATAGRAMS = numberOf('out_datagrams');
+export const IN_WRITES = numberOf('in_writes');
+export const OFFLOAD_FALLBACKS = numberOf('offload_fallbacks');
+export const OUT_DROP_TOO_LARGE = numberOf('out_drop_too_large');
+export const OUT_DROP_SEGMENTS = numberOf('out_drop_segments');
+export const IN_DROP_SEGMENTS = numberOf('in_drop_segments');
+export const OUT_DROP_LOOP = numberOf('out_drop_loop');
+export const OUT_DROP_MULTICAST = numberOf('out_drop_multicast');
 
 export const COUNTER_INTS = COUNTER_NAMES.length * 2;
 

@@ -7,6 +7,7 @@ import {
   IN_DROP_DESTINATION,
   IN_DROP_MALFORMED,
   IN_DROP_RECEIVE_ERROR,
+  IN_DROP_SEGMENTS,
   IN_DROP_SOURCE,
   IN_DROP_TRUNCATED,
   IN_PACKETS,
@@ -23,6 +24,20 @@ import { createWriteBatch } from './write-batch.js';
 
 const { EBADF } = constants.errno;
 
+/**
+ * UDP_MAX_SEGMENTS since Linux 6.9. The kernel makes trains of 64, but one that a container has put together with a packet
+ * socket comes as it is. INBOUND_TRAINS of them are a bounded turn, and no more than MAX_SEGMENTS.
+ */
+const MOST_SEGMENTS = 128;
+
+/** Fields of a datagram's record. */
+const OFFSET = 0;
+const LENGTH = 1;
+const SENDER = 2;
+const SENDER_PORT = 3;
+const SEGMENT_SIZE = 4;
+const TRUNCATED = 5;
+
 /** What a range sums up to, with the rest, if its checksum is right; alone, that of an empty range. */
 const RIGHT = 0xffff;
 
@@ -30,7 +45,7 @@ const RIGHT = 0xffff;
  * The way in, one bounded batch for each call:
  *
  *  1. receive datagrams into the slots of the inbound slab
- *  2. take each apart into its segments (a plain datagram is one)
+ *  2. check that each comes from a node's port, and take it apart into its segments (a plain datagram is one)
  *  3. check that each is one whole IPv4 packet, that the sender owns its source, and that it is for our own subnet
  *  4. merge neighbours of a flow into super-packets, as if all checksums were right
  *  5. verify the checksums; if any is wrong, merge anew without those packets
@@ -39,7 +54,7 @@ const RIGHT = 0xffff;
 export function createInbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
   const { datagrams, checksums, counters, offloads, clock } = memory;
   const packets = viewOf(memory.inboundSlab);
-  const { routes, members, peers, ownAddress, ownMask, checkSource } = settings;
+  const { routes, members, portMapped, peers, ownAddress, ownMask, checkSource, port } = settings;
   const writes = createWriteBatch(native, memory, IN_PACKETS, IN_BYTES);
   const merger = createMerger(memory, writes);
   /**
@@ -134,21 +149,36 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
       return add(counters, IN_DROP_RECEIVE_ERROR, 1);
     }
     for (let i = 0; i < count; i++) {
-      const record = i * RECORD_INTS;
-      const offset = datagrams[record];
-      const length = datagrams[record + 1];
-      const sender = datagrams[record + 2];
-      if (datagrams[record + 5] !== 0) {
-        add(counters, IN_DROP_TRUNCATED, 1);
-        continue;
-      }
-      if (length === 0) add(counters, IN_DROP_MALFORMED, 1);
-      const segment = datagrams[record + 4] || length;
-      for (let done = 0; done < length; done += segment) {
-        handle(sender, offset + done, Math.min(segment, length - done));
-      }
+      takeApart(i * RECORD_INTS);
       countTrain();
     }
     deliver();
   };
+
+  function takeApart(record: number): void {
+    const offset = datagrams[record + OFFSET];
+    const length = datagrams[record + LENGTH];
+    const sender = datagrams[record + SENDER];
+    if (datagrams[record + TRUNCATED] !== 0) return add(counters, IN_DROP_TRUNCATED, 1);
+    if (length === 0) return add(counters, IN_DROP_MALFORMED, 1);
+    const segment = datagrams[record + SEGMENT_SIZE] || length;
+    if (length > segment * MOST_SEGMENTS) return add(counters, IN_DROP_SEGMENTS, 1);
+    if (datagrams[record + SENDER_PORT] !== port && !mayUseAnyPort(sender)) return dropAll(length, segment);
+    for (let done = 0; done < length; done += segment) {
+      handle(sender, offset + done, Math.min(segment, length - done));
+    }
+  }
+
+  /**
+   * Nodes send from their port. What else comes from a node's address may come from its containers, masqueraded, or from
+   * any user of that host; only where a NAT changes the ports of its datagrams this cannot be told.
+   */
+  function mayUseAnyPort(sender: Ipv4): boolean {
+    return !checkSource || isMember(portMapped, sender);
+  }
+
+  /** All segments of a datagram; without a division, as a quotient is an object on the heap until code is compiled. */
+  function dropAll(length: number, segment: number): void {
+    for (let done = 0; done < length; done += segment) add(counters, IN_DROP_SOURCE, 1);
+  }
 }

@@ -77,6 +77,11 @@ export function isLaterFragment(packets: DataView, offset: number): boolean {
   return (packets.getUint16(offset + FRAGMENT) & 0x1fff) !== 0;
 }
 
+/** Both ports of a TCP or UDP packet, the source's in the high half. The packet has at least 4 bytes behind its header. */
+export function portsOf(packets: DataView, offset: number): number {
+  return packets.getInt32(offset + headerLengthOf(packets, offset));
+}
+
 /** Copies headers, whose length is a multiple of 4. In the machine's own byte order (x86, arm64), since nothing is read. */
 export function copyHeader(from: DataView, offset: number, to: DataView, at: number, length: number): void {
   for (let i = 0; i < length; i += 4) to.setInt32(at + i, from.getInt32(offset + i, true), true);

@@ -21,12 +21,15 @@ export function forward(native: Native, memory: SharedMemory, settings: PathSett
 
   const spinAfter = createSpin(memory.counters);
   let spin = 0;
+  /** The way out has packets left that it has read, and so do not show in the device any more. */
+  let isLeft = false;
 
   // A function of its own: V8 optimises it as a whole after some calls, while the endless loop itself never returns.
   function turn(): void {
-    const ready = native.wait(TUN_READABLE | UDP_READABLE, LONGEST_WAIT_MS, spin);
+    const found = native.wait(TUN_READABLE | UDP_READABLE, isLeft ? 0 : LONGEST_WAIT_MS, isLeft ? 0 : spin);
+    const ready = isLeft ? found | TUN_READABLE : found;
     if ((ready & TUN_FAILED) !== 0) throw new PathFailure('wait', -EBADFD);
-    if ((ready & TUN_READABLE) !== 0) outbound();
+    if ((ready & TUN_READABLE) !== 0) isLeft = outbound();
     if ((ready & UDP_READABLE) !== 0) inbound();
     spin = spinAfter(ready);
   }

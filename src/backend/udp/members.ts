@@ -1,7 +1,8 @@
 import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
 
 /**
- * The underlay addresses of all members on shared memory, for one question of the packet path: is this one of them?
+ * Underlay addresses of members on shared memory, for one question of the packet path: is this one of them? There is a
+ * table of all members, and one of those whose datagrams come from any port (PortMapped).
  * An open-addressed hash table: an address lies at its hash or in the next slots, up to the first empty one.
  *
  *     hash --> | 10.1.1.7 | 10.1.1.9 | 0 |      0: empty, ends a search
@@ -16,7 +17,7 @@ export function createMembers(most: number): Members {
   return new Int32Array(new SharedArrayBuffer(slots * Int32Array.BYTES_PER_ELEMENT));
 }
 
-/** Called for packets whose source lies outside the Network. */
+/** Called for packets whose source lies outside the Network, or that come from another port than nodes send from. */
 export function isMember(members: Members, address: Ipv4): boolean {
   return address !== NO_ADDRESS && members[slotOf(members, address)] === address;
 }
@@ -46,26 +47,41 @@ function empty(members: Members, slot: number): void {
   Atomics.store(members, hole, NO_ADDRESS);
 }
 
-/** The control side of it. A node may hold more than one lease, so each address is counted. */
+/** The control side of it: by which address each subnet's lease has a place in the table. */
 export interface MemberSet {
-  add(address: Ipv4): void;
-  remove(address: Ipv4): void;
+  /** @param address NO_ADDRESS: by none */
+  hold(subnetNumber: number, address: Ipv4): void;
 }
 
 export function createMemberSet(members: Members): MemberSet {
+  const bySubnet = new Map<number, Ipv4>();
+  /** A node may hold more than one lease, so each address is counted. */
   const leases = new Map<Ipv4, number>();
+
+  function add(address: Ipv4): void {
+    const count = leases.get(address) ?? 0;
+    leases.set(address, count + 1);
+    if (count === 0) Atomics.store(members, slotOf(members, address), address);
+  }
+
+  function remove(address: Ipv4): void {
+    const count = leases.get(address) ?? 0;
+    if (count > 1) leases.set(address, count - 1);
+    if (count !== 1) return;
+    leases.delete(address);
+    empty(members, slotOf(members, address));
+  }
+
   return {
-    add(address) {
-      const count = leases.get(address) ?? 0;
-      leases.set(address, count + 1);
-      if (count === 0) Atomics.store(members, slotOf(members, address), address);
-    },
-    remove(address) {
-      const count = leases.get(address) ?? 0;
-      if (count > 1) leases.set(address, count - 1);
-      if (count !== 1) return;
-      leases.delete(address);
-      empty(members, slotOf(members, address));
+    hold(subnetNumber, address) {
+      const before = bySubnet.get(subnetNumber);
+      if (address === before) return;
+      if (address === NO_ADDRESS) bySubnet.delete(subnetNumber);
+      else {
+        bySubnet.set(subnetNumber, address);
+        add(address);
+      }
+      if (before !== undefined) remove(before);
     },
   };
 }

@@ -19,7 +19,7 @@ export const INBOUND_BATCH = MAX_DATAGRAMS;
 /** Trains are up to 64 KB each: more of them at once would only push each other out of the cache. */
 export const INBOUND_TRAINS = 16;
 
-/** UDP_GRO_CNT_MAX: segments of one train received. */
+/** UDP_GRO_CNT_MAX: segments of one train that the kernel makes of what it receives, and of one that we write. */
 export const MAX_TRAIN_SEGMENTS = 64;
 /** Segments of one inbound batch at most, and packets of one outbound batch before it is sent in between. */
 export const MAX_SEGMENTS = INBOUND_BATCH * MAX_TRAIN_SEGMENTS;
@@ -68,6 +68,8 @@ export interface WorkerData {
 export interface PathSettings {
   readonly routes: RouteTable;
   readonly members: Members;
+  /** Those of them whose datagrams come from any port. */
+  readonly portMapped: Members;
   /** Traffic by subnet, see peer-counters.ts. */
   readonly peers: Int32Array;
   /** Our own subnet: all that we accept packets for. */
@@ -75,6 +77,8 @@ export interface PathSettings {
   readonly ownMask: number;
   /** Port of every node. */
   readonly port: number;
+  /** Address of the socket. */
+  readonly localAddress: number;
   /** Whether an outer source must own the inner source. */
   readonly checkSource: boolean;
 }

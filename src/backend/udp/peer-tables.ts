@@ -6,12 +6,14 @@ import type { PeerTraffic } from '../backend.js';
 import { nowMs } from './clock.js';
 import { createMemberSet, createMembers, type Members } from './members.js';
 import { createPeerCounters, readPeer } from './peer-counters.js';
-import { createRouteTable, nextHopOf, type RouteTable, setRoute, subnetNumberOf } from './route-table.js';
+import { createRouteTable, type RouteTable, setRoute, subnetNumberOf } from './route-table.js';
 
 /** What the packet path knows of the peers, and the control side's hand on it. */
 export interface PeerTables {
   readonly routes: RouteTable;
   readonly members: Members;
+  /** Members behind a NAT that changes the ports of their datagrams. */
+  readonly portMapped: Members;
   readonly peers: Int32Array;
   apply(changes: readonly LeaseChange[]): void;
   traffic(subnet: Subnet): PeerTraffic;
@@ -20,18 +22,23 @@ export interface PeerTables {
 export function createPeerTables(config: NetworkConfig): PeerTables {
   const routes = createRouteTable(config);
   const members = createMembers(routes.nextHops.length);
+  const portMapped = createMembers(routes.nextHops.length);
   const memberSet = createMemberSet(members);
+  const portMappedSet = createMemberSet(portMapped);
   const peers = createPeerCounters(routes);
   return {
     routes,
     members,
+    portMapped,
     peers,
     apply(changes) {
       for (const { type, lease } of changes) {
-        const before = nextHopOf(routes, lease.subnet.address);
-        if (type !== 'removed') memberSet.add(lease.publicIp);
-        setRoute(routes, lease.subnet, type === 'removed' ? NO_ADDRESS : lease.publicIp);
-        if (before !== NO_ADDRESS) memberSet.remove(before);
+        const number = subnetNumberOf(routes, lease.subnet.address);
+        const address = type === 'removed' ? NO_ADDRESS : lease.publicIp;
+        // What a peer may send is known before anybody sends to it.
+        memberSet.hold(number, address);
+        portMappedSet.hold(number, lease.portMapped ? address : NO_ADDRESS);
+        setRoute(routes, lease.subnet, address);
       }
     },
     traffic: (subnet) => readPeer(peers, subnetNumberOf(routes, subnet.address), nowMs()),

@@ -31,8 +31,8 @@ const MAX_SENT_SEGMENTS = 64;
 /** A train is one datagram until the kernel cuts it, and those hold 65507 bytes. */
 const MAX_TRAIN_BYTES = 65000;
 
-/** What every path carries (RFC 791: 576 bytes) less our headers: a train of such packets is not refused for its MTU. */
-const MIN_PATH_PAYLOAD = 548;
+/** What every interface in use carries (RFC 791: 576 bytes) less our headers: a train of such packets is not too large. */
+const MIN_MTU_PAYLOAD = 548;
 
 /** Fields of a send record that only we read. */
 const PACKETS = 5;
@@ -49,7 +49,10 @@ const SCRATCH_IOVEC = SEND_IOVECS - 1;
 export interface SendBatch {
   /** Packets of `size` bytes that lie one behind the other, `bytes` in all: only the last one may be shorter. */
   queue(nextHop: Ipv4, offset: number, size: number, bytes: number): void;
+  /** Sends all that is queued, as often in a turn as the room for it is used up. */
   flush(): void;
+  /** Sends all that is queued: the turn is over. */
+  endTurn(): void;
 }
 
 export function createSendBatch(
@@ -59,7 +62,7 @@ export function createSendBatch(
   checksums: Pick<ChecksumBatch, 'finish'>,
 ): SendBatch {
   const { sends, sendIovecs, counters, offloads } = memory;
-  /** `waited`: for room in the socket's buffer, once for each batch. */
+  /** `waited`: for room in the socket's buffer, once in each turn, however often it sends. */
   const batch = { messages: 0, iovecs: 0, waited: false };
   /** The train that others may join: its record, -1 if there is none; its peer; its first packet's size. */
   const open = { record: -1, nextHop: 0, size: 0 };
@@ -142,8 +145,12 @@ export function createSendBatch(
     }
     batch.messages = 0;
     batch.iovecs = 0;
-    batch.waited = false;
     open.record = -1;
+  }
+
+  function endTurn(): void {
+    flush();
+    batch.waited = false;
   }
 
   /** False: has waited already, it is time to drop. */
@@ -160,13 +167,13 @@ export function createSendBatch(
     add(counters, OUT_BYTES, sends[record + BYTES]);
   }
 
-  /** The message cannot go as it is (no route to the peer, larger than the path allows, no trains): others may. */
+  /** The message cannot go as it is (no route to the peer, larger than the interface's MTU, no trains): others may. */
   function refused(record: number, error: number): void {
     if (sends[record + PACKETS] === 1) {
       return add(counters, error === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
     }
-    // The path's MTU has shrunk: EMSGSIZE, before Linux 6.14 EINVAL. A train is never fragmented, a single datagram is.
-    const isTooLarge = error === -EMSGSIZE || (error === -EINVAL && sends[record + SEGMENT_SIZE] > MIN_PATH_PAYLOAD);
+    // Larger than the interface's MTU: EMSGSIZE, before Linux 6.14 EINVAL. A train is never fragmented, a single datagram is.
+    const isTooLarge = error === -EMSGSIZE || (error === -EINVAL && sends[record + SEGMENT_SIZE] > MIN_MTU_PAYLOAD);
     const noTrains = error === -EIO || error === -EINVAL || error === -EOPNOTSUPP;
     if (!noTrains && !isTooLarge) return add(counters, OUT_DROP_SEND_ERROR, sends[record + PACKETS]);
     const sent = sendOneByOne(record);
@@ -212,5 +219,5 @@ export function createSendBatch(
     return sent === 1;
   }
 
-  return { queue, flush };
+  return { queue, flush, endTurn };
 }

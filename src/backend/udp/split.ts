@@ -33,12 +33,20 @@ import type { Spread } from './spread.js';
 
 const TCP_FIN = 0x01;
 const TCP_CWR = 0x80;
+/**
+ * A container with a packet socket chooses the size of the segments itself, and of one byte each a super-packet would be
+ * sixty thousand packets. A kernel makes fewer: UDP_MAX_SEGMENTS is 128 since Linux 6.9, and of TCP_MIN_SND_MSS, 48 bytes,
+ * timestamps take 12, so that 64 KB are 1820.
+ */
+const MAX_SEGMENTS = 2048;
 /** A super-packet of another form than expected is put into its own in the spare part of the slab. */
 const SPARE_END = OUTBOUND_READ_BYTES + OUTBOUND_SPARE_BYTES;
 
 export interface Splitter {
   /** True if this packet, as TUN handed it over, is one that split() understands. */
   isValid(record: number): boolean;
+  /** True if so small segments are of no kernel's making. */
+  isTooMany(record: number): boolean;
   /** Returns how many packets it made. */
   split(record: number, nextHop: Ipv4): number;
   /** Length of the header that each of those packets got. */
@@ -85,6 +93,10 @@ export function createSplitter(
     if (type !== GSO_TCP4 || protocol !== PROTOCOL_TCP || ipLength + 20 > length) return false;
     const tcpLength = tcpHeaderLengthOf(packets, offset + ipLength);
     return tcpLength >= 20 && ipLength + tcpLength <= length;
+  }
+
+  function isTooMany(record: number): boolean {
+    return tunPackets[record + 1] - headerLengthOfBoth(record) > MAX_SEGMENTS * tunPackets[record + 5];
   }
 
   function split(record: number, nextHop: Ipv4): number {
@@ -184,6 +196,7 @@ export function createSplitter(
 
   return {
     isValid,
+    isTooMany,
     split,
     headerLength: headerLengthOfBoth,
     finishChecksum,

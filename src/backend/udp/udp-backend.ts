@@ -49,7 +49,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   let { localAddress, mtu } = options;
   const handles = openHandles(localAddress, config.port);
   const memory = createSharedMemory();
-  const { routes, members, peers, apply, traffic } = createPeerTables(config);
+  const { routes, members, portMapped, peers, apply, traffic } = createPeerTables(config);
   let fail: (error: RudderError) => void = () => undefined;
   const failure = new Promise<never>((_, reject) => {
     fail = reject;
@@ -84,10 +84,12 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     const settings = {
       routes,
       members,
+      portMapped,
       peers,
       ownAddress: subnet.address,
       ownMask: maskOf(subnet.prefixLength),
       port: config.port,
+      localAddress,
       checkSource: options.checkSource,
     };
     path = await startPacketPath({ tun, udp }, memory, settings, (error) => void pathEnded(error));

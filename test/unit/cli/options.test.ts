@@ -68,6 +68,7 @@ describe('without arguments', () => {
       },
       underlay: { iface: [], ifaceRegex: [], canReach: undefined },
       publicIp: undefined,
+      portMapped: false,
       subnetFile: '/run/rudder/subnet.env',
       subnetEnvPrefix: 'RUDDER',
       stateDir: '/var/lib/rudder',
@@ -86,7 +87,7 @@ describe('without arguments', () => {
 
 describe('flags', () => {
   it('say everything', () => {
-    const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --public-ip 203.0.113.9
+    const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --public-ip 203.0.113.9 --port-mapped
       --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --state-dir /tmp/s --lease-ttl 90s --mtu 1400
       --disable-offload tun-uso --disable-offload udp-gro --source-check off --cleanup-on-exit --log-level debug --ip-masq
       --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
@@ -100,6 +101,7 @@ describe('flags', () => {
       },
       underlay: { iface: ['eth1', 'eth0', '10.1.1.7'], ifaceRegex: [/^10\./], canReach: parseIpv4('10.0.0.1') },
       publicIp: parseIpv4('203.0.113.9'),
+      portMapped: true,
       subnetFile: '/run/flannel/subnet.env',
       subnetEnvPrefix: 'FLANNEL',
       stateDir: '/tmp/s',

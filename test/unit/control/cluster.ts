@@ -19,7 +19,7 @@ export const CONFIG: NetworkConfig = parseNetworkConfig('{"Network":"10.240.0.0/
 export const TINY: NetworkConfig = parseNetworkConfig('{"Network":"10.240.0.0/28","SubnetLen":30}');
 export const TINY_NAMES = ['10.240.0.4-30', '10.240.0.8-30', '10.240.0.12-30'];
 
-export const ME: NodeIdentity = { publicIp: ip('10.1.1.26'), nodeId: 'me' };
+export const ME: NodeIdentity = { publicIp: ip('10.1.1.26'), nodeId: 'me', portMapped: false };
 export const MY_VALUE = formatLeaseValue(ME.publicIp, ME.nodeId);
 /** What flannel writes for a node at our address. */
 export const FLANNEL_VALUE = '{"PublicIP":"10.1.1.26","PublicIPv6":null}';

@@ -1,5 +1,6 @@
 import { keepLease, type LeaseKeeper } from '../../../src/control/lease-keeper.js';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
+import type { NodeIdentity } from '../../../src/control/ownership.js';
 import type { Holding, LeaseEntry } from '../../../src/control/registry.js';
 import type { RudderError } from '../../../src/core/errors.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
@@ -19,7 +20,7 @@ export interface Keeping {
   readonly initial: Holding;
   readonly keeper: LeaseKeeper;
   /** Another keeper of the same subnet. */
-  keep(holding: Holding): LeaseKeeper;
+  keep(holding: Holding, identity?: NodeIdentity): LeaseKeeper;
   /** The key as it is in the registry. */
   own(): Promise<LeaseEntry | undefined>;
 }
@@ -29,8 +30,8 @@ export async function createKeeping(): Promise<Keeping> {
   const log = createRecordingLog();
   const lost: RudderError[] = [];
   const onLost = (error: RudderError) => void lost.push(error);
-  const keep = (holding: Holding) =>
-    keepLease(subnet('10.240.26.0/24'), holding, { registry, identity: ME, ttlSeconds: TTL, log, onLost });
+  const keep = (holding: Holding, identity = ME) =>
+    keepLease(subnet('10.240.26.0/24'), holding, { registry, identity, ttlSeconds: TTL, log, onLost });
   const initial = (await registry.createLease(NAME, MY_VALUE, TTL))!;
   return { registry, log, lost, initial, keeper: keep(initial), keep, own: () => entryOf(registry, NAME) };
 }

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type AcquireOptions, acquireLease, type OwnLease } from '../../../src/control/lease-acquisition.js';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
 import { NO_TTL } from '../../../src/control/registry.js';
+import { formatLeaseValue } from '../../../src/core/lease.js';
 import { formatSubnet } from '../../../src/core/subnet.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import {
@@ -107,6 +108,13 @@ describe('the own lease', () => {
     expect(own.holding.ttlId).not.toBe(before.ttlId);
     expect(await registry.timeToLive(own.holding.ttlId)).toEqual({ remainingSeconds: TTL, grantedSeconds: TTL });
     expect((await entryOf(registry, '10.240.5.0-24'))?.value).toBe(FLANNEL_VALUE);
+  });
+
+  it('says from now on whether our ports are mapped', async () => {
+    registry.putRaw(NAME, MY_VALUE, 60);
+    const own = await acquire({ identity: { ...ME, portMapped: true } });
+    expect(own.created).toBe(false);
+    expect((await entryOf(registry, NAME))?.value).toBe(formatLeaseValue(ME.publicIp, ME.nodeId, true));
   });
 
   it('is that of the last run, of two that are ours', async () => {

@@ -9,13 +9,13 @@ vi.mock('node:timers/promises', () => import('./fake-delay.js'));
 const NEXT = ip('10.1.1.99');
 const NEXT_VALUE = formatLeaseValue(NEXT, ME.nodeId);
 
-let { registry, log, lost, initial, keeper, own } = {} as Keeping;
+let { registry, log, lost, initial, keeper, keep, own } = {} as Keeping;
 /** Every value that the key has had since the start. */
 let history: string[];
 
 beforeEach(async () => {
   vi.useFakeTimers();
-  ({ registry, log, lost, initial, keeper, own } = await createKeeping());
+  ({ registry, log, lost, initial, keeper, keep, own } = await createKeeping());
   history = [];
   registry.watch(initial.revision + 1, {
     events: (events) => {
@@ -129,6 +129,33 @@ describe('another address of the node', () => {
     await pass(5);
     expect(lost).toHaveLength(1);
     expect((await own())?.value).toBe(peerValue('10.1.1.77'));
+  });
+});
+
+describe('what the own key says of our ports', () => {
+  const MAPPED_VALUE = formatLeaseValue(ME.publicIp, ME.nodeId, true);
+
+  it('is put right once when it is not so, with a word, and is no recovery', async () => {
+    await registry.updateLease((await own())!, MAPPED_VALUE, undefined);
+    keeper.ownKeySeen(await own());
+    await pass(5);
+    expect(await own()).toMatchObject({ value: MY_VALUE, ttlId: NO_TTL });
+    expect(history).toEqual([MAPPED_VALUE, MY_VALUE]);
+    expect(keeper.recoveries()).toBe(0);
+    expect(lost).toEqual([]);
+    expect(log.lines).toMatchObject([{ fields: { portMapped: false }, message: /our ports are mapped/ }]);
+  });
+
+  it('goes with the node to another address', async () => {
+    keeper.stop();
+    keeper = keep(keeper.holding(), { ...ME, portMapped: true });
+    keeper.ownKeySeen(await own());
+    await pass(5);
+    expect((await own())?.value).toBe(MAPPED_VALUE);
+    keeper.moveTo(NEXT);
+    await pass(5);
+    expect((await own())?.value).toBe(formatLeaseValue(NEXT, ME.nodeId, true));
+    expect(lost).toEqual([]);
   });
 });
 

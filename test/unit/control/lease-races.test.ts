@@ -89,7 +89,11 @@ describe('a network without a free subnet', () => {
 
 describe('races', () => {
   it('20 nodes at once that all want the same get 20 different subnets', async () => {
-    const nodes = Array.from({ length: 20 }, (_, i) => ({ publicIp: ip(`10.1.1.${i + 1}`), nodeId: `node ${i}` }));
+    const nodes = Array.from({ length: 20 }, (_, i) => ({
+      publicIp: ip(`10.1.1.${i + 1}`),
+      nodeId: `node ${i}`,
+      portMapped: false,
+    }));
     const results = nodes.map((identity) => stateOf(acquire({ identity })));
     await pass(300);
     const subnets = results.map(({ value }) => value && formatSubnet(value.subnet));

@@ -7,10 +7,11 @@ import { formatSubnet, formatSubnetKey, subnetAt } from '../../../src/core/subne
 
 const network = parseSubnet('10.240.0.0/16')!;
 
-const lease = (number: number, publicIp: number, nodeId?: string): Lease => ({
+const lease = (number: number, publicIp: number, nodeId?: string, portMapped = false): Lease => ({
   subnet: subnetAt(network, 24, number),
   publicIp,
   nodeId,
+  portMapped,
 });
 
 const told = (changes: LeaseChange[]) =>
@@ -34,10 +35,18 @@ describe('put', () => {
     expect(set.values()).toEqual([lease(1, 7, 'after')]);
   });
 
+  it('tells that the ports are mapped now, or no longer, and no other value', () => {
+    const set = createLeaseSet();
+    set.put(lease(1, 7));
+    expect(set.put(lease(1, 7, undefined, true))).toEqual([{ type: 'changed', lease: lease(1, 7, undefined, true) }]);
+    expect(set.put(lease(1, 7, undefined, true))).toEqual([]);
+    expect(set.replaceAll([lease(1, 7)])).toEqual([{ type: 'changed', lease: lease(1, 7) }]);
+  });
+
   it('keeps subnets of one address and different length apart', () => {
     const set = createLeaseSet();
-    const wide: Lease = { subnet: parseSubnet('10.240.0.0/20')!, publicIp: 7, nodeId: undefined };
-    const narrow: Lease = { subnet: parseSubnet('10.240.0.0/24')!, publicIp: 7, nodeId: undefined };
+    const wide: Lease = { subnet: parseSubnet('10.240.0.0/20')!, publicIp: 7, nodeId: undefined, portMapped: false };
+    const narrow: Lease = { subnet: parseSubnet('10.240.0.0/24')!, publicIp: 7, nodeId: undefined, portMapped: false };
     expect(told([...set.put(wide), ...set.put(narrow)])).toEqual([
       'added 10.240.0.0/20 at 7',
       'added 10.240.0.0/24 at 7',

@@ -26,21 +26,27 @@ describe('formatLeaseValue', () => {
     );
   });
 
+  it('says only of a node behind a NAT that its ports are mapped', () => {
+    const value = formatLeaseValue(parseIpv4('10.1.1.140')!, 'node-1', true);
+    expect(JSON.parse(value).BackendData).toEqual({ NodeID: 'node-1', PortMapped: true });
+    expect(JSON.parse(ours).BackendData).toEqual({ NodeID: 'node-1' });
+  });
+
   it('is read back with its key', () => {
     const hosts = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }).filter((address) => !isUnusableAsHost(address));
     const numbers = fc.integer({ min: 0, max: 255 });
     fc.assert(
-      fc.property(hosts, fc.string({ minLength: 1 }), numbers, (publicIp, nodeId, number) => {
+      fc.property(hosts, fc.string({ minLength: 1 }), numbers, fc.boolean(), (publicIp, nodeId, number, portMapped) => {
         const subnet = subnetAt(config.network, 24, number);
-        const lease = parseLease(config, formatSubnetKey(subnet), formatLeaseValue(publicIp, nodeId));
-        expect(lease).toEqual({ subnet, publicIp, nodeId });
+        const lease = parseLease(config, formatSubnetKey(subnet), formatLeaseValue(publicIp, nodeId, portMapped));
+        expect(lease).toEqual({ subnet, publicIp, nodeId, portMapped });
       }),
     );
   });
 });
 
 describe('a lease', () => {
-  const lease = { subnet: parseSubnet('10.240.26.0/24'), publicIp: parseIpv4('10.1.1.140') };
+  const lease = { subnet: parseSubnet('10.240.26.0/24'), publicIp: parseIpv4('10.1.1.140'), portMapped: false };
 
   it('of ours has a node id', () => {
     expect(parseLease(config, KEY, ours)).toEqual({ ...lease, nodeId: 'node-1' });
@@ -59,7 +65,7 @@ describe('a lease', () => {
     ['with unknown keys', '{"PublicIP":"10.1.1.140","BackendData":{"x":1},"More":[]}'],
   ])('of flannel %s has no node id', (_, value) => {
     expect(parseLease(config, KEY, value)).toEqual({ ...lease, nodeId: undefined });
-    expect(parseLeaseValue(value)).toEqual({ publicIp: lease.publicIp, nodeId: undefined });
+    expect(parseLeaseValue(value)).toEqual({ publicIp: lease.publicIp, nodeId: undefined, portMapped: false });
   });
 
   it.each([
@@ -71,7 +77,9 @@ describe('a lease', () => {
     '{"NodeID":""}',
     '{"NodeID":7}',
     '{"NodeID":null}',
-  ])('with BackendData %s has no node id', (data) => {
+    '{"PortMapped":"true"}',
+    '{"PortMapped":1}',
+  ])('with BackendData %s has no node id and no mapped ports', (data) => {
     const value = `{"PublicIP":"10.1.1.140","BackendData":${data}}`;
     expect(parseLease(config, KEY, value)).toEqual({ ...lease, nodeId: undefined });
   });

@@ -18,6 +18,7 @@ const lease = (third: number): Lease => ({
   subnet: parseSubnet(`10.42.${third}.0/24`)!,
   publicIp: parseIpv4(`192.0.2.${third}`)!,
   nodeId: undefined,
+  portMapped: false,
 });
 
 let directory: string;

@@ -22,7 +22,7 @@ it('counts how long peers have been stale from when the watch broke, not from th
     registry,
     config: parseNetworkConfig(configJson),
     configJson,
-    identity: { publicIp: parseIpv4('192.0.2.7')!, nodeId: 'n' },
+    identity: { publicIp: parseIpv4('192.0.2.7')!, nodeId: 'n', portMapped: false },
     own: { subnet: parseSubnet('10.42.7.0/24')!, holding: { revision: 1, ttlId: '0' }, created: true },
     known: undefined,
     ttlSeconds: 3600,

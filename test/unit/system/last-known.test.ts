@@ -18,8 +18,8 @@ const known: LastKnown = {
   ttlId: '7587',
   validUntil: null,
   peers: [
-    { subnet: subnet('10.42.8.0/24'), publicIp: ip('192.0.2.8'), nodeId: 'peer' },
-    { subnet: subnet('10.42.9.0/24'), publicIp: ip('192.0.2.9'), nodeId: undefined },
+    { subnet: subnet('10.42.8.0/24'), publicIp: ip('192.0.2.8'), nodeId: 'peer', portMapped: true },
+    { subnet: subnet('10.42.9.0/24'), publicIp: ip('192.0.2.9'), nodeId: undefined, portMapped: false },
   ],
 };
 
@@ -36,6 +36,13 @@ it('what was saved is loaded', async () => {
   expect(log.lines).toEqual([]);
 });
 
+it('of a version that knew of no mapped ports is loaded too', async () => {
+  const path = join(directory, 'last-known.json');
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/,"portMapped":(true|false)/g, ''));
+  const loaded = await loadLastKnown(directory, createRecordingLog());
+  expect(loaded?.peers.map(({ portMapped }) => portMapped)).toEqual([false, false]);
+});
+
 it.each([
   ['a peer outside the Network', '10.42.8.0/24', '10.43.8.0/24', /subnet 10\.43\.8\.0\/24 is outside Network/],
   ['a peer of another length', '10.42.8.0/24', '10.42.8.0/25', /10\.42\.8\.0\/25 has another length than SubnetLen/],
@@ -43,6 +50,7 @@ it.each([
   ['an own subnet outside the Network', '10.42.7.0/24', '10.43.7.0/24', /subnet 10\.43\.7\.0\/24 is outside Network/],
   ['a config that makes no sense', '10.42.0.0/16', '10.42.0.0/33', /10\.42\.0\.0\/33/],
   ['an address that is none', '192.0.2.9', '192.0.2.999', /no IPv4 address/],
+  ['mapped ports that are neither yes nor no', '"portMapped":true', '"portMapped":"yes"', /boolean/],
   ['no node id', '"nodeId":"me",', '', /nodeId|string/],
 ])('%s makes it unreadable, with one word about why', async (_, from, to, reason) => {
   const path = join(directory, 'last-known.json');

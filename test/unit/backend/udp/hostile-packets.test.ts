@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type CounterName, readAll } from '../../../../src/backend/udp/counters.js';
 import { createInbound } from '../../../../src/backend/udp/inbound.js';
+import { createMemberSet } from '../../../../src/backend/udp/members.js';
 import { OFFLOADS } from '../../../../src/backend/udp/offloads.js';
 import { createOutbound } from '../../../../src/backend/udp/outbound.js';
 import { setRoute } from '../../../../src/backend/udp/route-table.js';
@@ -9,8 +10,17 @@ import { parseSubnet } from '../../../../src/core/address-text.js';
 import { formatIpv4 } from '../../../../src/core/ipv4.js';
 import { GSO_ECN, GSO_TCP4, GSO_UDP, VNET_NEEDS_CHECKSUM } from '../../../../src/system/native.js';
 import type { Datagram, FromTun } from '../../../helpers/fake-native.js';
-import { headerChecksumIsRight, ipv4Packet } from '../../../helpers/packets.js';
-import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER, PORT, type TestPath } from '../../../helpers/path.js';
+import { headerChecksumIsRight, ipv4Packet, UDP } from '../../../helpers/packets.js';
+import {
+  createTestPath,
+  ip,
+  LOCAL_ADDRESS,
+  OWN_CONTAINER,
+  PEER,
+  PEER_CONTAINER,
+  PORT,
+  type TestPath,
+} from '../../../helpers/path.js';
 import { ACK, headerLengthOf, packetsOf, superPacket, tcpPacket, udpPacket } from '../../../helpers/super-packets.js';
 
 /** Whatever arrives: no throw, and each packet either delivered or counted under exactly one reason. */
@@ -20,7 +30,7 @@ const OTHER_PEER = ip('10.1.1.88');
 const STRANGER = ip('10.1.1.66');
 
 const address = fc.oneof(
-  fc.constantFrom(OWN_CONTAINER, PEER_CONTAINER, PEER, OTHER_PEER, STRANGER),
+  fc.constantFrom(OWN_CONTAINER, PEER_CONTAINER, PEER, OTHER_PEER, STRANGER, LOCAL_ADDRESS),
   fc.constantFrom(
     ...['10.240.26.0', '10.240.26.255', '10.240.88.3', '10.240.99.9', '10.240.255.255', '224.0.0.1'].map(ip),
   ),
@@ -80,22 +90,28 @@ const fromNetwork = damagedOf(
   ),
 );
 
+const port = fc.oneof(
+  { weight: 4, arbitrary: fc.constant(PORT) },
+  fc.constantFrom(PORT - 1, 0, 61_000),
+  fc.integer({ min: 0, max: 0xffff }),
+);
 const sender = fc.oneof({ weight: 3, arbitrary: fc.constant(PEER) }, address);
 const single = fc
   .record({
     sender,
+    port,
     bytes: fromNetwork,
     truncated: fc.oneof({ weight: 9, arbitrary: fc.constant(false) }, fc.boolean()),
   })
   .map((made): Datagram => made);
 
-/** As the kernel hands trains over: at most 64 segments; but their size need not be that of the packets within. */
+/** The size of a train's segments need not be that of the packets within, and it may be of more than a kernel makes. */
 const train = fc
-  .tuple(sender, fc.array(fromNetwork, { minLength: 1, maxLength: 8 }), fc.nat(3000), fc.boolean())
-  .map(([from, packets, other, honest]): Datagram => {
+  .tuple(sender, port, fc.array(fromNetwork, { minLength: 1, maxLength: 8 }), fc.nat(3000), fc.boolean())
+  .map(([from, fromPort, packets, other, honest]): Datagram => {
     const bytes = new Uint8Array(Buffer.concat(packets));
     const wanted = honest ? packets[0].length : other;
-    return { sender: from, bytes, segment: Math.max(wanted, Math.ceil(bytes.length / 64), 1) };
+    return { sender: from, port: fromPort, bytes, segment: Math.max(wanted, 1) };
   });
 
 /** What a peer sends when all is well, and an offload would merge: a run of one flow. */
@@ -109,8 +125,13 @@ const flow = fc
     return { sender: PEER, bytes: new Uint8Array(Buffer.concat(segments)), segment: segments[0].length };
   });
 
-const segmentsIn = ({ bytes, segment = 0, truncated = false }: Datagram): Uint8Array[] => {
-  if (truncated || bytes.length === 0) return [bytes];
+const isTooMany = ({ bytes, segment = 0, truncated = false }: Datagram) =>
+  !truncated && segment > 0 && Math.ceil(bytes.length / segment) > 128;
+
+/** What is counted: each segment, or a datagram that is dropped whole. */
+const segmentsIn = (datagram: Datagram): Uint8Array[] => {
+  const { bytes, segment = 0, truncated = false } = datagram;
+  if (truncated || bytes.length === 0 || isTooMany(datagram)) return [bytes];
   const size = segment || bytes.length;
   return Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.slice(i * size, (i + 1) * size));
 };
@@ -126,7 +147,8 @@ const sourceOf = (packet: Uint8Array) => addressAt(packet, 12);
 const destinationOf = (packet: Uint8Array) => addressAt(packet, 16);
 
 /** The rules again, written as plainly as can be: the outer source owns the inner one, and it is for us. */
-function mayEnter(from: number, packet: Uint8Array): boolean {
+function mayEnter({ sender: from, port: fromPort }: Datagram, packet: Uint8Array): boolean {
+  if (fromPort !== undefined && fromPort !== PORT && from !== OTHER_PEER) return false;
   const inner = formatIpv4(sourceOf(packet));
   const owner = inner.startsWith('10.240.77.') ? PEER : inner.startsWith('10.240.88.') ? OTHER_PEER : undefined;
   const owns = inner.startsWith('10.240.') ? owner === from : sourceOf(packet) === from && from === PEER;
@@ -143,9 +165,23 @@ function isWhole(packet: Uint8Array): boolean {
   );
 }
 
+function isOwnDatagram(packet: Uint8Array): boolean {
+  const header = headerLengthOf(packet);
+  if (!isWhole(packet) || packet[9] !== UDP || sourceOf(packet) !== LOCAL_ADDRESS) return false;
+  const isLaterFragment = ((packet[6] & 0x1f) | packet[7]) !== 0;
+  return !isLaterFragment && packet.length >= header + 8 && addressAt(packet, header) === PORT * 0x10001;
+}
+
+function isForMany(packet: Uint8Array): boolean {
+  if (!isWhole(packet) || isOwnDatagram(packet)) return false;
+  const destination = formatIpv4(destinationOf(packet));
+  return /^2(2[4-9]|3\d)\./.test(destination) || ['255.255.255.255', '10.240.255.255'].includes(destination);
+}
+
 function pathWith(offloads: readonly number[]): TestPath {
   const path = createTestPath(true, offloads);
   setRoute(path.settings.routes, parseSubnet('10.240.88.0/24')!, OTHER_PEER);
+  createMemberSet(path.settings.portMapped).hold(88, OTHER_PEER);
   return path;
 }
 
@@ -155,7 +191,7 @@ describe.each([
   ['with all offloads', ALL_OFFLOADS],
 ] as [string, number[]][])('%s', { timeout: 60_000 }, (_, offloads) => {
   it('of what the network sends, exactly what may enter does, and all else is counted once', () => {
-    const seen = { delivered: 0, dropped: 0, merged: 0 };
+    const seen = { delivered: 0, dropped: 0, merged: 0, tooMany: 0 };
     fc.assert(
       fc.property(
         fc.array(fc.oneof(single, train, flow), { minLength: 1, maxLength: 10 }),
@@ -168,19 +204,21 @@ describe.each([
           while (path.fake.udpQueue.length > 0) inbound();
 
           const segments = datagrams.flatMap((datagram) =>
-            segmentsIn(datagram).map((bytes) => ({ ...datagram, bytes })),
+            segmentsIn(datagram).map((bytes) => ({ ...datagram, bytes, isTooMany: isTooMany(datagram) })),
           );
           const expected = segments.filter(
-            ({ sender: from, bytes, truncated }) => truncated !== true && isWhole(bytes) && mayEnter(from, bytes),
+            (one) => one.truncated !== true && !one.isTooMany && isWhole(one.bytes) && mayEnter(one, one.bytes),
           );
           const delivered = count(path, 'in_packets');
           expect(delivered + sumOf(path, /^in_drop/)).toBe(segments.length);
           // What may enter and was not delivered, the device has refused.
           expect(delivered + count(path, 'in_drop_write_error')).toBe(expected.length);
+          expect(count(path, 'in_drop_segments')).toBe(datagrams.filter(isTooMany).length);
+          seen.tooMany += count(path, 'in_drop_segments');
           expect(count(path, 'in_drop_truncated')).toBe(datagrams.filter(({ truncated }) => truncated).length);
           for (const packet of path.fake.written) {
             expect(isWhole(packet)).toBe(true);
-            expect(datagrams.some(({ sender: from }) => mayEnter(from, packet))).toBe(true);
+            expect(datagrams.some((datagram) => mayEnter(datagram, packet))).toBe(true);
           }
           if (offloads.length === 0 && writeResults.length === 0) {
             expect(path.fake.written).toEqual(expected.map(({ bytes }) => bytes));
@@ -196,6 +234,7 @@ describe.each([
       RUNS,
     );
     expect(Math.min(seen.delivered, seen.dropped)).toBeGreaterThan(100);
+    expect(seen.tooMany).toBeGreaterThan(10);
     if (offloads.length > 0) expect(seen.merged).toBeGreaterThan(0);
   });
 
@@ -211,16 +250,20 @@ describe.each([
         .map(([type, size]) => [VNET_NEEDS_CHECKSUM, type, 0, size, 20, type === GSO_UDP ? 6 : 16]),
       fc.tuple(fc.nat(255), fc.nat(255), uint16, uint16, uint16, uint16),
     );
+    const ownDatagrams = fc
+      .record({ destination: address, fragment: fc.constantFrom(0, 0x2000, 5), sourcePort: port, payload })
+      .map((fields) => udpPacket({ ...fields, source: LOCAL_ADDRESS, port: PORT }));
     const large = fc
       .tuple(fc.integer({ min: 1, max: 5000 }), fc.integer({ min: 100, max: 1500 }), fc.boolean())
       .map(([length, size, isTcp]) =>
         superPacket((isTcp ? tcpPacket : udpPacket)({ payload: new Uint8Array(length).fill(3) }), size),
       );
     const fromTun: fc.Arbitrary<FromTun> = fc.oneof(
-      { weight: 3, arbitrary: fc.record({ bytes: packets, vnet }) },
-      large,
+      { weight: 6, arbitrary: fc.record({ bytes: packets, vnet }) },
+      { weight: 2, arbitrary: large },
+      { weight: 1, arbitrary: fc.record({ bytes: damagedOf(ownDatagrams), vnet }) },
     );
-    const seen = { sent: 0, dropped: 0, split: 0, answers: 0 };
+    const seen = { sent: 0, dropped: 0, split: 0, answers: 0, loops: 0, many: 0 };
     fc.assert(
       fc.property(
         fc.array(fromTun, { minLength: 1, maxLength: 10 }),
@@ -234,9 +277,11 @@ describe.each([
           const sent = count(path, 'out_packets');
           const refused = sumOf(path, /^out_drop_(send|too)/);
           const handed = path.peer().outPackets + otherPeer(path);
+          expect(count(path, 'out_drop_loop')).toBe(queue.filter(({ bytes }) => isOwnDatagram(bytes)).length);
+          expect(count(path, 'out_drop_multicast')).toBe(queue.filter(({ bytes }) => isForMany(bytes)).length);
           // Read, and then either dropped for what it is or handed on as one packet or, super-packets, as many.
           expect(sent + refused).toBe(handed);
-          const dropped = sumOf(path, /^out_drop_(malformed|no_route|ttl)/);
+          const dropped = sumOf(path, /^out_drop_(malformed|no_route|ttl|segments|loop|multicast)/);
           const whole = queue.length - dropped;
           expect(handed).toBeGreaterThanOrEqual(whole);
           if (queue.every(({ vnet: fields }) => fields[1] === 0)) expect(handed).toBe(whole);
@@ -263,6 +308,8 @@ describe.each([
           seen.sent += sent;
           seen.dropped += dropped;
           seen.split += handed - whole;
+          seen.loops += count(path, 'out_drop_loop');
+          seen.many += count(path, 'out_drop_multicast');
           seen.answers += path.fake.written.length;
         },
       ),

@@ -1,13 +1,14 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createInbound } from '../../../../src/backend/udp/inbound.js';
 import { forward } from '../../../../src/backend/udp/loop.js';
-import { CONTROL_STOP, INBOUND_BATCH } from '../../../../src/backend/udp/memory.js';
+import { CONTROL_STOP, INBOUND_BATCH, INBOUND_TRAINS, MAX_SEGMENTS } from '../../../../src/backend/udp/memory.js';
 import { IO_URING } from '../../../../src/backend/udp/offloads.js';
 import { PathFailure } from '../../../../src/backend/udp/path-failure.js';
 import { EBADFD, RING_FAILED, TUN_FAILED, TUN_READABLE, UDP_READABLE } from '../../../../src/system/native.js';
 import { EINVAL, EIO } from '../../../helpers/fake-native.js';
 import { ipv4Packet } from '../../../helpers/packets.js';
 import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER, type TestPath } from '../../../helpers/path.js';
+import { superPacket, udpPacket } from '../../../helpers/super-packets.js';
 
 const packet = (fields = {}) => ipv4Packet({ source: PEER_CONTAINER, destination: OWN_CONTAINER, ...fields });
 const concat = (...parts: Uint8Array[]) => Uint8Array.from(parts.flatMap((part) => [...part]));
@@ -83,6 +84,22 @@ describe('the way in', () => {
     path.fake.udpQueue.push({ sender: PEER, bytes: packet({ source: PEER }) });
     inbound();
     expect(path.counted()).toMatchObject({ in_packets: 1 });
+  });
+
+  it('takes a train of as many segments as a kernel makes, and drops the whole of one more', () => {
+    const segments = Array.from({ length: 129 }, () => packet({ payload: new Uint8Array(4) }));
+    path.fake.udpQueue.push(
+      { sender: PEER, bytes: concat(...segments.slice(1)), segment: 24 },
+      { sender: PEER, bytes: concat(...segments), segment: 24 },
+      { sender: PEER, bytes: new Uint8Array(60_000), segment: 1 },
+    );
+    inbound();
+    expect(path.fake.written).toHaveLength(128);
+    expect(path.counted()).toMatchObject({ in_packets: 128, in_drop_segments: 2 });
+  });
+
+  it('has room for the segments of a whole turn', () => {
+    expect(128 * INBOUND_TRAINS).toBeLessThanOrEqual(MAX_SEGMENTS);
   });
 
   it('accepts any source with the check switched off, but still only our own subnet as destination', () => {
@@ -187,6 +204,28 @@ describe('the loop', () => {
     };
     forward(path.fake.native, path.memory, path.settings);
     expect(path.counted()).toMatchObject({ out_packets: 1, in_packets: 1 });
+  });
+
+  it('does not sleep on packets that it has read, and lets the other direction have its turn in between', () => {
+    const large = () => superPacket(udpPacket({ payload: new Uint8Array(2000) }), 1);
+    const pieces = 2000;
+    for (let i = 0; i < 7; i++) path.fake.tunQueue.push(large());
+    const turns: { timeoutMs: number; out: number; in: number }[] = [];
+    path.fake.onWait = (interest, timeoutMs) => {
+      const { out_packets = 0, in_packets = 0 } = path.counted();
+      if ((interest & TUN_READABLE) === 0) return 0;
+      turns.push({ timeoutMs, out: out_packets / pieces, in: in_packets });
+      if (turns.length === 4) Atomics.store(path.memory.control, CONTROL_STOP, 1);
+      path.fake.udpQueue.push({ sender: PEER, bytes: packet() });
+      return turns.length === 1 ? TUN_READABLE | UDP_READABLE : UDP_READABLE;
+    };
+    forward(path.fake.native, path.memory, path.settings);
+    expect(turns).toEqual([
+      { timeoutMs: 1000, out: 0, in: 0 },
+      { timeoutMs: 0, out: 3, in: 1 },
+      { timeoutMs: 0, out: 6, in: 2 },
+      { timeoutMs: 1000, out: 7, in: 3 },
+    ]);
   });
 
   it('ends when the device fails', () => {

@@ -8,13 +8,25 @@ import { parseSubnet } from '../../../../src/core/address-text.js';
 import { EBADFD, RING_FAILED } from '../../../../src/system/native.js';
 import { EAGAIN, EMSGSIZE } from '../../../helpers/fake-native.js';
 import { headerChecksumIsRight, ICMP, ipv4Packet } from '../../../helpers/packets.js';
-import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER, PORT, type TestPath } from '../../../helpers/path.js';
+import {
+  createTestPath,
+  ip,
+  LOCAL_ADDRESS,
+  OWN_CONTAINER,
+  PEER,
+  PEER_CONTAINER,
+  PORT,
+  type TestPath,
+} from '../../../helpers/path.js';
+import { superPacket, udpPacket } from '../../../helpers/super-packets.js';
 
 const packet = (fields = {}) => ipv4Packet({ source: OWN_CONTAINER, destination: PEER_CONTAINER, ...fields });
+/** What fields of ports would hold, if there were any. */
+const bytesOf = (length: number) => Uint8Array.from({ length }, (_, i) => [PORT >> 8, PORT & 255][i % 2]);
 const NOWHERE = ip('10.240.200.2');
 
 let path: TestPath;
-let outbound: () => void;
+let outbound: () => boolean;
 
 beforeEach(() => {
   path = createTestPath();
@@ -80,11 +92,61 @@ describe('the way out', () => {
     path.fake.tunQueue.push(
       packet({ destination: NOWHERE, protocol: ICMP, payload }),
       packet({ destination: NOWHERE, fragment: 100 }),
-      packet({ destination: ip('224.0.0.22') }),
     );
     outbound();
     expect(path.fake.written).toEqual([]);
-    expect(path.counted()).toEqual({ out_drop_no_route: 3 });
+    expect(path.counted()).toEqual({ out_drop_no_route: 2 });
+  });
+
+  it.each([
+    '224.0.0.22',
+    '239.255.255.250',
+    '255.255.255.255',
+    '10.240.255.255',
+  ])('drops what hosts send to all and many, %s, under a reason of its own, without an answer', (text) => {
+    path.fake.tunQueue.push(packet({ destination: ip(text) }));
+    outbound();
+    expect(path.fake.written).toEqual([]);
+    expect(path.counted()).toEqual({ out_drop_multicast: 1 });
+  });
+
+  it.each(['223.255.255.255', '240.0.0.1', '10.240.255.254'])('takes %s for a host', (text) => {
+    path.fake.tunQueue.push(packet({ destination: ip(text) }));
+    outbound();
+    expect(path.counted()).toMatchObject({ out_drop_no_route: 1 });
+  });
+
+  describe('what the kernel has routed back into the device', () => {
+    const ownDatagram = (fields = {}) =>
+      udpPacket({ source: LOCAL_ADDRESS, sourcePort: PORT, port: PORT, payload: packet(), fragment: 0, ...fields });
+
+    it.each([
+      ["for a peer's host", ownDatagram({ destination: PEER })],
+      ['for an address that has a route', ownDatagram()],
+      ['with IP options', ownDatagram({ ipOptions: new Uint8Array(8) })],
+      ['as a first fragment', ownDatagram({ fragment: 0x2000 })],
+      ['with no hop left', ownDatagram({ ttl: 1 })],
+      ['as a train', superPacket(ownDatagram({ payload: new Uint8Array(3000) }), 1000)],
+    ])('%s is dropped without an answer', (_, datagram) => {
+      path.fake.tunQueue.push(datagram);
+      outbound();
+      expect(path.fake.sent).toEqual([]);
+      expect(path.fake.written).toEqual([]);
+      expect(path.counted()).toEqual({ out_drop_loop: 1 });
+    });
+
+    it.each([
+      ['from another port of this host', ownDatagram({ sourcePort: PORT + 1 })],
+      ['to another port', ownDatagram({ port: PORT - 1 })],
+      ['from another address', ownDatagram({ source: OWN_CONTAINER })],
+      ['as a later fragment, which has no ports', ownDatagram({ fragment: 100 })],
+      ['of another protocol', ipv4Packet({ source: LOCAL_ADDRESS, destination: PEER_CONTAINER, protocol: 6 })],
+      ['too short for ports', ipv4Packet({ source: LOCAL_ADDRESS, destination: PEER_CONTAINER, payload: bytesOf(7) })],
+    ])('is not taken for it: %s', (_, datagram) => {
+      path.fake.tunQueue.push(datagram);
+      outbound();
+      expect(path.counted()).toMatchObject({ out_packets: 1 });
+    });
   });
 
   it('limits its answers and counts what it kept back', () => {
@@ -109,6 +171,19 @@ describe('the way out', () => {
     expect(path.fake.writableWaits).toBe(1);
     expect(path.fake.sent).toHaveLength(2);
     expect(path.counted()).toMatchObject({ out_packets: 2, out_drop_send_buffer: 2 });
+  });
+
+  it('waits once in a turn, however often it has to send in between', () => {
+    for (let i = 0; i < 5; i++) {
+      path.fake.tunQueue.push(superPacket(udpPacket({ payload: new Uint8Array(1000) }), 10));
+    }
+    path.fake.sendResults.push(...Array(1000).fill(-EAGAIN));
+    outbound();
+    expect(path.fake.writableWaits).toBe(1);
+    expect(path.counted()).toEqual({ out_drop_send_buffer: 500 });
+    path.fake.tunQueue.push(packet());
+    outbound();
+    expect(path.fake.writableWaits).toBe(2);
   });
 
   it('waits as often for a refused train, whose packets go one by one', () => {

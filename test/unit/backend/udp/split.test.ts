@@ -31,6 +31,9 @@ const words = (max: number) =>
     .array(fc.integer({ min: 0, max: 255 }), { maxLength: max })
     .map((values) => Uint8Array.from(values.slice(0, values.length - (values.length % 4))));
 
+/** Segments of a super-packet: more are of no kernel's making. */
+const MOST = 2048;
+
 /** Every header that a sender could have meant. */
 const anyFields = fc.record({
   ttl: fc.integer({ min: 2, max: 255 }),
@@ -74,7 +77,7 @@ describe('split', () => {
     fc.assert(
       fc.property(anyFields, fc.integer({ min: 1, max: 1500 }), fc.constantFrom(0, GSO_ECN), (fields, size, ecn) => {
         const expected = segmentsOf({ ...fields, ttl: fields.ttl - 1 }, protocol, size);
-        expect(split(fields, protocol, size, ecn)).toEqual(expected);
+        expect(split(fields, protocol, size, ecn)).toEqual(expected.length > MOST ? [] : expected);
       }),
       { numRuns: 150 },
     );
@@ -120,9 +123,17 @@ describe('split', () => {
     }
   });
 
-  it('survives more segments than there is memory for headers', () => {
-    const payload = bytes(4000);
-    expect(split({ payload }, TCP, 1)).toEqual(segmentsOf({ payload, ttl: 63 }, TCP, 1));
+  it.each([
+    ['TCP', TCP, 1, MOST],
+    ['TCP', TCP, 31, MOST],
+    ['UDP', UDP, 1, MOST],
+  ])('makes as many segments of %s as there may be, and drops the whole of one more', (_, protocol, size, most) => {
+    const payload = bytes(most * size);
+    expect(split({ payload }, protocol, size)).toEqual(segmentsOf({ payload, ttl: 63 }, protocol, size));
+    const path = createTestPath(true, [UDP_GSO]);
+    path.fake.tunQueue.push(superPacket(whole({ payload: bytes(most * size + 1) }, protocol), size));
+    createOutbound(path.fake.native, path.memory, path.settings)();
+    expect(path.counted()).toEqual({ out_drop_segments: 1 });
   });
 
   it('finishes the checksum of a plain packet that TUN handed over without', () => {

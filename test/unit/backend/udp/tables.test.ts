@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import * as counterNumbers from '../../../../src/backend/udp/counters.js';
 import {
   add,
   COUNTER_INTS,
@@ -43,6 +44,9 @@ describe('counters', () => {
     for (const counter of COUNTER_NAMES.keys()) add(counters, counter, counter + 1);
     expect(Object.values(readAll(counters))).toEqual(COUNTER_NAMES.map((_, counter) => counter + 1));
     expect(new Set(COUNTER_NAMES).size).toBe(COUNTER_NAMES.length);
+    const numbers = Object.entries(counterNumbers).filter(([name]) => /^(IN|OUT|OFFLOAD)_/.test(name));
+    expect(numbers).toHaveLength(COUNTER_NAMES.length);
+    for (const [name, number] of numbers) expect(COUNTER_NAMES[number as number]).toBe(name.toLowerCase());
   });
 });
 
