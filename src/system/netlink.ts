@@ -38,6 +38,8 @@ export interface Netlink {
   /** Adds the route that comes with the address, unless the interface has it. */
   ensureRoute(index: number, destination: Subnet, source: Ipv4): Promise<void>;
   deleteLink(index: number): Promise<void>;
+  /** A note on the interface, which `ip link` shows: whose it is. */
+  setAlias(index: number, alias: string): Promise<void>;
   /** Of this namespace's nf_tables rules: another number after each change. */
   rulesGeneration(): Promise<number>;
   close(): void;
@@ -48,6 +50,12 @@ export interface LinkInfo {
   readonly name: string;
   readonly mtu: number;
   readonly up: boolean;
+  /** What the kernel calls it: tun, tap, bridge, veth and so on; empty for hardware and loopback. */
+  readonly kind: string;
+  /** See setAlias(); empty if there is none. */
+  readonly alias: string;
+  /** Of a TUN device: whether a process has it open. */
+  readonly carrier: boolean;
 }
 
 export interface AddressInfo {
@@ -105,6 +113,21 @@ function interfaceOf({ attrs: { oif, multipath } }: rt.RouteMessage): number | u
     if ((multipath[at + 2] & RTNH_F_DEAD) === 0) return multipath.readInt32LE(at + 4);
   }
   return undefined;
+}
+
+/** linux/if_link.h and linux/if_tun.h, below IFLA_LINKINFO. For the kernel, TUN and TAP are of one kind. */
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+const IFLA_TUN_TYPE = 3;
+const IFF_TAP = 2;
+
+function kindOf(linkInfo: Buffer | undefined): string {
+  if (linkInfo === undefined) return '';
+  const info = getMap(linkInfo, (value) => value);
+  const kind = info.get(IFLA_INFO_KIND)?.toString('latin1').replace(/\0+$/, '') ?? '';
+  if (kind !== 'tun') return kind;
+  const type = getMap(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0), (value) => value).get(IFLA_TUN_TYPE);
+  return type?.[0] === IFF_TAP ? 'tap' : kind;
 }
 
 /** linux/netfilter/nf_tables.h: the request without a body but its header of 4 bytes, and the attribute of the answer. */
@@ -165,6 +188,9 @@ export function openNetlink(): Netlink {
         name: attrs.ifname ?? '',
         mtu: attrs.mtu ?? 0,
         up: data.flags?.up === true,
+        kind: kindOf(attrs.linkinfo),
+        alias: attrs.ifalias ?? '',
+        carrier: attrs.carrier === 1,
       }));
     },
     addresses,
@@ -234,6 +260,9 @@ export function openNetlink(): Netlink {
     },
     async deleteLink(index) {
       await request('delete link', () => socket.delLink({ index }, {}, REQUEST));
+    },
+    async setAlias(index, alias) {
+      await request('set alias', () => socket.setLink({ index }, { ifalias: alias }, REQUEST));
     },
     async rulesGeneration() {
       const [messages] = await request('ask for the generation of nf_tables', () => {

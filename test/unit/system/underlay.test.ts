@@ -62,13 +62,16 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
     [4, '172.16.0.1', 0],
     [9, '172.16.9.9', 0], // its link went away between two requests
   ];
+  const link = (index: number, name: string, mtu: number, up: boolean) => {
+    return { index, name, mtu, up, kind: '', alias: '', carrier: up };
+  };
   return {
     links: async () => [
-      { index: 1, name: 'lo', mtu: 65536, up: true },
-      { index: 2, name: 'eth0', mtu: 1500, up: true },
-      { index: 3, name: 'eth1', mtu: 9000, up: true },
-      { index: 4, name: 'down0', mtu: 1500, up: false },
-      { index: 5, name: 'bare0', mtu: 1500, up: true },
+      link(1, 'lo', 65536, true),
+      link(2, 'eth0', 1500, true),
+      link(3, 'eth1', 9000, true),
+      link(4, 'down0', 1500, false),
+      link(5, 'bare0', 1500, true),
     ],
     addresses: async () =>
       addresses.map(([index, address, scope]) => ({ index, address: ip(address), prefixLength: 24, scope })),
@@ -81,6 +84,7 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
     hasRoute: unexpected,
     ensureRoute: unexpected,
     deleteLink: unexpected,
+    setAlias: unexpected,
     rulesGeneration: unexpected,
     close: () => undefined,
     ...answers,
