@@ -17,6 +17,7 @@ export interface RawDaemonOptions extends RawEtcdOptions {
   publicIp?: Ipv4;
   subnetFile: string;
   subnetEnvPrefix: string;
+  subnetProposal: boolean;
   stateDir: string;
   leaseTtl: number;
   mtu?: number;
@@ -65,6 +66,12 @@ export function addDaemonOptions(command: Command): Command {
       option('--subnet-env-prefix <name>', 'prefix of the names in the subnet file')
         .argParser(values.parseEnvPrefix)
         .default('RUDDER'),
+    )
+    .addOption(
+      option('--subnet-proposal [boolean]', 'do not write the subnet file but a proposal for root\'s "rudder publish"')
+        .argParser(values.parseBoolean)
+        .preset('true')
+        .default(false),
     )
     .addOption(
       option('--state-dir <directory>', 'what the node remembers over reboots')
@@ -137,6 +144,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLev
     publicIp: raw.publicIp,
     subnetFile: raw.subnetFile,
     subnetEnvPrefix: raw.subnetEnvPrefix,
+    subnetProposal: raw.subnetProposal,
     stateDir: raw.stateDir,
     leaseTtlSeconds: raw.leaseTtl,
     mtu: raw.mtu,
