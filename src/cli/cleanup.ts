@@ -10,39 +10,97 @@ import { forgetLastKnown } from '../system/last-known.js';
 import { openNetlink } from '../system/netlink.js';
 import { loadState } from '../system/state-dir.js';
 import { removeSubnetEnv } from '../system/subnet-env.js';
-import { DEVICE_NAME, removeDevice } from '../system/tun-device.js';
+import { proposalOf } from '../system/subnet-publish.js';
+import { DEVICE_NAME, findLeftover, type Leftover } from '../system/tun-device.js';
 import { type RawDaemonOptions, toDaemonOptions } from './daemon-options.js';
 import { EXIT_OK } from './exit-codes.js';
 
-/** `rudder cleanup`: removes what a stopped daemon has left on this host and in etcd, and nothing else. */
+/** What a step has removed, and what it has left alone and why; nothing if there was nothing. */
+interface Outcome {
+  readonly removed?: string;
+  readonly note?: string;
+}
+type Step = () => Outcome | Promise<Outcome>;
+
+const NOTHING: Outcome = {};
+
+/**
+ * `rudder cleanup`: removes what a stopped daemon has left on this host and in etcd, and nothing else. What only bears
+ * the name of something of ours is left alone.
+ */
 export async function cleanup(raw: RawDaemonOptions, keepLease: boolean): Promise<number> {
   const { subnetFile, stateDir, firewall, etcd } = toDaemonOptions(raw);
+  await refuseIfAnswered(subnetFile);
+  const netlink = openNetlink();
+  try {
+    // Held to the end, so that no node starts meanwhile. A running one is found out by it, whatever --subnet-file it has.
+    const device = await findLeftover(netlink, DEVICE_NAME);
+    const steps: Step[] = [
+      ...(firewall ? [cleanFirewall] : []),
+      () => cleanFile(subnetFile),
+      () => cleanFile(proposalOf(subnetFile)),
+      // Somebody else may get the subnet from now on.
+      async () => ((await forgetLastKnown(stateDir)) ? { removed: `what ${stateDir} knew of the cluster` } : NOTHING),
+      () => giveLeaseBack(etcd, stateDir, keepLease),
+      () => cleanDevice(device),
+    ];
+    await runAll(steps);
+  } finally {
+    netlink.close();
+  }
+  return EXIT_OK;
+}
+
+async function refuseIfAnswered(subnetFile: string): Promise<void> {
   const socketPath = controlSocketOf(subnetFile);
   const isRunning = await askDaemon(socketPath, 'GET', '/healthz').then(
     () => true,
     () => false,
   );
-  if (isRunning) {
-    throw new RudderError(
-      'usage',
-      `a rudder answers on ${socketPath}: expected none; stop it with "systemctl stop rudder"`,
-    );
-  }
-  let lease = STAYS;
-  await eachOf([
-    removeOverlayDevice,
-    ...(firewall ? [async () => void (await removeFirewall())] : []),
-    () => removeSubnetEnv(subnetFile),
-    // Somebody else may get the subnet from now on.
-    () => forgetLastKnown(stateDir),
-    async () => {
-      if (!keepLease) lease = await giveLeaseBack(etcd, stateDir);
-    },
-  ]);
-  process.stdout.write(
-    `removed ${DEVICE_NAME}, its routes${firewall ? ', the firewall rules' : ''} and ${subnetFile}; ${lease}\n`,
+  if (!isRunning) return;
+  throw new RudderError(
+    'usage',
+    `a rudder answers on ${socketPath}: expected none; stop it with "systemctl stop rudder"`,
   );
-  return EXIT_OK;
+}
+
+/** Does all of them, also after one that failed, and tells what was removed. @throws what the first that failed threw */
+async function runAll(steps: readonly Step[]): Promise<void> {
+  const failures: unknown[] = [];
+  const outcomes: Outcome[] = [];
+  for (const step of steps) {
+    try {
+      outcomes.push(await step());
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  const removed = outcomes.flatMap((outcome) => outcome.removed ?? []).map((what) => `removed ${what}`);
+  const notes = outcomes.flatMap((outcome) => outcome.note ?? []);
+  const lines = [...(removed.length > 0 || failures.length > 0 ? removed : ['nothing to remove']), ...notes];
+  for (const line of lines) process.stdout.write(`${line}\n`);
+  if (failures.length > 0) throw failures[0];
+}
+
+function cleanDevice(device: Leftover): Outcome {
+  if (device.is === 'absent') return NOTHING;
+  if (device.is === 'not ours') {
+    const remedy = `if it is of no use, remove it with "ip link delete ${DEVICE_NAME}"`;
+    return { note: `left ${DEVICE_NAME} alone, which is ${device.what}: no node has made it; ${remedy}` };
+  }
+  device.remove();
+  return { removed: `${DEVICE_NAME} with its address and routes` };
+}
+
+async function cleanFirewall(): Promise<Outcome> {
+  return (await removeFirewall()) ? { removed: 'the firewall rules' } : NOTHING;
+}
+
+async function cleanFile(path: string): Promise<Outcome> {
+  const result = await removeSubnetEnv(path);
+  if (result === 'removed') return { removed: path };
+  const what = 'which is no file that a node has written: look at it, and remove it by hand if it is of no use';
+  return result === 'absent' ? NOTHING : { note: `left ${path} alone, ${what}` };
 }
 
 const STAYS = 'the lease stays in etcd until its TTL ends';
@@ -52,33 +110,17 @@ const ETCD_DEADLINE_MS = 2000;
 const ignore = () => undefined;
 const SILENT: Logger = { debug: ignore, info: ignore, warn: ignore, error: ignore };
 
-/** Says what has become of the lease. */
-async function giveLeaseBack(etcd: EtcdOptions, stateDir: string): Promise<string> {
+async function giveLeaseBack(etcd: EtcdOptions, stateDir: string, keepLease: boolean): Promise<Outcome> {
   const { nodeId, subnet } = await loadState(stateDir, SILENT);
-  if (subnet === undefined) return 'no lease is known';
+  if (subnet === undefined) return NOTHING;
+  if (keepLease) return { note: STAYS };
   const registry = createEtcdRegistry({ ...etcd, deadlineMs: ETCD_DEADLINE_MS });
   try {
     const given = await releaseLease(registry, subnet, nodeId);
-    return given ? `lease ${formatSubnet(subnet)} is given back` : `there was no lease of ${formatSubnet(subnet)}`;
+    return given ? { removed: `lease ${formatSubnet(subnet)} from etcd` } : NOTHING;
   } catch (error) {
-    return `${STAYS}: ${messageOf(error)}`;
+    return { note: `${STAYS}: ${messageOf(error)}` };
   } finally {
     registry.close();
-  }
-}
-
-/** Does all of them, also after one that failed. @throws what the first of those threw */
-async function eachOf(steps: readonly (() => Promise<void>)[]): Promise<void> {
-  const failures: unknown[] = [];
-  for (const step of steps) await step().catch((error: unknown) => failures.push(error));
-  if (failures.length > 0) throw failures[0];
-}
-
-async function removeOverlayDevice(): Promise<void> {
-  const netlink = openNetlink();
-  try {
-    await removeDevice(netlink, DEVICE_NAME);
-  } finally {
-    netlink.close();
   }
 }

@@ -32,6 +32,7 @@ const HEEDED: Record<string, RegExp> = {
   status: /^--subnet-file$/,
   'log-level': /^--subnet-file$/,
   doctor: /^--(etcd-.*|subnet-file)$/,
+  publish: /^--subnet-(env-prefix|file)$/,
   cleanup: /^--(etcd-.*|no-firewall|state-dir|subnet-file)$/,
 };
 

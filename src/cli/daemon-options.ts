@@ -18,6 +18,7 @@ export interface RawDaemonOptions extends RawEtcdOptions {
   portMapped: boolean;
   subnetFile: string;
   subnetEnvPrefix: string;
+  subnetProposal: boolean;
   stateDir: string;
   leaseTtl: number;
   mtu?: number;
@@ -72,6 +73,12 @@ export function addDaemonOptions(command: Command): Command {
       option('--subnet-env-prefix <name>', 'prefix of the names in the subnet file')
         .argParser(values.parseEnvPrefix)
         .default('RUDDER'),
+    )
+    .addOption(
+      option('--subnet-proposal [boolean]', 'do not write the subnet file but a proposal for root\'s "rudder publish"')
+        .argParser(values.parseBoolean)
+        .preset('true')
+        .default(false),
     )
     .addOption(
       option('--state-dir <directory>', 'what the node remembers over reboots')
@@ -145,6 +152,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLev
     portMapped: raw.portMapped,
     subnetFile: raw.subnetFile,
     subnetEnvPrefix: raw.subnetEnvPrefix,
+    subnetProposal: raw.subnetProposal,
     stateDir: raw.stateDir,
     leaseTtlSeconds: raw.leaseTtl,
     mtu: raw.mtu,

@@ -6,6 +6,7 @@ import { parseHostAddress } from './values.js';
 
 const ETCD_HELP = '\nThe --etcd options of rudder apply: see rudder --help.\n';
 const SOCKET_HELP = '\nThe daemon is found by its --subnet-file, default /run/rudder/subnet.env.\n';
+const PUBLISH_HELP = '\nGive it the --subnet-file and --subnet-env-prefix that the daemon was given.\n';
 const CLEANUP_HELP =
   '\nGive it the --etcd options, --subnet-file, --state-dir and --no-firewall that the daemon was given.\n';
 
@@ -51,6 +52,16 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .addHelpText('after', `${CLEANUP_HELP}\nExample:\n  systemctl stop rudder; rudder cleanup\n`)
     .action(async ({ keepLease }: { keepLease: boolean }) => {
       ended(await (await import('./cleanup.js')).cleanup(program.opts(), keepLease));
+    });
+  program
+    .command('publish')
+    .description('as root: make the subnet file of what a daemon with --subnet-proposal proposes, if it is right')
+    .option('--before-start', "only see to it that there is a subnet file, and that it is right and root's", false)
+    .helpOption('--help')
+    .addHelpText('after', `${PUBLISH_HELP}\nExample:\n  rudder publish\n`)
+    .action(async ({ beforeStart }: { beforeStart: boolean }) => {
+      const { subnetFile, subnetEnvPrefix } = program.opts();
+      ended(await (await import('./publish.js')).publish(subnetFile, subnetEnvPrefix, beforeStart));
     });
   addLeaseCommands(program, ended);
 }

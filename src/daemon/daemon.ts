@@ -8,7 +8,7 @@ import { prepareSubnetDirectory, removeSubnetEnv } from '../system/subnet-env.js
 import { reportDrops } from './drop-report.js';
 import type { LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
-import { type Node, startNode } from './start-node.js';
+import { type Node, startNode, writtenFileOf } from './start-node.js';
 import { readStatus } from './status.js';
 import { createUndo } from './undo.js';
 import { keepWatchdogFed } from './watchdog.js';
@@ -88,6 +88,6 @@ async function removeAll(options: DaemonOptions, control: LeaseControl, log: Log
   const undo = createUndo(log);
   undo.add('lease', control.release);
   if (options.firewall) undo.add('firewall', async () => void (await removeFirewall()));
-  undo.add('subnet file', () => removeSubnetEnv(options.subnetFile));
+  undo.add('subnet file', async () => void (await removeSubnetEnv(writtenFileOf(options))));
   await undo.all();
 }

@@ -13,6 +13,8 @@ export interface DaemonOptions {
   readonly portMapped: boolean;
   readonly subnetFile: string;
   readonly subnetEnvPrefix: string;
+  /** We may not write the subnet file: root does, of what is proposed beside it. */
+  readonly subnetProposal: boolean;
   readonly stateDir: string;
   readonly leaseTtlSeconds: number;
   readonly mtu: number | undefined;

@@ -173,7 +173,7 @@ const hasAny = ({ direct, portMapped }: Members) => direct.size + portMapped.siz
 function createMemberCounts() {
   const counts = { direct: new Map<Ipv4, number>(), portMapped: new Map<Ipv4, number>() };
   const leases = new Map<string, Lease>();
-  const kindOf = (lease: Lease) => ((lease as { portMapped?: boolean }).portMapped ? 'portMapped' : 'direct');
+  const kindOf = ({ portMapped }: Lease) => (portMapped ? 'portMapped' : 'direct');
 
   function change(lease: Lease, by: 1 | -1): boolean {
     const ofKind = counts[kindOf(lease)];

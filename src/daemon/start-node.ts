@@ -13,6 +13,7 @@ import type { Netlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
 import { loadState, type NodeState, saveState } from '../system/state-dir.js';
 import { writeSubnetEnv } from '../system/subnet-env.js';
+import { proposalOf } from '../system/subnet-publish.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { type Announcer, createAnnouncer } from './announcer.js';
@@ -224,9 +225,14 @@ async function openTheWay(
   return firewall;
 }
 
+/** The subnet file, or what root shall make it of. */
+export function writtenFileOf({ subnetFile, subnetProposal }: DaemonOptions): string {
+  return subnetProposal ? proposalOf(subnetFile) : subnetFile;
+}
+
 function writeEnvOf(options: DaemonOptions, { config }: Ground, subnet: Subnet, backend: Backend): Promise<void> {
   const env = { subnet, mtu: backend.mtu(), network: config.network, ipMasq: options.ipMasq };
-  return writeSubnetEnv(options.subnetFile, env, options.subnetEnvPrefix);
+  return writeSubnetEnv(writtenFileOf(options), env, options.subnetEnvPrefix);
 }
 
 interface Ready extends Omit<Taken, 'own'> {

@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../core/errors.js';
@@ -5,12 +7,17 @@ import { errnoOf } from '../core/errors.js';
 /**
  * Writes a file so that a reader, or a crash at any moment, sees either the old text or the new one, never a part:
  * a temporary file beside it, fsync, rename. The directory is created if missing.
+ *
+ * Others may be able to write to the directory too. So the temporary file is made and never found: nobody can guess its
+ * name, and what has that name nevertheless is neither followed nor opened nor removed. A link with the name of the file
+ * itself is replaced, and what it leads to stays as it is.
  */
 export async function writeFileAtomic(path: string, text: string, mode: number): Promise<void> {
   await makeDirectory(dirname(path));
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
   try {
-    const file = await open(temporary, 'w', mode);
     try {
       await file.chmod(mode); // what open() sets is cut down by the umask
       await file.writeFile(text);

@@ -1,4 +1,4 @@
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { parseIpv4, parseSubnet } from '../core/address-text.js';
@@ -9,6 +9,7 @@ import type { Logger } from '../core/logger.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { writeFileAtomic } from './atomic-file.js';
+import { readPlainFile } from './plain-file.js';
 
 /** What a node knew of the cluster when it last ran: enough to go on without etcd while its lease is valid. */
 export interface LastKnown {
@@ -28,6 +29,8 @@ export interface LastKnown {
 }
 
 const FILE = 'last-known.json';
+/** A peer is some hundred bytes, and 65,536 of them are a /8 of /24. */
+const MOST_BYTES = 64 * 1024 * 1024;
 
 const ipv4 = z.string().transform((text, context) => parseIpv4(text) ?? refuse(context, 'no IPv4 address'));
 const subnet = z.string().transform((text, context) => parseSubnet(text) ?? refuse(context, 'no subnet'));
@@ -54,7 +57,7 @@ function refuse(context: { addIssue(message: string): void }, message: string): 
 export async function loadLastKnown(directory: string, log: Logger): Promise<LastKnown | undefined> {
   const path = join(directory, FILE);
   try {
-    const { peers, ...own } = stored.parse(JSON.parse(await readFile(path, 'utf8')));
+    const { peers, ...own } = stored.parse(JSON.parse((await readPlainFile(path, MOST_BYTES)).text));
     const config = parseNetworkConfig(own.configJson);
     for (const lease of [own, ...peers]) checkLease(config, lease);
     return { ...own, peers: peers.map((peer) => ({ ...peer, nodeId: peer.nodeId })) };
@@ -90,12 +93,14 @@ export async function saveLastKnown(directory: string, known: LastKnown): Promis
   await writeFileAtomic(join(directory, FILE), `${JSON.stringify(text)}\n`, 0o600);
 }
 
-/** The subnet is not ours any more. @throws RudderError `file` */
-export async function forgetLastKnown(directory: string): Promise<void> {
+/** The subnet is not ours any more. @returns whether anything was known. @throws RudderError `file` */
+export async function forgetLastKnown(directory: string): Promise<boolean> {
   const path = join(directory, FILE);
   try {
-    await rm(path, { force: true });
+    await rm(path);
+    return true;
   } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
     throw new RudderError('file', `cannot remove ${path}: ${messageOf(error)}; run as root`, { cause: error });
   }
 }

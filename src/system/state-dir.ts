@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { parseSubnet } from '../core/address-text.js';
@@ -7,6 +6,7 @@ import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { writeFileAtomic } from './atomic-file.js';
+import { readPlainFile } from './plain-file.js';
 
 /** What a node remembers over restarts and reboots. */
 export interface NodeState {
@@ -16,6 +16,8 @@ export interface NodeState {
 }
 
 const FILE = 'state.json';
+/** Far more than it ever has. */
+const MOST_BYTES = 1024 * 1024;
 const stored = z.object({ nodeId: z.string().min(1).max(128), subnet: z.string().optional() });
 
 /** Reads the state; a new node id if there is none or if the file makes no sense. @throws RudderError `file` */
@@ -23,7 +25,7 @@ export async function loadState(directory: string, log: Logger): Promise<NodeSta
   const path = join(directory, FILE);
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = (await readPlainFile(path, MOST_BYTES)).text;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return { nodeId: randomUUID(), subnet: undefined };
     throw new RudderError(

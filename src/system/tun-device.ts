@@ -7,6 +7,8 @@ import { native } from './native.js';
 import type { Netlink, RouteInfo } from './netlink.js';
 
 export const DEVICE_NAME = 'rudder0';
+/** The mark of a device that a node has configured, by which it is told from another one of that name. */
+export const DEVICE_ALIAS = 'rudder overlay';
 
 /** Opens the TUN device, which is created if it does not exist. @throws RudderError `device` */
 export function openTunDevice(name: string): number {
@@ -65,6 +67,7 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
     await withoutIpv6(netlink, name, link.index);
     // Our ICMP errors come in through the device from its own address, which the kernel drops as a martian otherwise.
     await netlink.acceptLocal(link.index);
+    await netlink.setAlias(link.index, DEVICE_ALIAS);
     await netlink.setOnlyAddress(link.index, address, network.prefixLength);
     await netlink.setLinkUp(link.index, mtu, QUEUE_LENGTH);
     if (isRouted) await netlink.ensureRoute(link.index, network, address);
@@ -114,17 +117,60 @@ export function writeTunMessage(tun: number, message: Uint8Array): void {
   writeSync(tun, message);
 }
 
-/** Removes the device, and its address and routes with it. Does nothing if there is none. @throws RudderError `device` */
-export async function removeDevice(netlink: Netlink, name: string): Promise<void> {
+/** A device of our name that no node uses. */
+export type Leftover =
+  | { readonly is: 'absent' }
+  /** Another's, to be left alone: `what` tells why. */
+  | { readonly is: 'not ours'; readonly what: string }
+  /** Held by us, so that no node can start on it until it is removed, or we end. remove() throws RudderError `device`. */
+  | { readonly is: 'ours'; readonly remove: () => void };
+
+/**
+ * Looks for a device that a stopped node has left. It is ours if it is a TUN device with our mark: the name alone may
+ * be anybody's. One that has no mark because an earlier version made it is not: the next start of a node marks it.
+ * @throws RudderError `usage` if a process has it open: that is a running node
+ */
+export async function findLeftover(netlink: Netlink, name: string): Promise<Leftover> {
   const link = (await netlink.links()).find((candidate) => candidate.name === name);
-  if (link === undefined) return;
+  if (link === undefined) return { is: 'absent' };
+  if (link.kind !== 'tun') return { is: 'not ours', what: `of kind ${link.kind || 'hardware'} and not tun` };
+  if (link.carrier) throw inUse(name);
+  if (link.alias !== DEVICE_ALIAS) return { is: 'not ours', what: `without the alias "${DEVICE_ALIAS}"` };
+  let tun: number;
   try {
-    await netlink.deleteLink(link.index);
+    tun = native.openTun(name);
   } catch (error) {
-    throw new RudderError('device', `cannot remove ${name}: ${messageOf(error)}; run as root or with CAP_NET_ADMIN`, {
-      cause: error,
-    });
+    if (errnoOf(error) === 'EBUSY') throw inUse(name);
+    const reason = explain(error, name);
+    const fail = () => {
+      throw new RudderError('device', `cannot remove ${name}: ${reason}`, { cause: error });
+    };
+    return errnoOf(error) === 'EINVAL'
+      ? { is: 'not ours', what: 'no TUN device of one queue' }
+      : { is: 'ours', remove: fail };
   }
+  // With its last descriptor goes a device that is not persistent, and its address and routes with it.
+  const remove = () => {
+    native.setTunPersistent(tun, 0);
+    native.close(tun);
+  };
+  return { is: 'ours', remove };
+}
+
+function inUse(name: string): RudderError {
+  return new RudderError(
+    'usage',
+    `a process has ${name} open: expected no running node; stop it with "systemctl stop rudder"`,
+  );
+}
+
+/**
+ * Removes the device of a node that has stopped. One that is not ours is left alone.
+ * @throws RudderError `device`, or `usage` if a process has it open
+ */
+export async function removeDevice(netlink: Netlink, name: string): Promise<void> {
+  const leftover = await findLeftover(netlink, name);
+  if (leftover.is === 'ours') leftover.remove();
 }
 
 /** Best effort: a kernel without IPv6 has nothing to switch off, and one that cannot be told only adds noise. */

@@ -33,7 +33,7 @@ it('the commands are these', () => {
   expect(titled.map(({ command }) => command).sort()).toEqual(
     `rudder, rudder cleanup, rudder completion, rudder doctor, rudder init, rudder lab, rudder lab down, rudder lab exec,
     rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
-    rudder log-level, rudder status`.split(/,\s+/),
+    rudder log-level, rudder publish, rudder status`.split(/,\s+/),
   );
 });
 

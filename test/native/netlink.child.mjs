@@ -30,6 +30,12 @@ for (const [own, length] of [
 }
 out.addresses = (await netlink.addresses()).filter((entry) => entry.index === index);
 
+await netlink.setAlias(index, 'whose it is');
+ip('tuntap', 'add', 'tap0', 'mode', 'tap');
+ip('tuntap', 'add', 'tun9', 'mode', 'tun');
+ip('link', 'add', 'br0', 'type', 'bridge');
+out.kinds = (await netlink.links()).map(({ name, kind, alias, carrier }) => [name, kind, alias, carrier]);
+
 const network = { address: address(10, 99, 0, 0), prefixLength: 16 };
 await netlink.ensureRoute(index, network, address(10, 8, 0, 0));
 await netlink.ensureRoute(index, network, address(10, 8, 0, 0));

@@ -8,6 +8,13 @@ describeWith(['root', 'tun', 'iptables', 'conntrack'], 'netlink', () => {
     expect(out.link).toMatchObject({ name: 't0', mtu: 1400, up: true });
     expect(out.queue).toBe('900');
     expect(out.addresses).toMatchObject([{ address: (10 << 24) | (8 << 16), prefixLength: 16, scope: 0 }]);
+    expect((out.kinds as unknown[][]).sort()).toEqual([
+      ['br0', 'bridge', '', expect.any(Boolean)],
+      ['lo', '', '', true],
+      ['t0', 'tun', 'whose it is', true],
+      ['tap0', 'tap', '', false],
+      ['tun9', 'tun', '', false],
+    ]);
     expect(out.towards).toBe(true);
     expect(out.noDefault).toBe('none');
     expect(out.defaultIsLowestMetric).toBe(true);

@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
+import { proposalOf } from '../../src/system/subnet-publish.js';
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
@@ -46,4 +47,58 @@ it('the unit leaves two capabilities and nothing to gain more by', () => {
 
 it('the unit allows no core dump, which would hold secrets', () => {
   expect(read('systemd/rudder.service')).toMatch(/^LimitCORE=0$/m);
+});
+
+/** The values of one setting of a unit, in their order. */
+const valuesOf = (unit: string, name: string) =>
+  [...read(`systemd/${unit}`).matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map(([, value]) => value);
+
+it("the directory of subnet.env is root's and sticky, and nothing makes it the user's", () => {
+  expect(read('systemd/rudder.tmpfiles.conf').match(/^[^#].*$/gm)).toEqual(['d /run/rudder 1775 root rudder']);
+  expect(valuesOf('rudder.service', 'RuntimeDirectory')).toEqual([]);
+  expect(valuesOf('rudder.service', 'User')).toEqual(['rudder']);
+});
+
+it('root makes subnet.env before the daemon starts, before the unit counts as started, and after a change', () => {
+  const commands = read('systemd/rudder.service').match(/^Exec(Start|StartPre|StartPost)=.*(tmpfiles|\/rudder\b).*$/gm);
+  expect(commands).toEqual([
+    'ExecStartPre=+systemd-tmpfiles --create rudder.conf',
+    'ExecStartPre=+/usr/bin/rudder publish --before-start',
+    'ExecStart=/usr/bin/rudder',
+    'ExecStartPost=+/usr/bin/rudder publish',
+  ]);
+  expect(valuesOf('rudder.service', 'Environment')).toEqual(['RUDDERD_SUBNET_PROPOSAL=true']);
+  expect(valuesOf('rudder.service', 'Type')).toEqual(['notify']);
+  expect(valuesOf('rudder.service', 'Wants')[0].split(' ')).toContain('rudder-publish.path');
+  expect(valuesOf('rudder-publish.path', 'PathChanged')).toEqual([proposalOf('/run/rudder/subnet.env')]);
+  expect(valuesOf('rudder-publish.service', 'ExecStart')).toEqual(['/usr/bin/rudder publish']);
+});
+
+it("root's step after a change has no capability, no network, and may write to one directory", () => {
+  const has = (name: string) => valuesOf('rudder-publish.service', name);
+  expect([has('CapabilityBoundingSet'), has('PrivateNetwork'), has('ProtectSystem'), has('ReadWritePaths')]).toEqual([
+    [''],
+    ['yes'],
+    ['strict'],
+    ['/run/rudder'],
+  ]);
+  expect([has('NoNewPrivileges'), has('RestrictAddressFamilies'), has('LimitCORE')]).toEqual([
+    ['yes'],
+    ['none'],
+    ['0'],
+  ]);
+});
+
+it('Docker does not start on a subnet.env that is empty, and is not restarted for one', () => {
+  const pre = valuesOf('docker.service.d/rudder.conf', 'ExecStartPre');
+  expect(pre[0]).toMatch(/^\/bin\/sh -c '\[ -s \/run\/rudder\/subnet\.env \] \|\| .*exit 1; }'$/);
+  expect(valuesOf('rudder-docker.service', 'ConditionFileNotEmpty')).toEqual(['/run/rudder/subnet.env']);
+});
+
+it('every file of systemd/ is in the package', () => {
+  const script = read('scripts/package').replace('rudder-{docker,publish}.{path,service}', () =>
+    ['docker', 'publish'].flatMap((of) => ['path', 'service'].map((kind) => `rudder-${of}.${kind}`)).join(' '),
+  );
+  const files = readdirSync(new URL('../../systemd', import.meta.url), { recursive: true, encoding: 'utf8' });
+  expect(files.filter((file) => file.includes('.') && !file.endsWith('.d') && !script.includes(file))).toEqual([]);
 });

@@ -71,6 +71,7 @@ describe('without arguments', () => {
       portMapped: false,
       subnetFile: '/run/rudder/subnet.env',
       subnetEnvPrefix: 'RUDDER',
+      subnetProposal: false,
       stateDir: '/var/lib/rudder',
       leaseTtlSeconds: 86_400,
       mtu: undefined,
@@ -88,7 +89,7 @@ describe('without arguments', () => {
 describe('flags', () => {
   it('say everything', () => {
     const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --public-ip 203.0.113.9 --port-mapped
-      --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --state-dir /tmp/s --lease-ttl 90s --mtu 1400
+      --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --subnet-proposal --state-dir /tmp/s --lease-ttl 90s --mtu 1400
       --disable-offload tun-uso --disable-offload udp-gro --source-check off --cleanup-on-exit --log-level debug --ip-masq
       --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
       --etcd-username u --etcd-password p`;
@@ -104,6 +105,7 @@ describe('flags', () => {
       portMapped: true,
       subnetFile: '/run/flannel/subnet.env',
       subnetEnvPrefix: 'FLANNEL',
+      subnetProposal: true,
       stateDir: '/tmp/s',
       leaseTtlSeconds: 90,
       mtu: 1400,

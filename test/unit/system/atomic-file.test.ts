@@ -1,9 +1,27 @@
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { writeFileAtomic } from '../../../src/system/atomic-file.js';
+
+vi.mock('node:crypto', async (original) => {
+  const crypto = await original<typeof import('node:crypto')>();
+  return { ...crypto, randomBytes: vi.fn(crypto.randomBytes) };
+});
 
 let directory: string;
 let path: string;
@@ -78,11 +96,46 @@ describe('writeFileAtomic', () => {
     expect(readFileSync(join(path, 'inside'), 'utf8')).toBe('old');
   });
 
-  it('is not misled by a temporary file left over from a crash', async () => {
-    writeFileSync(`${path}.${process.pid}.tmp`, 'left over, and longer than the new text');
+  /** What the next call takes for the random part of the temporary name, which nobody else can know. */
+  function guessed(): string {
+    const bytes = Buffer.from('guessed!');
+    vi.mocked(randomBytes).mockImplementationOnce(() => bytes);
+    return `${path}.${bytes.toString('hex')}.tmp`;
+  }
+
+  it.each<[string, (temporary: string, victim: string) => void]>([
+    ['a link', (temporary, victim) => symlinkSync(victim, temporary)],
+    ['a link to nothing', (temporary) => symlinkSync(join(directory, 'nothing'), temporary)],
+    ['a file', (temporary) => writeFileSync(temporary, 'theirs')],
+    ['another name of a file', (temporary, victim) => linkSync(victim, temporary)],
+  ])('neither follows nor opens nor removes %s with the name of the temporary file', async (_, make) => {
+    const victim = join(directory, 'victim');
+    writeFileSync(victim, 'precious');
+    writeFileSync(path, 'old');
+    make(guessed(), victim);
+    const before = readdirSync(directory);
+    await expect(writeFileAtomic(path, 'new', 0o644)).rejects.toMatchObject({ code: 'EEXIST' });
+    expect(readFileSync(victim, 'utf8')).toBe('precious');
+    expect(readFileSync(path, 'utf8')).toBe('old');
+    expect(readdirSync(directory)).toEqual(before);
+  });
+
+  it('takes another name each time', async () => {
+    vi.mocked(randomBytes).mockClear();
+    for (let i = 0; i < 3; i++) await writeFileAtomic(path, `${i}`, 0o644);
+    const names = vi.mocked(randomBytes).mock.results.map(({ value }) => (value as Buffer).toString('hex'));
+    expect(new Set(names).size).toBe(3);
+    for (const name of names) expect(name).toMatch(/^[0-9a-f]{16}$/);
+  });
+
+  it('replaces a link with the name of the file, and not what it leads to', async () => {
+    const victim = join(directory, 'victim');
+    writeFileSync(victim, 'precious');
+    symlinkSync(victim, path);
     await writeFileAtomic(path, 'new', 0o644);
+    expect(readFileSync(victim, 'utf8')).toBe('precious');
+    expect(lstatSync(path).isFile()).toBe(true);
     expect(readFileSync(path, 'utf8')).toBe('new');
-    expect(readdirSync(directory)).toEqual(['file']);
   });
 
   it('fails where the directory is a file', async () => {

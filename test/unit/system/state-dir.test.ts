@@ -102,7 +102,9 @@ describe('loadState', () => {
     await expect(loadState(directory, log)).rejects.toMatchObject({
       name: 'RudderError',
       code: 'file',
-      message: expect.stringMatching(/^cannot read the state file .*\/state\.json: EISDIR.+--state-dir$/),
+      message: expect.stringMatching(
+        /^cannot read the state file .*\/state\.json: it is not a regular file; .+--state-dir$/,
+      ),
     });
   });
 

@@ -7,6 +7,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -97,5 +98,29 @@ describe('removeSubnetEnv', () => {
     expect(existsSync(path)).toBe(false);
     await removeSubnetEnv(path);
     expect(readdirSync(directory)).toEqual(['other']);
+  });
+
+  it.each([
+    ['an empty one, which waits for its text', ''],
+    ['with another prefix', TEXT.replaceAll('RUDDER', 'FLANNEL')],
+  ])('removes %s', async (_, text) => {
+    const path = join(directory, 'subnet.env');
+    writeFileSync(path, text);
+    expect(await removeSubnetEnv(path)).toBe('removed');
+    expect(await removeSubnetEnv(path)).toBe('absent');
+  });
+
+  it.each<[string, (path: string) => void]>([
+    ["flannel's own", (path) => writeFileSync(path, TEXT.split('\n').slice(0, 4).reverse().join('\n'))],
+    ['of any other text', (path) => writeFileSync(path, 'precious\n')],
+    ['of a megabyte', (path) => writeFileSync(path, '#'.repeat(1024 * 1024))],
+    ['that is a directory', (path) => mkdirSync(path)],
+    ['that is a link', (path) => symlinkSync(join(directory, 'right'), path)],
+  ])('leaves one alone %s', async (_, make) => {
+    const path = join(directory, 'subnet.env');
+    writeFileSync(join(directory, 'right'), TEXT);
+    make(path);
+    expect(await removeSubnetEnv(path)).toBe('not ours');
+    expect(readdirSync(directory).sort()).toEqual(['right', 'subnet.env']);
   });
 });

@@ -1,0 +1,34 @@
+import { lstat, rm } from 'node:fs/promises';
+import { shorten } from '../core/errors.js';
+import { askDaemon } from '../ops/control-client.js';
+import { controlSocketOf } from '../ops/http.js';
+import { prepareSubnetEnv, publishSubnetEnv } from '../system/subnet-publish.js';
+import { EXIT_OK } from './exit-codes.js';
+
+/** `rudder publish`: root's part of writing the subnet file, for a daemon that runs as another user. */
+export async function publish(subnetFile: string, prefix: string, isBeforeStart: boolean): Promise<number> {
+  if (isBeforeStart) {
+    const problem = await prepareSubnetEnv(subnetFile, prefix);
+    if (problem !== undefined) {
+      process.stderr.write(`rudder: ${subnetFile} is an empty file now: what was there is ${shorten(problem, 200)}\n`);
+    }
+    await removeDeadSocket(controlSocketOf(subnetFile));
+    return EXIT_OK;
+  }
+  const result = await publishSubnetEnv(subnetFile, prefix);
+  if (result !== 'unchanged') process.stdout.write(`${result} ${subnetFile}\n`);
+  return EXIT_OK;
+}
+
+/** One that a daemon of root's has left when it was killed: the new daemon may not remove it. */
+async function removeDeadSocket(path: string): Promise<void> {
+  const isAnswered = await askDaemon(path, 'GET', '/healthz').then(
+    () => true,
+    () => false,
+  );
+  const isSocket = await lstat(path).then(
+    (stats) => stats.isSocket(),
+    () => false,
+  );
+  if (isSocket && !isAnswered) await rm(path, { force: true });
+}
