@@ -68,10 +68,9 @@ await netlink.deleteRoute(index, { table: 254, destination: network });
 out.throughLater = await through();
 
 // What matters of what happens is noticed, and nothing else.
-const events = netlink.watch({
-  link: (_, name) => name === 't0',
-  route: ({ destination }) => destination.prefixLength === 0,
-});
+const events = netlink.watch('t0', network);
+ip('link', 'add', 'port0', 'type', 'veth', 'peer', 'name', 'port1');
+ip('link', 'set', 'port0', 'master', 'br0');
 const noticed = async (change) => {
   ip(...change);
   // An answer comes behind the notifications of what was before it, from the kernel's side; not so on our two sockets.
@@ -80,10 +79,13 @@ const noticed = async (change) => {
 };
 out.noticed = [];
 for (const change of [
-  ['route', 'add', '10.98.0.0/16', 'dev', 't0'],
-  ['link', 'set', 'lo', 'mtu', '65000'],
   ['link', 'set', 't0', 'mtu', '1300'],
-  ['route', 'add', 'default', 'dev', 't0', 'metric', '7'],
+  ['route', 'add', '10.98.0.0/16', 'dev', 'lo'],
+  ['link', 'set', 'port0', 'alias', 'of a container'],
+  ['route', 'add', '10.95.0.0/16', 'dev', 't0'],
+  ['route', 'add', '10.99.9.0/24', 'dev', 'lo'],
+  ['route', 'add', 'default', 'dev', 'lo', 'metric', '7'],
+  ['link', 'set', 'lo', 'mtu', '65000'],
   ['address', 'add', '10.97.0.1/24', 'dev', 'lo'],
   ['rule', 'add', 'to', '10.96.0.0/16', 'lookup', '552'],
 ]) {

@@ -26,7 +26,7 @@ describeWith(['root', 'tun', 'iptables', 'conntrack'], 'netlink', () => {
     expect(out.noRoute).toBe('none');
     expect(out.through).toEqual(['254/0', '254/0', '254/16', '254/16', '552/24']);
     expect(out.throughLater).toEqual(['254/0', '254/0', '254/16']);
-    expect(out.noticed).toEqual([false, false, true, true, true, true]);
+    expect(out.noticed).toEqual([true, false, false, true, true, true, true, true, true]);
     expect(out.noEntry).toMatchObject({ code: 'ENOENT' });
     expect(out.entry).toBe('ok');
     expect(out.unreachable).toEqual({ code: 'ENODEV', errno: -19, syscall: 'netlink' });
