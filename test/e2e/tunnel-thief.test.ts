@@ -1,0 +1,130 @@
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { labDown, labStatus, labUp } from '../../src/lab/lab.js';
+import { etcdAddress, nodeAddress } from '../../src/lab/names.js';
+import { execIn } from '../../src/lab/network.js';
+import { startNode, stopNode } from '../../src/lab/nodes.js';
+import { endProcess, type LabProcess, spawnInNamespace } from '../../src/lab/process.js';
+import { type LabState, labDirectory } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
+import { describeWith } from '../helpers/requires.js';
+import { cli, statusOf } from './cli.js';
+import { ping } from './traffic.js';
+
+const NAME = 'test-thief';
+const PORT = 8285;
+
+describeWith(
+  ['root', 'tun', 'etcd', 'iptables', 'nft', 'conntrack'],
+  'a container that wants the tunnel for itself',
+  () => {
+    let lab: LabState;
+    let hosts: string[];
+    let containers: string[];
+
+    beforeEach(async () => {
+      lab = await labUp({ name: NAME, nodes: 3, daemon: { leaseTtl: '1h' } });
+      hosts = lab.nodes.map((node) => nodeAddress(lab, node));
+      containers = labStatus(lab).map((row) => row.containerAddress);
+      // What Docker does for every bridge.
+      const own = labStatus(lab)[0].subnet.replace(/\.1\//, '.0/');
+      const masquerade = ['-t', 'nat', '-A', 'POSTROUTING', '-s', own, '!', '-o', 'docker0', '-j', 'MASQUERADE'];
+      await execIn(lab, 'n1', ['iptables', ...masquerade]);
+    });
+    afterEach(() => labDown(NAME));
+
+    /** A container without any capability: binds the tunnel's port, sends a byte to a host's, and prints what comes. */
+    async function thief(target: string): Promise<{ process: LabProcess; heard: () => Promise<string> }> {
+      const log = `${labDirectory(NAME)}/thief-${target}.log`;
+      const code = `const s = require('dgram').createSocket('udp4');
+      s.on('message', (m, from) => console.log('heard', m.length, from.address + ':' + from.port));
+      s.bind(${PORT}, () => s.send('x', ${PORT}, '${target}', () => console.log('sent')));`;
+      const process = await spawnInNamespace(`rudder-${NAME}-c1`, [globalThis.process.execPath, '-e', code], log);
+      const heard = () => execIn(lab, 'c1', ['cat', log]);
+      await waitFor('the byte to be sent', async () => (await heard()).includes('sent'), 5000);
+      return { process, heard };
+    }
+
+    /** Entries of n1's connection tracking of the tunnel's port with a host. */
+    const tracked = async (host: string) =>
+      (await execIn(lab, 'n1', ['conntrack', '-L', '-p', 'udp'])).split('\n').filter((line) => line.includes(host));
+
+    it('gets nothing of it, takes nothing from others, and does not reach the other node', async () => {
+      const stolen = await thief(hosts[2]);
+      try {
+        // Nothing has ever been sent between the two: no entry of the tunnel's own is in the way.
+        await ping(lab, 'c1', containers[2]);
+        await ping(lab, 'c3', containers[0]);
+        await ping(lab, 'n1', containers[2]);
+        expect(await stolen.heard()).not.toContain('heard');
+        expect(await tracked(hosts[2])).toEqual([]);
+        // It was dropped here, and told: node 3 has not even seen it.
+        expect((await statusOf(lab, lab.nodes[0])).firewall.forwarding).toMatchObject({ forwarded: 1 });
+        const drops = Object.entries((await statusOf(lab, lab.nodes[2])).packetPath.counters).filter(
+          ([name, count]) => name.startsWith('in_drop') && count > 0,
+        );
+        expect(drops).toEqual([]);
+      } finally {
+        await endProcess(stolen.process, 1000);
+      }
+    });
+
+    it('gets nothing of it by an entry that was there before the node started', async () => {
+      await stopNode(lab, lab.nodes[0]);
+      await cli(lab, lab.nodes[0], 'cleanup', '--keep-lease');
+      const stolen = await thief(hosts[2]);
+      try {
+        expect(await tracked(hosts[2])).toHaveLength(1);
+        await startNode(lab, lab.nodes[0]);
+        await ping(lab, 'c3', containers[0]);
+        await ping(lab, 'c1', containers[2]);
+        expect(await stolen.heard()).not.toContain('heard');
+        await waitFor('the entry to be removed', async () => (await tracked(hosts[2])).length === 0, 5000);
+      } finally {
+        await endProcess(stolen.process, 1000);
+      }
+    });
+
+    it('may speak to that port elsewhere as ever', async () => {
+      const echo = `const s = require('dgram').createSocket('udp4');
+      s.on('message', (m, from) => s.send('back', from.port, from.address)); s.bind(${PORT}, () => console.log('up'));`;
+      const log = `${labDirectory(NAME)}/echo.log`;
+      const server = await spawnInNamespace(`rudder-${NAME}-etcd`, [process.execPath, '-e', echo], log);
+      await waitFor('the server', async () => (await execIn(lab, 'etcd', ['cat', log])).includes('up'), 5000);
+      const honest = await thief(etcdAddress(lab));
+      try {
+        await waitFor('an answer', async () => (await honest.heard()).includes(`heard 4 ${etcdAddress(lab)}`), 5000);
+      } finally {
+        await endProcess(honest.process, 1000);
+        await endProcess(server, 1000);
+      }
+    });
+
+    it('is kept out also after somebody flushed all rules', async () => {
+      await execIn(lab, 'n1', ['nft', 'flush', 'ruleset']);
+      await waitFor('the rules', async () => (await statusOf(lab, lab.nodes[0])).firewall.repairs > 0, 10_000);
+      const stolen = await thief(hosts[2]);
+      try {
+        await ping(lab, 'c3', containers[0]);
+        expect(await stolen.heard()).not.toContain('heard');
+      } finally {
+        await endProcess(stolen.process, 1000);
+      }
+    });
+
+    it('is no reason to shut the tunnel out: hosts that let in only what is established let it in', async () => {
+      for (const member of ['n1', 'n3']) {
+        for (const rule of [
+          ['-A', 'INPUT', '-i', 'lo', '-j', 'ACCEPT'],
+          ['-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'RELATED,ESTABLISHED', '-j', 'ACCEPT'],
+          ['-P', 'INPUT', 'DROP'],
+          ['-A', 'OUTPUT', '-m', 'conntrack', '--ctstate', 'NEW,RELATED,ESTABLISHED', '-j', 'ACCEPT'],
+          ['-P', 'OUTPUT', 'DROP'],
+        ]) {
+          await execIn(lab, member, ['iptables', ...rule]);
+        }
+      }
+      await ping(lab, 'c1', containers[2]);
+      await ping(lab, 'c3', containers[0]);
+    });
+  },
+);
