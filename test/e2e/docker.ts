@@ -20,12 +20,12 @@ export const IMAGE = 'busybox';
 const START_DEADLINE_MS = 40_000;
 
 /** For a lab's node, as the unit would start it: subnet and MTU from subnet.env. */
-export async function startDocker(lab: LabState, node: LabNode): Promise<Docker> {
+export async function startDocker(lab: LabState, node: LabNode, ...more: string[]): Promise<Docker> {
   const directory = `${labDirectory(lab.name)}/${nodeName(node)}/docker`;
   const engine = await startEngine(directory, namespaceOf(lab, nodeName(node)), () => {
     const env = readSubnetEnv(lab, node);
     // The storage driver that works on whatever the directory is.
-    return [`--bip=${env.RUDDER_SUBNET}`, `--mtu=${env.RUDDER_MTU}`, '--storage-driver=vfs'];
+    return [`--bip=${env.RUDDER_SUBNET}`, `--mtu=${env.RUDDER_MTU}`, '--storage-driver=vfs', ...more];
   });
   await engine.docker('import', await imageFile(directory), IMAGE);
   return engine;

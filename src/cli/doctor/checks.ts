@@ -142,7 +142,7 @@ const pathMtu: Check = async (host) => {
   return eachPeer('path MTU', status, async ({ nextHop }) => {
     const size = status!.device.mtu;
     if (await host.succeeds('ping', ['-n', '-q', '-c', '1', '-W', '1', nextHop])) {
-      const args = ['-n', '-q', '-c', '2', '-W', '1', '-M', 'do', '-s', String(size), nextHop];
+      const args = ['-n', '-q', '-c', '2', '-i', '0.2', '-W', '1', '-M', 'do', '-s', String(size), nextHop];
       if (await host.succeeds('ping', args)) return undefined;
       const remedy = `find the smaller MTU on the way and set Backend.MTU or --mtu to it less 28`;
       return bad('path MTU', `full packets do not reach ${nextHop}: ${size + 28} bytes are too many`, remedy);
@@ -155,7 +155,7 @@ const pathMtu: Check = async (host) => {
 const overlay: Check = async (host) =>
   eachPeer('overlay', host.status, async ({ subnet, nextHop }) => {
     const address = subnet.split('/')[0];
-    if (await host.succeeds('ping', ['-n', '-q', '-c', '2', '-W', '1', address])) return undefined;
+    if (await host.succeeds('ping', ['-n', '-q', '-c', '2', '-i', '0.2', '-W', '1', address])) return undefined;
     // Connection tracking does not see the tunnel's datagrams, so that "established" does not let them in.
     const filters = (await host.suspects('input')).join(', ');
     const remedy = `is rudder running on ${nextHop}, and UDP port 8285 (Backend.Port) open between the hosts?`;

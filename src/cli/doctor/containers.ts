@@ -79,7 +79,7 @@ export async function containerWay(host: Host): Promise<Finding[]> {
   if (answer === 'passes') return [ok('container way', `a container's packets reach ${to}, and its answers come back`)];
   if (answer !== 'lost') return [unknown('container way', answer, 'run as root, with iproute2 and ping installed')];
   // A peer that does not answer this host either is told elsewhere.
-  if (!(await host.succeeds('ping', ['-n', '-q', '-c', '2', '-W', '1', to]))) return [];
+  if (!(await host.succeeds('ping', ['-n', '-q', '-c', '2', '-i', '0.2', '-W', '1', to]))) return [];
   const suspects = await host.suspects();
   const by = suspects.length === 0 ? '' : `; rules of others that may be why: ${suspects.join(', ')}`;
   return [
@@ -113,7 +113,7 @@ async function tryAsContainer(host: Host, status: Status, bridge: Bridge, to: st
     for (const step of steps) {
       if (!(await host.succeeds('ip', step))) return `"ip ${step.join(' ')}" fails`;
     }
-    const ping = ['netns', 'exec', name, 'ping', '-n', '-q', '-c', '3', '-W', '1', to];
+    const ping = ['netns', 'exec', name, 'ping', '-n', '-q', '-c', '3', '-i', '0.2', '-W', '1', to];
     return (await host.succeeds('ip', ping)) ? 'passes' : 'lost';
   } finally {
     await host.succeeds('ip', ['netns', 'delete', name]);
