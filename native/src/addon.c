@@ -103,6 +103,7 @@ NAPI_MODULE_INIT() {
       {"probeRing", probe_ring},
       {"udpDrops", udp_drops},
       {"openEvent", open_event},
+      {"openNetlink", open_netlink},
       {"signalEvent", signal_event},
       {"close", close_handle},
       {"notify", notify_socket},

@@ -57,7 +57,7 @@ enum {
 
 /* --- handles.c: the descriptors this addon opened, so that no number from JavaScript reaches another one --- */
 
-enum handle_kind { HANDLE_NONE, HANDLE_TUN, HANDLE_UDP, HANDLE_EVENT };
+enum handle_kind { HANDLE_NONE, HANDLE_TUN, HANDLE_UDP, HANDLE_EVENT, HANDLE_NETLINK };
 
 bool handle_add(int fd, enum handle_kind kind, napi_env owner);
 bool handle_is(int fd, enum handle_kind kind);
@@ -192,6 +192,7 @@ napi_value probe_udp_gso(napi_env env, napi_callback_info info);
 napi_value open_udp(napi_env env, napi_callback_info info);
 napi_value probe_ring(napi_env env, napi_callback_info info);
 napi_value open_event(napi_env env, napi_callback_info info);
+napi_value open_netlink(napi_env env, napi_callback_info info);
 napi_value signal_event(napi_env env, napi_callback_info info);
 napi_value close_handle(napi_env env, napi_callback_info info);
 napi_value notify_socket(napi_env env, napi_callback_info info);

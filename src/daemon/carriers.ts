@@ -26,12 +26,15 @@ const RESOLVE_MS = 2000;
 const RESOLVE_INTERVAL_MS = 60_000;
 
 export interface Carriers {
-  /** etcd's endpoints and the default gateways, as far as the overlay takes them away. */
-  covered(overlay: Overlay): Promise<Covered[]>;
+  /**
+   * etcd's endpoints and the default gateways, as far as the overlay takes them away.
+   * @param routes with the default routes among them
+   */
+  covered(overlay: Overlay, routes: readonly RouteInfo[]): Promise<Covered[]>;
 }
 
 /** @param endpoints of etcd, as URLs */
-export function createCarriers(netlink: Pick<Netlink, 'routes' | 'routeTo'>, endpoints: readonly string[]): Carriers {
+export function createCarriers(netlink: Pick<Netlink, 'routeTo'>, endpoints: readonly string[]): Carriers {
   let resolved: Carrier[] = [];
   let resolvedAt = Number.NEGATIVE_INFINITY;
 
@@ -44,8 +47,8 @@ export function createCarriers(netlink: Pick<Netlink, 'routes' | 'routeTo'>, end
   }
 
   return {
-    async covered(overlay) {
-      const carriers = [...(await etcdAddresses()), ...(await gateways(netlink, overlay.device))];
+    async covered(overlay, routes) {
+      const carriers = [...(await etcdAddresses()), ...gatewaysOf(routes, overlay.device)];
       const found = await Promise.all(
         carriers.map(async (carrier) => ({ ...carrier, ...(await coverOf(netlink, carrier.address, overlay)) })),
       );
@@ -69,10 +72,8 @@ async function resolve(endpoint: string): Promise<Carrier[]> {
   });
 }
 
-async function gateways(netlink: Pick<Netlink, 'routes'>, device: number | undefined): Promise<Carrier[]> {
-  const defaults = (await netlink.routes(undefined)).filter(
-    ({ destination, index }) => destination.prefixLength === 0 && index !== device,
-  );
+function gatewaysOf(routes: readonly RouteInfo[], device: number | undefined): Carrier[] {
+  const defaults = routes.filter(({ destination, index }) => destination.prefixLength === 0 && index !== device);
   return defaults.flatMap(({ gateway }) =>
     gateway === undefined ? [] : [{ address: gateway, what: 'the default gateway' }],
   );
@@ -83,22 +84,23 @@ async function gateways(netlink: Pick<Netlink, 'routes'>, device: number | undef
  * @throws RudderError `network-config` naming the address, and what heals it
  */
 export async function refuseCover(
-  netlink: Pick<Netlink, 'routes' | 'routeTo' | 'links' | 'addresses'>,
+  netlink: Pick<Netlink, 'routes' | 'routeTo' | 'link' | 'addresses'>,
   carriers: Carriers,
   overlay: Overlay & { readonly network: Subnet },
 ): Promise<void> {
   const { network, device } = overlay;
-  const links = new Map((await netlink.links()).map(({ index, name }) => [index, name]));
   for (const { index, address, prefixLength } of await netlink.addresses()) {
     if (index === device || prefixLength > network.prefixLength || !contains(network, address)) continue;
     throw refusal(
-      `${formatIpv4(address)}/${prefixLength} of ${links.get(index)}, a network of this host's own, fills`,
+      `${formatIpv4(address)}/${prefixLength} of ${(await netlink.link(index))?.name}, a network of this host's own, fills`,
       network,
       'choose another Network',
     );
   }
-  const [first] = await carriers.covered(overlay);
-  if (first !== undefined) throw refusal(describe(first), network, remedyOf(first, links));
+  const [first] = await carriers.covered(overlay, await netlink.routes(device));
+  if (first === undefined) return;
+  const way = first.route?.index === undefined ? undefined : await netlink.link(first.route.index);
+  throw refusal(describe(first), network, remedyOf(first, way?.name));
 }
 
 function refusal(what: string, network: Subnet, remedy: string): RudderError {
@@ -113,8 +115,8 @@ function describe({ what, address }: Covered): string {
   return `${what.includes(text) ? what : `${what} (${text})`} lies inside`;
 }
 
-function remedyOf({ address, route }: Covered, links: ReadonlyMap<number, string>): string {
-  const device = route?.index === undefined ? undefined : links.get(route.index);
+/** @param device where the kernel sends to that address now */
+function remedyOf({ address, route }: Covered, device: string | undefined): string {
   if (device === undefined) return 'choose another Network, or add such a route';
   const via = route?.gateway === undefined ? '' : `via ${formatIpv4(route.gateway)} `;
   return `choose another Network, or run "ip route add ${formatIpv4(address)}/32 ${via}dev ${device}" and let the host's network configuration keep that`;

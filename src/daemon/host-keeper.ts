@@ -40,7 +40,7 @@ export interface HostKeeper {
 /** How often the kernel's notifications are asked after... */
 const CHECK_INTERVAL_MS = 1500;
 /** ... and how often all is looked at without one: a notification may be lost, and an address be free again. */
-const FULL_LOOK_INTERVAL_MS = 30_000;
+const FULL_LOOK_INTERVAL_MS = 120_000;
 /** Repairs that are told in each interval: somebody may fight for the device for ever. */
 const REPAIRS_TOLD = 3;
 

@@ -7,14 +7,19 @@ import { DEVICE_NAME, isThroughRoute, withdrawRoutes } from '../system/tun-devic
 import { type Carriers, describeCutOff } from './carriers.js';
 import type { DeviceRoutes, PeerAdmission } from './peer-admission.js';
 
-/** What leads through our device at the moment. */
-export async function deviceRoutes(netlink: Netlink, network: Subnet | undefined): Promise<DeviceRoutes> {
-  const device = (await netlink.links()).find(({ name }) => name === DEVICE_NAME)?.index;
-  if (device === undefined) return { device, foreign: [] };
+/** This host's routing, as far as it concerns the overlay: one look. */
+export interface OverlayRoutes extends DeviceRoutes {
+  /** The default routes, and all that leads through our device. */
+  readonly all: readonly RouteInfo[];
+}
+
+export async function readOverlayRoutes(netlink: Netlink, network: Subnet | undefined): Promise<OverlayRoutes> {
+  const device = (await netlink.link(DEVICE_NAME))?.index;
+  const all = await netlink.routes(device);
   const isOurs = ({ destination }: RouteInfo) =>
     destination.address === network?.address && destination.prefixLength === network.prefixLength;
-  const routes = (await netlink.routes(device)).filter((route) => isThroughRoute(route, device) && !isOurs(route));
-  return { device, foreign: routes.map(({ destination }) => destination) };
+  const foreign = device === undefined ? [] : all.filter((route) => isThroughRoute(route, device) && !isOurs(route));
+  return { device, all, foreign: foreign.map(({ destination }) => destination) };
 }
 
 /**
@@ -22,9 +27,9 @@ export async function deviceRoutes(netlink: Netlink, network: Subnet | undefined
  * would wait for ever.
  */
 export async function takeBackRoutes(netlink: Netlink, carriers: Carriers, log: Logger): Promise<void> {
-  const { device } = await deviceRoutes(netlink, undefined);
+  const { device, all } = await readOverlayRoutes(netlink, undefined);
   if (device === undefined) return;
-  const [covered] = await carriers.covered({ network: undefined, device });
+  const [covered] = await carriers.covered({ network: undefined, device }, all);
   if (covered === undefined) return;
   await withdrawRoutes(netlink, device);
   log.warn({}, describeCutOff(covered, DEVICE_NAME));
@@ -49,10 +54,11 @@ export async function checkOverlayRoutes({
   carriers,
   backend,
   admission,
-}: RouteCheck): Promise<void> {
-  const routes = await deviceRoutes(netlink, network);
-  const [covered] = await carriers.covered({ network, device: routes.device });
+}: RouteCheck): Promise<OverlayRoutes> {
+  const routes = await readOverlayRoutes(netlink, network);
+  const [covered] = await carriers.covered({ network, device: routes.device }, routes.all);
   await backend.setRouted(covered === undefined);
   await admission.recheck(routes);
   if (covered !== undefined) throw new RudderError('network-config', describeCutOff(covered, DEVICE_NAME));
+  return routes;
 }

@@ -23,7 +23,7 @@ import { type HostKeeper, keepHost } from './host-keeper.js';
 import { keepLastKnown, type LastKnownKeeper } from './last-known-keeper.js';
 import { type LeaseControl, startLeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
-import { checkOverlayRoutes, deviceRoutes, takeBackRoutes } from './overlay-routes.js';
+import { checkOverlayRoutes, readOverlayRoutes, takeBackRoutes } from './overlay-routes.js';
 import { createPeerAdmission, type PeerAdmission } from './peer-admission.js';
 import type { StatusSources } from './status.js';
 import { createUndo, type Undo } from './undo.js';
@@ -100,7 +100,7 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   const footing = await findFooting({ registry, configKey, source, lastKnown, publicIp, nodeId, log }, signal);
   checkPublicIp(publicIp, footing.config);
   const { network } = footing.config;
-  await refuseCover(netlink, carriers, { network, device: (await deviceRoutes(netlink, network)).device });
+  await refuseCover(netlink, carriers, { network, device: (await netlink.link(DEVICE_NAME))?.index });
   return { ...footing, underlay, state, publicIp, carriers };
 }
 
@@ -181,7 +181,7 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   const carrier = { address: underlay.address };
   const admitting = { config, own: own.subnet, netlink, backend, source: () => carrier.address, log };
   const admission = createPeerAdmission(admitting);
-  await admission.recheck(await deviceRoutes(netlink, config.network));
+  await admission.recheck(await readOverlayRoutes(netlink, config.network));
   const leasing = { registry, config, configJson: json, identity, own, known, ttlSeconds, peers: admission, log };
   const control = startLeaseControl({ ...leasing, onCurrent: announcer.changed });
   undo.add('lease', () => (own.created ? control.release() : control.stop()));
@@ -202,7 +202,7 @@ async function openTheWay(
   const { network, port } = config;
   let firewall: Firewall | undefined;
   if (options.firewall) {
-    const uplinks = await uplinksOf(netlink, underlay);
+    const uplinks = await uplinksOf(netlink, await netlink.routes(undefined), underlay);
     const host = { localAddress: underlay.address, uplinks };
     const rules = { device: DEVICE_NAME, network, subnet, ipMasq, port, ...host };
     // Before the first datagram: a container could take its place in connection tracking.
@@ -273,8 +273,8 @@ function keepGoing(context: StartContext, ground: Ground, ready: Ready): Node {
   const routeCheck = { netlink, network, carriers, backend, admission };
   const checkRoutes = async (carriedBy: Underlay) => {
     carrier.address = carriedBy.address;
-    await firewall?.adapt({ localAddress: carriedBy.address, uplinks: await uplinksOf(netlink, carriedBy) });
-    await checkOverlayRoutes(routeCheck);
+    const { all } = await checkOverlayRoutes(routeCheck);
+    await firewall?.adapt({ localAddress: carriedBy.address, uplinks: await uplinksOf(netlink, all, carriedBy) });
   };
   const events = netlink.watch(DEVICE_NAME, network);
   const seen = { netlink, choice: options.underlay, underlay, events };

@@ -80,6 +80,5 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
 }
 
 async function isUp(netlink: Netlink): Promise<boolean> {
-  const links = await netlink.links().catch(() => []);
-  return links.some(({ name, up }) => name === DEVICE_NAME && up);
+  return (await netlink.link(DEVICE_NAME).catch(() => undefined))?.up === true;
 }

@@ -44,6 +44,8 @@ export interface Native {
   /** Throws if TUN cannot be read through a ring of io_uring(7): then it cannot be written either, the flag is one. */
   probeRing(tun: number): void;
   openEvent(): number;
+  /** Notifications of NETLINK_ROUTE, for fs.readSync(). @param groups bit n - 1 for RTNLGRP n */
+  openNetlink(groups: number, bufferBytes: number): number;
   signalEvent(fd: number): void;
   close(fd: number): void;
   /** One datagram to a unix socket: sd_notify(3). */

@@ -4,7 +4,7 @@ import { createOneAtATime } from '../core/one-at-a-time.js';
 import type { Subnet } from '../core/subnet.js';
 import { NetlinkError } from './netlink/error.js';
 import { type HostEvents, watchHost } from './netlink/events.js';
-import { type AddressInfo, type LinkInfo, listAddresses, listLinks } from './netlink/links.js';
+import { type AddressInfo, askLink, type LinkInfo, listAddresses, listLinks } from './netlink/links.js';
 import { attribute } from './netlink/messages.js';
 import { type Datagram, openNetfilter } from './netlink/netfilter.js';
 import { openRequests } from './netlink/requests.js';
@@ -21,10 +21,13 @@ export type { RouteInfo } from './netlink/routes.js';
  *  - hundreds of concurrent requests overflow its socket and abort the process: requests go one at a time;
  *  - it waits for ever for a lost answer: every request has a timeout;
  *  - its errors carry no code: the errno name is taken out of the text once, in error.ts;
+ *  - what it fails to receive ends the process: notifications, which may be lost, are read by our own addon;
  *  - of a long list it makes megabytes of objects: lists are read message by message, in requests.ts.
  */
 export interface Netlink {
   links(): Promise<LinkInfo[]>;
+  /** One of them, by name or index, which costs little where there are thousands. */
+  link(who: string | number): Promise<LinkInfo | undefined>;
   addresses(): Promise<AddressInfo[]>;
   /** Interface index of the IPv4 default route with the lowest metric; undefined if there is none. */
   defaultRouteInterface(): Promise<number | undefined>;
@@ -103,6 +106,7 @@ export function openNetlink(): Netlink {
 
   return {
     links: () => listLinks(requests),
+    link: (who) => askLink(requests, who),
     addresses,
     hasRoute,
     routes: (index) => listRoutes(requests, index),

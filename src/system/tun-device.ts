@@ -60,7 +60,7 @@ export const QUEUE_LENGTH = 1000;
  */
 export async function configureTunDevice(netlink: Netlink, settings: TunSettings): Promise<void> {
   const { name, address, network, mtu, isRouted } = settings;
-  const link = (await netlink.links()).find((candidate) => candidate.name === name);
+  const link = await netlink.link(name);
   if (link === undefined) throw new RudderError('device', `TUN device ${name} vanished while it was set up`);
   try {
     // Before the device is up, so that no IPv6 link-local address appears on it.
@@ -87,7 +87,7 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
  */
 export async function deviceProblem(netlink: Netlink, settings: TunSettings): Promise<string | undefined> {
   const { name, address, network, mtu } = settings;
-  const link = (await netlink.links()).find((candidate) => candidate.name === name);
+  const link = await netlink.link(name);
   if (link === undefined) return 'gone';
   if (!link.up) return 'down';
   if (link.mtu !== mtu) return `at MTU ${link.mtu} instead of ${mtu}`;
@@ -131,7 +131,7 @@ export type Leftover =
  * @throws RudderError `usage` if a process has it open: that is a running node
  */
 export async function findLeftover(netlink: Netlink, name: string): Promise<Leftover> {
-  const link = (await netlink.links()).find((candidate) => candidate.name === name);
+  const link = await netlink.link(name);
   if (link === undefined) return { is: 'absent' };
   if (link.kind !== 'tun') return { is: 'not ours', what: `of kind ${link.kind || 'hardware'} and not tun` };
   if (link.carrier) throw inUse(name);

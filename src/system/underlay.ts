@@ -1,7 +1,7 @@
 import { parseIpv4 } from '../core/address-text.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import type { Netlink } from './netlink.js';
+import type { Netlink, RouteInfo } from './netlink.js';
 import { DEVICE_NAME } from './tun-device.js';
 
 /** The interface that carries the encapsulated packets. */
@@ -90,13 +90,22 @@ async function listCandidates(netlink: Netlink): Promise<Candidate[]> {
     });
 }
 
-/** Names of the interfaces that lead to other hosts: the underlay's, and those of all default routes. */
-export async function uplinksOf(netlink: Pick<Netlink, 'links' | 'routes'>, underlay: Underlay): Promise<string[]> {
-  const defaults = (await netlink.routes(undefined)).map(({ index }) => index);
-  const names = (await netlink.links())
-    .filter(({ index, name }) => defaults.includes(index) && name !== DEVICE_NAME)
-    .map(({ name }) => name);
-  return [...new Set([underlay.name, ...names])].sort();
+/**
+ * Names of the interfaces that lead to other hosts: the underlay's, and those of all default routes.
+ * @param routes with the default routes among them
+ */
+export async function uplinksOf(
+  netlink: Pick<Netlink, 'link'>,
+  routes: readonly RouteInfo[],
+  underlay: Underlay,
+): Promise<string[]> {
+  const names = new Set([underlay.name]);
+  for (const { destination, index } of routes) {
+    if (destination.prefixLength > 0 || index === undefined) continue;
+    const name = (await netlink.link(index))?.name;
+    if (name !== undefined && name !== DEVICE_NAME) names.add(name);
+  }
+  return [...names].sort();
 }
 
 async function interfaceTowards(netlink: Netlink, address: Ipv4): Promise<number | undefined> {

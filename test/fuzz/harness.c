@@ -100,6 +100,7 @@ static const struct target OTHERS[] = {
     {.function = probe_udp_gso, .arguments = 1, .size = UDP},
     {.function = open_udp, .arguments = 3, .size = 65535},
     {.function = open_event},
+    {.function = open_netlink, .arguments = 2, .size = 65535},
     {.function = udp_drops, .arguments = 1, .size = UDP},
     {.function = signal_event, .arguments = 1, .size = EVENT},
     {.function = notify_socket, .arguments = 2},

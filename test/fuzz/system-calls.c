@@ -31,8 +31,12 @@ int open_descriptor(int kind) {
   return -1;
 }
 
+static int is_open(int fd, int kind) {
+  return fd >= FIRST_FD && fd < FIRST_FD + MAX_FDS && kinds[fd - FIRST_FD] == kind;
+}
+
 static void expect_open(int fd, int kind) {
-  if (fd < FIRST_FD || fd >= FIRST_FD + MAX_FDS || kinds[fd - FIRST_FD] != kind) abort();
+  if (!is_open(fd, kind)) abort();
 }
 
 void forget_descriptors(void) {
@@ -164,8 +168,8 @@ ssize_t fuzz_sendto(int fd, const void *bytes, size_t size, int flags, const str
 }
 
 int fuzz_socket(int domain, int type, int protocol) {
-  (void)domain, (void)type, (void)protocol;
-  return fails() ? -1 : open_descriptor(HANDLE_UDP);
+  (void)type, (void)protocol;
+  return fails() ? -1 : open_descriptor(domain == AF_NETLINK ? HANDLE_NETLINK : HANDLE_UDP);
 }
 
 int fuzz_close(int fd) {
@@ -198,7 +202,7 @@ static ssize_t take(const void *bytes, size_t size) {
 
 int fuzz_setsockopt(int fd, int level, int name, const void *value, socklen_t size) {
   (void)level, (void)name;
-  expect_open(fd, HANDLE_UDP);
+  if (!is_open(fd, HANDLE_NETLINK)) expect_open(fd, HANDLE_UDP);
   return take(value, size) < 0 ? -1 : 0;
 }
 

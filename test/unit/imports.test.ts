@@ -68,12 +68,7 @@ const breaksLayers = ({ from, to }: Import) =>
 /** Packages that these files alone may know. */
 const ONLY_IN: Record<string, readonly string[]> = {
   'npm:etcd3': ['control/etcd-members.ts', 'control/etcd-registry.ts', 'control/etcd-watch.ts'],
-  'npm:netlink': [
-    'system/netlink.ts',
-    'system/netlink/events.ts',
-    'system/netlink/netfilter.ts',
-    'system/netlink/requests.ts',
-  ],
+  'npm:netlink': ['system/netlink.ts', 'system/netlink/netfilter.ts', 'system/netlink/requests.ts'],
 };
 
 const breaksMonopoly = ({ from, to }: Import) => ONLY_IN[to] !== undefined && !ONLY_IN[to].includes(from);

@@ -115,8 +115,11 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
 
   /** A device that somebody has deleted is made anew; anything else is the end. */
   async function pathEnded(error: RudderError): Promise<void> {
-    const links = await netlink.links().catch(() => undefined);
-    if (links === undefined || links.some(({ name }) => name === DEVICE_NAME)) return fail(error);
+    const isGone = await netlink.link(DEVICE_NAME).then(
+      (link) => link === undefined,
+      () => false,
+    );
+    if (!isGone) return fail(error);
     // If it cannot be made, say because another one has that name by now, that is the end too.
     await oneAtATime(makeDeviceAnew).catch(() => undefined);
   }

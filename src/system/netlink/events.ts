@@ -1,5 +1,7 @@
-import { Protocol, RawNetlinkSocket } from 'netlink';
+import { readSync } from 'node:fs';
+import { errnoOf } from '../../core/errors.js';
 import { contains, type Subnet } from '../../core/subnet.js';
+import { native } from '../native.js';
 import { linkOf, RTM_DELLINK, RTM_NEWLINK } from './links.js';
 import { eachMessage, type Message } from './messages.js';
 import { RTM_DELROUTE, RTM_NEWROUTE, routeOf } from './routes.js';
@@ -9,9 +11,17 @@ const RTNLGRP_LINK = 1;
 const RTNLGRP_IPV4_IFADDR = 5;
 const RTNLGRP_IPV4_ROUTE = 7;
 const RTNLGRP_IPV4_RULE = 8;
+const GROUPS = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE].reduce(
+  (bits, group) => bits | (1 << (group - 1)),
+  0,
+);
 
-/** A routing daemon may change thousands of routes at once. */
-const BUFFERS = { recvBufferSize: 1 << 20, sendBufferSize: 1 << 16 };
+/** For some thousand notifications: a routing daemon may change as many routes at once. */
+const BUFFER_BYTES = 4 << 20;
+/** A notification is at most a page or two. */
+const READ_BYTES = 1 << 16;
+/** Reads at one time at most: more than the buffer holds would be a flood that never ends. */
+const MAX_READS = 16_384;
 
 export interface HostEvents {
   /** Whether anything that matters has changed since the last time this was asked. */
@@ -24,10 +34,9 @@ export interface HostEvents {
  * and routes to elsewhere. What the kernel had no room to tell counts as a change. @throws what the kernel says
  */
 export function watchHost(device: string, network: Subnet): HostEvents {
-  const socket = new RawNetlinkSocket(Protocol.ROUTE, BUFFERS);
-  socket.unref();
+  const socket = native.openNetlink(GROUPS, BUFFER_BYTES);
+  const buffer = Buffer.alloc(READ_BYTES);
   let deviceIndex: number | undefined;
-  let changed = false;
 
   function linkMatters(message: Message): boolean {
     const { index, name, isPort } = linkOf(message);
@@ -57,24 +66,31 @@ export function watchHost(device: string, network: Subnet): HostEvents {
     }
   }
 
-  socket.on('message', (bytes) => {
-    eachMessage(bytes, (message) => {
-      if (matters(message)) changed = true;
-    });
-  });
-  // ENOBUFS: notifications were lost.
-  socket.on('error', () => {
-    changed = true;
-  });
-  for (const group of [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE]) {
-    socket.addMembership(group);
+  /** @returns whether there was anything; undefined: nothing is left */
+  function readOne(): boolean | undefined {
+    try {
+      const length = readSync(socket, buffer);
+      let result = false;
+      eachMessage(buffer.subarray(0, length), (message) => {
+        if (matters(message)) result = true;
+      });
+      return result;
+    } catch (error) {
+      // ENOBUFS: some were lost.
+      return errnoOf(error) === 'EAGAIN' ? undefined : true;
+    }
   }
+
   return {
     take() {
-      const was = changed;
-      changed = false;
-      return was;
+      let changed = false;
+      for (let i = 0; i < MAX_READS; i++) {
+        const result = readOne();
+        if (result === undefined) break;
+        changed ||= result;
+      }
+      return changed;
     },
-    close: () => socket.close(),
+    close: () => native.close(socket),
   };
 }

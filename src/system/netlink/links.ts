@@ -66,6 +66,19 @@ export async function listLinks(requests: Requests): Promise<LinkInfo[]> {
   return links;
 }
 
+/** One link, by its name or index; undefined if there is none. @throws NetlinkError */
+export async function askLink(requests: Requests, who: string | number): Promise<LinkInfo | undefined> {
+  const header = Buffer.alloc(IFINFOMSG_BYTES);
+  if (typeof who === 'number') header.writeInt32LE(who, 4);
+  const name = typeof who === 'string' ? [attribute(IFLA_IFNAME, Buffer.from(`${who}\0`))] : [];
+  try {
+    return linkOf(await requests.ask('look up a link', RTM_GETLINK, Buffer.concat([header, ...name])));
+  } catch (error) {
+    if ((error as { code: string }).code === 'ENODEV') return undefined;
+    throw error;
+  }
+}
+
 /** What a message about a link, a list's or a notification's, says. */
 export function linkOf({ body }: Message): LinkInfo {
   const attributes = attributesOf(body, IFINFOMSG_BYTES);

@@ -77,6 +77,7 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
       addresses.map(([index, address, scope]) => ({ index, address: ip(address), prefixLength: 24, scope })),
     defaultRouteInterface: async () => 2,
     interfaceTowards: unexpected,
+    link: unexpected,
     routes: unexpected,
     routeTo: unexpected,
     deleteRoute: unexpected,
