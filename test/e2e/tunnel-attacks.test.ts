@@ -10,7 +10,7 @@ import { waitFor } from '../../src/lab/wait-for.js';
 import { ip } from '../helpers/path.js';
 import { describeWith } from '../helpers/requires.js';
 import { udpPacket } from '../helpers/super-packets.js';
-import { statusOf } from './cli.js';
+import { cli, statusOf } from './cli.js';
 import { ping, transfer } from './traffic.js';
 
 const NAME = 'test-attacks';
@@ -79,6 +79,9 @@ describeWith(['root', 'tun', 'etcd'], 'the tunnel, whatever containers and stran
         10_000,
       );
       await ping(lab, 'c1', containers[1]);
+      const rows = JSON.parse((await cli(lab, lab.nodes[1], 'leases', '--json')).stdout);
+      const mapped = rows.filter((row: { portMapped: boolean }) => row.portMapped);
+      expect(mapped.map((row: { publicIp: string }) => row.publicIp)).toEqual([hosts[0]]);
     });
   });
 
