@@ -36,6 +36,8 @@ interface Row {
   readonly subnet: string;
   readonly publicIp: string | null;
   readonly nodeId: string | null;
+  /** The node's datagrams come from any port. */
+  readonly portMapped: boolean;
   /** Null: a reservation. */
   readonly ttlSeconds: number | null;
   /** Why it is no lease of this network; null if it is one. */
@@ -58,13 +60,15 @@ async function toRow(registry: Registry, config: NetworkConfig, entry: LeaseEntr
   const ttl = entry.ttlId === NO_TTL ? undefined : await registry.timeToLive(entry.ttlId);
   const ttlSeconds = ttl?.remainingSeconds ?? null;
   if ('problem' in lease) {
-    return { subnet: shorten(entry.name, 40), publicIp: null, nodeId: null, ttlSeconds, problem: lease.problem };
+    const none = { publicIp: null, nodeId: null, portMapped: false };
+    return { subnet: shorten(entry.name, 40), ...none, ttlSeconds, problem: lease.problem };
   }
-  const { subnet, publicIp, nodeId } = lease;
+  const { subnet, publicIp, nodeId, portMapped } = lease;
   return {
     subnet: formatSubnet(subnet),
     publicIp: formatIpv4(publicIp),
     nodeId: nodeId === undefined ? null : shorten(nodeId, 40),
+    portMapped,
     ttlSeconds,
     problem: null,
   };
@@ -74,9 +78,10 @@ function toTable(rows: readonly Row[]): string {
   if (rows.length === 0) return 'No leases.';
   const head = ['subnet', 'node', 'node id', 'time left'];
   const table = new Table({ head, style: { head: [], border: [], compact: true } });
-  for (const { subnet, publicIp, nodeId, ttlSeconds, problem } of rows) {
+  for (const { subnet, publicIp, nodeId, portMapped, ttlSeconds, problem } of rows) {
     const left = ttlSeconds === null ? 'reserved' : duration(ttlSeconds);
-    if (problem === null) table.push([subnet, publicIp, nodeId ?? 'none: written by flannel', left]);
+    const node = portMapped ? `${publicIp}, any port` : publicIp;
+    if (problem === null) table.push([subnet, node, nodeId ?? 'none: written by flannel', left]);
     else table.push([subnet, { colSpan: 2, content: `no lease: ${problem}` }, left]);
   }
   return table.toString();
