@@ -20,6 +20,7 @@ export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   'not-running': 13,
   'not-ready': 14,
   firewall: 15,
+  limit: 16,
 };
 
 /** A second signal ends the process at once, with the shell's code for that signal. */

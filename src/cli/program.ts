@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { messageOf, RudderError } from '../core/errors.js';
 import { addCompletionCommand } from './completion.js';
 import { addDaemonOptions } from './daemon-options.js';
+import { LEAST_FOR_DAEMON, outOfDescriptors, tooFewDescriptors } from './descriptor-limit.js';
 import { addEtcdOptions } from './etcd-options.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
 import { addLabCommand } from './lab.js';
@@ -21,6 +22,8 @@ async function main(argv: string[]): Promise<number> {
   addDaemonOptions(addEtcdOptions(program));
   // Sub-commands load their code only when called: the daemon does not carry the lab.
   program.action(async () => {
+    const problem = tooFewDescriptors(LEAST_FOR_DAEMON);
+    if (problem !== undefined) throw new RudderError('limit', problem);
     status = await (await import('./run.js')).run(program.opts(), {
       version: packageVersion(),
       isPasswordShown: program.getOptionValueSource('etcdPassword') === 'cli',
@@ -58,6 +61,11 @@ function packageVersion(): string {
 /** Tells the error in one line and returns the exit status. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return EXIT_OK; // --help and --version; all others are refused as RudderError
+  const problem = outOfDescriptors(error, messageOf(error));
+  if (problem !== undefined) {
+    process.stderr.write(`rudder: ${problem}\n`);
+    return EXIT_CODES.limit;
+  }
   if (error instanceof RudderError) {
     process.stderr.write(`rudder: ${messageOf(error)}\n`);
     return EXIT_CODES[error.code];

@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'data-path'
   | 'not-running'
   | 'not-ready'
+  | 'limit'
   | 'lab';
 
 export class RudderError extends Error {

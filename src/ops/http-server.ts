@@ -49,16 +49,15 @@ export function createHttpServer(respond: (request: HttpRequest) => Promise<Http
 
   /**
    * A new client takes the place of the one that has kept us waiting longest, so nobody can sit on all of them; where all
-   * wait for us, of the one that has had the most. One that has just come may be about to ask.
+   * wait for us, of the one that has had the most. One that has just come among these may be about to ask.
    */
   function makeRoom(): boolean {
     if (connections.size < MAX_CONNECTIONS) return true;
     const now = performance.now();
     const idleMs = ({ idleSince = now }: Connection) => now - idleSince;
+    const graceMs = [...connections].some(({ idleSince }) => idleSince === undefined) ? PROMPT_MS : 0;
     const leaving =
-      most(connections, (connection) => idleMs(connection) - PROMPT_MS) ??
-      most(connections, ({ answers }) => answers) ??
-      most(connections, idleMs);
+      most(connections, (connection) => idleMs(connection) - graceMs) ?? most(connections, ({ answers }) => answers);
     if (leaving === undefined) return false;
     forget(leaving);
     leaving.socket.destroy();

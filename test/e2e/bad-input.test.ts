@@ -101,6 +101,31 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
     expectLine(await run([], { RUDDERD_MTU: '1e9' }), 'usage', /value '1e9' from env 'RUDDERD_MTU' is invalid/);
   });
 
+  it.each([
+    ['the daemon', [], 20, 128],
+    ['the daemon', [], 255, 256],
+    ['a sub-command', ['status'], 20, 128],
+    ['a sub-command', ['leases', 'list'], 64, 128],
+    ['a sub-command', ['doctor'], 127, 128],
+  ])('too few open files for %s', async (_, args, limit, least) => {
+    const ending = await run(args, {}, ['prlimit', `--nofile=${limit}:${limit}`]);
+    expectLine(
+      ending,
+      'limit',
+      new RegExp(`limit of open files ${limit}: expected at least ${least}; raise it with "ulim`),
+    );
+  });
+
+  it('open files of somebody else that leave too few', async () => {
+    const opening = 'for i in $(seq 10 99); do eval "exec $i</dev/null"; done; exec "$@"';
+    const ending = await run([], {}, ['prlimit', '--nofile=160:160', 'bash', '-c', opening, 'bash']);
+    expectLine(
+      ending,
+      'limit',
+      /limit of open files 160 reached \(reading the program\): expected at least 256; raise it/,
+    );
+  });
+
   it('an unknown interface, naming those there are', async () => {
     const address = nodeAddress(lab, lab.nodes[0]);
     expectLine(

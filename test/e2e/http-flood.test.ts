@@ -1,14 +1,17 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { LEAST_FOR_DAEMON } from '../../src/cli/descriptor-limit.js';
 import { createLab, labDown } from '../../src/lab/lab.js';
 import { execIn } from '../../src/lab/network.js';
-import { logLines, startNode } from '../../src/lab/nodes.js';
+import { logLines, nodePaths, startNode } from '../../src/lab/nodes.js';
 import { isRunning } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
 import type { Status } from '../../src/ops/status.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli } from './cli.js';
+import { cli, statusOf } from './cli.js';
 
 const NAME = 'test-http-flood';
 const PORT = '9478';
@@ -49,6 +52,8 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'HTTP clients that take what t
     const status = readFileSync(`/proc/${node.process!.pid}/status`, 'utf8');
     return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) / 1000;
   }
+
+  const descriptors = () => readdirSync(`/proc/${node.process!.pid}/fd`).length;
 
   /** Looks at the node as an operator and a probe do until the clients are done. */
   async function watch(clients: Promise<unknown>): Promise<{ statuses: Status[]; probes: string[]; peakMb: number }> {
@@ -101,5 +106,30 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'HTTP clients that take what t
       const probe = () => fetch('http://127.0.0.1:${PORT}/healthz').then((r) => console.log(r.status), (e) => console.log(String(e))).then(() => process.exit());
       open(0);`;
     expect((await run('-e', script)).trim()).toBe('200');
+  });
+
+  it('leave the node the descriptors it needs, of the least that it starts with', async () => {
+    const lines = logLines(lab, node).length;
+    const { repairs } = (await statusOf(lab, node)).firewall;
+    await execa('prlimit', [`--pid=${node.process!.pid}`, `--nofile=${LEAST_FOR_DAEMON}:${LEAST_FOR_DAEMON}`]);
+    const path = nodePaths(lab, node).subnetFile.replace('subnet.env', 'rudder.sock');
+    const script = `
+      const { connect } = require('node:net');
+      for (let i = 0; i < 70; i++) for (const to of [{ path: '${path}' }, { port: ${PORT} }]) {
+        connect(to, function () { this.write('GET / HTTP/1.1\\r\\nX: '); }).on('close', () => {}).on('error', () => {});
+      }
+      setTimeout(() => process.exit(), 4000);`;
+    const clients = run('-e', script);
+    await waitFor('both servers to be full', () => descriptors() > 2 * 64, 4000);
+    await execIn(lab, 'n1', ['iptables', '-F', 'RUDDER-FORWARD']);
+    await clients;
+    await waitFor('a repair', async () => (await statusOf(lab, node)).firewall.repairs > repairs, 5000);
+    expect(await probe()).toBe('200');
+    // Of the repair, and of nothing that was lacking.
+    expect(
+      logLines(lab, node)
+        .slice(lines)
+        .filter(({ reason }) => reason !== undefined),
+    ).toEqual([]);
   });
 });

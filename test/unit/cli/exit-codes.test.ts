@@ -21,6 +21,7 @@ describe('exit codes', () => {
       'not-running': 13,
       'not-ready': 14,
       firewall: 15,
+      limit: 16,
     });
   });
 

@@ -164,6 +164,10 @@ describe('the TCP port', () => {
   });
 
   it('answers a client that has closed its side of the connection', async () => {
+    const closing = new Promise<void>((resolve) => {
+      servers[1].once('connection', (socket: Socket) => socket.once('end', resolve));
+    });
+    status = () => closing.then(() => createStatus());
     const socket = await open();
     socket.end(REQUEST);
     expect(await text(socket)).toMatch(/^HTTP\/1\.1 200/);
@@ -213,6 +217,24 @@ describe('the TCP port', () => {
     for (let i = 0; i < 3; i++) expect((await ask('GET', '/healthz')).code).toBe(200);
     // A probe leaves its place to the next one.
     await expect.poll(() => closed).toBe(1);
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it('lets a probe in beside 64 clients that want more and more and come back when they are cut off', async () => {
+    const sockets = new Set<Socket>();
+    let isOver = false;
+    function flood(): void {
+      const socket = connect(port, '127.0.0.1', () => socket.write(REQUEST.repeat(1000)));
+      sockets.add(socket.resume().on('error', () => undefined));
+      socket.on('close', () => {
+        sockets.delete(socket);
+        if (!isOver) flood();
+      });
+    }
+    for (let i = 0; i < 64; i++) flood();
+    await expect.poll(() => [...sockets].filter(({ bytesRead }) => bytesRead > 0).length).toBe(64);
+    for (let i = 0; i < 3; i++) expect((await ask('GET', '/healthz')).code).toBe(200);
+    isOver = true;
     for (const socket of sockets) socket.destroy();
   });
 
