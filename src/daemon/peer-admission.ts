@@ -184,21 +184,23 @@ function createMemberCounts() {
   }
 
   return {
-    /** Which addresses are members now that were not, and which are not any more. */
+    /**
+     * Which addresses are members now that were not, and which are not any more.
+     * @param changes one of a subnet at most
+     */
     count(changes: readonly LeaseChange[]): { added: Members; removed: Members } {
       const added = { direct: new Set<Ipv4>(), portMapped: new Set<Ipv4>() };
       const removed = { direct: new Set<Ipv4>(), portMapped: new Set<Ipv4>() };
+      // Those that come first: an address that only changes subnets is a member all the time.
+      for (const { type, lease } of changes) {
+        if (type !== 'removed' && change(lease, 1)) added[kindOf(lease)].add(lease.publicIp);
+      }
       for (const { type, lease } of changes) {
         const key = formatSubnetKey(lease.subnet);
         const before = leases.get(key);
-        if (type !== 'removed' && change(lease, 1)) added[kindOf(lease)].add(lease.publicIp);
         if (before !== undefined && change(before, -1)) removed[kindOf(before)].add(before.publicIp);
         if (type === 'removed') leases.delete(key);
         else leases.set(key, lease);
-      }
-      for (const kind of ['direct', 'portMapped'] as const) {
-        for (const address of added[kind]) if (!counts[kind].has(address)) added[kind].delete(address);
-        for (const address of removed[kind]) if (counts[kind].has(address)) removed[kind].delete(address);
       }
       return { added, removed };
     },

@@ -1,0 +1,59 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createForwardingJudge, type ForwardingJudge } from '../../../src/system/forwarding.js';
+import { TABLE_COUNTERS, type TableCounter } from '../../../src/system/nft-rules.js';
+
+let judge: ForwardingJudge;
+let counts: Record<TableCounter, number>;
+
+beforeEach(() => {
+  judge = createForwardingJudge();
+  counts = Object.fromEntries(TABLE_COUNTERS.map((name) => [name, 0])) as Record<TableCounter, number>;
+});
+
+/** What is judged after so much more has come. */
+function given(more: Partial<Record<TableCounter, number>>) {
+  for (const [name, count] of Object.entries(more)) counts[name as TableCounter] += count;
+  return judge.judge({ ...counts });
+}
+
+describe('whether packets of containers pass', () => {
+  it('is not known before any came', () => {
+    expect(given({})).toEqual({ out: 'unknown', in: 'unknown' });
+  });
+
+  it('is told for each way by itself', () => {
+    expect(given({ out_entered: 9, out_left: 9 })).toEqual({ out: 'passes', in: 'unknown' });
+    expect(given({ in_entered: 9 })).toEqual({ out: 'passes', in: 'dropped' });
+    expect(given({ in_entered: 1, in_left: 1 })).toEqual({ out: 'passes', in: 'passes' });
+  });
+
+  it('does not hang on single packets: a rule, or their TTL, may rightly end them', () => {
+    expect(given({ out_entered: 3 }).out).toBe('unknown');
+    expect(given({ out_entered: 10, out_left: 1 }).out).toBe('passes');
+  });
+
+  it('adds up what comes little by little', () => {
+    for (let i = 0; i < 3; i++) expect(given({ out_entered: 1 }).out).toBe('unknown');
+    expect(given({ out_entered: 1 }).out).toBe('dropped');
+  });
+
+  it('is no when a packet left under another address, also if others pass', () => {
+    expect(given({ out_entered: 9, out_left: 8, out_translated: 1 }).out).toBe('translated');
+    expect(given({ out_entered: 1, out_left: 1 }).out).toBe('passes');
+  });
+
+  it('is kept while nothing comes, and forgotten when rules change', () => {
+    given({ out_entered: 9 });
+    expect(given({}).out).toBe('dropped');
+    judge.forget({ ...counts });
+    expect(given({}).out).toBe('unknown');
+    expect(given({ out_entered: 4 }).out).toBe('dropped');
+  });
+
+  it('is judged anew when the table was made anew and counts from 0', () => {
+    given({ out_entered: 900, out_left: 900 });
+    counts.out_entered = 0;
+    counts.out_left = 0;
+    expect(given({ out_entered: 5 }).out).toBe('dropped');
+  });
+});

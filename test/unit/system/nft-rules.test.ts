@@ -1,0 +1,55 @@
+import { execFileSync } from 'node:child_process';
+import { expect, it } from 'vitest';
+import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import { elementsChange, tableOf } from '../../../src/system/nft-rules.js';
+import { describeWith } from '../../helpers/requires.js';
+
+const ip = (text: string) => parseIpv4(text)!;
+const settings = {
+  device: 'rudder0',
+  network: parseSubnet('10.240.0.0/16')!,
+  subnet: parseSubnet('10.240.26.0/24')!,
+  ipMasq: false,
+  localAddress: ip('10.1.1.26'),
+  port: 8285,
+  uplinks: ['eth0', 'weird.name-1'],
+};
+const members = (direct: string[], portMapped: string[] = []) => ({
+  direct: new Set(direct.map(ip)),
+  portMapped: new Set(portMapped.map(ip)),
+});
+
+it('changes of members are one line for each kind of them', () => {
+  expect(elementsChange('add', members(['10.1.1.7', '10.1.1.8'], ['192.0.2.1']))).toBe(
+    'add element ip rudder members { 10.1.1.7, 10.1.1.8 }\nadd element ip rudder mapped { 192.0.2.1 }\n',
+  );
+  expect(elementsChange('delete', members([]))).toBe('');
+});
+
+describeWith(['root', 'nft'], 'the table', () => {
+  // In a namespace of its own, which is gone with the command.
+  const nft = (...texts: string[]) =>
+    execFileSync('unshare', ['--net', 'sh', '-c', 'nft -f - && nft list ruleset'], {
+      input: texts.join('\n'),
+      encoding: 'utf8',
+    });
+
+  it('is one that nft takes, with no member and with thousands, and again over itself', () => {
+    const many = Array.from({ length: 4000 }, (_, i) => `10.9.${i >> 8}.${i & 255}`);
+    for (const some of [members([]), members(['10.1.1.7'], ['192.0.2.1']), members(many)]) {
+      const text = tableOf(settings, some);
+      expect(nft(text, text)).toContain('table ip rudder');
+    }
+  });
+
+  it('takes and gives up members', () => {
+    const text = tableOf(settings, members(['10.1.1.7']));
+    const changed = nft(
+      text,
+      elementsChange('add', members(['10.1.1.8'])),
+      elementsChange('delete', members(['10.1.1.7'])),
+    );
+    expect(changed).toContain('10.1.1.8');
+    expect(changed).not.toContain('10.1.1.7');
+  });
+});
