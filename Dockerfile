@@ -23,9 +23,9 @@ RUN npm run --silent build:ts && rm -r dist/lab/bench && npm prune --omit=dev --
  && cp -r dist node_modules package.json /out/
 
 FROM ${BASE_IMAGE}
-# The firewall is kept with the command that Docker on the host uses.
-RUN command -v iptables >/dev/null \
- || { apt-get update && apt-get install -y --no-install-recommends iptables && rm -rf /var/lib/apt/lists/*; }
+# The firewall is kept with the command that Docker on the host uses, and with a table of our own.
+RUN { command -v iptables && command -v nft; } >/dev/null \
+ || { apt-get update && apt-get install -y --no-install-recommends iptables nftables && rm -rf /var/lib/apt/lists/*; }
 COPY --from=build /out /usr/lib/rudder
 RUN ln -s ../lib/rudder/dist/cli/main.js /usr/bin/rudder
 ENV NODE_ENV=production

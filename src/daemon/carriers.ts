@@ -3,8 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseIpv4 } from '../core/address-text.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Logger } from '../core/logger.js';
 import { contains, formatSubnet, type Subnet } from '../core/subnet.js';
 import type { Netlink, RouteInfo } from '../system/netlink.js';
+import { listNameservers } from '../system/resolv-conf.js';
 import { type Cover, coverOf, type Overlay } from './cover.js';
 
 /** What must be reached outside the overlay for the overlay to be there at all. */
@@ -101,6 +103,23 @@ export async function refuseCover(
   if (first === undefined) return;
   const way = first.route?.index === undefined ? undefined : await netlink.link(first.route.index);
   throw refusal(describe(first), network, remedyOf(first, way?.name));
+}
+
+/** A name server inside the overlay may be a container, as in Kubernetes; or this host may be deaf from now on. */
+export async function warnOfNameservers(
+  netlink: Pick<Netlink, 'routeTo'>,
+  overlay: Overlay & { readonly network: Subnet },
+  log: Logger,
+): Promise<void> {
+  for (const address of await listNameservers()) {
+    const { cover } = await coverOf(netlink, address, overlay);
+    if (cover === undefined) continue;
+    const nameserver = formatIpv4(address);
+    log.warn(
+      { nameserver, network: formatSubnet(overlay.network) },
+      'a name server of this host is reached through the overlay only: without it no name resolves here; give it a route of its own, or use another one',
+    );
+  }
 }
 
 function refusal(what: string, network: Subnet, remedy: string): RudderError {

@@ -17,7 +17,7 @@ import { proposalOf } from '../system/subnet-publish.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { type Announcer, createAnnouncer } from './announcer.js';
-import { type Carriers, createCarriers, refuseCover } from './carriers.js';
+import { type Carriers, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
 import { type Footing, findFooting } from './footing.js';
 import { type HostKeeper, keepHost } from './host-keeper.js';
 import { keepLastKnown, type LastKnownKeeper } from './last-known-keeper.js';
@@ -100,7 +100,9 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   const footing = await findFooting({ registry, configKey, source, lastKnown, publicIp, nodeId, log }, signal);
   checkPublicIp(publicIp, footing.config);
   const { network } = footing.config;
-  await refuseCover(netlink, carriers, { network, device: (await netlink.link(DEVICE_NAME))?.index });
+  const overlay = { network, device: (await netlink.link(DEVICE_NAME))?.index };
+  await refuseCover(netlink, carriers, overlay);
+  await warnOfNameservers(netlink, overlay, log);
   return { ...footing, underlay, state, publicIp, carriers };
 }
 

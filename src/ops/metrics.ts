@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import { dropOf, type Status } from './status.js';
+import { dropOf, type ForwardingStatus, type Status } from './status.js';
 
 /** Counters of the packet path that are totals of a direction; drops are told apart by their names. */
 const TOTALS: Record<string, { name: string; help: string; direction: 'out' | 'in' }> = {
@@ -78,10 +78,24 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     gauge('rudder_etcd_last_contact_seconds', 'Since etcd last told anything.', etcd.lastContactSeconds);
     gauge('rudder_firewall_kept', 'Whether the firewall rules are being kept.', firewall.kept ? 1 : 0);
     total('rudder_firewall_repairs_total', 'Times firewall rules had to be put back.', firewall.repairs);
-    gauge('rudder_peers', 'Nodes that packets are sent to.', peers.length);
+    const skipped = peers.filter(({ problem }) => problem !== null).length;
+    gauge('rudder_peers', 'Nodes that packets are sent to.', peers.length - skipped);
+    gauge('rudder_peers_skipped', 'Nodes whose address is no way to them: see rudder status.', skipped);
+    if (firewall.forwarding !== null) passage(firewall.forwarding);
     for (const [offload, state] of Object.entries(offloads)) {
       gauge('rudder_offload_in_use', "Whether the kernel's offload is in use.", state === 'on' ? 1 : 0, { offload });
     }
+  }
+
+  function passage(forwarding: ForwardingStatus): void {
+    for (const direction of ['out', 'in'] as const) {
+      const isLost = forwarding[direction] === 'dropped' || forwarding[direction] === 'translated';
+      const help = "Whether containers' packets are dropped or translated on this host, by somebody else's rules.";
+      gauge('rudder_forwarding_broken', help, isLost ? 1 : 0, { direction });
+    }
+    const help = "Datagrams dropped that would have passed for the tunnel's: forged here, or sent by a container.";
+    total('rudder_impostor_datagrams_total', help, forwarding.forged, { kind: 'forged' });
+    total('rudder_impostor_datagrams_total', help, forwarding.forwarded, { kind: 'container' });
   }
 
   function peerTraffic({ peers }: Status): void {

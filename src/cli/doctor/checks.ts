@@ -1,5 +1,6 @@
 import { parseIpv4, parseSubnet } from '../../core/address-text.js';
 import { shorten } from '../../core/errors.js';
+import { formatIpv4 } from '../../core/ipv4.js';
 import { contains, type Subnet } from '../../core/subnet.js';
 import type { PeerStatus, Status } from '../../ops/status.js';
 import { containerRoute, containerWay, nameOf } from './containers.js';
@@ -136,6 +137,23 @@ const peers: Check = async ({ status }) =>
         ],
   );
 
+/** What this host asks for names must not depend on what it asks them for. */
+const nameservers: Check = async (host) => {
+  if (host.status === undefined) return [];
+  const { status } = host;
+  const inside = (await host.nameservers()).filter((address) => contains(subnetOf(status.node.network), address));
+  const findings = await Promise.all(
+    inside.map(async (address) => {
+      const text = await host.run('ip', ['-4', '-j', 'route', 'get', formatIpv4(address)]);
+      const [route] = JSON.parse(text ?? '[]') as Route[];
+      if (route?.dev !== status.device.name) return [];
+      const remedy = 'give it a more specific route of its own, or use another one';
+      return [warn('name servers', `${formatIpv4(address)} is reached through the overlay only`, remedy)];
+    }),
+  );
+  return findings.flat();
+};
+
 /** Ping with "don't fragment", of the size of a full tunnel packet: 28 bytes of it are the headers of ping itself. */
 const pathMtu: Check = async (host) => {
   const { status } = host;
@@ -208,6 +226,7 @@ export const CHECKS: readonly Check[] = [
   peers,
   containerRoute,
   containerWay,
+  nameservers,
   pathMtu,
   overlay,
   clock,

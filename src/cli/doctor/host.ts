@@ -3,8 +3,10 @@ import { access, readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { EtcdOptions } from '../../control/etcd-registry.js';
+import type { Ipv4 } from '../../core/ipv4.js';
 import type { Status } from '../../ops/status.js';
 import { describeChain, foreignChains } from '../../system/foreign-chains.js';
+import { listNameservers } from '../../system/resolv-conf.js';
 
 export interface Finding {
   readonly check: string;
@@ -27,6 +29,8 @@ export interface Host {
   /** A command's output; undefined if it fails. */
   run(command: string, args: readonly string[]): Promise<string | undefined>;
   succeeds(command: string, args: readonly string[]): Promise<boolean>;
+  /** Whom this host asks for names. */
+  nameservers(): Promise<Ipv4[]>;
   /** Chains of others that may drop or change packets; of `input`, or of what is forwarded. */
   suspects(hook?: 'input'): Promise<string[]>;
   /** The Date header of a web server's answer; undefined if there is none. */
@@ -57,6 +61,7 @@ export function realHost(status: Status | undefined, etcd: Pick<EtcdOptions, 'en
     read: (path) => readFile(path, 'utf8').catch(() => undefined),
     run,
     succeeds: async (command, args) => (await run(command, args)) !== undefined,
+    nameservers: () => listNameservers(),
     suspects: async (hook) =>
       (await foreignChains()).filter((chain) => (chain.hook === 'input') === (hook === 'input')).map(describeChain),
     dateOf: (url) => dateOf(url, etcd.tls),

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import type { Host } from '../../../src/cli/doctor/host.js';
+import { ip } from '../../helpers/path.js';
 import { createStatus } from '../../helpers/status.js';
 
 const NOW = Date.parse('2026-01-01T00:00:00Z');
@@ -60,6 +61,7 @@ function createHost(differences: Differences = {}): Host {
     // Nobody has the last address of our subnet.
     succeeds: async (_, args) =>
       ![...failing, '10.240.26.254'].some((text) => ` ${args.join(' ')} `.includes(` ${text} `)),
+    nameservers: async () => [ip('192.0.2.53')],
     suspects: async () => [],
     dateOf: async () => new Date(NOW + 2000),
     ...changes,
@@ -162,6 +164,13 @@ describe('rudder doctor', () => {
       /answers this host, but not a container.*inet corp forward \(forward 10: reject\).*docs\/firewalls\.md/,
     ],
     ['no netns for a try', { failing: ['netns add'] }, 'container way', 'warning', /could not look: "ip netns add/],
+    [
+      'a name server that only the overlay reaches',
+      { nameservers: async () => [ip('10.240.3.53')] },
+      'name servers',
+      'warning',
+      /10\.240\.3\.53 is reached through the overlay only/,
+    ],
     [
       'a peer that is skipped',
       { status: createStatus({ peers: [{ ...createStatus().peers[0], problem: 'it lies inside' }] }) },

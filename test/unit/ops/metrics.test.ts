@@ -20,8 +20,23 @@ describe('metrics', () => {
     expect(metricOf(text, 'rudder_offload_in_use{offload="tun-tso"}')).toBe('1');
     expect(metricOf(text, 'rudder_offload_in_use{offload="udp-gso"}')).toBe('0');
     expect(metricOf(text, 'rudder_peer_bytes_total{subnet="10.240.77.0/24",direction="in"}')).toBe('700');
+    expect(metricOf(text, 'rudder_peers')).toBe('1');
+    expect(metricOf(text, 'rudder_forwarding_broken{direction="out"}')).toBe('0');
     expect(metricOf(text, 'rudder_ready')).toBe('1');
     expect(metricOf(text, 'rudder_firewall_repairs_total')).toBe('2');
+  });
+
+  it('tell what is wrong with peers and with forwarding', async () => {
+    const [peer] = createStatus().peers;
+    const { firewall } = createStatus();
+    const forwarding = { out: 'translated', in: 'passes', suspects: [], forged: 3, forwarded: 4 } as const;
+    const status = createStatus({ peers: [{ ...peer, problem: 'x' }], firewall: { ...firewall, forwarding } });
+    const text = await createMetrics().text(status);
+    expect(metricOf(text, 'rudder_peers')).toBe('0');
+    expect(metricOf(text, 'rudder_peers_skipped')).toBe('1');
+    expect(metricOf(text, 'rudder_forwarding_broken{direction="out"}')).toBe('1');
+    expect(metricOf(text, 'rudder_forwarding_broken{direction="in"}')).toBe('0');
+    expect(metricOf(text, 'rudder_impostor_datagrams_total{kind="container"}')).toBe('4');
   });
 
   it('show every counter of the packet path', async () => {
