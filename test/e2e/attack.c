@@ -2,6 +2,7 @@
  * What a container with CAP_NET_RAW, or a stranger on the underlay, can make by hand:
  *
  *   attack pmtu FROM NODE PEER PORT MTU             an ICMP message to NODE that says that PEER is reached with MTU only
+ *   attack ip HEX                                   that IPv4 packet, whatever its source, to its destination
  *   attack tcp|udp DEVICE MAC FROM TO COUNT SIZE BYTES
  *                                                   super-packets into DEVICE with BYTES of payload in segments of SIZE;
  *                                                   MAC: of the gateway, - for a device without a link layer
@@ -15,6 +16,7 @@
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +66,18 @@ static int pmtu(char **arguments) {
   int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = node};
   if (fd < 0 || sendto(fd, &message, sizeof message, 0, (struct sockaddr *)&to, sizeof to) < 0) return fail("pmtu");
+  puts("1");
+  return 0;
+}
+
+static int any_packet(const char *hex) {
+  uint8_t packet[65536];
+  size_t length = 0;
+  for (unsigned byte; sscanf(hex + 2 * length, "%2x", &byte) == 1; length++) packet[length] = (uint8_t)byte;
+  struct sockaddr_in to = {.sin_family = AF_INET};
+  memcpy(&to.sin_addr, packet + offsetof(struct iphdr, daddr), sizeof to.sin_addr);
+  int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+  if (fd < 0 || sendto(fd, packet, length, 0, (struct sockaddr *)&to, sizeof to) < 0) return fail("ip");
   puts("1");
   return 0;
 }
@@ -118,6 +132,7 @@ static int super_packets(int is_tcp, char **arguments) {
 }
 
 int main(int argc, char **argv) {
+  if (argc == 3 && strcmp(argv[1], "ip") == 0) return any_packet(argv[2]);
   if (argc == 7 && strcmp(argv[1], "pmtu") == 0) return pmtu(argv + 2);
   if (argc == 9) return super_packets(strcmp(argv[1], "tcp") == 0, argv + 2);
   return 2;

@@ -1,4 +1,6 @@
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { compile } from '../../src/lab/compile.js';
 import { labDown, labStatus, labUp } from '../../src/lab/lab.js';
 import { etcdAddress, nodeAddress } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
@@ -6,12 +8,15 @@ import { startNode, stopNode } from '../../src/lab/nodes.js';
 import { endProcess, type LabProcess, spawnInNamespace } from '../../src/lab/process.js';
 import { type LabState, labDirectory } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { ip } from '../helpers/path.js';
 import { describeWith } from '../helpers/requires.js';
+import { udpPacket } from '../helpers/super-packets.js';
 import { cli, statusOf } from './cli.js';
 import { ping } from './traffic.js';
 
 const NAME = 'test-thief';
 const PORT = 8285;
+const ATTACK = fileURLToPath(new URL('./attack.c', import.meta.url));
 
 describeWith(
   ['root', 'tun', 'etcd', 'iptables', 'nft', 'conntrack'],
@@ -109,6 +114,27 @@ describeWith(
       } finally {
         await endProcess(stolen.process, 1000);
       }
+    });
+
+    it('with raw sockets cannot pass for a member, at its own node nor at another', async () => {
+      const program = await compile(lab, ATTACK);
+      // What Debian's default lets pass: the way back need not be the way that a packet came.
+      await execIn(lab, 'n1', ['sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.docker0.rp_filter=0']);
+      const inPackets = async (node: number) => (await statusOf(lab, lab.nodes[node])).packetPath.counters.in_packets;
+      const before = [await inPackets(0), await inPackets(2)];
+      for (const victim of [0, 2]) {
+        const [source, destination] = [containers[1], containers[victim]].map(ip);
+        const inner = udpPacket({ source, destination, payload: Buffer.from('forged') });
+        const ports = { sourcePort: PORT, port: PORT };
+        // Fragments may be made of it.
+        const outer = { source: ip(hosts[1]), destination: ip(hosts[victim]), fragment: 0, payload: inner };
+        await execIn(lab, 'c1', [program, 'ip', Buffer.from(udpPacket({ ...outer, ...ports })).toString('hex')]);
+      }
+      const { forged } = (await statusOf(lab, lab.nodes[0])).firewall.forwarding!;
+      expect(forged).toBe(2);
+      expect([await inPackets(0), await inPackets(2)]).toEqual(before);
+      // The member itself is heard.
+      await ping(lab, 'c2', containers[0]);
     });
 
     it('is no reason to shut the tunnel out: hosts that let in only what is established let it in', async () => {
