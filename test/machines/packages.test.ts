@@ -157,6 +157,8 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
       ]);
       await run('systemctl', 'start', 'rudder');
       await run('dpkg', '--remove', 'rudder');
+      expect(await succeeds('systemctl', 'is-active', 'rudder.service')).toBe(false);
+      expect(await succeeds('systemctl', 'is-active', 'rudder-publish.path')).toBe(false);
       expect(await succeeds('ip', 'link', 'show', 'rudder0')).toBe(false);
       expect(await run('iptables-save')).not.toContain('RUDDER');
       expect(await etcdctl(lab, 'get', '--prefix', '/coreos.com/network/subnets/')).toBe('');
