@@ -10,7 +10,7 @@ export async function publish(subnetFile: string, prefix: string, isBeforeStart:
   if (isBeforeStart) {
     const problem = await prepareSubnetEnv(subnetFile, prefix);
     if (problem !== undefined) {
-      process.stderr.write(`rudder: ${subnetFile} is an empty file now: what was there is ${shorten(problem, 200)}\n`);
+      process.stderr.write(`rudder: ${subnetFile} was refused and is empty now: ${shorten(problem, 200)}\n`);
     }
     await removeDeadSocket(controlSocketOf(subnetFile));
     return EXIT_OK;

@@ -4,10 +4,11 @@ import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { dropOf, type Status } from '../ops/status.js';
 import { EXIT_CODES, EXIT_OK } from './exit-codes.js';
+import { printable } from './printable.js';
 
 /** `rudder status`: what the running daemon says about itself. @returns the exit status: 0 only if it is ready */
 export async function status(subnetFile: string, json: boolean): Promise<number> {
-  const { body } = await askDaemon(controlSocketOf(subnetFile), 'GET', '/status');
+  const body = printable((await askDaemon(controlSocketOf(subnetFile), 'GET', '/status')).body);
   if (hasFailed(body)) throw new RudderError('not-ready', `rudder cannot tell its status: ${body.error}; see its log`);
   if (json) process.stdout.write(`${JSON.stringify(body, null, 2)}\n`);
   if (isStarting(body)) {

@@ -69,6 +69,10 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'rudder cleanup', () => {
       expect(stderr).toMatch(/^rudder: a process has rudder0 open: expected no running node; stop it with .*\n$/);
     }
     expect(await state()).toEqual(before);
+    // That of a node of an earlier version has no mark, and is in use all the same.
+    await inside("ip link set rudder0 alias ''");
+    expect((await cli(lab, node, 'cleanup', ...elsewhere)).code).toBe(EXIT_CODES.usage);
+    expect(await state()).toEqual([expect.not.stringContaining('alias'), ...before.slice(1)]);
     expect(existsSync(subnetFile)).toBe(true);
     expect((await statusOf(lab, node)).problems).toEqual([]);
   });

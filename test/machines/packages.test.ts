@@ -30,7 +30,7 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
   beforeAll(async () => {
     const { stdout } = await execa('scripts/package');
     [tarball, deb] = stdout.trim().split('\n').slice(-2);
-  }, 120_000);
+  }, 300_000);
   afterEach(async () => {
     await machine?.stop();
     machine = undefined;
@@ -147,16 +147,129 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
         'rudder',
         'cleanup',
       );
-      expect(cleaned).toMatch(/^removed rudder0, .*; lease 10\.240\.\d+\.0\/24 is given back$/);
+      expect(cleaned.split('\n')).toEqual([
+        'removed the firewall rules',
+        'removed /run/rudder/subnet.env',
+        'removed /run/rudder/subnet.env.proposal',
+        'removed what /var/lib/rudder knew of the cluster',
+        expect.stringMatching(/^removed lease 10\.240\.\d+\.0\/24 from etcd$/),
+        'removed rudder0 with its address and routes',
+      ]);
       await run('systemctl', 'start', 'rudder');
       await run('dpkg', '--remove', 'rudder');
+      expect(await succeeds('systemctl', 'is-active', 'rudder.service')).toBe(false);
+      expect(await succeeds('systemctl', 'is-active', 'rudder-publish.path')).toBe(false);
       expect(await succeeds('ip', 'link', 'show', 'rudder0')).toBe(false);
       expect(await run('iptables-save')).not.toContain('RUDDER');
       expect(await etcdctl(lab, 'get', '--prefix', '/coreos.com/network/subnets/')).toBe('');
       expect(await succeeds('test', '-e', '/var/lib/rudder/state.json')).toBe(true);
       await run('dpkg', '--purge', 'rudder');
-      expect(await succeeds('test', '-e', '/var/lib/rudder')).toBe(false);
+      for (const path of ['/var/lib/rudder', '/run/rudder']) expect(await succeeds('test', '-e', path)).toBe(false);
       expect(await succeeds('test', '-e', '/etc/default/rudder')).toBe(false);
+    });
+
+    /** What Docker's unit comes to with our drop-in, if dockerd is a script that writes down how it was started. */
+    function installDocker(): void {
+      const unit = '[Service]\nExecStart=/usr/sbin/dockerd\nRestart=always\nRestartSec=1\nTimeoutStopSec=1\n';
+      writeFileSync(`${tree}/etc/systemd/system/docker.service`, unit);
+      const script = '#!/bin/sh\necho "$*" "LD_PRELOAD=$LD_PRELOAD" >> /run/dockerd.started\nexec sleep infinity\n';
+      writeFileSync(`${tree}/usr/sbin/dockerd`, script, { mode: 0o755 });
+    }
+
+    it('leaves the user rudder no way to what root reads', { timeout: 600_000 }, async () => {
+      tree = await makeTree('deb', ['systemd', 'systemd-sysv', 'dbus', 'iproute2', 'iptables', 'libstdc++6', 'procps']);
+      lab = await createLab({ name: NAME, nodes: 1 });
+      install(tree, deb, `/root/${basename(deb)}`);
+      installDocker();
+      writeFileSync(`${tree}/etc/default/rudder`, `RUDDERD_ETCD_ENDPOINTS=${etcdUrl(lab)}\n`);
+      machine = await bootMachine(tree, namespaceOf(lab, 'n1'));
+      await run('dpkg', '--force-confold', '-i', `/root/${basename(deb)}`);
+      await run('systemctl', 'start', '--no-block', 'docker');
+      const owner = (path: string) => run('stat', '-c', '%U:%G %a %F', path);
+      const isRoots = async () => expect(await owner('/run/rudder/subnet.env')).toBe('root:root 644 regular file');
+      const started = async () => (await run('cat', '/run/dockerd.started')).split('\n');
+
+      // The file is there before the daemon, and nobody starts on an empty one.
+      await waitFor('rudder to wait', async () => /waiting for etcd/.test(await property('StatusText')), 30_000);
+      expect(await owner('/run/rudder')).toBe('root:rudder 1775 directory');
+      expect(await owner('/run/rudder/subnet.env')).toBe('root:root 644 regular empty file');
+      expect(await succeeds('test', '-e', '/run/dockerd.started')).toBe(false);
+      await etcdctl(lab, 'put', '/coreos.com/network/config', CONFIG);
+      await waitFor('Docker to start', () => succeeds('test', '-s', '/run/dockerd.started'), 30_000);
+      expect((await started())[0]).toMatch(/^-H fd:\/\/ --bip=10\.240\.\d+\.1\/24 --mtu=1472 LD_PRELOAD=$/);
+      await active();
+      const before = await env();
+      await isRoots();
+      expect(await owner('/run/rudder/subnet.env.proposal')).toBe('rudder:rudder 644 regular file');
+
+      const user = ['setpriv', '--reuid=rudder', '--regid=rudder', '--clear-groups', '--'];
+      const asUser = (script: string) => run(...user, 'sh', '-c', `cd /run/rudder; ${script}`);
+      for (const attempt of [
+        'echo LD_PRELOAD=/tmp/evil.so > subnet.env',
+        'rm -f subnet.env',
+        'mv subnet.env elsewhere',
+        'ln -sfn /etc/shadow subnet.env',
+        'cp subnet.env.proposal new && mv -fT new subnet.env',
+        'chmod 777 subnet.env',
+        'mv /run/rudder /run/elsewhere',
+        'ln /etc/shadow hard',
+      ]) {
+        await expect(asUser(attempt), attempt).rejects.toThrow(/permitted|denied|cross-device/i);
+        await isRoots();
+        expect(await env()).toBe(before);
+      }
+
+      // What is proposed is refused by the step that follows changes, within a moment, and by the one that the start ends with.
+      const refused = () =>
+        waitFor(
+          'the proposal to be refused',
+          async () => (await run('systemctl', 'show', '-P', 'Result', 'rudder-publish')) === 'exit-code',
+          10_000,
+        );
+      for (const proposal of [
+        'echo LD_PRELOAD=/tmp/evil.so >> subnet.env.proposal',
+        'ln -sfn /etc/shadow subnet.env.proposal',
+        'rm -f subnet.env.proposal; mkfifo subnet.env.proposal',
+        'rm -f subnet.env.proposal; head -c 1000000 /dev/zero > subnet.env.proposal',
+      ]) {
+        await run('systemctl', 'reset-failed', 'rudder-publish');
+        await asUser(proposal);
+        await refused();
+        expect(await succeeds('rudder', 'publish'), proposal).toBe(false);
+        await isRoots();
+        expect(await env()).toBe(before);
+      }
+      const journal = await run('journalctl', '-u', 'rudder-publish', '-o', 'cat');
+      expect(journal).toContain('subnet.env.proposal is refused: it is a symbolic link; restart rudder');
+      expect(journal).not.toMatch(/LD_PRELOAD|root:|\$y\$/);
+      await run('systemctl', 'restart', 'rudder');
+      await run('rudder', 'publish');
+      expect(await env()).toBe(before);
+
+      // Another MTU reaches the file, and Docker by it.
+      await run('ip', 'link', 'set', 'eth0', 'mtu', '1400');
+      await waitFor(
+        'Docker to be told',
+        async () => / --mtu=1372 LD_PRELOAD=$/.test((await started()).at(-1)!),
+        20_000,
+      );
+      expect(await env()).toBe(before.replace('1472', '1372'));
+      await isRoots();
+
+      // An earlier version's directory and file were the user's. A right file becomes root's, and no other is believed.
+      const asBefore = 'chown rudder:rudder /run/rudder /run/rudder/*; chmod 755 /run/rudder';
+      await run('systemctl', 'stop', 'rudder');
+      await run('sh', '-c', asBefore);
+      await run('systemd-tmpfiles', '--create', 'rudder.conf');
+      await run('rudder', 'publish', '--before-start');
+      expect(await env()).toBe(before.replace('1472', '1372'));
+      await isRoots();
+      await run('sh', '-c', `${asBefore}; echo LD_PRELOAD=/tmp/evil.so > /run/rudder/subnet.env`);
+      await run('systemctl', 'start', 'rudder');
+      expect(await env()).toBe(before.replace('1472', '1372'));
+      await isRoots();
+      expect(await owner('/run/rudder')).toBe('root:rudder 1775 directory');
+      for (const line of await started()) expect(line).toMatch(/ LD_PRELOAD=$/);
     });
   });
 });

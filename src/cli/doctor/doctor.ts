@@ -1,16 +1,16 @@
 import type { EtcdOptions } from '../../control/etcd-registry.js';
 import { askDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';
-import type { Status } from '../../ops/status.js';
 import { EXIT_CODES, EXIT_OK } from '../exit-codes.js';
 import { CHECKS } from './checks.js';
 import { type Finding, type Host, realHost } from './host.js';
+import { trustStatus } from './trust.js';
 
 /** `rudder doctor`: looks for what usually goes wrong. @returns 0 if there is no problem */
 export async function doctor(subnetFile: string, etcd: EtcdOptions, json: boolean): Promise<number> {
   const answer = await askDaemon(controlSocketOf(subnetFile), 'GET', '/status').catch(() => undefined);
   // A daemon that still starts has no status yet.
-  const status = answer?.code === 200 ? (answer.body as Status) : undefined;
+  const status = answer?.code === 200 ? trustStatus(answer.body, subnetFile) : undefined;
   const findings = await examine(realHost(status, etcd));
   process.stdout.write(json ? `${JSON.stringify(findings, null, 2)}\n` : describe(findings));
   return findings.some(({ state }) => state === 'problem') ? EXIT_CODES['not-ready'] : EXIT_OK;

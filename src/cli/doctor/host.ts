@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process';
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { EtcdOptions } from '../../control/etcd-registry.js';
 import type { Ipv4 } from '../../core/ipv4.js';
 import type { Status } from '../../ops/status.js';
 import { describeChain, foreignChains } from '../../system/foreign-chains.js';
+import { readPlainFile } from '../../system/plain-file.js';
 import { listNameservers } from '../../system/resolv-conf.js';
 
 export interface Finding {
@@ -38,6 +39,7 @@ export interface Host {
 }
 
 const TIMEOUT_MS = 5000;
+const MOST_FILE_BYTES = 1024 * 1024;
 /** A host of many containers has a route for each. */
 const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
 
@@ -58,7 +60,12 @@ export function realHost(status: Status | undefined, etcd: Pick<EtcdOptions, 'en
         () => true,
         () => false,
       ),
-    read: (path) => readFile(path, 'utf8').catch(() => undefined),
+    // Some are the daemon's to write: no link is followed, and none of its FIFOs waited for.
+    read: (path) =>
+      readPlainFile(path, MOST_FILE_BYTES).then(
+        ({ text }) => text,
+        () => undefined,
+      ),
     run,
     succeeds: async (command, args) => (await run(command, args)) !== undefined,
     nameservers: () => listNameservers(),
