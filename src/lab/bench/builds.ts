@@ -6,22 +6,49 @@ import { messageOf, RudderError } from '../../core/errors.js';
 import { labDown } from '../lab.js';
 import { type LabState, loadLab } from '../state.js';
 import { parseCount } from './flags.js';
-import { cpuSeconds, type TcpLoad, tcp } from './measure.js';
+import { cpuSeconds, latency, type TcpLoad, tcp, udp } from './measure.js';
 import { onSignal } from './on-signal.js';
 import { meanOf, median, standardErrorOf } from './report.js';
-import { type Place, prepareSystems, routeOf, setUnderlay, type UnderlayMode } from './systems.js';
+import { type Place, prepareSystems, type Route, routeOf, setUnderlay, type UnderlayMode } from './systems.js';
 
 /**
  * `npm run bench:builds -- TREE TREE`: did a change make it faster? Every built tree has a lab of its own, all stand at
- * once, and TCP runs for a second in each in turn, many times, there and back (A B, B A, ...). What the machine does to
+ * once, and a load runs for a second in each in turn, many times, there and back (A B, B A, ...). What the machine does to
  * one it does to its neighbour in time: after 60 rounds a difference of two percent shows, which runs of a minute each,
  * drifting by a third, would hide. With `--vxlan` the kernel's VXLAN, in the first tree's lab, takes turns with them.
  */
 const WARM_UP_SECONDS = 2;
 const LEASE_TTL = '24h';
-const GIGABYTE_BITS = 8e9;
+const SMALL_BYTES = 64;
+
+/** What runs: how much of it a second, in the unit that is shown, and how much of it the CPU time is told for. */
+const LOADS = {
+  tcp: {
+    unit: 'Gbit/s',
+    work: 'GB',
+    worksPerUnit: 1 / 8,
+    run: async (lab: LabState, route: Route, seconds: number, load: TcpLoad) =>
+      (await tcp(lab, route, seconds, load)).bitsPerSecond / 1e9,
+  },
+  udp: {
+    unit: 'Mpps',
+    work: 'Mpackets',
+    worksPerUnit: 1,
+    run: async (lab: LabState, route: Route, seconds: number) =>
+      (await udp(lab, route, seconds, SMALL_BYTES, 0)).delivered / 1e6,
+  },
+  // One after the other: of the median, which a single stall does not move.
+  requests: {
+    unit: 'k requests/s',
+    work: '1000 requests',
+    worksPerUnit: 1,
+    run: async (lab: LabState, route: Route, seconds: number) => 1e3 / (await latency(lab, route, seconds)).p50,
+  },
+} as const;
+type Load = keyof typeof LOADS;
 
 interface Flags extends TcpLoad {
+  readonly load: Load;
   readonly rounds: number;
   readonly seconds: number;
   readonly place: Place[];
@@ -36,7 +63,7 @@ interface Build {
   readonly system: 'rudder' | 'vxlan';
 }
 
-/** One run in one build: bits per second, and the CPU seconds of both daemons for each gigabyte. */
+/** One run in one build: work per second, and the CPU seconds of both daemons for each piece of work. */
 interface Run {
   readonly rate: number;
   readonly cpu: number;
@@ -50,6 +77,11 @@ function readArguments(): { trees: string[]; flags: Flags } {
     )
     .addOption(new Option('--rounds <count>', 'how many runs of each').argParser(parseCount('--rounds')).default(60))
     .addOption(new Option('--seconds <count>', 'how long one run is').argParser(parseCount('--seconds')).default(1))
+    .addOption(
+      new Option('--load <load>', 'bulk, packets of 64 bytes, or one request after the other')
+        .choices(Object.keys(LOADS))
+        .default('tcp'),
+    )
     .addOption(new Option('--place <place...>', 'between which').choices(['host', 'container']).default(['host']))
     .addOption(
       new Option('--underlay <mode>', 'whole or cut super-packets').choices(['whole', 'segmented']).default('whole'),
@@ -111,20 +143,22 @@ async function compare(builds: readonly Build[], place: Place, flags: Flags): Pr
     for (const i of inOrder) runs[i].push(await run(builds[i], place, flags.seconds, flags));
   }
   process.stderr.write('\n');
-  return describe(builds, runs);
+  return describe(builds, runs, flags.load);
 }
 
-async function run({ lab, system }: Build, place: Place, seconds: number, load: TcpLoad): Promise<Run> {
+async function run({ lab, system }: Build, place: Place, seconds: number, flags: Flags): Promise<Run> {
   const pids = lab.nodes.map((node) => node.process!.pid);
   const before = cpuSeconds(pids);
-  const { bitsPerSecond } = await tcp(lab, routeOf(lab, system, place), seconds, load);
-  return { rate: bitsPerSecond, cpu: (cpuSeconds(pids) - before) / ((bitsPerSecond * seconds) / GIGABYTE_BITS) };
+  const load = LOADS[flags.load];
+  const rate = await load.run(lab, routeOf(lab, system, place), seconds, flags);
+  return { rate, cpu: (cpuSeconds(pids) - before) / (rate * seconds * load.worksPerUnit) };
 }
 
 /** Ratios are of neighbours in time, each with the standard error of their mean. */
-function describe(builds: readonly Build[], runs: readonly Run[][]): string {
+function describe(builds: readonly Build[], runs: readonly Run[][], load: Load): string {
+  const { unit, work } = LOADS[load];
   const table = new Table({
-    head: ['tree', 'Gbit/s', 'by the first', 'CPU s/GB', 'by the first'],
+    head: ['tree', unit, 'by the first', `CPU s/${work}`, 'by the first'],
     style: { head: [], border: [], compact: true },
   });
   const column = (i: number, of: keyof Run) => runs[i].map((one) => one[of]);
@@ -136,7 +170,7 @@ function describe(builds: readonly Build[], runs: readonly Run[][]): string {
     // VXLAN has no daemons: neither a time of theirs nor a ratio to it.
     const cpu = system === 'vxlan' ? '-' : median(column(i, 'cpu')).toFixed(2);
     const cpuRatio = builds[0].system === 'vxlan' ? '-' : ratio(i, 'cpu');
-    table.push([name, (median(column(i, 'rate')) / 1e9).toFixed(2), ratio(i, 'rate'), cpu, cpuRatio]);
+    table.push([name, median(column(i, 'rate')).toPrecision(3), ratio(i, 'rate'), cpu, cpuRatio]);
   }
   return table.toString();
 }
