@@ -41,6 +41,8 @@ export interface OwnChain extends Chain {
   readonly rules: readonly string[];
   /** Somebody else's chain that is asked first, where it exists. */
   readonly first?: string;
+  /** Wanted only where others have rules in the parent, or drop by its policy: every packet of the tunnel would pay for it. */
+  readonly onlyBesideOthers?: boolean;
 }
 
 /** Our chains' names, which is all that removing them takes. */
@@ -72,7 +74,7 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
     `-d ${own} ${answers} -j ACCEPT`,
   ];
   return [
-    { ...CHAINS.prerouting, rules: [`-s ${all} -d ${own} -i ${device} -j ACCEPT`] },
+    { ...CHAINS.prerouting, onlyBesideOthers: true, rules: [`-s ${all} -d ${own} -i ${device} -j ACCEPT`] },
     {
       ...CHAINS.forward,
       first: DOCKER_USER,
@@ -84,8 +86,16 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
         ...(ipMasq ? outward : []),
       ],
     },
-    { ...CHAINS.input, rules: [`-d ${local} -p udp -m udp --dport ${port} ${tunnel} -j ACCEPT`] },
-    { ...CHAINS.output, rules: [`-s ${local} -p udp -m udp --sport ${port} --dport ${port} ${tunnel} -j ACCEPT`] },
+    {
+      ...CHAINS.input,
+      onlyBesideOthers: true,
+      rules: [`-d ${local} -p udp -m udp --dport ${port} ${tunnel} -j ACCEPT`],
+    },
+    {
+      ...CHAINS.output,
+      onlyBesideOthers: true,
+      rules: [`-s ${local} -p udp -m udp --sport ${port} --dport ${port} ${tunnel} -j ACCEPT`],
+    },
     {
       ...CHAINS.postrouting,
       rules: [
@@ -114,6 +124,8 @@ export function repairOf(chain: OwnChain, saved: string): string | undefined {
   const jump = `-j ${chain.name}`;
   const inParent = appended(chain.parent, saved);
   const jumps = inParent.filter((rule) => rule === jump).length;
+  const isAlone = jumps === inParent.length && !saved.includes(`\n:${chain.parent} DROP `);
+  if (chain.onlyBesideOthers && isAlone) return removalOf(chain, saved);
   const found = appended(chain.name, saved);
   const asked = chain.first !== undefined && exists(chain.first, saved) ? [`-j ${chain.first}`] : [];
   const rules = [...asked, ...chain.rules];
