@@ -66,7 +66,10 @@ function firewallText({ firewall }: Status): string {
   if (!firewall.kept) return 'left alone';
   const kept = firewall.repairs === 0 ? 'kept' : `kept, put back ${firewall.repairs} times`;
   const { forwarding } = firewall;
-  return forwarding === null ? kept : `${kept}; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
+  // A daemon of an earlier version has no such thing.
+  return forwarding === null || forwarding === undefined
+    ? kept
+    : `${kept}; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
 }
 
 function carriedText(counters: Readonly<Record<string, number>>): string {

@@ -4,6 +4,7 @@ import { parseIpv4 } from '../core/address-text.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
+import { isLeasable, type NetworkConfig } from '../core/network-config.js';
 import { contains, formatSubnet, type Subnet } from '../core/subnet.js';
 import type { Netlink, RouteInfo } from '../system/netlink.js';
 import { listNameservers } from '../system/resolv-conf.js';
@@ -26,6 +27,7 @@ export interface Covered extends Carrier {
 const RESOLVE_MS = 2000;
 /** Names are resolved again this often: endpoints move. */
 const RESOLVE_INTERVAL_MS = 60_000;
+const RETRY_MS = 5000;
 
 export interface Carriers {
   /**
@@ -37,20 +39,23 @@ export interface Carriers {
 
 /** @param endpoints of etcd, as URLs */
 export function createCarriers(netlink: Pick<Netlink, 'routeTo'>, endpoints: readonly string[]): Carriers {
-  let resolved: Carrier[] = [];
-  let resolvedAt = Number.NEGATIVE_INFINITY;
+  /** The last answers: a name server that is silent says nothing about where etcd is. */
+  const known = new Map<string, { carriers: readonly Carrier[]; until: number }>();
 
-  async function etcdAddresses(): Promise<Carrier[]> {
-    if (performance.now() - resolvedAt > RESOLVE_INTERVAL_MS) {
-      resolvedAt = performance.now();
-      resolved = (await Promise.all(endpoints.map(resolve))).flat();
-    }
-    return resolved;
+  async function addressesOf(endpoint: string): Promise<readonly Carrier[]> {
+    const before = known.get(endpoint);
+    if (before !== undefined && performance.now() < before.until) return before.carriers;
+    const found = await resolve(endpoint);
+    const isSilent = found.length === 0;
+    const carriers = isSilent ? (before?.carriers ?? []) : found;
+    known.set(endpoint, { carriers, until: performance.now() + (isSilent ? RETRY_MS : RESOLVE_INTERVAL_MS) });
+    return carriers;
   }
 
   return {
     async covered(overlay, routes) {
-      const carriers = [...(await etcdAddresses()), ...gatewaysOf(routes, overlay.device)];
+      const etcd = (await Promise.all(endpoints.map(addressesOf))).flat();
+      const carriers = [...etcd, ...gatewaysOf(routes, overlay.device)];
       const found = await Promise.all(
         carriers.map(async (carrier) => ({ ...carrier, ...(await coverOf(netlink, carrier.address, overlay)) })),
       );
@@ -91,18 +96,21 @@ export async function refuseCover(
   overlay: Overlay & { readonly network: Subnet },
 ): Promise<void> {
   const { network, device } = overlay;
-  for (const { index, address, prefixLength } of await netlink.addresses()) {
-    if (index === device || prefixLength > network.prefixLength || !contains(network, address)) continue;
-    throw refusal(
-      `${formatIpv4(address)}/${prefixLength} of ${(await netlink.link(index))?.name}, a network of this host's own, fills`,
-      network,
-      'choose another Network',
-    );
-  }
+  const own = await ownNetworkAround(netlink, overlay);
+  if (own !== undefined) throw refusal(`${own} fills`, network, 'choose another Network');
   const [first] = await carriers.covered(overlay, await netlink.routes(device));
   if (first === undefined) return;
   const way = first.route?.index === undefined ? undefined : await netlink.link(first.route.index);
   throw refusal(describe(first), network, remedyOf(first, way?.name));
+}
+
+/** @throws RudderError `network-config` if some node's subnet may hold the address that peers send to */
+export function checkPublicIp(publicIp: Ipv4, config: NetworkConfig): void {
+  if (!isLeasable(config, publicIp)) return;
+  throw new RudderError(
+    'network-config',
+    `public address ${formatIpv4(publicIp)} lies inside the overlay ${formatSubnet(config.network)}: expected one outside; choose another Network`,
+  );
 }
 
 /** A name server inside the overlay may be a container, as in Kubernetes; or this host may be deaf from now on. */
@@ -120,6 +128,18 @@ export async function warnOfNameservers(
       'a name server of this host is reached through the overlay only: without it no name resolves here; give it a route of its own, or use another one',
     );
   }
+}
+
+/** A network of this host's own that is as wide as the overlay, which would take its place; undefined: there is none. */
+export async function ownNetworkAround(
+  netlink: Pick<Netlink, 'link' | 'addresses'>,
+  { network, device }: Overlay & { readonly network: Subnet },
+): Promise<string | undefined> {
+  for (const { index, address, prefixLength } of await netlink.addresses()) {
+    if (index === device || prefixLength > network.prefixLength || !contains(network, address)) continue;
+    return `${formatIpv4(address)}/${prefixLength} of ${(await netlink.link(index))?.name}, a network of this host's own,`;
+  }
+  return undefined;
 }
 
 function refusal(what: string, network: Subnet, remedy: string): RudderError {

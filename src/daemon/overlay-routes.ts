@@ -4,7 +4,7 @@ import type { Logger } from '../core/logger.js';
 import type { Subnet } from '../core/subnet.js';
 import type { Netlink, RouteInfo } from '../system/netlink.js';
 import { DEVICE_NAME, isThroughRoute, withdrawRoutes } from '../system/tun-device.js';
-import { type Carriers, describeCutOff } from './carriers.js';
+import { type Carriers, describeCutOff, ownNetworkAround } from './carriers.js';
 import type { DeviceRoutes, PeerAdmission } from './peer-admission.js';
 
 /** This host's routing, as far as it concerns the overlay: one look. */
@@ -43,22 +43,51 @@ export interface RouteCheck {
   readonly admission: Pick<PeerAdmission, 'recheck'>;
 }
 
+/** A node that is cut off again so soon after its routes came back waits before the next try, each time twice as long. */
+const RELAPSE_MS = 60_000;
+const FIRST_REST_MS = 15_000;
+const MAX_REST_MS = 600_000;
+
 /**
  * Withdraws the overlay's routes while they cut this host off, and puts them back when they would not any more; then
  * looks at every next hop again.
- * @throws RudderError `network-config` saying what is cut off
+ * @returns the check, to be made whenever routes may have changed; it throws RudderError `network-config` saying what is
+ *   cut off
  */
-export async function checkOverlayRoutes({
-  netlink,
-  network,
-  carriers,
-  backend,
-  admission,
-}: RouteCheck): Promise<OverlayRoutes> {
-  const routes = await readOverlayRoutes(netlink, network);
-  const [covered] = await carriers.covered({ network, device: routes.device }, routes.all);
-  await backend.setRouted(covered === undefined);
-  await admission.recheck(routes);
-  if (covered !== undefined) throw new RudderError('network-config', describeCutOff(covered, DEVICE_NAME));
-  return routes;
+export function createRouteCheck(options: RouteCheck): () => Promise<OverlayRoutes> {
+  const { netlink, network, carriers, backend, admission } = options;
+  let reason: string | undefined;
+  let backAt = Number.NEGATIVE_INFINITY;
+  let restUntil = Number.NEGATIVE_INFINITY;
+  let restMs = 0;
+
+  async function whyCutOff(routes: OverlayRoutes): Promise<string | undefined> {
+    const overlay = { network, device: routes.device };
+    const [covered] = await carriers.covered(overlay, routes.all);
+    if (covered !== undefined) return describeCutOff(covered, DEVICE_NAME);
+    const own = await ownNetworkAround(netlink, overlay);
+    return own === undefined
+      ? undefined
+      : `cut off: ${own} is as wide as the overlay, whose routes are withdrawn until it is gone`;
+  }
+
+  return async function check() {
+    const routes = await readOverlayRoutes(netlink, network);
+    const found = await whyCutOff(routes);
+    const now = performance.now();
+    if (found !== undefined && reason === undefined) {
+      // Policy rules may say one thing with our routes and another without: nobody shall see them come and go for ever.
+      restMs = now - backAt < RELAPSE_MS ? Math.min(MAX_REST_MS, Math.max(FIRST_REST_MS, 2 * restMs)) : 0;
+      restUntil = now + restMs;
+    }
+    if (found === undefined && reason !== undefined && now >= restUntil) {
+      reason = undefined;
+      backAt = now;
+    }
+    reason = found ?? reason;
+    await backend.setRouted(reason === undefined);
+    await admission.recheck(routes);
+    if (reason !== undefined) throw new RudderError('network-config', reason);
+    return routes;
+  };
 }

@@ -155,8 +155,10 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
     settled: () => working,
     use(next) {
       firewall = next;
-      // Those that came while it was being set up.
-      working = working.then(() => next.addMembers(members.all()));
+      // Others may have come and gone while it was being set up.
+      working = working
+        .then(() => next.replaceMembers(members.all()))
+        .catch((error: unknown) => log.error({ reason: messageOf(error) }, 'members are not in the firewall'));
     },
     members: members.all,
     recheck(routes) {

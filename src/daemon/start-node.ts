@@ -1,56 +1,27 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
-import { OVERHEAD_BYTES, openUdpBackend } from '../backend/udp/udp-backend.js';
-import { acquireLease, type OwnLease } from '../control/lease-acquisition.js';
-import type { Registry } from '../control/registry.js';
-import { RudderError } from '../core/errors.js';
-import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import type { Logger } from '../core/logger.js';
-import { isLeasable, MAX_MTU, type NetworkConfig } from '../core/network-config.js';
-import { formatSubnet, type Subnet } from '../core/subnet.js';
+import { openUdpBackend } from '../backend/udp/udp-backend.js';
+import { acquireLease } from '../control/lease-acquisition.js';
+import type { Subnet } from '../core/subnet.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { loadLastKnown } from '../system/last-known.js';
-import type { Netlink } from '../system/netlink.js';
-import type { SdNotify } from '../system/sd-notify.js';
-import { loadState, type NodeState, saveState } from '../system/state-dir.js';
+import { loadState, saveState } from '../system/state-dir.js';
 import { writeSubnetEnv } from '../system/subnet-env.js';
 import { proposalOf } from '../system/subnet-publish.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
-import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
-import { type Announcer, createAnnouncer } from './announcer.js';
-import { type Carriers, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
-import { type Footing, findFooting } from './footing.js';
-import { type HostKeeper, keepHost } from './host-keeper.js';
-import { keepLastKnown, type LastKnownKeeper } from './last-known-keeper.js';
-import { type LeaseControl, startLeaseControl } from './lease-control.js';
+import { selectUnderlay, uplinksOf } from '../system/underlay.js';
+import { createAnnouncer } from './announcer.js';
+import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
+import { findFooting } from './footing.js';
+import { keepNode } from './keep-node.js';
+import { startLeaseControl } from './lease-control.js';
+import { type Ground, type Node, type StartContext, sourceOf, type Taken } from './node.js';
 import type { DaemonOptions } from './options.js';
-import { checkOverlayRoutes, readOverlayRoutes, takeBackRoutes } from './overlay-routes.js';
-import { createPeerAdmission, type PeerAdmission } from './peer-admission.js';
-import type { StatusSources } from './status.js';
+import { createRouteCheck, type OverlayRoutes, readOverlayRoutes, takeBackRoutes } from './overlay-routes.js';
+import { createPeerAdmission } from './peer-admission.js';
+import { tunnelMtu } from './tunnel-mtu.js';
 import { createUndo, type Undo } from './undo.js';
 import { waitForNetworkConfig } from './wait-for-config.js';
-
-/** What a start works with. */
-export interface StartContext {
-  readonly options: DaemonOptions;
-  readonly log: Logger;
-  readonly version: string;
-  readonly notify: SdNotify;
-  readonly netlink: Netlink;
-  readonly registry: Registry;
-  /** Says what the start is waiting for. */
-  readonly enter: (phase: string) => void;
-  readonly signal: AbortSignal;
-}
-
-/** A node that is ready. */
-export interface Node {
-  readonly backend: Backend;
-  readonly control: LeaseControl;
-  readonly firewall: Firewall | undefined;
-  readonly host: HostKeeper;
-  readonly memory: LastKnownKeeper;
-  readonly sources: StatusSources;
-}
 
 /**
  * Makes a node ready, step by step. Whatever can fail for reasons of this host comes first; until READY every step can
@@ -64,26 +35,18 @@ export async function startNode(context: StartContext): Promise<Node | undefined
     const backend = openBackend(context, ground, undo);
     const taken = await takeSubnet(context, ground, backend, undo);
     const { own } = taken;
-    const firewall = await openTheWay(context, ground, backend, taken, undo);
+    const { firewall, checkOverlay } = await openTheWay(context, ground, backend, taken, undo);
     const writeEnv = () => writeEnvOf(context.options, ground, own.subnet, backend);
     await saveState(context.options.stateDir, { ...ground.state, subnet: own.subnet });
     await writeEnv();
     backend.persist();
     taken.announcer.ready();
-    return keepGoing(context, ground, { ...taken, subnet: own.subnet, backend, firewall, writeEnv });
+    return await keepNode(context, ground, { ...taken, subnet: own.subnet, backend, firewall, writeEnv, checkOverlay });
   } catch (error) {
     await undo.all();
     if (context.signal.aborted) return undefined;
     throw error;
   }
-}
-
-/** This host, and the cluster as far as it is known. */
-interface Ground extends Footing {
-  readonly underlay: Underlay;
-  readonly state: NodeState;
-  readonly publicIp: Ipv4;
-  readonly carriers: Carriers;
 }
 
 async function surveyGround({ options, netlink, registry, log, enter, signal }: StartContext): Promise<Ground> {
@@ -106,19 +69,6 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   return { ...footing, underlay, state, publicIp, carriers };
 }
 
-/** Which etcd, and what of it: the name of the cluster, as far as this node can tell without asking. */
-function sourceOf({ etcd: { endpoints, prefix } }: DaemonOptions): string {
-  return `${endpoints.join(',')}${prefix}`;
-}
-
-function checkPublicIp(publicIp: Ipv4, config: NetworkConfig): void {
-  if (!isLeasable(config, publicIp)) return;
-  throw new RudderError(
-    'network-config',
-    `public address ${formatIpv4(publicIp)} lies inside the overlay ${formatSubnet(config.network)}: expected one outside; choose another Network, or SubnetMin and SubnetMax that leave it out`,
-  );
-}
-
 function openBackend({ options, netlink, log }: StartContext, { config, underlay }: Ground, undo: Undo): Backend {
   const { checkSource, offloads } = options;
   const mtu = tunnelMtu(options, config, underlay, log);
@@ -133,34 +83,6 @@ function openBackend({ options, netlink, log }: StartContext, { config, underlay
   });
   undo.add('device', () => backend.stop(false));
   return backend;
-}
-
-function tunnelMtu(options: DaemonOptions, config: NetworkConfig, underlay: Underlay, log: Logger): number {
-  const natural = Math.min(MAX_MTU, underlay.mtu - OVERHEAD_BYTES);
-  const given = options.mtu ?? config.mtu;
-  const mtu = given ?? natural;
-  if (mtu > natural) {
-    log.warn(
-      { mtu, underlay: underlay.name, most: natural },
-      'the MTU is too large for the underlay: full packets will be fragmented',
-    );
-  }
-  if (given === undefined && natural === MAX_MTU) {
-    log.warn(
-      { mtu, underlay: underlay.name },
-      'the MTU of loopback says nothing about the way to peers: full packets will be fragmented; set --mtu',
-    );
-  }
-  return mtu;
-}
-
-interface Taken {
-  readonly own: OwnLease;
-  readonly control: LeaseControl;
-  readonly announcer: Announcer;
-  readonly admission: PeerAdmission;
-  /** Address of the tunnel's socket at the moment. */
-  readonly carrier: { address: Ipv4 };
 }
 
 /** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
@@ -199,7 +121,7 @@ async function openTheWay(
   backend: Backend,
   { own: { subnet }, admission }: Taken,
   undo: Undo,
-): Promise<Firewall | undefined> {
+): Promise<{ firewall: Firewall | undefined; checkOverlay: () => Promise<OverlayRoutes> }> {
   const { ipMasq } = options;
   const { network, port } = config;
   let firewall: Firewall | undefined;
@@ -221,10 +143,37 @@ async function openTheWay(
   await backend.start(subnet);
   signal.throwIfAborted();
   // What was looked at before the routes were set is so with them.
-  await checkOverlayRoutes({ netlink, network, carriers, backend, admission });
+  const checkOverlay = createRouteCheck({ netlink, network, carriers, backend, admission });
+  await checkOverlay();
   enter('waiting for etcd to answer with the routes in place');
-  if (known === undefined) await waitForNetworkConfig(registry, `${options.etcd.prefix}/config`, log, signal);
-  return firewall;
+  const answer = (stop: AbortSignal) => waitForNetworkConfig(registry, `${options.etcd.prefix}/config`, log, stop);
+  if (known === undefined) await whileChecking(checkOverlay, answer, signal);
+  return { firewall, checkOverlay };
+}
+
+/** How often routes are looked at while etcd is waited for: it may be they that keep its answer away. */
+const CHECK_INTERVAL_MS = 2000;
+
+/** Waits, and rejects as soon as the check does. */
+async function whileChecking(
+  check: () => Promise<unknown>,
+  wait: (signal: AbortSignal) => Promise<unknown>,
+  signal: AbortSignal,
+): Promise<void> {
+  const ended = new AbortController();
+  const either = AbortSignal.any([signal, ended.signal]);
+  const checking = (async () => {
+    for (;;) {
+      await delay(CHECK_INTERVAL_MS, undefined, { signal: either });
+      await check();
+    }
+  })();
+  try {
+    await Promise.race([wait(either), checking]);
+  } finally {
+    ended.abort();
+    await checking.catch(() => undefined);
+  }
 }
 
 /** The subnet file, or what root shall make it of. */
@@ -235,52 +184,4 @@ export function writtenFileOf({ subnetFile, subnetProposal }: DaemonOptions): st
 function writeEnvOf(options: DaemonOptions, { config }: Ground, subnet: Subnet, backend: Backend): Promise<void> {
   const env = { subnet, mtu: backend.mtu(), network: config.network, ipMasq: options.ipMasq };
   return writeSubnetEnv(writtenFileOf(options), env, options.subnetEnvPrefix);
-}
-
-interface Ready extends Omit<Taken, 'own'> {
-  readonly subnet: Subnet;
-  readonly backend: Backend;
-  readonly firewall: Firewall | undefined;
-  readonly writeEnv: () => Promise<void>;
-}
-
-/** After READY: remembers what is known, and follows what changes on this host. */
-function keepGoing(context: StartContext, ground: Ground, ready: Ready): Node {
-  const { options, netlink, registry, log, version } = context;
-  const { config, json, underlay, state, publicIp, carriers } = ground;
-  const { subnet, backend, control, announcer, admission, carrier, firewall } = ready;
-  log.info(
-    { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
-    'ready',
-  );
-  const { nodeId } = state;
-  const remembered = { source: sourceOf(options), nodeId, subnet, configJson: json };
-  const memory = keepLastKnown(options.stateDir, remembered, control, log);
-  const mtuOver = (carrier: Underlay) => tunnelMtu(options, config, carrier, log);
-  // An address that was given is not this host's to follow.
-  const isFollowed = options.publicIp === undefined;
-  const check = ({ address }: Underlay) => {
-    if (isFollowed) checkPublicIp(address, config);
-  };
-  const publish = (address: Ipv4) => {
-    registry.reconnect();
-    if (isFollowed) control.moveTo(address);
-    announcer.changed();
-  };
-  const writeEnv = async () => {
-    await ready.writeEnv();
-    announcer.changed();
-  };
-  const { network } = config;
-  const routeCheck = { netlink, network, carriers, backend, admission };
-  const checkRoutes = async (carriedBy: Underlay) => {
-    carrier.address = carriedBy.address;
-    const { all } = await checkOverlayRoutes(routeCheck);
-    await firewall?.adapt({ localAddress: carriedBy.address, uplinks: await uplinksOf(netlink, all, carriedBy) });
-  };
-  const events = netlink.watch(DEVICE_NAME, network);
-  const seen = { netlink, choice: options.underlay, underlay, events };
-  const host = keepHost({ ...seen, backend, check, checkRoutes, mtuOver, publish, writeEnv, log });
-  const sources = { version, options, nodeId, config, subnet, host, netlink, backend, control, admission, firewall };
-  return { backend, control, firewall, host, memory, sources };
 }

@@ -1,8 +1,11 @@
-import { request } from 'node:http';
-import { text } from 'node:stream/consumers';
+import { type IncomingMessage, request } from 'node:http';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 
 const TIMEOUT_MS = 5000;
+/** For the whole answer: root asks here, and who has broken into the daemon answers. */
+const DEADLINE_MS = 30_000;
+/** The status of 4,000 peers is a megabyte. */
+const MAX_ANSWER_LENGTH = 64 * 1024 * 1024;
 
 export interface Answer {
   readonly code: number;
@@ -13,8 +16,9 @@ export interface Answer {
 export async function askDaemon(socketPath: string, method: 'GET' | 'PUT', path: string, body = ''): Promise<Answer> {
   try {
     return await new Promise<Answer>((resolve, reject) => {
-      const asking = request({ socketPath, method, path, timeout: TIMEOUT_MS }, (response) => {
-        text(response)
+      const signal = AbortSignal.timeout(DEADLINE_MS);
+      const asking = request({ socketPath, method, path, timeout: TIMEOUT_MS, signal }, (response) => {
+        boundedText(response)
           .then((answer) => resolve({ code: response.statusCode ?? 0, body: JSON.parse(answer) }))
           .catch(reject);
       });
@@ -25,6 +29,15 @@ export async function askDaemon(socketPath: string, method: 'GET' | 'PUT', path:
   } catch (error) {
     throw new RudderError('not-running', `no rudder answers on ${socketPath}: ${explain(error)}`, { cause: error });
   }
+}
+
+async function boundedText(response: IncomingMessage): Promise<string> {
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) {
+    text += chunk;
+    if (text.length > MAX_ANSWER_LENGTH) throw new Error(`an answer of over ${MAX_ANSWER_LENGTH} characters`);
+  }
+  return text;
 }
 
 function explain(error: unknown): string {

@@ -60,7 +60,7 @@ export const CHAINS = {
  */
 const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
 /** Docker's chain for the operator's own rules. */
-const DOCKER_USER = 'DOCKER-USER';
+export const DOCKER_USER = 'DOCKER-USER';
 
 export function ownChains(settings: FirewallSettings): OwnChain[] {
   const { device, port, ipMasq, uplinks } = settings;

@@ -34,6 +34,8 @@ const LOOK_INTERVAL_MS = 3000;
 const MAX_SHARE = 1 / 20;
 /** Whether packets pass is judged this often, also if nobody asks. */
 const JUDGE_INTERVAL_MS = 30_000;
+/** How long a question waits for nft to answer. */
+const PATIENCE_MS = 1000;
 
 export interface FirewallState {
   /** How often the rules were looked at. */
@@ -59,6 +61,8 @@ export interface Firewall {
   /** Resolves when datagrams between these members and us are kept from connection tracking, or cannot be. */
   addMembers(members: Members): Promise<void>;
   removeMembers(members: Members): Promise<void>;
+  /** Makes these the members, and those alone. */
+  replaceMembers(members: Members): Promise<void>;
   /** The host has another address, or other ways to other hosts. */
   adapt(host: Pick<FirewallSettings, 'localAddress' | 'uplinks'>): Promise<void>;
   /** Whether packets of containers pass this host; undefined: nobody knows. */
@@ -85,7 +89,9 @@ export async function keepFirewall(
 
   const limit = createRepeatLimit();
   const repairLimit = createRepeatLimit();
+  const verdictLimit = createRepeatLimit();
   const oneAtATime = createOneAtATime();
+  const oneLook = createOneAtATime();
   const table = createNftTable(initial, members, stopping.signal);
   const judge = createForwardingJudge();
   let settings = initial;
@@ -98,6 +104,10 @@ export async function keepFirewall(
   let suspects: readonly string[] = [];
   /** The rules' generation that was found right; undefined: it has no number, or was not. */
   let seen: number | undefined;
+  /** As of the last look: whether what was judged was judged by the same rules. */
+  let lastSaved: string | undefined;
+  let lastGeneration: number | undefined;
+  let verdict: Forwarding | undefined;
 
   const generation = () => netlink.rulesGeneration().catch(() => undefined);
 
@@ -109,11 +119,13 @@ export async function keepFirewall(
       // Before the look: what changes meanwhile is seen by the next one.
       const current = await generation();
       const wasThere = isFirst && (await isNftTableThere());
-      const [chains, own] = await Promise.allSettled([lookAtChains(), table.look()]);
+      const [chains, own] = await Promise.allSettled([lookAtChains(), oneAtATime(table.look)]);
       for (const result of [own, chains]) if (result.status === 'rejected') throw result.reason;
       const found = chains.status === 'fulfilled' && chains.value.found;
       const changed =
         (chains.status === 'fulfilled' && chains.value.changed) || (own.status === 'fulfilled' && own.value);
+      // What others have there: the older tables have no generation.
+      const saved = chains.status === 'fulfilled' ? chains.value.saved : undefined;
       // The first time they are not put back, but set.
       if (isFirst) isNew = !found && !wasThere;
       else if (changed) {
@@ -125,7 +137,9 @@ export async function keepFirewall(
       checks++;
       problem = undefined;
       if (isNumbered) seen = current;
-      judge.forget(await table.counters());
+      if (changed || saved !== lastSaved || current !== lastGeneration) judge.forget(await table.counters());
+      lastSaved = saved;
+      lastGeneration = current;
     } catch (error) {
       if (stopping.signal.aborted) return;
       problem = messageOf(error);
@@ -150,28 +164,43 @@ export async function keepFirewall(
       problem = messageOf(error);
     });
     const after = before === undefined ? undefined : await generation();
-    seen = after !== undefined && before === seen && after === before! + 1 ? after : undefined;
+    const isOnlyOurs = after !== undefined && before === seen && after === before! + 1;
+    if (isOnlyOurs) lastGeneration = after;
+    seen = isOnlyOurs ? after : undefined;
   }
 
-  async function forwarding(): Promise<Forwarding | undefined> {
+  async function judgeNow(): Promise<Forwarding | undefined> {
     const counts = await table.counters().catch(() => undefined);
     if (counts === undefined) return undefined;
-    const verdict = judge.judge(counts);
-    await tell(verdict);
-    return { ...verdict, suspects, forged: counts.dropped_forged, forwarded: counts.dropped_forwarded };
+    const judged = judge.judge(counts);
+    await tell(judged);
+    return { ...judged, suspects, forged: counts.dropped_forged, forwarded: counts.dropped_foreign };
+  }
+
+  /** Whoever asks for the node's health is not kept waiting by a slow nft: the last verdict is as good for a while. */
+  async function forwarding(): Promise<Forwarding | undefined> {
+    const patience = new AbortController();
+    const late = delay(PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined);
+    const fresh = judgeNow().then((judged) => {
+      verdict = judged;
+    });
+    await Promise.race([fresh, late]);
+    patience.abort();
+    return verdict;
   }
 
   async function tell({ out, in: inward }: ForwardingVerdict): Promise<void> {
     if (out === told[0] && inward === told[1]) return;
     told = [out, inward];
-    if (![out, inward].some(isBad)) {
-      suspects = [];
-      return;
-    }
-    suspects = (await foreignChains()).filter(({ hook }) => hook !== 'input' && hook !== 'output').map(describeChain);
-    log.warn(
-      { out, in: inward, suspects },
-      'packets between containers do not pass this host as they should: see docs/firewalls.md',
+    suspects = [];
+    if (![out, inward].some(isBad)) return;
+    const found = await foreignChains();
+    suspects = found.filter(({ hook }) => hook !== 'input' && hook !== 'output').map(describeChain);
+    verdictLimit((suppressed) =>
+      log.warn(
+        { out, in: inward, suspects, suppressed },
+        'packets between containers do not pass this host as they should: see docs/firewalls.md',
+      ),
     );
   }
 
@@ -184,11 +213,11 @@ export async function keepFirewall(
       rest = 0;
       if (performance.now() - judged > JUDGE_INTERVAL_MS) {
         judged = performance.now();
-        await oneAtATime(forwarding);
+        await forwarding();
       }
       if (seen !== undefined && (await generation()) === seen) continue;
       const start = performance.now();
-      await oneAtATime(look);
+      await oneLook(look);
       rest = (performance.now() - start) / MAX_SHARE;
     }
   }
@@ -219,15 +248,15 @@ export async function keepFirewall(
       void forgetTracked(some);
     },
     removeMembers: (some) => oneAtATime(() => changeTable(() => table.removeMembers(some))),
-    adapt: (host) =>
-      oneAtATime(async () => {
-        const next = { ...settings, ...host };
-        if (JSON.stringify(next) === JSON.stringify(settings)) return;
-        settings = next;
-        await changeTable(() => table.adapt(settings));
-        await look();
-      }),
-    forwarding: () => oneAtATime(forwarding),
+    replaceMembers: (all) => oneAtATime(() => changeTable(() => table.replaceMembers(all))),
+    async adapt(host) {
+      const next = { ...settings, ...host };
+      if (JSON.stringify(next) === JSON.stringify(settings)) return;
+      settings = next;
+      await oneAtATime(() => changeTable(() => table.adapt(settings)));
+      await oneLook(look);
+    },
+    forwarding,
     async stop() {
       signal.removeEventListener('abort', abort);
       abort();

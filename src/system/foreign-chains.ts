@@ -1,4 +1,5 @@
 import { call } from './command.js';
+import { DOCKER_USER } from './firewall-rules.js';
 import { TABLE } from './nft-rules.js';
 
 /** Somebody else's chain that can keep packets from passing, or change them, whatever our rules say. */
@@ -28,8 +29,14 @@ const LEGACY_TARGETS: Record<string, string> = {
   REDIRECT: 'redirect',
   NFQUEUE: 'queue',
 };
-/** Tables of iptables-nft in which our own chains come first. */
-const OURS_FIRST = new Set(['filter FORWARD', 'filter INPUT', 'filter OUTPUT', 'nat POSTROUTING', 'raw PREROUTING']);
+/** Chains of iptables-nft in which ours come first, where they are. */
+const OURS_FIRST = new Set([
+  'ip filter FORWARD',
+  'ip filter INPUT',
+  'ip filter OUTPUT',
+  'ip nat POSTROUTING',
+  'ip raw PREROUTING',
+]);
 
 /**
  * Chains that are not ours, do not come behind ours, and can drop or translate: of nft, and of whichever iptables is not
@@ -67,7 +74,9 @@ export function nftChains(json: string, inNfTables: boolean): ForeignChain[] {
   for (const { rule } of nftables) {
     if (rule === undefined) continue;
     const key = `${rule.family} ${rule.table} ${rule.chain}`;
-    rules.set(key, [...(rules.get(key) ?? []), rule]);
+    const others = rules.get(key);
+    if (others === undefined) rules.set(key, [rule]);
+    else others.push(rule);
   }
 
   function effectsOf(table: string, chain: string, seen: Set<string>): string[] {
@@ -85,10 +94,25 @@ export function nftChains(json: string, inNfTables: boolean): ForeignChain[] {
     );
   }
 
+  const targetOf = (rule: NftRule | undefined) =>
+    rule?.expr.map((statement) => (statement.jump as { target: string } | undefined)?.target).find(Boolean);
+
+  /** Whether packets meet our chain before the rest of this one. */
+  function isOursFirst(table: string, name: string): boolean {
+    return OURS_FIRST.has(`${table} ${name}`) && targetOf(rules.get(`${table} ${name}`)?.[0]) === `RUDDER-${name}`;
+  }
+
+  /** What our own chain asks before it accepts: the operator's chain. */
+  function askedFirst(table: string, { hook, prio }: NftChain): ForeignChain[] {
+    const effects = table === 'ip filter' && hook === 'forward' ? effectsOf(table, DOCKER_USER, new Set()) : [];
+    if (effects.length === 0) return [];
+    return [{ name: `${table} ${DOCKER_USER}`, hook: 'forward', priority: prio, effects: [...new Set(effects)] }];
+  }
+
   return nftables.flatMap(({ chain }) => {
     if (chain?.hook === undefined || !['ip', 'inet'].includes(chain.family) || chain.table === TABLE) return [];
-    if (chain.family === 'ip' && inNfTables && OURS_FIRST.has(`${chain.table} ${chain.name}`)) return [];
     const table = `${chain.family} ${chain.table}`;
+    if (inNfTables && isOursFirst(table, chain.name)) return askedFirst(table, chain);
     const effects = new Set(effectsOf(table, chain.name, new Set()));
     if (chain.policy === 'drop') effects.add('drop');
     if (effects.size === 0) return [];

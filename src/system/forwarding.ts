@@ -1,8 +1,8 @@
 import type { TableCounter } from './nft-rules.js';
 
 /**
- * Whether packets of containers pass this host, judged by what entered the overlay's way and what left it. A single
- * packet may rightly be dropped, by an operator's own rule or for its TTL; that all are is a fault.
+ * Whether packets of containers pass this host, judged by the connections that began since rules last changed: some may
+ * rightly be refused, by an operator's own rule; that all are is a fault.
  */
 export interface ForwardingVerdict {
   readonly out: Passage;
@@ -14,7 +14,7 @@ export type Passage = 'unknown' | 'passes' | 'dropped' | 'translated';
 
 type Counts = Readonly<Record<TableCounter, number>>;
 
-/** So many in a row that none passes do not come of a traceroute. */
+/** So many in a row that none passes are no accident. */
 const MIN_LOST = 4;
 
 export interface ForwardingJudge {
@@ -26,38 +26,26 @@ export interface ForwardingJudge {
 
 export function createForwardingJudge(): ForwardingJudge {
   let base: Counts | undefined;
-  let verdict: ForwardingVerdict = { out: 'unknown', in: 'unknown' };
 
-  function judgeWay(counts: Counts, way: 'out' | 'in', before: Passage): { passage: Passage; isSettled: boolean } {
+  function judgeWay(counts: Counts, way: 'out' | 'in'): Passage {
     const since = (counter: TableCounter) => counts[counter] - (base?.[counter] ?? 0);
-    const translated = since(`${way}_translated`);
-    const left = since(`${way}_left`);
-    if (translated > 0) return { passage: 'translated', isSettled: true };
-    if (left > 0) return { passage: 'passes', isSettled: true };
-    if (since(`${way}_entered`) >= MIN_LOST) return { passage: 'dropped', isSettled: true };
-    return { passage: before, isSettled: false };
+    if (since(`${way}_translated`) > 0) return 'translated';
+    if (since(`${way}_left`) > 0) return 'passes';
+    return since(`${way}_entered`) >= MIN_LOST ? 'dropped' : 'unknown';
   }
 
   return {
     judge(counts) {
       // The table was made anew, and counts from 0.
-      if (base !== undefined && counts.out_entered + counts.in_entered < base.out_entered + base.in_entered) {
-        base = undefined;
-      }
-      const out = judgeWay(counts, 'out', verdict.out);
-      const inward = judgeWay(counts, 'in', verdict.in);
-      verdict = { out: out.passage, in: inward.passage };
-      // What is not settled goes on being counted from where it began.
-      base = {
-        ...counts,
-        ...(out.isSettled ? {} : { out_entered: base?.out_entered ?? 0 }),
-        ...(inward.isSettled ? {} : { in_entered: base?.in_entered ?? 0 }),
-      };
-      return verdict;
+      if (base !== undefined && isBefore(counts, base)) base = undefined;
+      return { out: judgeWay(counts, 'out'), in: judgeWay(counts, 'in') };
     },
     forget(counts) {
       base = counts;
-      verdict = { out: 'unknown', in: 'unknown' };
     },
   };
+}
+
+function isBefore(counts: Counts, base: Counts): boolean {
+  return (Object.keys(base) as TableCounter[]).some((counter) => counts[counter] < base[counter]);
 }

@@ -9,6 +9,8 @@ export interface Change {
   readonly changed: boolean;
   /** Whether any of our chains was there before. */
   readonly found: boolean;
+  /** All rules as they were found, without counts. */
+  readonly saved: string;
 }
 
 /** Puts right what is not as it should be. @throws what iptables says */
@@ -27,14 +29,16 @@ async function change<C extends Chain>(
   changeOf: (chain: C, saved: string) => string | undefined,
   signal?: AbortSignal,
 ): Promise<Change> {
-  const tables = tablesIn(await call('iptables-save', [], { signal }));
+  const text = await call('iptables-save', [], { signal });
+  const tables = tablesIn(text);
   const savedOf = ({ table }: Chain) => tables.get(table) ?? '';
   const inputs = chains.flatMap((chain) => changeOf(chain, savedOf(chain)) ?? []);
   if (inputs.length > 0) {
     const options = { input: inputs.join(''), signal };
     await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], options);
   }
-  return { changed: inputs.length > 0, found: chains.some((chain) => isThere(chain, savedOf(chain))) };
+  const saved = text.replace(/^#.*$|\[\d+:\d+\]/gm, '');
+  return { changed: inputs.length > 0, saved, found: chains.some((chain) => isThere(chain, savedOf(chain))) };
 }
 
 /** Whether `iptables` keeps its rules in nf_tables, where the kernel numbers changes, and not in its older tables. */

@@ -60,7 +60,7 @@ export interface Netlink {
   /** Removes the connection tracking entry that such a datagram would belong to. @throws ENOENT if there is none */
   deleteConntrack(datagram: Datagram): Promise<void>;
   /** Tells from now on of changes that may concern a device and the network that is routed to it. */
-  watch(device: string, network: Subnet): HostEvents;
+  watch(device: string, network: Subnet): Promise<HostEvents>;
   close(): void;
 }
 
@@ -192,7 +192,12 @@ export function openNetlink(): Netlink {
     rulesGeneration: () => request('ask for the generation of nf_tables', netfilter.rulesGeneration),
     deleteConntrack: (datagram) =>
       request('delete a connection tracking entry', () => netfilter.deleteConntrack(datagram)),
-    watch: watchHost,
+    watch: async (device, network) => {
+      const events = watchHost(device, network);
+      // Before the next one is told of: what it is called now.
+      events.setDeviceIndex((await askLink(requests, device))?.index);
+      return events;
+    },
     close() {
       requests.close();
       socket.socket.close();

@@ -6,11 +6,12 @@ import type { FirewallSettings } from './firewall-rules.js';
  * What must be dropped, or kept from connection tracking, is in an nft table of our own: a drop in any table is final,
  * and nft has sets, one look-up for 4,000 members.
  *
- *     arriving    before everything else: counts what enters the overlay's way; drops datagrams that claim to come from a
- *                 member and come from inside this host; keeps tracking off datagrams of members
- *     sending     keeps tracking off our own datagrams to members
- *     forwarding  drops what others on this host send to a member's tunnel port
- *     leaving     after everything else: counts what has passed, and what was translated
+ *     arriving    datagrams that claim to come from a member and come from inside this host are dropped; those of members
+ *                 are kept from tracking
+ *     sending     so are our own to members; others on this host send nothing to a member's tunnel port, from any of its
+ *                 addresses: masqueraded it would be ours
+ *     forwarding  nor do containers; what enters the overlay's way is counted, before all others who filter there
+ *     leaving     and what has passed them. Only the first packets of connections: rules let established ones through
  *
  * Why tracking is kept off: a container may bind the tunnel's port and send to a member's. Masqueraded, that has the very
  * addresses and ports of the tunnel, and the member's datagrams would go to the container as answers. An entry that is
@@ -28,7 +29,10 @@ export interface Members {
 
 export const SETS = { direct: 'members', portMapped: 'mapped' } as const;
 
-/** What the table counts. `out` is from our containers to foreign ones, `in` the other way. */
+/**
+ * What the table counts. `out` is from our containers to foreign ones, `in` the other way. Translated is what is known as
+ * such behind the first packet: its successors and answers, but for what was sent to a published port or a service.
+ */
 export const TABLE_COUNTERS = [
   'out_entered',
   'out_left',
@@ -37,7 +41,7 @@ export const TABLE_COUNTERS = [
   'in_left',
   'in_translated',
   'dropped_forged',
-  'dropped_forwarded',
+  'dropped_foreign',
 ] as const;
 export type TableCounter = (typeof TABLE_COUNTERS)[number];
 
@@ -47,9 +51,8 @@ export function tableOf(settings: FirewallSettings, members: Members): string {
   const own = formatSubnet(settings.subnet);
   const all = formatSubnet(settings.network);
   const local = formatIpv4(settings.localAddress);
-  const address = formatIpv4(settings.subnet.address); // of the device
-  const tunnel = `udp sport ${port} udp dport ${port}`;
-  const translated = 'ct status snat ct original ip';
+  const [only, ...others] = settings.uplinks;
+  const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
   // Each chain parts by the cheapest question first: most of a host's packets do not concern us, and those of the tunnel
   // come a hundred thousand a second.
   return `add table ip ${TABLE}
@@ -62,51 +65,57 @@ ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
   chain arriving {
     type filter hook prerouting priority -350; policy accept;
     udp dport ${port} goto to_port
-    ip daddr ${own} iifname "${device}" goto from_tunnel
-    ip saddr ${own} iifname != "${device}" ip daddr ${all} ip daddr != ${own} fib daddr type != local counter name "out_entered"
   }
   chain to_port {
-    iifname != @uplinks goto inside
-    ip daddr ${local} udp sport ${port} ip saddr @${SETS.direct} notrack accept
-    ip daddr ${local} ip saddr @${SETS.portMapped} notrack accept
+    ip saddr @${SETS.direct} @th,0,16 ${port} ip daddr ${local} iifname ${uplink} notrack accept
+    ip saddr @${SETS.portMapped} ip daddr ${local} iifname ${uplink} notrack accept
+    iifname ${uplink} accept
+    ip saddr @${SETS.direct} goto inside
+    ip saddr @${SETS.portMapped} goto inside
   }
   chain inside {
-    ip saddr @${SETS.direct} fib saddr . iif oif missing counter name "dropped_forged" drop
-    ip saddr @${SETS.portMapped} fib saddr . iif oif missing counter name "dropped_forged" drop
-    ip daddr ${local} udp sport ${port} ip saddr @${SETS.direct} notrack
-    ip daddr ${local} ip saddr @${SETS.portMapped} notrack
-  }
-  chain from_tunnel {
-    ip daddr != ${address} ip saddr ${all} ip saddr != ${own} fib daddr type != local counter name "in_entered"
+    fib saddr . iif oif missing counter name "dropped_forged" drop
+    ip daddr ${local} notrack
   }
   chain sending {
     type filter hook output priority -350; policy accept;
-    ${tunnel} ip saddr ${local} goto to_member
+    meta l4proto != udp accept
+    @th,16,16 != ${port} accept
+    ip daddr @${SETS.direct} goto to_member
+    ip daddr @${SETS.portMapped} goto to_member
   }
   chain to_member {
-    ip daddr @${SETS.direct} notrack accept
-    ip daddr @${SETS.portMapped} notrack
+    ip saddr ${local} @th,0,16 ${port} notrack accept
+    counter name "dropped_foreign" drop
   }
   chain forwarding {
     type filter hook forward priority -350; policy accept;
+    ct state new goto entering
+    udp dport ${port} goto forwarded_to_port
+  }
+  chain entering {
+    oifname "${device}" ip saddr ${own} ip daddr ${all} counter name "out_entered"
+    iifname "${device}" oifname != "${device}" ip daddr ${own} ip saddr ${all} counter name "in_entered"
     udp dport ${port} goto forwarded_to_port
   }
   chain forwarded_to_port {
     ip saddr @${SETS.direct} accept
     ip saddr @${SETS.portMapped} accept
-    ip daddr @${SETS.direct} counter name "dropped_forwarded" drop
-    ip daddr @${SETS.portMapped} counter name "dropped_forwarded" drop
+    ip daddr @${SETS.direct} counter name "dropped_foreign" drop
+    ip daddr @${SETS.portMapped} counter name "dropped_foreign" drop
   }
   chain leaving {
-    type filter hook postrouting priority 500; policy accept;
-    oifname "${device}" goto into_tunnel
-    ip daddr ${own} ip saddr ${all} ip saddr != ${own} counter name "in_left" accept
-    ip daddr ${own} ${translated} saddr ${all} ct original ip saddr != ${own} counter name "in_translated"
+    type filter hook forward priority 500; policy accept;
+    ct state new goto left
+    ct status and (snat | dnat) == snat goto translated
   }
-  chain into_tunnel {
-    ip saddr ${address} ${translated} saddr ${own} ct original ip daddr ${all} counter name "out_translated" accept
-    ip saddr ${own} ip saddr != ${address} counter name "out_left" accept
-    ip saddr != ${own} ${translated} saddr ${own} ct original ip daddr ${all} counter name "out_translated"
+  chain left {
+    oifname "${device}" ip saddr ${own} ip daddr ${all} counter name "out_left"
+    iifname "${device}" oifname != "${device}" ip daddr ${own} ip saddr ${all} counter name "in_left"
+  }
+  chain translated {
+    ct original ip saddr ${own} ct original ip daddr ${all} ct original ip daddr != ${own} counter name "out_translated"
+    ct original ip saddr ${all} ct original ip saddr != ${own} ct original ip daddr ${own} counter name "in_translated"
   }
 }
 `;

@@ -10,6 +10,8 @@ export interface NftTable {
   adapt(settings: FirewallSettings): Promise<void>;
   addMembers(members: Members): Promise<void>;
   removeMembers(members: Members): Promise<void>;
+  /** Makes it anew with these members, and those alone. */
+  replaceMembers(members: Members): Promise<void>;
   /** Since the table was last made. @throws if it is not there */
   counters(): Promise<Record<TableCounter, number>>;
 }
@@ -46,6 +48,13 @@ export function createNftTable(initial: FirewallSettings, members: Members, sign
     },
     adapt(next) {
       settings = next;
+      return make();
+    },
+    replaceMembers(members) {
+      for (const kind of ['direct', 'portMapped'] as const) {
+        all[kind].clear();
+        for (const address of members[kind]) all[kind].add(address);
+      }
       return make();
     },
     addMembers: (some) => change('add', some),

@@ -96,6 +96,9 @@ export async function deviceProblem(netlink: Netlink, settings: TunSettings): Pr
   if (right.length !== 1 || addresses.length !== 1) {
     return `with ${addresses.map((entry) => formatIpv4(entry.address)).join(', ') || 'no address'} instead of ${formatIpv4(address)}`;
   }
+  if (!settings.isRouted && (await netlink.routes(link.index)).some((route) => isThroughRoute(route, link.index))) {
+    return 'with a route that cuts this host off';
+  }
   if (settings.isRouted && !(await netlink.hasRoute(link.index, network)))
     return `without its route to ${formatSubnet(network)}`;
   return undefined;

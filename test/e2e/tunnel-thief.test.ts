@@ -137,6 +137,25 @@ describeWith(
       await ping(lab, 'c2', containers[0]);
     });
 
+    it('of the host itself, or a user without rights, sends nothing from another address of the host', async () => {
+      const own = labStatus(lab)[0].subnet.split('/')[0];
+      const before = (await statusOf(lab, lab.nodes[0])).firewall.forwarding!.forwarded;
+      // Masqueraded, what comes from docker0's address would come from the tunnel's address and port.
+      const code = `const s = require('dgram').createSocket('udp4');
+      s.bind(${PORT}, '${own}', () => s.send('x', ${PORT}, '${hosts[2]}', () => s.close())); s.on('error', () => s.close());`;
+      const user = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+      await execIn(lab, 'n1', [...user, process.execPath, '-e', code]);
+      await waitFor(
+        'it to be dropped',
+        async () => (await statusOf(lab, lab.nodes[0])).firewall.forwarding!.forwarded === before + 1,
+        5000,
+      );
+      const { counters } = (await statusOf(lab, lab.nodes[2])).packetPath;
+      expect(counters.in_drop_source).toBe(0);
+      expect(counters.in_drop_malformed).toBe(0);
+      await ping(lab, 'c1', containers[2]);
+    });
+
     it('is no reason to shut the tunnel out: hosts that let in only what is established let it in', async () => {
       for (const member of ['n1', 'n3']) {
         for (const rule of [

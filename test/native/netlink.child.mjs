@@ -68,7 +68,7 @@ await netlink.deleteRoute(index, { table: 254, destination: network });
 out.throughLater = await through();
 
 // What matters of what happens is noticed, and nothing else.
-const events = netlink.watch('t0', network);
+const events = await netlink.watch('t0', network);
 ip('link', 'add', 'port0', 'type', 'veth', 'peer', 'name', 'port1');
 ip('link', 'set', 'port0', 'master', 'br0');
 const noticed = async (change) => {

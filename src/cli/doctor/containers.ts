@@ -40,6 +40,9 @@ export async function containerRoute(host: Host): Promise<Finding[]> {
   const peer = status && firstPeer(status);
   const bridge = status && (await findBridge(host, status));
   if (status === undefined || peer === undefined || bridge === undefined) return [];
+  // Told elsewhere, and no rule would help.
+  const isForwarding = (await host.read('/proc/sys/net/ipv4/ip_forward'))?.trim() === '1';
+  if (!isForwarding || status.hostProblem !== null) return [];
   const to = deviceOf(peer.subnet);
   const from = lastAddressOf(parseSubnet(status.node.subnet)!);
   const text = await host.run('ip', ['-4', '-j', 'route', 'get', to, 'from', from, 'iif', bridge.name]);

@@ -10,6 +10,8 @@ import { printable } from '../printable.js';
 const ipv4 = z.string().refine((text) => parseIpv4(text) !== undefined, 'no IPv4 address');
 const subnet = z.string().refine((text) => parseSubnet(text) !== undefined, 'no subnet');
 
+const passage = z.enum(['unknown', 'passes', 'dropped', 'translated']);
+
 /** What the checks use as a path, as an argument of a command or as a number. All else is only shown. */
 const used = (directory: string) =>
   z.looseObject({
@@ -19,8 +21,14 @@ const used = (directory: string) =>
       subnetFile: z.string().refine((path) => dirname(resolve(path)) === directory, 'not beside the control socket'),
     }),
     device: z.looseObject({ name: z.literal(DEVICE_NAME), mtu: z.int().min(MIN_MTU).max(MAX_MTU) }),
-    firewall: z.looseObject({ kept: z.boolean(), repairs: z.number(), problem: z.string().nullable() }),
-    peers: z.array(z.looseObject({ subnet, nextHop: ipv4 })),
+    firewall: z.looseObject({
+      kept: z.boolean(),
+      repairs: z.number(),
+      problem: z.string().nullable(),
+      forwarding: z.looseObject({ out: passage, in: passage }).nullable(),
+    }),
+    hostProblem: z.string().nullable(),
+    peers: z.array(z.looseObject({ subnet, nextHop: ipv4, problem: z.string().nullable() })),
     problems: z.array(z.string()),
   });
 

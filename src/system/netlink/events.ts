@@ -26,6 +26,7 @@ const MAX_READS = 16_384;
 export interface HostEvents {
   /** Whether anything that matters has changed since the last time this was asked. */
   take(): boolean;
+  setDeviceIndex(index: number | undefined): void;
   close(): void;
 }
 
@@ -48,8 +49,7 @@ export function watchHost(device: string, network: Subnet): HostEvents {
     const route = routeOf(message.body);
     if (route === undefined) return false;
     const { destination, index } = route;
-    // Before the device was ever told of, any route could be through it.
-    const isThroughDevice = deviceIndex === undefined || index === deviceIndex;
+    const isThroughDevice = index !== undefined && index === deviceIndex;
     return destination.prefixLength === 0 || isThroughDevice || contains(network, destination.address);
   }
 
@@ -90,6 +90,9 @@ export function watchHost(device: string, network: Subnet): HostEvents {
         changed ||= result;
       }
       return changed;
+    },
+    setDeviceIndex(index) {
+      deviceIndex = index;
     },
     close: () => native.close(socket),
   };

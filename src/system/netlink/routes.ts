@@ -91,7 +91,9 @@ export async function lookUpRoute(requests: Requests, address: Ipv4, source?: Ip
     return routeOf(answer.body);
   } catch (error) {
     // "no route", an unreachable, a prohibit, a blackhole and a throw route.
-    if (NO_ROUTE.has((error as { code: string }).code)) return undefined;
+    // With a source EINVAL says that this host does not have that address.
+    const { code } = error as { code: string };
+    if (NO_ROUTE.has(code) && !(code === 'EINVAL' && source !== undefined)) return undefined;
     throw error;
   }
 }

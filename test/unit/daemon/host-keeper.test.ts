@@ -52,7 +52,7 @@ beforeEach(() => {
       if (address === INSIDE) throw new Error('inside the overlay');
     },
     checkRoutes: async () => undefined,
-    events: { take: () => true, close: () => undefined },
+    events: { take: () => true, setDeviceIndex: () => undefined, close: () => undefined },
     mtuOver: (underlay) => underlay.mtu - 28,
     publish: (address) => published.push(address),
     async writeEnv() {

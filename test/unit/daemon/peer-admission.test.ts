@@ -59,7 +59,7 @@ beforeEach(async () => {
     const text = (set: ReadonlySet<number>) => [...set].map(formatIpv4).join();
     done.push(`${verb} ${text(members.direct)}|${text(members.portMapped)}`);
   };
-  admission.use({ addMembers: told('+'), removeMembers: told('-') } as unknown as Firewall);
+  admission.use({ addMembers: told('+'), removeMembers: told('-'), replaceMembers: told('=') } as unknown as Firewall);
   await admission.recheck({ device: DEVICE, foreign: [] });
   done.length = 0;
 });

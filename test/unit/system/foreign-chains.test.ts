@@ -35,9 +35,30 @@ describe('chains of nft', () => {
       [chain('ip6 x', 'c', 'forward', 0, 'drop'), chain('bridge x', 'c', 'forward', 0, 'drop')],
     ],
     ['hang on no hook', [{ chain: { family: 'ip', table: 'x', name: 'c' } }, rule('ip x', 'c', { drop: null })]],
-    ['come behind ours', [chain('ip filter', 'FORWARD', 'forward', 0, 'drop')]],
+    [
+      'come behind ours',
+      [
+        chain('ip filter', 'FORWARD', 'forward', 0, 'drop'),
+        rule('ip filter', 'FORWARD', { counter: {} }, { jump: { target: 'RUDDER-FORWARD' } }),
+        rule('ip filter', 'FORWARD', { drop: null }),
+      ],
+    ],
   ])('that %s are left out', (_, listed) => {
     expect(told(true, ...listed)).toEqual([]);
+  });
+
+  it('of the operator are named, which ours ask first', () => {
+    const filter = [
+      chain('ip filter', 'FORWARD', 'forward', 0),
+      rule('ip filter', 'FORWARD', { jump: { target: 'RUDDER-FORWARD' } }),
+      rule('ip filter', 'DOCKER-USER', { drop: null }),
+    ];
+    expect(told(true, ...filter)).toEqual(['ip filter DOCKER-USER (forward 0: drop)']);
+  });
+
+  it('of iptables count where ours do not come first', () => {
+    const filter = [chain('ip filter', 'FORWARD', 'forward', 0, 'drop'), rule('ip filter', 'FORWARD', { drop: null })];
+    expect(told(true, ...filter)).toEqual(['ip filter FORWARD (forward 0: drop)']);
   });
 
   it('of iptables count where ours are in the older tables', () => {

@@ -27,18 +27,23 @@ describe('whether packets of containers pass', () => {
     expect(given({ in_entered: 1, in_left: 1 })).toEqual({ out: 'passes', in: 'passes' });
   });
 
-  it('does not hang on single packets: a rule, or their TTL, may rightly end them', () => {
+  it('does not hang on single packets: a rule may rightly refuse them', () => {
     expect(given({ out_entered: 3 }).out).toBe('unknown');
     expect(given({ out_entered: 10, out_left: 1 }).out).toBe('passes');
+    // Nor can a container that is refused make it so: others have passed by the same rules.
+    expect(given({ out_entered: 100 }).out).toBe('passes');
   });
 
   it('adds up what comes little by little', () => {
     for (let i = 0; i < 3; i++) expect(given({ out_entered: 1 }).out).toBe('unknown');
     expect(given({ out_entered: 1 }).out).toBe('dropped');
+    expect(given({ out_entered: 1, out_left: 1 }).out).toBe('passes');
   });
 
-  it('is no when a packet left under another address, also if others pass', () => {
+  it('is no when one was translated, also if others pass, until rules change', () => {
     expect(given({ out_entered: 9, out_left: 8, out_translated: 1 }).out).toBe('translated');
+    expect(given({ out_entered: 1, out_left: 1 }).out).toBe('translated');
+    judge.forget({ ...counts });
     expect(given({ out_entered: 1, out_left: 1 }).out).toBe('passes');
   });
 
@@ -52,6 +57,7 @@ describe('whether packets of containers pass', () => {
 
   it('is judged anew when the table was made anew and counts from 0', () => {
     given({ out_entered: 900, out_left: 900 });
+    judge.forget({ ...counts });
     counts.out_entered = 0;
     counts.out_left = 0;
     expect(given({ out_entered: 5 }).out).toBe('dropped');

@@ -1,0 +1,50 @@
+import type { Ipv4 } from '../core/ipv4.js';
+import { formatIpv4 } from '../core/ipv4.js';
+import { formatSubnet } from '../core/subnet.js';
+import { DEVICE_NAME } from '../system/tun-device.js';
+import { type Underlay, uplinksOf } from '../system/underlay.js';
+import { checkPublicIp } from './carriers.js';
+import { keepHost } from './host-keeper.js';
+import { keepLastKnown } from './last-known-keeper.js';
+import { type Ground, type Node, type Ready, type StartContext, sourceOf } from './node.js';
+import { tunnelMtu } from './tunnel-mtu.js';
+
+/** After READY: remembers what is known, and follows what changes on this host. */
+export async function keepNode(context: StartContext, ground: Ground, ready: Ready): Promise<Node> {
+  const { options, netlink, registry, log, version } = context;
+  const { config, json, underlay, state, publicIp } = ground;
+  const { subnet, backend, control, announcer, admission, carrier, firewall, checkOverlay } = ready;
+  log.info(
+    { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
+    'ready',
+  );
+  const { nodeId } = state;
+  const remembered = { source: sourceOf(options), nodeId, subnet, configJson: json };
+  const memory = keepLastKnown(options.stateDir, remembered, control, log);
+  const mtuOver = (carrier: Underlay) => tunnelMtu(options, config, carrier, log);
+  // An address that was given is not this host's to follow.
+  const isFollowed = options.publicIp === undefined;
+  const check = ({ address }: Underlay) => {
+    if (isFollowed) checkPublicIp(address, config);
+  };
+  const publish = (address: Ipv4) => {
+    registry.reconnect();
+    if (isFollowed) control.moveTo(address);
+    announcer.changed();
+  };
+  const writeEnv = async () => {
+    await ready.writeEnv();
+    announcer.changed();
+  };
+  const { network } = config;
+  const checkRoutes = async (carriedBy: Underlay) => {
+    carrier.address = carriedBy.address;
+    const { all } = await checkOverlay();
+    await firewall?.adapt({ localAddress: carriedBy.address, uplinks: await uplinksOf(netlink, all, carriedBy) });
+  };
+  const events = await netlink.watch(DEVICE_NAME, network);
+  const seen = { netlink, choice: options.underlay, underlay, events };
+  const host = keepHost({ ...seen, backend, check, checkRoutes, mtuOver, publish, writeEnv, log });
+  const sources = { version, options, nodeId, config, subnet, host, netlink, backend, control, admission, firewall };
+  return { backend, control, firewall, host, memory, sources };
+}

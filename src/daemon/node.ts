@@ -1,0 +1,79 @@
+import type { Backend } from '../backend/backend.js';
+import type { OwnLease } from '../control/lease-acquisition.js';
+import type { Registry } from '../control/registry.js';
+import type { Ipv4 } from '../core/ipv4.js';
+import type { Logger } from '../core/logger.js';
+import type { Subnet } from '../core/subnet.js';
+import type { Firewall } from '../system/firewall.js';
+import type { Netlink } from '../system/netlink.js';
+import type { SdNotify } from '../system/sd-notify.js';
+import type { NodeState } from '../system/state-dir.js';
+import type { Underlay } from '../system/underlay.js';
+import type { Announcer } from './announcer.js';
+import type { Carriers } from './carriers.js';
+import type { Footing } from './footing.js';
+import type { HostKeeper } from './host-keeper.js';
+import type { LastKnownKeeper } from './last-known-keeper.js';
+import type { LeaseControl } from './lease-control.js';
+import type { DaemonOptions } from './options.js';
+import type { OverlayRoutes } from './overlay-routes.js';
+import type { PeerAdmission } from './peer-admission.js';
+import type { StatusSources } from './status.js';
+
+/** What a node is made of, in the order in which it comes to be: start-node.ts makes it, keep-node.ts keeps it. */
+
+/** What a start works with. */
+export interface StartContext {
+  readonly options: DaemonOptions;
+  readonly log: Logger;
+  readonly version: string;
+  readonly notify: SdNotify;
+  readonly netlink: Netlink;
+  readonly registry: Registry;
+  /** Says what the start is waiting for. */
+  readonly enter: (phase: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** This host, and the cluster as far as it is known. */
+export interface Ground extends Footing {
+  readonly underlay: Underlay;
+  readonly state: NodeState;
+  readonly publicIp: Ipv4;
+  readonly carriers: Carriers;
+}
+
+/** Which etcd, and what of it: the name of the cluster, as far as this node can tell without asking. */
+export function sourceOf({ etcd: { endpoints, prefix } }: DaemonOptions): string {
+  return `${endpoints.join(',')}${prefix}`;
+}
+
+/** A node that has its subnet, and knows its peers. */
+export interface Taken {
+  readonly own: OwnLease;
+  readonly control: LeaseControl;
+  readonly announcer: Announcer;
+  readonly admission: PeerAdmission;
+  /** Address of the tunnel's socket at the moment. */
+  readonly carrier: { address: Ipv4 };
+}
+
+/** A node whose packets flow. */
+export interface Ready extends Omit<Taken, 'own'> {
+  readonly subnet: Subnet;
+  readonly backend: Backend;
+  readonly firewall: Firewall | undefined;
+  readonly writeEnv: () => Promise<void>;
+  /** Withdraws the overlay's routes while they cut this host off; then throws. */
+  readonly checkOverlay: () => Promise<OverlayRoutes>;
+}
+
+/** A node that is ready. */
+export interface Node {
+  readonly backend: Backend;
+  readonly control: LeaseControl;
+  readonly firewall: Firewall | undefined;
+  readonly host: HostKeeper;
+  readonly memory: LastKnownKeeper;
+  readonly sources: StatusSources;
+}
