@@ -83,7 +83,8 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'docker'], "Docker's own
   it('of version 28 let in what comes through the tunnel, and nothing else', async () => {
     const raw = ['-t', 'raw', '-A', 'PREROUTING', '-d', `${address}/32`, '!', '-i', 'docker0', '-j', 'DROP'];
     await execIn(lab, 'n1', ['iptables', ...raw]);
-    await ping(lab, 'c2', address);
+    // Ours comes before as soon as that is noticed.
+    await waitFor('the overlay to be let in', () => reaches(lab, 'c2', address), 10_000);
     // A host of the underlay that routes straight to the container does not come by the overlay.
     await execIn(lab, 'etcd', ['ip', 'route', 'add', address, 'via', nodeAddress(lab, lab.nodes[0])]);
     expect(await reaches(lab, 'etcd', address)).toBe(false);

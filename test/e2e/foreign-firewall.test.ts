@@ -46,6 +46,8 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft'], "somebody else's firewa
       'traffic to pass',
       async () => {
         await traffic();
+        // Only the first packet of a connection tells, so one has to begin at the other side.
+        await ping(lab, 'c2', labStatus(lab)[0].containerAddress);
         const { out, in: inward } = (await passage())!;
         return out === 'passes' && inward === 'passes';
       },

@@ -12,7 +12,7 @@ import { ip } from '../helpers/path.js';
 import { describeWith } from '../helpers/requires.js';
 import { udpPacket } from '../helpers/super-packets.js';
 import { cli, statusOf } from './cli.js';
-import { ping } from './traffic.js';
+import { ping, reaches } from './traffic.js';
 
 const NAME = 'test-thief';
 const PORT = 8285;
@@ -168,7 +168,8 @@ describeWith(
           await execIn(lab, member, ['iptables', ...rule]);
         }
       }
-      await ping(lab, 'c1', containers[2]);
+      // Our own rule is there as soon as the others are noticed.
+      await waitFor('the tunnel to be let in', () => reaches(lab, 'c1', containers[2]), 10_000);
       await ping(lab, 'c3', containers[0]);
     });
   },
