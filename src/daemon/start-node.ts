@@ -145,9 +145,10 @@ async function openTheWay(
   // What was looked at before the routes were set is so with them.
   const checkOverlay = createRouteCheck({ netlink, network, carriers, backend, admission });
   await checkOverlay();
+  if (known !== undefined) return { firewall, checkOverlay };
   enter('waiting for etcd to answer with the routes in place');
   const answer = (stop: AbortSignal) => waitForNetworkConfig(registry, `${options.etcd.prefix}/config`, log, stop);
-  if (known === undefined) await whileChecking(checkOverlay, answer, signal);
+  await whileChecking(checkOverlay, answer, signal);
   return { firewall, checkOverlay };
 }
 

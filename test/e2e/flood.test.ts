@@ -28,7 +28,7 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node under a flood', ()
 
   beforeEach(async () => {
     // The sender is a member whose host is not kept from it, as ours are by their rules.
-    const daemon = { leaseTtl: '1h', arguments: ['--no-firewall'] };
+    const daemon = { leaseTtl: '1h', arguments: ['--no-firewall=true'] };
     lab = await labUp({ name: NAME, nodes: 2, daemon });
     program = await buildFlood(lab);
     // Its lease stays, so its host's datagrams are a member's.

@@ -48,6 +48,7 @@ describeWith(['root', 'tun', 'etcd'], 'systemd', () => {
 
     expect(messages.slice(1)).toEqual([
       'STATUS=Starting: leasing a subnet|env=False',
+      'STATUS=Starting: waiting for etcd to answer with the routes in place|env=False',
       expect.stringMatching(
         /^READY=1\|STATUS=Subnet 10\.240\.\d+\.0\/24, public address 172\.30\.\d+\.11, MTU 1472\|env=True$/,
       ),

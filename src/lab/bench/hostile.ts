@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { DEFAULT_PORT } from '../../core/network-config.js';
 import { buildFlood, flood } from '../flood.js';
+import { nodeName } from '../names.js';
+import { execIn } from '../network.js';
 import type { LabState } from '../state.js';
 import { type UdpResult, udp } from './measure.js';
 import { routeOf, switchTo } from './systems.js';
@@ -32,7 +34,11 @@ const LEAD_SECONDS = 1;
 
 export async function measureHostile(lab: LabState, rounds: number, seconds: number): Promise<Hostile> {
   const program = await buildFlood(lab);
-  await switchTo(lab, 'rudder', {}, []);
+  // The attacker's host is a member's, and our own rules would let nothing of it out; those of an earlier part go too.
+  await switchTo(lab, 'rudder', {}, ['--no-firewall=true']);
+  for (const node of lab.nodes) {
+    await execIn(lab, nodeName(node), ['nft', 'delete', 'table', 'ip', 'rudder']).catch(() => undefined);
+  }
   const route = routeOf(lab, 'rudder', 'container');
   const capacity = (await udp(lab, route, seconds, SMALL_PAYLOAD, 0)).delivered;
   const rate = capacity / 4;
