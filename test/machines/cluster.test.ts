@@ -13,7 +13,18 @@ import { bootMachine, install, type Machine, makeTree, removeTree } from './mach
 
 const NAME = 'test-cluster';
 const PACKAGES = [
-  ...['systemd', 'systemd-sysv', 'dbus', 'iproute2', 'iptables', 'libstdc++6', 'procps', 'net-tools', 'iputils-ping'],
+  ...[
+    'systemd',
+    'systemd-sysv',
+    'dbus',
+    'iproute2',
+    'iptables',
+    'nftables',
+    'libstdc++6',
+    'procps',
+    'net-tools',
+    'iputils-ping',
+  ],
   ...['python3-cffi-backend', 'cloud-init', 'etcd-server', 'etcd-client', 'docker.io', 'busybox-static'],
 ];
 /** Three etcd members, three engines and cloud-init's Python share two cores. */

@@ -57,7 +57,7 @@ describeWith(['root', 'tun', 'etcd', 'docker', 'machines'], 'the Dockerfile', ()
     lab = await createLab({ name: NAME, nodes: 2, config: DEFAULT_CONFIG });
     builder = await startEngine(`${labDirectory(NAME)}/builder`, undefined, () => QUIET_NETWORK);
     await importBase('rudder-build-base', ['g++', 'make', 'python3', 'ca-certificates'], true);
-    await importBase('rudder-base', ['iptables', 'libstdc++6'], false);
+    await importBase('rudder-base', ['iptables', 'nftables', 'libstdc++6'], false);
   }, 400_000);
   afterAll(async () => {
     await engine?.stop();

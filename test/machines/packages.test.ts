@@ -86,7 +86,16 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
     const env = () => run('cat', '/run/rudder/subnet.env');
 
     it('installs, waits, starts, survives a hang, is upgraded, removed and purged', { timeout: 600_000 }, async () => {
-      tree = await makeTree('deb', ['systemd', 'systemd-sysv', 'dbus', 'iproute2', 'iptables', 'libstdc++6', 'procps']);
+      tree = await makeTree('deb', [
+        'systemd',
+        'systemd-sysv',
+        'dbus',
+        'iproute2',
+        'iptables',
+        'nftables',
+        'libstdc++6',
+        'procps',
+      ]);
       lab = await createLab({ name: NAME, nodes: 1 });
       install(tree, deb, `/root/${basename(deb)}`);
       machine = await bootMachine(tree, namespaceOf(lab, 'n1'));
@@ -177,7 +186,16 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
     }
 
     it('leaves the user rudder no way to what root reads', { timeout: 600_000 }, async () => {
-      tree = await makeTree('deb', ['systemd', 'systemd-sysv', 'dbus', 'iproute2', 'iptables', 'libstdc++6', 'procps']);
+      tree = await makeTree('deb', [
+        'systemd',
+        'systemd-sysv',
+        'dbus',
+        'iproute2',
+        'iptables',
+        'nftables',
+        'libstdc++6',
+        'procps',
+      ]);
       lab = await createLab({ name: NAME, nodes: 1 });
       install(tree, deb, `/root/${basename(deb)}`);
       installDocker();
