@@ -265,4 +265,4 @@ export async function keepFirewall(
   };
 }
 
-export const isBad = (passage: Passage) => passage === 'dropped' || passage === 'translated';
+const isBad = (passage: Passage) => passage === 'dropped' || passage === 'translated';
