@@ -101,7 +101,7 @@ export async function refuseCover(
   const [first] = await carriers.covered(overlay, await netlink.routes(device));
   if (first === undefined) return;
   const way = first.route?.index === undefined ? undefined : await netlink.link(first.route.index);
-  throw refusal(describe(first), network, remedyOf(first, way?.name));
+  throw refusal(`${nameOf(first)} lies inside`, network, remedyOf(first, way?.name));
 }
 
 /** @throws RudderError `network-config` if some node's subnet may hold the address that peers send to */
@@ -149,9 +149,10 @@ function refusal(what: string, network: Subnet, remedy: string): RudderError {
   );
 }
 
-function describe({ what, address }: Covered): string {
+/** The carrier in words, its address among them. */
+function nameOf({ what, address }: Carrier): string {
   const text = formatIpv4(address);
-  return `${what.includes(text) ? what : `${what} (${text})`} lies inside`;
+  return what.includes(text) ? what : `${what} (${text})`;
 }
 
 /** @param device where the kernel sends to that address now */
@@ -162,8 +163,7 @@ function remedyOf({ address, route }: Covered, device: string | undefined): stri
 }
 
 /** Why a node is cut off, in one line. */
-export function describeCutOff({ what, address, cover }: Covered, device: string): string {
-  const text = formatIpv4(address);
-  const way = cover === 'device' ? `is routed into ${device}` : `would be routed into ${device}`;
-  return `cut off: ${what.includes(text) ? what : `${what} (${text})`} ${way}; the overlay's routes are withdrawn until it has another way`;
+export function describeCutOff(covered: Covered, device: string): string {
+  const way = covered.cover === 'device' ? `is routed into ${device}` : `would be routed into ${device}`;
+  return `cut off: ${nameOf(covered)} ${way}; the overlay's routes are withdrawn until it has another way`;
 }

@@ -1,5 +1,4 @@
-import type { Ipv4 } from '../core/ipv4.js';
-import { formatIpv4 } from '../core/ipv4.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet } from '../core/subnet.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
 import { type Underlay, uplinksOf } from '../system/underlay.js';
