@@ -15,7 +15,10 @@ import { type Place, prepareSystems, type Route, routeOf, setUnderlay, type Unde
  * `npm run bench:builds -- TREE TREE`: did a change make it faster? Every built tree has a lab of its own, all stand at
  * once, and a load runs for a second in each in turn, many times, there and back (A B, B A, ...). What the machine does to
  * one it does to its neighbour in time: after 60 rounds a difference of two percent shows, which runs of a minute each,
- * drifting by a third, would hide. With `--vxlan` the kernel's VXLAN, in the first tree's lab, takes turns with them.
+ * drifting by a third, would hide. Two labs of one build differ too, by some percent for as long as they stand: which
+ * core a daemon came to, where its memory lies. So all labs are made anew several times, the last one first every second
+ * time, and the error of a ratio is that of the means of these groups of rounds. With `--vxlan` the kernel's VXLAN, in
+ * the first tree's lab, takes turns with them.
  */
 const WARM_UP_SECONDS = 2;
 const LEASE_TTL = '24h';
@@ -50,6 +53,7 @@ type Load = keyof typeof LOADS;
 interface Flags extends TcpLoad {
   readonly load: Load;
   readonly rounds: number;
+  readonly labs: number;
   readonly seconds: number;
   readonly place: Place[];
   readonly underlay: UnderlayMode;
@@ -76,6 +80,9 @@ function readArguments(): { trees: string[]; flags: Flags } {
       'folders with a built Rudder (dist, native/build, node_modules); the first one is compared with',
     )
     .addOption(new Option('--rounds <count>', 'how many runs of each').argParser(parseCount('--rounds')).default(60))
+    .addOption(
+      new Option('--labs <count>', 'how often all labs are made anew').argParser(parseCount('--labs')).default(6),
+    )
     .addOption(new Option('--seconds <count>', 'how long one run is').argParser(parseCount('--seconds')).default(1))
     .addOption(
       new Option('--load <load>', 'bulk, packets of 64 bytes, or one request after the other')
@@ -101,29 +108,55 @@ async function main(): Promise<void> {
       throw new RudderError('usage', `${tree}: expected a built tree of Rudder; run npm run setup in it`);
     }
   }
-  const names = trees.map((_, i) => `builds${i}`);
+  const names = trees.map((_, i) => labName(i));
   const allDown = async () => {
     for (const name of names) await labDown(name);
   };
   onSignal(allDown);
   await allDown();
   try {
-    const builds: Build[] = [];
-    for (const [i, tree] of trees.entries()) {
-      const lab = await labOf(tree, names[i]);
-      await setUnderlay(lab, flags.underlay);
-      if (flags.vxlan && i === 0) {
-        await prepareSystems(lab);
-        builds.push({ name: 'VXLAN', lab, system: 'vxlan' });
-      }
-      builds.push({ name: tree, lab, system: 'rudder' });
-    }
     for (const place of flags.place)
-      process.stdout.write(`${place} to ${place}\n${await compare(builds, place, flags)}\n`);
+      process.stdout.write(`${place} to ${place}\n${await compare(trees, place, flags)}\n`);
   } finally {
     await allDown();
   }
 }
+
+/** Groups of rounds, each in labs of its own. */
+async function compare(trees: readonly string[], place: Place, flags: Flags): Promise<string> {
+  const perGroup = Math.ceil(flags.rounds / flags.labs);
+  const groups: Group[] = [];
+  for (let group = 0; group < flags.labs; group++) {
+    const builds = await buildsOf(trees, flags, group % 2 === 1);
+    for (const build of builds) await run(build, place, WARM_UP_SECONDS, flags);
+    const runs: Run[][] = builds.map(() => []);
+    for (let round = 0; round < perGroup; round++) {
+      process.stderr.write(`\r${place}: round ${group * perGroup + round + 1} of ${flags.labs * perGroup} `);
+      const inOrder = builds.map((_, i) => ((group + round) % 2 === 0 ? i : builds.length - 1 - i));
+      for (const i of inOrder) runs[i].push(await run(builds[i], place, flags.seconds, flags));
+    }
+    groups.push(builds.map(({ name, system }, i) => ({ name, system, runs: runs[i] })));
+    for (const { lab } of builds) await labDown(lab.name);
+  }
+  process.stderr.write('\n');
+  return describe(groups, flags.load);
+}
+
+/** A lab for each tree; what takes turns in them. */
+async function buildsOf(trees: readonly string[], flags: Flags, isLastFirst: boolean): Promise<Build[]> {
+  const labs = new Map<string, LabState>();
+  for (const i of isLastFirst ? [...trees.keys()].reverse() : trees.keys()) {
+    const lab = await labOf(trees[i], labName(i));
+    await setUnderlay(lab, flags.underlay);
+    labs.set(labName(i), lab);
+  }
+  const builds: Build[] = trees.map((name, i) => ({ name, lab: labs.get(labName(i))!, system: 'rudder' }));
+  if (!flags.vxlan) return builds;
+  await prepareSystems(builds[0].lab);
+  return [{ name: 'VXLAN', lab: builds[0].lab, system: 'vxlan' }, ...builds];
+}
+
+const labName = (tree: number) => `builds${tree}`;
 
 /** Brought up by the tree's own command, which starts the tree's own daemons. */
 async function labOf(tree: string, name: string): Promise<LabState> {
@@ -134,18 +167,6 @@ async function labOf(tree: string, name: string): Promise<LabState> {
 
 const commandOf = (tree: string) => `${tree}/dist/cli/main.js`;
 
-async function compare(builds: readonly Build[], place: Place, flags: Flags): Promise<string> {
-  for (const build of builds) await run(build, place, WARM_UP_SECONDS, flags);
-  const runs: Run[][] = builds.map(() => []);
-  for (let round = 0; round < flags.rounds; round++) {
-    process.stderr.write(`\r${place}: round ${round + 1} of ${flags.rounds} `);
-    const inOrder = builds.map((_, i) => (round % 2 === 0 ? i : builds.length - 1 - i));
-    for (const i of inOrder) runs[i].push(await run(builds[i], place, flags.seconds, flags));
-  }
-  process.stderr.write('\n');
-  return describe(builds, runs, flags.load);
-}
-
 async function run({ lab, system }: Build, place: Place, seconds: number, flags: Flags): Promise<Run> {
   const pids = lab.nodes.map((node) => node.process!.pid);
   const before = cpuSeconds(pids);
@@ -154,18 +175,22 @@ async function run({ lab, system }: Build, place: Place, seconds: number, flags:
   return { rate, cpu: (cpuSeconds(pids) - before) / (rate * seconds * load.worksPerUnit) };
 }
 
-/** Ratios are of neighbours in time, each with the standard error of their mean. */
-function describe(builds: readonly Build[], runs: readonly Run[][], load: Load): string {
+/** What ran in the labs that stood at once: the runs of each build, in rounds. */
+type Group = readonly { readonly name: string; readonly system: Build['system']; readonly runs: readonly Run[] }[];
+
+/** Ratios are of neighbours in time, each with the standard error of the groups' means. */
+function describe(groups: readonly Group[], load: Load): string {
   const { unit, work } = LOADS[load];
   const table = new Table({
     head: ['tree', unit, 'by the first', `CPU s/${work}`, 'by the first'],
     style: { head: [], border: [], compact: true },
   });
-  const column = (i: number, of: keyof Run) => runs[i].map((one) => one[of]);
+  const column = (i: number, of: keyof Run) => groups.flatMap((group) => group[i].runs.map((one) => one[of]));
   const ratio = (i: number, of: keyof Run) => {
-    const ratios = column(i, of).map((value, round) => value / runs[0][round][of]);
-    return `${meanOf(ratios).toFixed(3)} ± ${standardErrorOf(ratios).toFixed(3)}`;
+    const means = groups.map((group) => meanOf(group[i].runs.map((one, round) => one[of] / group[0].runs[round][of])));
+    return `${meanOf(means).toFixed(3)} ± ${standardErrorOf(means).toFixed(3)}`;
   };
+  const [builds] = groups;
   for (const [i, { name, system }] of builds.entries()) {
     // VXLAN has no daemons: neither a time of theirs nor a ratio to it.
     const cpu = system === 'vxlan' ? '-' : median(column(i, 'cpu')).toFixed(2);
