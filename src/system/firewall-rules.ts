@@ -12,6 +12,11 @@ export interface FirewallSettings {
   /** Where the tunnel's socket is bound. */
   readonly localAddress: Ipv4;
   readonly port: number;
+  /**
+   * Somebody on this host has connections tracked, as Docker does. Else no rule of ours may ask for their state: the
+   * kernel would begin to track each packet of this host, and to drop new ones when its table is full.
+   */
+  readonly isTracked: boolean;
   /** Names of the interfaces that lead to other hosts: that of the underlay, and those of default routes. */
   readonly uplinks: readonly string[];
 }
@@ -25,7 +30,8 @@ export interface FirewallSettings {
  *                                                version 28 what comes to a container by another way than its bridge
  *     filter FORWARD      -> RUDDER-FORWARD      between our subnet and foreign ones, through the tunnel
  *     filter INPUT,OUTPUT -> RUDDER-INPUT, ...   the tunnel's own datagrams, which connection tracking does not see
- *                                                (nft-rules.ts), so that they are never "established"
+ *                                                (nft-rules.ts), so that they are never "established"; where others'
+ *                                                are tracked
  *     nat    POSTROUTING  -> RUDDER-POSTROUTING  an accept means here: translate no more. For what crosses the tunnel;
  *                                                not within our subnet, where Docker translates what a container sends
  *                                                to its own published port, nor what kube-proxy has marked as its own
@@ -37,7 +43,7 @@ export interface Chain {
 }
 
 export interface OwnChain extends Chain {
-  /** As `iptables-save` prints them. */
+  /** As `iptables-save` prints them; none: the chain is not wanted. */
   readonly rules: readonly string[];
   /** Somebody else's chain that is asked first, where it exists. */
   readonly first?: string;
@@ -63,7 +69,7 @@ const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
 export const DOCKER_USER = 'DOCKER-USER';
 
 export function ownChains(settings: FirewallSettings): OwnChain[] {
-  const { device, port, ipMasq, uplinks } = settings;
+  const { device, port, ipMasq, isTracked, uplinks } = settings;
   const own = formatSubnet(settings.subnet);
   const all = formatSubnet(settings.network);
   const local = `${formatIpv4(settings.localAddress)}/32`;
@@ -82,19 +88,19 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
         `-s ${own} -d ${all} -o ${device} -j ACCEPT`,
         `-s ${all} -d ${own} -i ${device} -j ACCEPT`,
         // The ICMP error of a peer's host comes from its address in the underlay.
-        `-d ${own} -i ${device} ${answers} -j ACCEPT`,
+        ...(isTracked ? [`-d ${own} -i ${device} ${answers} -j ACCEPT`] : []),
         ...(ipMasq ? outward : []),
       ],
     },
     {
       ...CHAINS.input,
       onlyBesideOthers: true,
-      rules: [`-d ${local} -p udp -m udp --dport ${port} ${tunnel} -j ACCEPT`],
+      rules: isTracked ? [`-d ${local} -p udp -m udp --dport ${port} ${tunnel} -j ACCEPT`] : [],
     },
     {
       ...CHAINS.output,
       onlyBesideOthers: true,
-      rules: [`-s ${local} -p udp -m udp --sport ${port} --dport ${port} ${tunnel} -j ACCEPT`],
+      rules: isTracked ? [`-s ${local} -p udp -m udp --sport ${port} --dport ${port} ${tunnel} -j ACCEPT`] : [],
     },
     {
       ...CHAINS.postrouting,
@@ -125,7 +131,7 @@ export function repairOf(chain: OwnChain, saved: string): string | undefined {
   const inParent = appended(chain.parent, saved);
   const jumps = inParent.filter((rule) => rule === jump).length;
   const isAlone = jumps === inParent.length && !saved.includes(`\n:${chain.parent} DROP `);
-  if (chain.onlyBesideOthers && isAlone) return removalOf(chain, saved);
+  if (chain.rules.length === 0 || (chain.onlyBesideOthers && isAlone)) return removalOf(chain, saved);
   const found = appended(chain.name, saved);
   const asked = chain.first !== undefined && exists(chain.first, saved) ? [`-j ${chain.first}`] : [];
   const rules = [...asked, ...chain.rules];

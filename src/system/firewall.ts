@@ -4,6 +4,7 @@ import type { Logger } from '../core/logger.js';
 import { createOneAtATime } from '../core/one-at-a-time.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { isNotInstalled } from './command.js';
+import { isTracking } from './conntrack.js';
 import { type FirewallSettings, ownChains } from './firewall-rules.js';
 import { describeChain, foreignChains } from './foreign-chains.js';
 import { createForwardingJudge, type ForwardingVerdict, type Passage } from './forwarding.js';
@@ -76,7 +77,7 @@ export interface Firewall {
  * so and runs on: it may have no Docker either.
  */
 export async function keepFirewall(
-  initial: FirewallSettings,
+  initial: Omit<FirewallSettings, 'isTracked'>,
   members: Members,
   netlink: Pick<Netlink, 'rulesGeneration' | 'deleteConntrack'>,
   log: Logger,
@@ -92,10 +93,13 @@ export async function keepFirewall(
   const verdictLimit = createRepeatLimit();
   const oneAtATime = createOneAtATime();
   const oneLook = createOneAtATime();
-  const table = createNftTable(initial, members, stopping.signal);
+  // Masquerading tracks by itself.
+  let settings: FirewallSettings = { ...initial, isTracked: initial.ipMasq || (await isTracking()) };
+  const table = createNftTable(settings, members, stopping.signal);
   const judge = createForwardingJudge();
-  let settings = initial;
   let isNew = false;
+  /** The rules that the next look finds are of other settings. */
+  let isAdapted = false;
   let isNumbered: boolean | undefined;
   let checks = 0;
   let repairs = 0;
@@ -128,12 +132,13 @@ export async function keepFirewall(
       const saved = chains.status === 'fulfilled' ? chains.value.saved : undefined;
       // The first time they are not put back, but set.
       if (isFirst) isNew = !found && !wasThere;
-      else if (changed) {
+      else if (changed && !isAdapted) {
         repairs++;
         repairLimit((suppressed) =>
           log.warn({ repairs, suppressed }, 'firewall rules were missing or not first: put back'),
         );
       }
+      isAdapted = false;
       checks++;
       problem = undefined;
       if (isNumbered) seen = current;
@@ -167,6 +172,15 @@ export async function keepFirewall(
     const isOnlyOurs = after !== undefined && before === seen && after === before! + 1;
     if (isOnlyOurs) lastGeneration = after;
     seen = isOnlyOurs ? after : undefined;
+  }
+
+  async function adapt(change: Partial<FirewallSettings>): Promise<void> {
+    const next = { ...settings, ...change };
+    if (JSON.stringify(next) === JSON.stringify(settings)) return;
+    settings = next;
+    isAdapted = true;
+    await oneAtATime(() => changeTable(() => table.adapt(settings)));
+    await oneLook(look);
   }
 
   async function judgeNow(): Promise<Forwarding | undefined> {
@@ -215,6 +229,8 @@ export async function keepFirewall(
         judged = performance.now();
         await forwarding();
       }
+      // Others may begin to track at any time, Docker when it starts. From then on our own rules keep it up.
+      if (!settings.isTracked && (await isTracking())) await adapt({ isTracked: true });
       if (seen !== undefined && (await generation()) === seen) continue;
       const start = performance.now();
       await oneLook(look);
@@ -249,13 +265,7 @@ export async function keepFirewall(
     },
     removeMembers: (some) => oneAtATime(() => changeTable(() => table.removeMembers(some))),
     replaceMembers: (all) => oneAtATime(() => changeTable(() => table.replaceMembers(all))),
-    async adapt(host) {
-      const next = { ...settings, ...host };
-      if (JSON.stringify(next) === JSON.stringify(settings)) return;
-      settings = next;
-      await oneAtATime(() => changeTable(() => table.adapt(settings)));
-      await oneLook(look);
-    },
+    adapt,
     forwarding,
     async stop() {
       signal.removeEventListener('abort', abort);

@@ -11,7 +11,8 @@ import type { FirewallSettings } from './firewall-rules.js';
  *     sending     so are our own to members; others on this host send nothing to a member's tunnel port, from any of its
  *                 addresses: masqueraded it would be ours
  *     forwarding  nor do containers; what enters the overlay's way is counted, before all others who filter there
- *     leaving     and what has passed them. Only the first packets of connections: rules let established ones through
+ *     leaving     and what has passed them. Only the first packets of connections, where these are tracked: rules let
+ *                 established ones through
  *
  * Why tracking is kept off: a container may bind the tunnel's port and send to a member's. Masqueraded, that has the very
  * addresses and ports of the tunnel, and the member's datagrams would go to the container as answers. An entry that is
@@ -52,6 +53,7 @@ export function tableOf(settings: FirewallSettings, members: Members): string {
   const all = formatSubnet(settings.network);
   const local = formatIpv4(settings.localAddress);
   const [only, ...others] = settings.uplinks;
+  const first = settings.isTracked ? 'ct state new ' : '';
   const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
   // Each chain parts by the cheapest question first: most of a host's packets do not concern us, and those of the tunnel
   // come a hundred thousand a second.
@@ -90,7 +92,7 @@ ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
   }
   chain forwarding {
     type filter hook forward priority -350; policy accept;
-    ct state new goto entering
+    ${first}goto entering
     udp dport ${port} goto forwarded_to_port
   }
   chain entering {
@@ -106,20 +108,22 @@ ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
   }
   chain leaving {
     type filter hook forward priority 500; policy accept;
-    ct state new goto left
-    ct status and (snat | dnat) == snat goto translated
-  }
+    ${first}goto left
+${settings.isTracked ? '    ct status and (snat | dnat) == snat goto translated\n' : ''}  }
   chain left {
     oifname "${device}" ip saddr ${own} ip daddr ${all} counter name "out_left"
     iifname "${device}" oifname != "${device}" ip daddr ${own} ip saddr ${all} counter name "in_left"
   }
-  chain translated {
+${settings.isTracked ? translatedOf(own, all) : ''}}
+`;
+}
+
+/** What is not tracked cannot be translated. */
+const translatedOf = (own: string, all: string) => `  chain translated {
     ct original ip saddr ${own} ct original ip daddr ${all} ct original ip daddr != ${own} counter name "out_translated"
     ct original ip saddr ${all} ct original ip saddr != ${own} ct original ip daddr ${own} counter name "in_translated"
   }
-}
 `;
-}
 
 function elements(values: readonly string[]): string {
   return values.length === 0 ? '' : `elements = { ${values.join(', ')} }; `;

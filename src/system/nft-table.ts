@@ -12,7 +12,7 @@ export interface NftTable {
   removeMembers(members: Members): Promise<void>;
   /** Makes it anew with these members, and those alone. */
   replaceMembers(members: Members): Promise<void>;
-  /** Since the table was last made. @throws if it is not there */
+  /** Since the table was last made; what was dropped, since the first time. @throws if it is not there */
   counters(): Promise<Record<TableCounter, number>>;
 }
 
@@ -25,10 +25,28 @@ export function createNftTable(initial: FirewallSettings, members: Members, sign
 
   const list = () => call('nft', ['--stateless', '--terse', 'list', 'table', 'ip', TABLE], { signal });
 
+  /** What was dropped by the tables before this one. */
+  const dropped = { dropped_forged: 0, dropped_foreign: 0 };
+
+  async function carryDropped(): Promise<void> {
+    const now = await counters().catch(() => undefined); // somebody may have deleted the table
+    if (now !== undefined) for (const name of ['dropped_forged', 'dropped_foreign'] as const) dropped[name] = now[name];
+  }
+
   async function make(): Promise<void> {
+    if (made !== undefined) await carryDropped();
     made = undefined;
     await call('nft', ['-f', '-'], { input: tableOf(settings, all), signal });
     made = await list();
+  }
+
+  async function counters(): Promise<Record<TableCounter, number>> {
+    const text = await call('nft', ['--json', 'list', 'counters', 'table', 'ip', TABLE], { signal });
+    const { nftables } = JSON.parse(text) as { nftables: { counter?: { name: string; packets: number } }[] };
+    const packets = new Map(nftables.map(({ counter }) => [counter?.name, counter?.packets]));
+    const before = (name: TableCounter) => (name in dropped ? dropped[name as keyof typeof dropped] : 0);
+    const entries = TABLE_COUNTERS.map((name) => [name, (packets.get(name) ?? 0) + before(name)]);
+    return Object.fromEntries(entries) as Record<TableCounter, number>;
   }
 
   async function change(verb: 'add' | 'delete', some: Members): Promise<void> {
@@ -59,13 +77,7 @@ export function createNftTable(initial: FirewallSettings, members: Members, sign
     },
     addMembers: (some) => change('add', some),
     removeMembers: (some) => change('delete', some),
-    async counters() {
-      const text = await call('nft', ['--json', 'list', 'counters', 'table', 'ip', TABLE], { signal });
-      const { nftables } = JSON.parse(text) as { nftables: { counter?: { name: string; packets: number } }[] };
-      const packets = new Map(nftables.map(({ counter }) => [counter?.name, counter?.packets]));
-      const entries = TABLE_COUNTERS.map((name) => [name, packets.get(name) ?? 0]);
-      return Object.fromEntries(entries) as Record<TableCounter, number>;
-    },
+    counters,
   };
 }
 

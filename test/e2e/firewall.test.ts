@@ -53,6 +53,22 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'the firewall rules', () => {
     await waitFor('a repair', async () => (await status()).firewall.repairs === 1, 5000);
   });
 
+  it('have no connection tracked before others have', async () => {
+    const tracked = async () => Number(await execIn(lab, 'n1', ['cat', '/proc/sys/net/netfilter/nf_conntrack_count']));
+    const table = () => execIn(lab, 'n1', ['nft', 'list', 'table', 'ip', 'rudder']);
+    expect(await table()).not.toContain('ct state');
+    expect(await tracked()).toBe(0);
+    await execIn(lab, 'n1', ['iptables', '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'INVALID', '-j', 'DROP']);
+    await waitFor('the rules to ask for it too', async () => (await table()).includes('ct state new'), 10_000);
+    await waitFor(
+      'all of the rules to be there',
+      async () => (await rules()).some((l) => l.startsWith('-A RUDDER-INPUT') && l.includes('UNTRACKED')),
+      10_000,
+    );
+    expect(await tracked()).toBeGreaterThan(0);
+    expect((await statusOf(lab, node)).firewall.repairs).toBe(0);
+  });
+
   /** Starts the node with commands of our own before those of the host. */
   async function startWith(scripts: Readonly<Record<string, string>>): Promise<void> {
     const directory = `${nodePaths(lab, node).directory}/bin`;

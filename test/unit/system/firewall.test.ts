@@ -7,6 +7,7 @@ const settings: FirewallSettings = {
   network: parseSubnet('10.240.0.0/16')!,
   subnet: parseSubnet('10.240.26.0/24')!,
   ipMasq: false,
+  isTracked: true,
   localAddress: parseIpv4('10.1.1.26')!,
   port: 8285,
   uplinks: ['eth0', 'eth1'],
@@ -46,6 +47,19 @@ describe('the rules', () => {
     expect(chainOf('OUTPUT').rules).toEqual([
       '-s 10.1.1.26/32 -p udp -m udp --sport 8285 --dport 8285 -m conntrack --ctstate UNTRACKED -j ACCEPT',
     ]);
+  });
+
+  it('ask for the state of no connection where nobody has them tracked', () => {
+    const chains = ownChains({ ...settings, isTracked: false });
+    expect(chains.flatMap(({ rules }) => rules).filter((rule) => rule.includes('conntrack'))).toEqual([]);
+    expect(chains.find(({ name }) => name === 'RUDDER-FORWARD')?.rules).toHaveLength(2);
+  });
+
+  it('go with what they are for: a chain without rules is removed', () => {
+    const input = { ...chainOf('INPUT'), rules: [] };
+    const others = ':INPUT DROP [0:0]\n:RUDDER-INPUT - [0:0]\n-A INPUT -j RUDDER-INPUT\n-A INPUT -j DROP';
+    expect(repairOf(input, `*filter\n${others}\nCOMMIT`)).toContain('-X RUDDER-INPUT');
+    expect(repairOf(input, '*filter\n:INPUT DROP [0:0]\nCOMMIT')).toBeUndefined();
   });
 
   it('with --ip-masq also let the outside be reached by the uplinks, under the address of the host', () => {

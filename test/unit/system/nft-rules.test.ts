@@ -10,6 +10,7 @@ const settings = {
   network: parseSubnet('10.240.0.0/16')!,
   subnet: parseSubnet('10.240.26.0/24')!,
   ipMasq: false,
+  isTracked: true,
   localAddress: ip('10.1.1.26'),
   port: 8285,
   uplinks: ['eth0', 'weird.name-1'],
@@ -40,6 +41,13 @@ describeWith(['root', 'nft'], 'the table', () => {
       const text = tableOf(settings, some);
       expect(nft(text, text)).toContain('table ip rudder');
     }
+  });
+
+  it('has nothing tracked where nobody else has', () => {
+    const text = nft(tableOf({ ...settings, isTracked: false }, members(['10.1.1.7'])));
+    expect(text).toContain('goto entering');
+    expect(text).not.toMatch(/\bct (state|status|original)/);
+    expect(nft(tableOf(settings, members(['10.1.1.7'])))).toMatch(/ct state new goto entering/);
   });
 
   it('takes and gives up members', () => {
