@@ -10,7 +10,7 @@ export interface NftTable {
   adapt(settings: FirewallSettings): Promise<void>;
   addMembers(members: Members): Promise<void>;
   removeMembers(members: Members): Promise<void>;
-  /** Makes it anew with these members, and those alone. */
+  /** Makes it anew with these members, and those alone; not if it has them. */
   replaceMembers(members: Members): Promise<void>;
   /** Since the table was last made; what was dropped, since the first time. @throws if it is not there */
   counters(): Promise<Record<TableCounter, number>>;
@@ -68,7 +68,10 @@ export function createNftTable(initial: FirewallSettings, members: Members, sign
       settings = next;
       return make();
     },
-    replaceMembers(members) {
+    async replaceMembers(members) {
+      const isSame = (kind: keyof Members) =>
+        members[kind].size === all[kind].size && [...members[kind]].every((address) => all[kind].has(address));
+      if (made !== undefined && isSame('direct') && isSame('portMapped')) return;
       for (const kind of ['direct', 'portMapped'] as const) {
         all[kind].clear();
         for (const address of members[kind]) all[kind].add(address);
