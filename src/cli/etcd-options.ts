@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { EtcdOptions } from '../control/etcd-registry.js';
-import { messageOf, RudderError } from '../core/errors.js';
+import { RudderError } from '../core/errors.js';
 import { option } from './option.js';
-import { readPasswordFile } from './password-file.js';
 import * as values from './values.js';
 
 /** What commander hands over once the options below are parsed. */
@@ -23,7 +21,7 @@ export function addEtcdOptions(command: Command): Command {
     .addOption(
       option('--etcd-endpoints <urls>', 'etcd endpoints, separated by commas')
         .argParser(values.parseEndpoints)
-        .default(['http://127.0.0.1:2379', 'http://127.0.0.1:4001'], 'http://127.0.0.1:2379,http://127.0.0.1:4001'),
+        .default(['http://127.0.0.1:2379'], 'http://127.0.0.1:2379'),
     )
     .addOption(
       option('--etcd-prefix <path>', 'where config and leases are')
@@ -42,7 +40,10 @@ export function addEtcdOptions(command: Command): Command {
     );
 }
 
-/** @throws RudderError `usage` for contradictions, `file` for a file that cannot be read */
+/**
+ * Files are named and not read: they may change, and whoever connects reads them then.
+ * @throws RudderError `usage` for contradictions
+ */
 export function toEtcdOptions(raw: RawEtcdOptions): EtcdOptions {
   // Nor is a flag that is given as empty, as a script's unset variable leaves it.
   const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, givenPassword, passwordFile] = [
@@ -76,31 +77,20 @@ export function toEtcdOptions(raw: RawEtcdOptions): EtcdOptions {
       `--etcd-cafile is given for ${raw.etcdEndpoints}: expected https:// endpoints; correct --etcd-endpoints`,
     );
   }
-  const etcdPassword = passwordFile === undefined ? givenPassword : readPasswordFile(passwordFile);
   return {
     endpoints: raw.etcdEndpoints,
     prefix: raw.etcdPrefix,
-    tls:
-      etcdCafile === undefined
-        ? undefined
-        : {
-            ca: readOptionFile('--etcd-cafile', etcdCafile),
-            cert: etcdCertfile === undefined ? undefined : readOptionFile('--etcd-certfile', etcdCertfile),
-            key: etcdKeyfile === undefined ? undefined : readOptionFile('--etcd-keyfile', etcdKeyfile),
-          },
-    auth:
-      etcdUsername === undefined || etcdPassword === undefined
-        ? undefined
-        : { username: etcdUsername, password: etcdPassword },
+    tls: etcdCafile === undefined ? undefined : { ca: etcdCafile, cert: etcdCertfile, key: etcdKeyfile },
+    auth: authOf(etcdUsername, givenPassword, passwordFile),
   };
 }
 
-function readOptionFile(flag: string, path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new RudderError('file', `cannot read ${flag} ${path}: ${messageOf(error)}; expected a readable PEM file`, {
-      cause: error,
-    });
-  }
+function authOf(
+  username: string | undefined,
+  password: string | undefined,
+  passwordFile: string | undefined,
+): EtcdOptions['auth'] {
+  if (username === undefined) return undefined;
+  if (passwordFile !== undefined) return { username, passwordFile };
+  return password === undefined ? undefined : { username, password };
 }

@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import { expiryWarning } from '../core/certificates.js';
 import { RudderError } from '../core/errors.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
@@ -43,6 +44,11 @@ function describe(node: Status): string {
     ['carried', carriedText(node.packetPath.counters)],
     ['dropped', droppedText(node.packetPath.counters)],
   ];
+  // A daemon of an earlier version does not tell of certificates.
+  for (const certificate of node.etcd.certificates ?? []) {
+    const warning = expiryWarning(certificate, Date.now());
+    if (warning !== undefined) rows.push(['warning', warning]);
+  }
   const lines = rows.map(([name, value]) => `${name.padEnd(10)}${value}`);
   const skipped = node.peers.flatMap(({ subnet, problem }) =>
     problem === null ? [] : [`${subnet} is skipped: ${problem}`],

@@ -1,19 +1,16 @@
-import {
-  castGrpcError,
-  type DeleteBuilder,
-  EtcdInvalidAuthTokenError,
-  EtcdLeaseInvalidError,
-  type PutBuilder,
-} from 'etcd3';
 import type { RudderError } from '../core/errors.js';
+import type { Logger } from '../core/logger.js';
+import { type EtcdAuth, keepCredentials, type TlsFiles } from './etcd-credentials.js';
 import { toRudderError } from './etcd-errors.js';
-import { connectMembers, type Member } from './etcd-members.js';
+import { castGrpcError, type DeleteBuilder, EtcdLeaseInvalidError, type PutBuilder } from './etcd-library.js';
+import type { Client } from './etcd-member.js';
+import { connectMembers } from './etcd-members.js';
 import { openWatch, toEntry } from './etcd-watch.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 import { unlessAborted } from './retry.js';
 
 /**
- * This file, etcd-members.ts and etcd-watch.ts are all that knows etcd3. What the library would do by itself and why
+ * This file, etcd-member.ts and etcd-watch.ts are all that knows etcd3. What the library would do by itself and why
  * it may not:
  *  - its calls have no deadline: a frozen etcd would hang us for ever. Every unary call gets one here;
  *  - its lease renewal notices a revoked lease only after a third of the TTL (8 h of 24): we renew ourselves;
@@ -26,8 +23,8 @@ export interface EtcdOptions {
   readonly endpoints: readonly string[];
   /** Without a trailing slash, such as `/coreos.com/network`. */
   readonly prefix: string;
-  readonly tls?: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
-  readonly auth?: { readonly username: string; readonly password: string };
+  readonly tls?: TlsFiles;
+  readonly auth?: EtcdAuth;
   /** Deadline of one request, in milliseconds. */
   readonly deadlineMs?: number;
 }
@@ -37,14 +34,16 @@ const DEFAULT_DEADLINE_MS = 5000;
 /** A column of a key and the value it must have; a version of 0: there is no such key. */
 type Comparison = readonly [column: 'Version' | 'Mod', expected: number];
 
-export function createEtcdRegistry(options: EtcdOptions): Registry {
+/** @param log told of credentials that change, cannot be read, or end soon */
+export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry {
   const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
   const configKey = `${options.prefix}/config`;
   const leasePrefix = `${options.prefix}/subnets/`;
-  let members = connectMembers(options, deadlineMs);
+  const credentials = keepCredentials(options, log);
+  let members = connectMembers(options, credentials, deadlineMs);
   let disconnected = new AbortController();
 
-  const ask = <T>(request: (member: Member) => Promise<T>) => members.ask(request);
+  const ask = <T>(request: (client: Client) => Promise<T>) => members.ask(request);
 
   /** Runs one or more requests and turns what it throws into a RudderError. */
   async function call<T>(work: () => Promise<T>): Promise<T> {
@@ -71,13 +70,13 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
   }
 
   async function grant(ttlSeconds: number): Promise<string> {
-    return (await ask((member) => member.leaseClient.leaseGrant({ TTL: ttlSeconds }))).ID;
+    return (await ask((client) => client.leaseClient.leaseGrant({ TTL: ttlSeconds }))).ID;
   }
 
   /** Best effort: an unused TTL that cannot be revoked runs out by itself. */
   async function revoke(ttlId: string): Promise<void> {
     if (ttlId === NO_TTL) return;
-    await ask((member) => member.leaseClient.leaseRevoke({ ID: ttlId })).catch(() => undefined);
+    await ask((client) => client.leaseClient.leaseRevoke({ ID: ttlId })).catch(() => undefined);
   }
 
   /**
@@ -92,13 +91,13 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
   async function changeKey(
     key: string,
     [column, expected]: Comparison,
-    change: (member: Member) => PutBuilder | DeleteBuilder,
+    change: (client: Client) => PutBuilder | DeleteBuilder,
     isDone: (now: LeaseEntry | undefined) => boolean,
   ): Promise<number | undefined> {
     let attempts = 0;
-    const { succeeded, header, responses } = await ask((member) => {
+    const { succeeded, header, responses } = await ask((client) => {
       attempts++;
-      return member.if(key, column, '==', expected).then(change(member)).else(member.get(key)).commit();
+      return client.if(key, column, '==', expected).then(change(client)).else(client.get(key)).commit();
     });
     if (succeeded) return Number(header.revision);
     const [kv] = responses[0].response_range.kvs;
@@ -108,23 +107,23 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
 
   function putLease(name: string, comparison: Comparison, value: string, ttlId: string): Promise<number | undefined> {
     const key = leasePrefix + name;
-    const put = (member: Member) => {
-      const withValue = member.put(key).value(value);
+    const put = (client: Client) => {
+      const withValue = client.put(key).value(value);
       return ttlId === NO_TTL ? withValue : withValue.lease(ttlId);
     };
     return changeKey(key, comparison, put, (now) => now?.value === value && now.ttlId === ttlId);
   }
 
   return {
-    getConfig: () => call(async () => (await ask((member) => member.get(configKey).string())) ?? undefined),
+    getConfig: () => call(async () => (await ask((client) => client.get(configKey).string())) ?? undefined),
     createConfig: (json) =>
       call(async () => {
-        const put = (member: Member) => member.put(configKey).value(json);
+        const put = (client: Client) => client.put(configKey).value(json);
         return (await changeKey(configKey, ['Version', 0], put, (now) => now?.value === json)) !== undefined;
       }),
     listLeases: () =>
       call(async () => {
-        const response = await ask((member) => member.getAll().prefix(leasePrefix).exec());
+        const response = await ask((client) => client.getAll().prefix(leasePrefix).exec());
         return {
           revision: Number(response.header.revision),
           entries: response.kvs.map((kv) => toEntry(kv, leasePrefix)),
@@ -142,15 +141,15 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
     deleteLease: (entry) =>
       call(async () => {
         const key = leasePrefix + entry.name;
-        const remove = (member: Member) => member.delete().key(key);
+        const remove = (client: Client) => client.delete().key(key);
         const revision = await changeKey(key, ['Mod', entry.revision], remove, (now) => now === undefined);
         if (revision !== undefined) await revoke(entry.ttlId);
         return revision !== undefined;
       }),
-    keepAlive: (ttlId) => call(() => ask((member) => keepAlive(member, ttlId, Date.now() + deadlineMs))),
+    keepAlive: (ttlId) => call(() => ask((client) => keepAlive(client, ttlId, Date.now() + deadlineMs))),
     timeToLive: (ttlId) =>
       call(async () => {
-        const answer = await ask((member) => member.leaseClient.leaseTimeToLive({ ID: ttlId }));
+        const answer = await ask((client) => client.leaseClient.leaseTimeToLive({ ID: ttlId }));
         // etcd answers -1 for a lease that does not exist.
         if (Number(answer.TTL) < 0) return undefined;
         return { remainingSeconds: Number(answer.TTL), grantedSeconds: Number(answer.grantedTTL) };
@@ -159,6 +158,7 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
       const { inUse, leave } = members;
       const member = inUse();
       const ended = (reason: RudderError) => {
+        member.failed();
         leave(member);
         handler.ended(reason);
       };
@@ -168,16 +168,18 @@ export function createEtcdRegistry(options: EtcdOptions): Registry {
       members.close();
       // gRPC lets what is under way wait for its deadline.
       disconnected.abort(new Error('the connection was given up'));
-      members = connectMembers(options, deadlineMs);
+      credentials.refresh();
+      members = connectMembers(options, credentials, deadlineMs);
       disconnected = new AbortController();
     },
+    certificates: () => credentials.ends(),
     close: () => members.close(),
   };
 }
 
 /** LeaseKeepAlive exists only as a stream: one request, one answer, and an end in any case. */
-async function keepAlive(member: Member, ttlId: string, deadline: number): Promise<boolean> {
-  const stream = await member.leaseClient.leaseKeepAlive({ deadline });
+async function keepAlive(client: Client, ttlId: string, deadline: number): Promise<boolean> {
+  const stream = await client.leaseClient.leaseKeepAlive({ deadline });
   try {
     return await new Promise<boolean>((resolve, reject) => {
       stream.on('data', (answer) => resolve(Number(answer.TTL) > 0));
@@ -187,8 +189,6 @@ async function keepAlive(member: Member, ttlId: string, deadline: number): Promi
     });
   } catch (error) {
     if (error instanceof EtcdLeaseInvalidError) return false;
-    // Streams do not renew an expired auth token, unary calls do: one of those, and the next attempt has a fresh one.
-    if (error instanceof EtcdInvalidAuthTokenError) await member.leaseClient.leaseTimeToLive({ ID: ttlId });
     throw error;
   } finally {
     stream.end();

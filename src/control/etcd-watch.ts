@@ -1,23 +1,12 @@
-import { InterceptingCall, type Interceptor } from '@grpc/grpc-js';
-import { castGrpcError, type IKeyValue, type IWatchResponse, Range } from 'etcd3';
 import { toRudderError } from './etcd-errors.js';
-import type { Member } from './etcd-members.js';
+import { castGrpcError, type IKeyValue, type IWatchResponse, Range } from './etcd-library.js';
+import type { Member } from './etcd-member.js';
 import type { EtcdOptions } from './etcd-registry.js';
 import type { LeaseEntry, Watch, WatchEvent, WatchHandler } from './registry.js';
 
 /** How often the stream is asked for a sign of life, and how long there may be none. */
 const HEARTBEAT_MS = 2000;
 const LONGEST_SILENCE_MS = 4000;
-
-/** A member that has lost the others ends the stream then ("no leader"), instead of being silent (etcd: RequireLeader). */
-const requireLeader: Interceptor = (options, nextCall) =>
-  new InterceptingCall(nextCall(options), {
-    start(metadata, listener, next) {
-      // Each call has its own copy.
-      metadata.set('hasleader', 'true');
-      next(metadata, listener);
-    },
-  });
 
 /**
  * One stream for one watch, which ends for good when the stream does.
@@ -44,7 +33,7 @@ export function openWatch(
     clearTimeout(silence);
     disconnected.removeEventListener('abort', onDisconnect);
     closeStream();
-    if (reason !== undefined) handler.ended(toRudderError(reason, options));
+    if (reason !== undefined) handler.ended(toRudderError(reason, { ...options, endpoints: [member.endpoint] }));
   }
   // Neither a connection that never comes nor an etcd that never answers may leave us waiting.
   const created = setTimeout(() => finish(new Error('etcd did not confirm the watch in time')), deadlineMs);
@@ -81,7 +70,8 @@ export function openWatch(
     if (events.length > 0) handler.events(events);
   }
 
-  member.watchClient.watch({ interceptors: [requireLeader] }).then(
+  const opened = member.client().then((client) => client.watchClient.watch());
+  opened.then(
     (stream) => {
       // An error must always find a listener, also after the end: without one it would end the process.
       stream.on('error', (error) => finish(castGrpcError(error)));

@@ -151,6 +151,7 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
       return { close: () => watches.delete(watch) };
     },
     reconnect: disconnect,
+    certificates: () => [],
     close: () => watches.clear(),
 
     putRaw(key, value, ttlSeconds) {

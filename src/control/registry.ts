@@ -1,3 +1,5 @@
+import type { CertificateEnd } from '../core/certificates.js';
+
 /**
  * What Rudder needs of the store of leases. Two implementations, `etcd-registry.ts` and `memory-registry.ts`,
  * pass one contract test. Keys are relative to the prefix: `config`, or a lease's `10.240.26.0-24`.
@@ -37,6 +39,8 @@ export interface Registry {
    * be noticed only by the keep-alive.
    */
   reconnect(): void;
+  /** The CA and the certificate that the store is spoken to with, if there are any, and when they end. */
+  certificates(): readonly CertificateEnd[];
   close(): void;
 }
 

@@ -28,7 +28,7 @@ export interface DaemonContext {
  */
 export async function runDaemon(options: DaemonOptions, context: DaemonContext, signal: AbortSignal): Promise<void> {
   const netlink = openNetlink();
-  const registry = createEtcdRegistry(options.etcd);
+  const registry = createEtcdRegistry(options.etcd, context.log);
   let phase = "reading the host's interfaces";
   let node: Node | undefined;
   const { log, setLogLevel, notify, version } = context;

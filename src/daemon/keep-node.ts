@@ -44,6 +44,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
   const events = await netlink.watch(DEVICE_NAME, network);
   const seen = { netlink, choice: options.underlay, underlay, events };
   const host = keepHost({ ...seen, backend, check, checkRoutes, mtuOver, publish, writeEnv, log });
-  const sources = { version, options, nodeId, config, subnet, host, netlink, backend, control, admission, firewall };
+  const parts = { host, netlink, registry, backend, control, admission, firewall };
+  const sources = { version, options, nodeId, config, subnet, ...parts };
   return { backend, control, firewall, host, memory, sources };
 }

@@ -1,4 +1,5 @@
 import type { Backend } from '../backend/backend.js';
+import type { Registry } from '../control/registry.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
@@ -19,6 +20,7 @@ export interface StatusSources {
   readonly subnet: Subnet;
   readonly host: HostKeeper;
   readonly netlink: Netlink;
+  readonly registry: Pick<Registry, 'certificates'>;
   readonly backend: Backend;
   readonly control: LeaseControl;
   readonly admission: PeerAdmission;
@@ -54,6 +56,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       current: control.isCurrent,
       staleSeconds: control.staleSeconds,
       lastContactSeconds: control.contactAgeSeconds,
+      certificates: sources.registry.certificates(),
     },
     packetPath: { heartbeatSeconds: backend.heartbeatAgeMs() / 1000, counters: backend.counters() },
     offloads: backend.offloads(),

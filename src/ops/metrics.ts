@@ -76,6 +76,10 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     total('rudder_lease_recoveries_total', 'Times the own lease had to be created anew.', lease.recoveries);
     gauge('rudder_etcd_watch_current', 'Whether the watch on etcd is up.', etcd.current ? 1 : 0);
     gauge('rudder_etcd_last_contact_seconds', 'Since etcd last told anything.', etcd.lastContactSeconds);
+    for (const { file, notAfter } of etcd.certificates) {
+      const help = 'When a certificate that etcd is spoken to with ends, in seconds since 1970.';
+      gauge('rudder_etcd_certificate_expiry_timestamp_seconds', help, Date.parse(notAfter) / 1000, { file });
+    }
     gauge('rudder_firewall_kept', 'Whether the firewall rules are being kept.', firewall.kept ? 1 : 0);
     total('rudder_firewall_repairs_total', 'Times firewall rules had to be put back.', firewall.repairs);
     const skipped = peers.filter(({ problem }) => problem !== null).length;

@@ -1,3 +1,5 @@
+import type { CertificateEnd } from '../core/certificates.js';
+
 /** Everything a node tells about itself: what `rudder status --json` prints and metrics and health are made of. */
 export interface Status {
   readonly version: string;
@@ -27,6 +29,8 @@ export interface Status {
     readonly staleSeconds: number;
     /** Since a list or an event, which a quiet cluster has none of for minutes. */
     readonly lastContactSeconds: number;
+    /** What etcd is spoken to with, and when it ends. */
+    readonly certificates: readonly CertificateEnd[];
   };
   readonly packetPath: { readonly heartbeatSeconds: number; readonly counters: Readonly<Record<string, number>> };
   readonly offloads: Readonly<Record<string, 'on' | 'off'>>;

@@ -1,70 +1,20 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { realHost } from '../../src/cli/doctor/host.js';
 import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd-registry.js';
 import type { Registry } from '../../src/control/registry.js';
 import { RudderError } from '../../src/core/errors.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
+import { createPki } from '../helpers/pki.js';
 import { describeWith } from '../helpers/requires.js';
 import { eventually, NAME, recordWatch } from './registry-suite.js';
 
 const PREFIX = '/coreos.com/network';
 
-/** Certificate authorities and certificates in a directory of their own. */
-function createPki() {
-  const directory = mkdtempSync(join(tmpdir(), 'rudder-pki-'));
-  const path = (file: string) => join(directory, file);
-  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: directory, stdio: 'ignore' });
-  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-
-  return {
-    path,
-    read: (file: string) => readFileSync(path(file)),
-    authority(name: string): void {
-      openssl(
-        'req',
-        '-x509',
-        ...newKey,
-        '-subj',
-        `/CN=${name}`,
-        '-days',
-        '2',
-        '-keyout',
-        `${name}.key`,
-        '-out',
-        `${name}.crt`,
-      );
-    },
-    certificate(name: string, authority: string, subjectAltName: string): void {
-      writeFileSync(path(`${name}.ext`), `subjectAltName=${subjectAltName}\nextendedKeyUsage=serverAuth,clientAuth\n`);
-      openssl('req', ...newKey, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
-      const signer = ['-CA', `${authority}.crt`, '-CAkey', `${authority}.key`, '-CAcreateserial'];
-      openssl(
-        'x509',
-        '-req',
-        '-in',
-        `${name}.csr`,
-        ...signer,
-        '-days',
-        '2',
-        '-extfile',
-        `${name}.ext`,
-        '-out',
-        `${name}.crt`,
-      );
-    },
-    remove: () => rmSync(directory, { recursive: true, force: true }),
-  };
-}
-
 describeWith(['etcd'], 'etcd over TLS', () => {
   const pki = createPki();
   const running: TestEtcd[] = [];
   const opened: Registry[] = [];
-  let ca: Buffer;
+  let ca: string;
   let tlsEtcd: TestEtcd;
   let strictEtcd: TestEtcd;
   let misnamedEtcd: TestEtcd;
@@ -89,13 +39,13 @@ describeWith(['etcd'], 'etcd over TLS', () => {
     pki.certificate('server', 'ca', 'IP:127.0.0.1');
     pki.certificate('misnamed', 'ca', 'IP:127.0.0.99');
     pki.certificate('client', 'ca', 'DNS:client');
-    ca = pki.read('ca.crt');
+    ca = pki.path('ca.crt');
     plainEtcd = await startTestEtcd();
     running.push(plainEtcd);
     tlsEtcd = await start('server');
     strictEtcd = await start('server', '--client-cert-auth', `--trusted-ca-file=${pki.path('ca.crt')}`);
     misnamedEtcd = await start('misnamed');
-    const client = { ca, cert: pki.read('client.crt'), key: pki.read('client.key') };
+    const client = { ca, cert: pki.path('client.crt'), key: pki.path('client.key') };
     const [first, second] = [connect(tlsEtcd.url, { ca }), connect(strictEtcd.url, client)];
     await eventually(() => Promise.all([first.listLeases(), second.listLeases()]));
   }, 30_000);
@@ -128,12 +78,12 @@ describeWith(['etcd'], 'etcd over TLS', () => {
   });
 
   it('takes a client certificate where etcd asks for one', async () => {
-    const client = { ca, cert: pki.read('client.crt'), key: pki.read('client.key') };
+    const client = { ca, cert: pki.path('client.crt'), key: pki.path('client.key') };
     expect((await connect(strictEtcd.url, client).listLeases()).entries).toEqual([]);
   });
 
   it('tells the doctor the time, if it is asked with the same certificates', async () => {
-    const client = { ca, cert: pki.read('client.crt'), key: pki.read('client.key') };
+    const client = { ca, cert: pki.path('client.crt'), key: pki.path('client.key') };
     const ask = ({ url }: TestEtcd, tls?: EtcdOptions['tls']) =>
       realHost(undefined, { endpoints: [url], tls }).dateOf(`${url}/version`);
     expect(await ask(strictEtcd, client)).toBeInstanceOf(Date);
@@ -146,7 +96,7 @@ describeWith(['etcd'], 'etcd over TLS', () => {
   });
 
   it.each(['another CA', 'no CA'])('with %s is refused, in requests and watches', async (given) => {
-    const tls = given === 'no CA' ? undefined : { ca: pki.read('stranger.crt') };
+    const tls = given === 'no CA' ? undefined : { ca: pki.path('stranger.crt') };
     const registry = connect(tlsEtcd.url, tls);
     expect(await refusalOf(registry, tlsEtcd.url)).toMatch(/no trusted TLS connection .*certificate.*--etcd-cafile/);
     const watch = recordWatch(registry, 1);

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import { request as httpsRequest, type RequestOptions } from 'node:https';
+import { readTls } from '../../control/etcd-credentials.js';
 import type { EtcdOptions } from '../../control/etcd-registry.js';
 import type { Ipv4 } from '../../core/ipv4.js';
 import type { Status } from '../../ops/status.js';
@@ -75,9 +76,15 @@ export function realHost(status: Status | undefined, etcd: Pick<EtcdOptions, 'en
   };
 }
 
-function dateOf(url: string, tls: EtcdOptions['tls']): Promise<Date | undefined> {
+async function dateOf(url: string, files: EtcdOptions['tls']): Promise<Date | undefined> {
+  let options: RequestOptions;
+  try {
+    const { ca, cert, key } = readTls(files ?? {});
+    options = { timeout: TIMEOUT_MS, ca, cert, key };
+  } catch {
+    return undefined;
+  }
   return new Promise((resolve) => {
-    const options = { timeout: TIMEOUT_MS, ...tls };
     const request = (url.startsWith('https:') ? httpsRequest : httpRequest)(url, options, (answer) => {
       answer.resume();
       const date = new Date(answer.headers.date ?? Number.NaN);

@@ -39,6 +39,13 @@ describe('metrics', () => {
     expect(metricOf(text, 'rudder_impostor_datagrams_total{kind="container"}')).toBe('4');
   });
 
+  it('tell when certificates end', async () => {
+    const certificates = [{ file: '/etc/rudder/client.pem', subject: 'CN=node', notAfter: '2030-01-01T00:00:00.000Z' }];
+    const text = await createMetrics().text(createStatus({ etcd: { ...createStatus().etcd, certificates } }));
+    const series = 'rudder_etcd_certificate_expiry_timestamp_seconds{file="/etc/rudder/client.pem"}';
+    expect(metricOf(text, series)).toBe(String(Date.UTC(2030, 0) / 1000));
+  });
+
   it('show every counter of the packet path', async () => {
     const status = createStatus();
     const text = await createMetrics().text(status);

@@ -18,7 +18,7 @@ describe('problemsOf', () => {
     ['a host that has lost its underlay', { hostProblem: 'no default route' }, /no default route/],
     [
       'an etcd that is gone',
-      { etcd: { endpoints: [], current: false, staleSeconds: 11, lastContactSeconds: 100 } },
+      { etcd: { endpoints: [], current: false, staleSeconds: 11, lastContactSeconds: 100, certificates: [] } },
       /etcd has not been watched for 11 s/,
     ],
     [
@@ -33,7 +33,7 @@ describe('problemsOf', () => {
   });
 
   it('forgives a watch that broke a moment ago, and a quiet one that is up', () => {
-    const etcd = { endpoints: [], lastContactSeconds: 9999 };
+    const etcd = { endpoints: [], lastContactSeconds: 9999, certificates: [] };
     expect(problemsOf(createStatus({ etcd: { ...etcd, current: false, staleSeconds: 9 } }))).toEqual([]);
     expect(problemsOf(createStatus({ etcd: { ...etcd, current: true, staleSeconds: 0 } }))).toEqual([]);
   });

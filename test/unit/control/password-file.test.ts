@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { readPasswordFile } from '../../../src/cli/password-file.js';
+import { readPasswordFile } from '../../../src/control/password-file.js';
 import { RudderError } from '../../../src/core/errors.js';
 
 let directory: string;
