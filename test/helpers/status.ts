@@ -18,8 +18,15 @@ export function createStatus(changes: Partial<Status> = {}): Status {
     },
     device: { name: 'rudder0', mtu: 1472, up: true, repairs: 3 },
     hostProblem: null,
-    lease: { ttlSeconds: 86_400, remainingSeconds: 86_390, recoveries: 0 },
-    etcd: { endpoints: ['http://127.0.0.1:2379'], current: true, staleSeconds: 0, lastContactSeconds: 100 },
+    lease: { ttlSeconds: 86_400, remainingSeconds: 86_390, key: 'written', recoveries: 0 },
+    etcd: {
+      endpoints: ['http://127.0.0.1:2379'],
+      current: true,
+      staleSeconds: 0,
+      problem: null,
+      lastContactSeconds: 100,
+    },
+    config: { state: 'current', detail: null },
     packetPath: { heartbeatSeconds: 0.5, counters: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i])) },
     offloads: { 'tun-tso': 'on', 'udp-gso': 'off' },
     firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: FORWARDING },
@@ -36,6 +43,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
       },
     ],
     problems: [],
+    warnings: [],
     ...changes,
   };
 }
