@@ -40,6 +40,7 @@ function describe(node: Status): string {
     ['device', `${node.device.name}, MTU ${node.device.mtu}, ${node.device.up ? 'up' : 'down or gone'}`],
     ['offloads', off.length === 0 ? 'all on' : `off: ${off.map(([name]) => name).join(', ')}`],
     ['etcd', etcdText(node)],
+    ['config', configText(node)],
     ['firewall', firewallText(node)],
     ['carried', carriedText(node.packetPath.counters)],
     ['dropped', droppedText(node.packetPath.counters)],
@@ -53,18 +54,31 @@ function describe(node: Status): string {
   const skipped = node.peers.flatMap(({ subnet, problem }) =>
     problem === null ? [] : [`${subnet} is skipped: ${problem}`],
   );
+  // A daemon of an earlier version has no such thing.
+  for (const warning of node.warnings ?? []) lines.push(`${'warning'.padEnd(10)}${warning}`);
   return `${lines.join('\n')}\n\n${[peersTable(node), ...skipped].join('\n')}\n`;
 }
 
 function leaseText({ lease }: Status): string {
+  if (lease.key === 'gone') return 'gone: its key is not in etcd';
   if (lease.remainingSeconds === null) return 'a reservation: it never runs out';
   const recovered = lease.recoveries === 0 ? '' : `, restored ${lease.recoveries} times`;
   return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds)}${recovered}`;
 }
 
 function etcdText({ etcd }: Status): string {
-  const state = etcd.current ? 'watched' : 'degraded: not reached, peers are as they were last known';
-  return `${state}, last word ${duration(etcd.lastContactSeconds)} ago (${etcd.endpoints.join(', ')})`;
+  const reason = etcd.problem ? ` (${etcd.problem})` : '';
+  const state = etcd.current ? 'watched' : `degraded: peers are as they were last known${reason}`;
+  const word =
+    etcd.lastContactSeconds === null ? 'no word since the start' : `last word ${duration(etcd.lastContactSeconds)} ago`;
+  return `${state}, ${word} (${etcd.endpoints.join(', ')})`;
+}
+
+function configText({ config }: Status): string {
+  // A daemon of an earlier version has no such thing.
+  if (config === undefined) return 'not told';
+  if (config.state === 'unknown') return 'as last known: etcd has not told it since the start';
+  return config.detail === null ? 'the one in etcd' : `${config.state} in etcd: ${config.detail}`;
 }
 
 function firewallText({ firewall }: Status): string {

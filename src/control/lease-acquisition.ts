@@ -10,7 +10,7 @@ import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { keepAliveInterval } from './lease-keeper.js';
 import { hasNodeId, leaseValueOf, type NodeIdentity, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
-import { createRetryBackoff, lastWord, retryWhileUnavailable } from './retry.js';
+import { createRetryBackoff, lastWord, retryWhileUnavailable, unlessAborted } from './retry.js';
 
 export interface AcquireOptions {
   readonly registry: Registry;
@@ -21,6 +21,8 @@ export interface AcquireOptions {
   readonly ttlSeconds: number;
   readonly log: Logger;
   readonly random?: () => number;
+  /** The first failure of etcd is thrown: there is something else to go on with. */
+  readonly isHasty?: boolean;
 }
 
 export interface OwnLease {
@@ -50,7 +52,10 @@ export async function acquireLease(options: AcquireOptions, signal: AbortSignal)
       underWay = attempt();
       return underWay;
     };
-    const outcome = await retryWhileUnavailable('own lease', begin, log, signal).catch(async (error) => {
+    const asking = options.isHasty
+      ? unlessAborted(begin(), signal)
+      : retryWhileUnavailable('own lease', begin, log, signal);
+    const outcome = await asking.catch(async (error) => {
       if (signal.aborted && underWay !== undefined) await lastWord(takeBack(registry, underWay));
       throw error;
     });

@@ -11,13 +11,27 @@ import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry
 export interface KeeperOptions {
   readonly registry: Registry;
   readonly identity: NodeIdentity;
+  /** Of each TTL that is asked for. */
   readonly ttlSeconds: number;
-  /** Since etcd last confirmed the lease, if that was before this start; then it is renewed at once. */
-  readonly confirmedSecondsAgo?: number;
+  /** What an earlier run left, if etcd has not given the lease to this one; then it is renewed at once. */
+  readonly earlier?: EarlierLease | undefined;
   readonly log: Logger;
   /** The subnet has another owner: our claim has ended. Called at most once. */
   onLost(error: RudderError): void;
 }
+
+/** A lease as an earlier run had it. */
+export interface EarlierLease {
+  readonly ttlSeconds: number;
+  readonly confirmedSecondsAgo: number;
+  readonly ownKey: OwnKey;
+}
+
+/**
+ * The own key as last read: as we wrote it, not there, or ours but with an address, ports or a TTL that we did not
+ * write. A stranger's ends the claim.
+ */
+export type OwnKey = 'written' | 'gone' | 'differs';
 
 export interface LeaseKeeper {
   /** The own key as the watch sees it; undefined: it is gone. */
@@ -26,6 +40,11 @@ export interface LeaseKeeper {
   recoveries(): number;
   /** performance.now() of the last moment at which etcd confirmed the lease. */
   confirmedAt(): number;
+  /** Of the TTL that we hold. */
+  ttlSeconds(): number;
+  /** performance.now() of etcd's last answer to the keeper; undefined: it had none. */
+  answeredAt(): number | undefined;
+  ownKey(): OwnKey;
   /** What we hold at this moment. */
   holding(): Holding;
   /** Who we are at this moment. */
@@ -60,14 +79,17 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   const pastAddresses = new Set<Ipv4>();
   const stopped = new AbortController();
   const limit = createRepeatLimit();
-  const intervalMs = keepAliveInterval(options.ttlSeconds) * 1000;
+  const { earlier } = options;
   let holding = initial;
+  let ttlSeconds = earlier?.ttlSeconds ?? options.ttlSeconds;
+  const intervalMs = keepAliveInterval(Math.min(ttlSeconds, options.ttlSeconds)) * 1000;
+  let ownKey: OwnKey = earlier?.ownKey ?? 'written';
   let recoveries = 0;
-  const ageMs = (options.confirmedSecondsAgo ?? 0) * 1000;
-  let confirmedAt = performance.now() - ageMs;
+  let confirmedAt = performance.now() - (earlier?.confirmedSecondsAgo ?? 0) * 1000;
+  let answeredAt: number | undefined;
   let mending: Promise<void> | undefined;
   let lookAgain = false;
-  let timer = setTimeout(renew, ageMs === 0 ? intervalMs : 0);
+  let timer = setTimeout(renew, earlier === undefined ? intervalMs : 0);
 
   function isOurs(entry: LeaseEntry): boolean {
     const isOf = (who: NodeIdentity) => ownershipOf(entry, who) === 'ours';
@@ -80,14 +102,23 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     if (!stopped.signal.aborted) timer = setTimeout(renew, ms);
   }
 
+  /** etcd's answer, whatever it says. */
+  async function answered<T>(request: Promise<T>): Promise<T> {
+    const answer = await request;
+    answeredAt = performance.now();
+    return answer;
+  }
+
   async function renew(): Promise<void> {
     const { ttlId } = holding;
     try {
-      if (ttlId === NO_TTL || (await registry.keepAlive(ttlId))) confirmedAt = performance.now();
+      if (ttlId === NO_TTL || (await answered(registry.keepAlive(ttlId)))) confirmedAt = performance.now();
       else if (ttlId === holding.ttlId) {
         // Otherwise a write of ours has replaced it meanwhile.
         if (mending === undefined)
           log.warn({ subnet: formatSubnet(subnet) }, 'the own lease has run out or was revoked');
+        // A TTL takes its keys with it; one that the key has left held nothing.
+        ownKey = 'gone';
         mend();
       }
       schedule(intervalMs);
@@ -100,13 +131,17 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   function ownKeySeen(entry: LeaseEntry | undefined): void {
     if (entry === undefined) {
       if (mending === undefined) log.warn({ subnet: formatSubnet(subnet) }, 'the own lease key is gone');
+      ownKey = 'gone';
       return mend();
     }
     // A list may be told after a later write of ours has been answered.
     if (entry.revision < holding.revision) return;
     if (!isOurs(entry)) lost(entry);
     else if (isAsItShouldBe(entry)) accept(entry, identity);
-    else mend();
+    else {
+      ownKey = 'differs';
+      mend();
+    }
   }
 
   /** Without a TTL: an operator has made a reservation of it, and it stays one. */
@@ -120,6 +155,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     former.push(identity);
     pastAddresses.add(identity.publicIp);
     identity = { ...identity, publicIp };
+    if (ownKey === 'written') ownKey = 'differs';
     mend();
   }
 
@@ -152,9 +188,10 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
 
   /** False: somebody changed the key between our look and our write, look again. */
   async function mendOnce(): Promise<boolean> {
-    const { entries } = await registry.listLeases();
+    const { entries } = await answered(registry.listLeases());
     if (stopped.signal.aborted) return true;
     const entry = entries.find((candidate) => candidate.name === name);
+    ownKey = entry === undefined ? 'gone' : 'differs';
     if (entry !== undefined && !isOurs(entry)) {
       lost(entry);
       return true;
@@ -165,15 +202,16 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     }
     const who = identity;
     const value = leaseValueOf(who);
-    const ttlSeconds = entry?.ttlId === NO_TTL ? undefined : options.ttlSeconds;
+    const ttl = entry?.ttlId === NO_TTL ? undefined : options.ttlSeconds;
     const wasKept = entry !== undefined && isKept(entry);
     const written =
       entry === undefined
-        ? await registry.createLease(name, value, ttlSeconds)
-        : await registry.updateLease(entry, value, ttlSeconds);
+        ? await answered(registry.createLease(name, value, ttl))
+        : await answered(registry.updateLease(entry, value, ttl));
     if (written === undefined) return false;
     accept(written, who);
     confirmedAt = performance.now();
+    ttlSeconds = options.ttlSeconds;
     if (wasKept) log.info(...published(entry, who));
     else {
       recoveries++;
@@ -192,7 +230,9 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   /** The key says that it is held by `who`. */
   function accept({ revision, ttlId }: Holding, who: NodeIdentity): void {
     holding = { revision, ttlId };
-    if (who === identity) former = [];
+    if (who !== identity) return;
+    former = [];
+    ownKey = 'written';
   }
 
   function lost(entry: LeaseEntry): void {
@@ -217,6 +257,9 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     ownKeySeen,
     recoveries: () => recoveries,
     confirmedAt: () => confirmedAt,
+    ttlSeconds: () => ttlSeconds,
+    answeredAt: () => answeredAt,
+    ownKey: () => ownKey,
     holding: () => holding,
     identity: () => identity,
     moveTo,

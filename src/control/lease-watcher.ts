@@ -23,8 +23,8 @@ export interface WatcherOptions {
   onPeers(changes: LeaseChange[]): void;
   /** Our own key as it is now; undefined: it is gone. */
   onOwnKey(entry: LeaseEntry | undefined): void;
-  /** etcd has answered a list or sent events (true), or the watch broke (false): is what we know current? */
-  onContact(isCurrent: boolean): void;
+  /** etcd has answered a list or sent events (undefined), or the watch broke: why what we know is not current. */
+  onContact(problem: string | undefined): void;
   /** The network config at the first list, and after each change; undefined: there is none. */
   onConfig(json: string | undefined): void;
 }
@@ -54,7 +54,7 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       // It may have changed while nobody watched. Read after the list: a later change is an event.
       const config = await registry.getConfig();
       signal.throwIfAborted();
-      options.onContact(true);
+      options.onContact(undefined);
       peers.replaceAll(list.entries);
       peers.tellConfig(config);
       if (!listed) onListed();
@@ -63,7 +63,7 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       await watchUntilResync(options, list.revision + 1, peers.apply, signal);
     } catch (error) {
       if (signal.aborted) return;
-      options.onContact(false);
+      options.onContact(messageOf(error));
       // A list that works and a watch that does not must not become a list every moment.
       if (performance.now() - watching > STEADY_MS) backoff.reset();
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'lease watch interrupted'));
@@ -82,7 +82,7 @@ function watchUntilResync(
   return new Promise((resolve, reject) => {
     const watch = options.registry.watch(fromRevision, {
       events: (events) => {
-        options.onContact(true);
+        options.onContact(undefined);
         events.forEach(apply);
       },
       ended: (reason) => finish(() => reject(reason)),

@@ -63,6 +63,30 @@ export function parseNetworkConfig(json: string): NetworkConfig {
   };
 }
 
+/** Whether they mean the same, however they are written. */
+export function isSameConfig(a: NetworkConfig, b: NetworkConfig): boolean {
+  return differencesOf(a, b).length === 0;
+}
+
+/** What another config would change, such as `SubnetLen 24 becomes 26`. */
+export function differencesOf(a: NetworkConfig, b: NetworkConfig): string[] {
+  const [before, after] = [fieldsOf(a), fieldsOf(b)];
+  return Object.keys(before).flatMap((name) =>
+    before[name] === after[name] ? [] : [`${name} ${before[name]} becomes ${after[name]}`],
+  );
+}
+
+function fieldsOf(config: NetworkConfig): Record<string, string | number> {
+  return {
+    Network: formatSubnet(config.network),
+    SubnetLen: config.subnetLength,
+    SubnetMin: formatIpv4(config.subnetMin),
+    SubnetMax: formatIpv4(config.subnetMax),
+    'Backend.Port': config.port,
+    'Backend.MTU': config.mtu ?? "the underlay's",
+  };
+}
+
 const integer = (min: number, max: number) =>
   z.int(`expected a whole number from ${min} to ${max}`).min(min).max(max).nullish();
 

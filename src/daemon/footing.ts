@@ -1,19 +1,23 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { createBackoff } from '../control/backoff.js';
 import type { Registry } from '../control/registry.js';
-import { isTransient } from '../control/retry.js';
-import type { Ipv4 } from '../core/ipv4.js';
+import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
+import { messageOf, quote, RudderError } from '../core/errors.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
-import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { isSameConfig, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet } from '../core/subnet.js';
 import type { LastKnown } from '../system/last-known.js';
-import { waitForNetworkConfig } from './wait-for-config.js';
+import { impatient, patienceLeft } from './patience.js';
 
-/** What a start builds on: what etcd says, or, while it does not answer, what the node knew when it last ran. */
+/** What a start builds on: what etcd says, or, while it says nothing of use, what the node knew when it last ran. */
 export interface Footing {
   readonly config: NetworkConfig;
   readonly json: string;
-  /** Undefined: etcd answers. */
-  readonly known: LastKnown | undefined;
+  /** A valid lease of the last run with that config, to go on with if etcd fails; undefined: there is none. */
+  readonly fallback: LastKnown | undefined;
+  /** Why the start goes on with the fallback; undefined: it goes on with what etcd says. */
+  readonly degraded: string | undefined;
 }
 
 export interface FootingOptions {
@@ -24,49 +28,110 @@ export interface FootingOptions {
   readonly lastKnown: LastKnown | undefined;
   readonly publicIp: Ipv4;
   readonly nodeId: string;
+  /** Of a lease whose file does not say its TTL. */
+  readonly ttlSeconds: number;
+  /** How long the start has waited already. */
+  readonly waitedMs: number;
+  /** Throws RudderError if this host cannot have that config. */
+  readonly check: (config: NetworkConfig) => Promise<void>;
   readonly log: Logger;
 }
 
-/** An etcd that takes longer does not answer; containers wait meanwhile. */
-const PATIENCE_MS = 2000;
-
-/** @throws RudderError if the network config makes no sense, or etcd refuses us */
+/**
+ * Waits until there is something to build on. With a valid lease of the last run that is at once: whatever is wrong with
+ * etcd, or with the config in it, the containers of this host do not wait until it is put right.
+ * @throws RudderError if there is no such lease, and etcd refuses us or the network config makes no sense
+ */
 export async function findFooting(options: FootingOptions, signal: AbortSignal): Promise<Footing> {
-  const { registry, configKey, lastKnown, log } = options;
-  if (lastKnown !== undefined && isUsable(lastKnown, options) && !(await answers(registry))) {
-    log.warn(
-      { subnet: formatSubnet(lastKnown.subnet), peers: lastKnown.peers.length },
-      'degraded: etcd does not answer, going on with the last known lease and peers',
-    );
-    return { config: parseNetworkConfig(lastKnown.configJson), json: lastKnown.configJson, known: lastKnown };
+  const { registry, lastKnown, check, log } = options;
+  const hasty = impatient(registry, patienceLeft(options.waitedMs));
+  const tellWaiting = createWaitingLog(options);
+  for (;;) {
+    signal.throwIfAborted();
+    // Each time: a lease runs out, and a clock is set.
+    const flaw = lastKnown === undefined ? undefined : flawOf(lastKnown, options);
+    const known = flaw === undefined ? lastKnown : undefined;
+    const knownConfig = known && parseNetworkConfig(known.configJson);
+    try {
+      const json = await unlessAborted((known === undefined ? registry : hasty).getConfig(), signal);
+      if (json === undefined) throw new MissingConfig(`there is no network config ${options.configKey} in etcd`);
+      const config = parseNetworkConfig(json);
+      await check(config);
+      const fallback = knownConfig && isSameConfig(knownConfig, config) ? known : undefined;
+      return { config, json, fallback, degraded: undefined };
+    } catch (error) {
+      signal.throwIfAborted();
+      const isOfEtcd = error instanceof RudderError || error instanceof MissingConfig;
+      if (known !== undefined && knownConfig !== undefined && isOfEtcd) {
+        await check(knownConfig);
+        const degraded = tellDegraded(log, known, error);
+        return { config: knownConfig, json: known.configJson, fallback: known, degraded };
+      }
+      if (!isTransient(error) && !(error instanceof MissingConfig)) throw error;
+      await tellWaiting(error, flaw).wait(signal);
+    }
   }
-  return { ...(await waitForNetworkConfig(registry, configKey, log, signal)), known: undefined };
+}
+
+class MissingConfig extends Error {}
+
+/** @returns the reason */
+export function tellDegraded(log: Logger, known: LastKnown, error: unknown): string {
+  const reason = messageOf(error);
+  log.warn(
+    { reason, subnet: formatSubnet(known.subnet), peers: known.peers.length },
+    'degraded: going on with the last known lease, peers and network config',
+  );
+  return reason;
+}
+
+/** Says what is waited for, at a bounded rate. @returns how to wait for that */
+function createWaitingLog({ configKey: key, log }: FootingOptions) {
+  const limit = createRepeatLimit();
+  const forEtcd = createRetryBackoff();
+  const forConfig = createBackoff(250, 2000);
+  let flawTold: string | undefined;
+  return (error: unknown, flaw: string | undefined) => {
+    if (flaw !== undefined && flaw !== flawTold) log.warn({ reason: flaw }, 'the last known lease is not used');
+    flawTold = flaw;
+    if (!(error instanceof MissingConfig)) {
+      const what = 'network config';
+      limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));
+      return forEtcd;
+    }
+    const remedy = `rudder init '{"Network":"10.240.0.0/16"}'`;
+    limit((suppressed) =>
+      log.warn({ key, remedy, suppressed }, 'waiting for the network config: the key does not exist in etcd (v3 API)'),
+    );
+    return forConfig;
+  };
 }
 
 /**
- * A lease that has run out may be another node's by now, peers know us by our address, the own key by our id, and another
- * etcd is another cluster.
+ * Why a lease of the last run is none now; undefined: it is one. Peers know us by our address, the own key by our id, and
+ * another etcd is another cluster. A lease that has run out may be another node's by now, and whether it has is told by
+ * the clock, which may be wrong itself.
  */
-function isUsable({ validUntil, publicIp, nodeId, source }: LastKnown, now: FootingOptions): boolean {
-  if (publicIp !== now.publicIp || nodeId !== now.nodeId || source !== now.source) return false;
-  return validUntil === null || Date.now() < validUntil;
-}
-
-async function answers(registry: Registry): Promise<boolean> {
-  const impatience = new AbortController();
-  const silence = delay(PATIENCE_MS, false, { signal: impatience.signal }).catch(() => false);
-  const answer = registry.getConfig().then(
-    () => true,
-    (error: unknown) => {
-      // What the user must put right is not to be papered over.
-      if (isTransient(error)) return false;
-      throw error;
-    },
-  );
-  try {
-    return await Promise.race([answer, silence]);
-  } finally {
-    impatience.abort();
-    answer.catch(() => undefined);
+export function flawOf(
+  known: LastKnown,
+  now: Pick<FootingOptions, 'source' | 'nodeId' | 'publicIp' | 'ttlSeconds'>,
+): string | undefined {
+  const { publicIp, nodeId, source, validUntil, savedAt } = known;
+  if (source !== now.source) return `it is of another etcd, ${quote(source)}`;
+  if (nodeId !== now.nodeId) return `it is of another node id, ${quote(nodeId)}`;
+  if (publicIp !== now.publicIp) {
+    return `it is of another public address: ${formatIpv4(publicIp)}, and now ${formatIpv4(now.publicIp)}`;
   }
+  // A reservation needs no clock.
+  if (validUntil === null) return undefined;
+  const time = Date.now();
+  const iso = (ms: number) => new Date(ms).toISOString();
+  if (savedAt !== undefined && time < savedAt) {
+    return `the clock says ${iso(time)}, before it was saved at ${iso(savedAt)}: is the clock set?`;
+  }
+  const ttlMs = (known.ttlSeconds ?? now.ttlSeconds) * 1000;
+  if (validUntil - time > ttlMs) {
+    return `it would be valid until ${iso(validUntil)}, longer than its TTL of ${ttlMs / 1000} s from ${iso(time)}: is the clock set?`;
+  }
+  return time < validUntil ? undefined : `it ran out at ${iso(validUntil)}`;
 }

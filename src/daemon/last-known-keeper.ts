@@ -25,16 +25,19 @@ export function keepLastKnown(
   let saving: Promise<void> = Promise.resolve();
 
   function current(): LastKnown {
-    const { publicIp, holding, leaseRemainingSeconds, peers } = control.state();
-    const validUntil = leaseRemainingSeconds === undefined ? null : Date.now() + leaseRemainingSeconds * 1000;
-    return { ...own, publicIp, ...holding, validUntil, peers };
+    const { publicIp, holding, leaseRemainingSeconds, ttlSeconds, ownKey, peers } = control.state();
+    const savedAt = Date.now();
+    const validUntil = leaseRemainingSeconds === undefined ? null : savedAt + leaseRemainingSeconds * 1000;
+    const keyDiffers = ownKey === 'differs';
+    return { ...own, publicIp, ...holding, validUntil, ttlSeconds, savedAt, keyDiffers, peers };
   }
 
   async function save(): Promise<void> {
     const known = current();
-    const { validUntil, peers, ...rest } = known;
-    const own = JSON.stringify(rest);
-    const extended = (validUntil ?? 0) - (saved?.validUntil ?? 0) > LEAST_EXTENSION_MS;
+    const { validUntil, savedAt: _, peers, ...rest } = known;
+    const own = JSON.stringify({ ...rest, ownKey: control.state().ownKey });
+    // Shortened too: the key is gone, or the clock was set.
+    const extended = Math.abs((validUntil ?? 0) - (saved?.validUntil ?? 0)) > LEAST_EXTENSION_MS;
     // Thousands of peers are the same array, and not written down to be compared.
     if (saved !== undefined && saved.own === own && saved.peers === peers && !extended) return;
     try {

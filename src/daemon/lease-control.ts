@@ -1,16 +1,18 @@
 import type { OwnLease } from '../control/lease-acquisition.js';
-import { keepLease } from '../control/lease-keeper.js';
+import { type EarlierLease, keepLease, type OwnKey } from '../control/lease-keeper.js';
 import { watchLeases } from '../control/lease-watcher.js';
 import type { NodeIdentity } from '../control/ownership.js';
 import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
 import { lastWord, unlessAborted } from '../control/retry.js';
-import { quote, type RudderError } from '../core/errors.js';
+import { fitsConfig } from '../core/allocator.js';
+import { messageOf, type RudderError } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
-import type { NetworkConfig } from '../core/network-config.js';
-import { formatSubnetKey } from '../core/subnet.js';
+import { differencesOf, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
+import type { ConfigStatus } from '../ops/status.js';
 import type { LastKnown } from '../system/last-known.js';
 import type { PeerAdmission } from './peer-admission.js';
 import { createPeerLog } from './peer-log.js';
@@ -21,13 +23,15 @@ const RESYNC_MS = 3 * 60_000;
 export interface LeaseControlOptions {
   readonly registry: Registry;
   readonly config: NetworkConfig;
-  /** The text that `config` was parsed from. */
-  readonly configJson: string;
   readonly identity: NodeIdentity;
   readonly own: OwnLease;
-  /** What a start without etcd goes on with; undefined: etcd has just given us the lease. */
-  readonly known: LastKnown | undefined;
+  /** Peers of the last run, until etcd says who they are now. */
+  readonly fallback: LastKnown | undefined;
+  /** Why the lease is the fallback's; undefined: etcd has just given it to us. */
+  readonly degraded: string | undefined;
   readonly ttlSeconds: number;
+  /** Throws RudderError if this host could not have that config. */
+  readonly checkConfig: (config: NetworkConfig) => Promise<void>;
   /** Told when etcd's word on peers has become current, or is so no longer. */
   readonly onCurrent: (isCurrent: boolean) => void;
   /** Told who the peers are. */
@@ -41,10 +45,16 @@ export interface ControlState {
   readonly isCurrent: boolean;
   /** For how long it has not been so; 0 if it is. */
   readonly staleSeconds: number;
-  /** Since etcd last told anything, a complete list or an event. */
-  readonly contactAgeSeconds: number;
-  /** Until the lease runs out if nobody renews it; undefined: it is a reservation and never does. */
+  /** Why it is not so. */
+  readonly etcdProblem: string | undefined;
+  /** Since etcd last answered or told anything; undefined: it has not since the start. */
+  readonly contactAgeSeconds: number | undefined;
+  /** Until the lease runs out if nobody renews it, 0 if its key is gone; undefined: it is a reservation and never does. */
   readonly leaseRemainingSeconds: number | undefined;
+  readonly ttlSeconds: number;
+  readonly ownKey: OwnKey;
+  /** What etcd last said of the network config, compared with what this node runs with. */
+  readonly config: ConfigStatus;
   readonly leaseRecoveries: number;
   readonly publicIp: Ipv4;
   readonly holding: Holding;
@@ -69,7 +79,7 @@ export interface LeaseControl {
 
 /** Control's two loops, wired to the backend: peers become routes, and the own key is looked after. */
 export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
-  const { registry, config, own, known, identity, ttlSeconds, log } = options;
+  const { registry, config, own, fallback, degraded, identity, ttlSeconds, log } = options;
   const stopped = new AbortController();
   const name = formatSubnetKey(own.subnet);
 
@@ -82,18 +92,20 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     };
   });
   lost.catch(() => undefined); // nobody may be waiting for it any more
-  const confirmedSecondsAgo = known?.validUntil ? ttlSeconds - (known.validUntil - Date.now()) / 1000 : 0;
-  const keeping = { registry, identity, ttlSeconds, confirmedSecondsAgo, log, onLost };
-  const keeper = keepLease(own.subnet, own.holding, keeping);
+  const earlier = degraded === undefined ? undefined : fallback && earlierLeaseOf(fallback, ttlSeconds);
+  const keeper = keepLease(own.subnet, own.holding, { registry, identity, ttlSeconds, earlier, log, onLost });
 
   const peers = new Map<string, Lease>();
   let peerList: readonly Lease[] | undefined;
-  let contactAt = performance.now();
+  let contactAt = degraded === undefined ? performance.now() : undefined;
+  let etcdProblem = degraded;
   /** Undefined: what we know is current. Not contactAt: where nothing changes the last contact is minutes ago. */
-  let staleSince: number | undefined = contactAt;
+  let staleSince: number | undefined = performance.now();
 
-  function onContact(isCurrent: boolean): void {
+  function onContact(problem: string | undefined): void {
     const now = performance.now();
+    const isCurrent = problem === undefined;
+    etcdProblem = problem;
     if (isCurrent) contactAt = now;
     if (isCurrent === (staleSince === undefined)) return;
     staleSince = isCurrent ? undefined : now;
@@ -112,16 +124,30 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
 
   const tell = createPeerLog(log);
 
+  let configSeen: ConfigStatus = { state: degraded === undefined ? 'current' : 'unknown', detail: null };
+
+  /** Told when it becomes another: a config that was only written in another way is no news. */
+  function tellConfig(next: ConfigStatus): void {
+    const before = configSeen;
+    configSeen = next;
+    if (before.state === next.state && before.detail === next.detail) return;
+    if (next.detail !== null)
+      log.warn({ state: next.state, detail: next.detail }, 'the network config in etcd is another');
+    else if (before.state !== 'unknown') log.info({}, 'the network config in etcd is again the one in use');
+  }
+
   function onConfig(json: string | undefined): void {
-    if (json === options.configJson) return;
-    if (json === undefined)
-      log.warn({}, 'the network config has been deleted: this node goes on, a restart would wait for it');
-    else log.warn({ config: quote(json) }, 'the network config has changed, restart rudder to apply it');
+    const next = compareConfig(config, own.subnet, json);
+    tellConfig(next);
+    if (next.state !== 'changed') return;
+    options.checkConfig(parseNetworkConfig(json!)).catch((error: unknown) => {
+      if (configSeen === next) tellConfig({ state: 'invalid', detail: `${messageOf(error)}: ${RESTART_GOES_ON}` });
+    });
   }
 
   const listed = new Promise<void>((resolve) => {
     const watching = {
-      known: known?.peers ?? [],
+      known: fallback?.peers ?? [],
       registry,
       config,
       ownName: name,
@@ -152,13 +178,27 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
 
   const secondsSince = (moment: number) => (performance.now() - moment) / 1000;
 
+  function leaseRemainingSeconds(): number | undefined {
+    if (keeper.ownKey() === 'gone') return 0;
+    if (keeper.holding().ttlId === NO_TTL) return undefined;
+    return Math.max(0, keeper.ttlSeconds() - secondsSince(keeper.confirmedAt()));
+  }
+
+  function contactAgeSeconds(): number | undefined {
+    const moments = [contactAt, keeper.answeredAt()].filter((moment) => moment !== undefined);
+    return moments.length === 0 ? undefined : secondsSince(Math.max(...moments));
+  }
+
   return {
     state: () => ({
       isCurrent: staleSince === undefined,
       staleSeconds: staleSince === undefined ? 0 : secondsSince(staleSince),
-      contactAgeSeconds: secondsSince(contactAt),
-      leaseRemainingSeconds:
-        keeper.holding().ttlId === NO_TTL ? undefined : Math.max(0, ttlSeconds - secondsSince(keeper.confirmedAt())),
+      etcdProblem,
+      contactAgeSeconds: contactAgeSeconds(),
+      leaseRemainingSeconds: leaseRemainingSeconds(),
+      ttlSeconds: keeper.ttlSeconds(),
+      ownKey: keeper.ownKey(),
+      config: configSeen,
       leaseRecoveries: keeper.recoveries(),
       publicIp: keeper.identity().publicIp,
       holding: keeper.holding(),
@@ -174,4 +214,27 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       await lastWord(giveBack());
     },
   };
+}
+
+function earlierLeaseOf({ validUntil, keyDiffers, ...known }: LastKnown, ttlSeconds: number): EarlierLease {
+  const ttl = known.ttlSeconds ?? ttlSeconds;
+  const confirmedSecondsAgo = validUntil === null ? 0 : ttl - (validUntil - Date.now()) / 1000;
+  return { ttlSeconds: ttl, confirmedSecondsAgo, ownKey: keyDiffers ? 'differs' : 'written' };
+}
+
+const RESTART_GOES_ON = 'a restart goes on with the config in use for as long as the lease is valid';
+
+/** What etcd says of the config, and what a restart would make of it. */
+function compareConfig(config: NetworkConfig, own: Subnet, json: string | undefined): ConfigStatus {
+  if (json === undefined) return { state: 'deleted', detail: `the key is deleted: ${RESTART_GOES_ON}` };
+  let next: NetworkConfig;
+  try {
+    next = parseNetworkConfig(json);
+  } catch (error) {
+    return { state: 'invalid', detail: `${messageOf(error)}: ${RESTART_GOES_ON}` };
+  }
+  const differences = differencesOf(config, next);
+  if (differences.length === 0) return { state: 'current', detail: null };
+  const subnet = fitsConfig(next, own) ? 'keeps the subnet' : `leases another subnet than ${formatSubnet(own)}`;
+  return { state: 'changed', detail: `${differences.join(', ')}: a restart applies it and ${subnet}` };
 }

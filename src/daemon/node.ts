@@ -3,6 +3,7 @@ import type { OwnLease } from '../control/lease-acquisition.js';
 import type { Registry } from '../control/registry.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
+import type { NetworkConfig } from '../core/network-config.js';
 import type { Subnet } from '../core/subnet.js';
 import type { Firewall } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
@@ -41,6 +42,8 @@ export interface Ground extends Footing {
   readonly state: NodeState;
   readonly publicIp: Ipv4;
   readonly carriers: Carriers;
+  /** Throws RudderError if this host cannot have that network config. */
+  readonly checkConfig: (config: NetworkConfig) => Promise<void>;
 }
 
 /** Which etcd, and what of it: the name of the cluster, as far as this node can tell without asking. */
@@ -51,6 +54,8 @@ export function sourceOf({ etcd: { endpoints, prefix } }: DaemonOptions): string
 /** A node that has its subnet, and knows its peers. */
 export interface Taken {
   readonly own: OwnLease;
+  /** Why it is the lease of the last run; undefined: etcd has given it to us. */
+  readonly degraded: string | undefined;
   readonly control: LeaseControl;
   readonly announcer: Announcer;
   readonly admission: PeerAdmission;
@@ -59,7 +64,7 @@ export interface Taken {
 }
 
 /** A node whose packets flow. */
-export interface Ready extends Omit<Taken, 'own'> {
+export interface Ready extends Omit<Taken, 'own' | 'degraded'> {
   readonly subnet: Subnet;
   readonly backend: Backend;
   readonly firewall: Firewall | undefined;

@@ -1,10 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
 import { openUdpBackend } from '../backend/udp/udp-backend.js';
-import { acquireLease } from '../control/lease-acquisition.js';
+import { type AcquireOptions, acquireLease, type OwnLease } from '../control/lease-acquisition.js';
+import type { Registry } from '../control/registry.js';
+import { isTransient, retryWhileUnavailable } from '../control/retry.js';
+import { RudderError } from '../core/errors.js';
+import type { Logger } from '../core/logger.js';
+import type { NetworkConfig } from '../core/network-config.js';
 import type { Subnet } from '../core/subnet.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
-import { loadLastKnown } from '../system/last-known.js';
+import { type LastKnown, loadLastKnown } from '../system/last-known.js';
 import { loadState, saveState } from '../system/state-dir.js';
 import { writeSubnetEnv } from '../system/subnet-env.js';
 import { proposalOf } from '../system/subnet-publish.js';
@@ -12,16 +17,16 @@ import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, uplinksOf } from '../system/underlay.js';
 import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
-import { findFooting } from './footing.js';
+import { findFooting, tellDegraded } from './footing.js';
 import { keepNode } from './keep-node.js';
 import { startLeaseControl } from './lease-control.js';
 import { type Ground, type Node, type StartContext, sourceOf, type Taken } from './node.js';
 import type { DaemonOptions } from './options.js';
 import { createRouteCheck, type OverlayRoutes, readOverlayRoutes, takeBackRoutes } from './overlay-routes.js';
+import { impatient, withinPatience } from './patience.js';
 import { createPeerAdmission } from './peer-admission.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 import { createUndo, type Undo } from './undo.js';
-import { waitForNetworkConfig } from './wait-for-config.js';
 
 /**
  * Makes a node ready, step by step. Whatever can fail for reasons of this host comes first; until READY every step can
@@ -52,6 +57,7 @@ export async function startNode(context: StartContext): Promise<Node | undefined
 async function surveyGround({ options, netlink, registry, log, enter, signal }: StartContext): Promise<Ground> {
   const underlay = await selectUnderlay(netlink, options.underlay);
   const state = await loadState(options.stateDir, log);
+  const began = performance.now();
   const carriers = createCarriers(netlink, options.etcd.endpoints);
   await takeBackRoutes(netlink, carriers, log);
   enter('waiting for etcd and the network config');
@@ -60,13 +66,19 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   const lastKnown = await loadLastKnown(options.stateDir, log);
   const source = sourceOf(options);
   const { nodeId } = state;
-  const footing = await findFooting({ registry, configKey, source, lastKnown, publicIp, nodeId, log }, signal);
-  checkPublicIp(publicIp, footing.config);
-  const { network } = footing.config;
-  const overlay = { network, device: (await netlink.link(DEVICE_NAME))?.index };
-  await refuseCover(netlink, carriers, overlay);
-  await warnOfNameservers(netlink, overlay, log);
-  return { ...footing, underlay, state, publicIp, carriers };
+  const overlayOf = async ({ network }: NetworkConfig) => ({
+    network,
+    device: (await netlink.link(DEVICE_NAME))?.index,
+  });
+  const checkConfig = async (config: NetworkConfig) => {
+    checkPublicIp(publicIp, config);
+    await refuseCover(netlink, carriers, await overlayOf(config));
+  };
+  const known = { source, lastKnown, publicIp, nodeId, ttlSeconds: options.leaseTtlSeconds };
+  const waitedMs = performance.now() - began;
+  const footing = await findFooting({ registry, configKey, ...known, waitedMs, check: checkConfig, log }, signal);
+  await warnOfNameservers(netlink, await overlayOf(footing.config), log);
+  return { ...footing, underlay, state, publicIp, carriers, checkConfig };
 }
 
 function openBackend({ options, netlink, log }: StartContext, { config, underlay }: Ground, undo: Undo): Backend {
@@ -88,16 +100,14 @@ function openBackend({ options, netlink, log }: StartContext, { config, underlay
 /** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
 async function takeSubnet(context: StartContext, ground: Ground, backend: Backend, undo: Undo): Promise<Taken> {
   const { options, netlink, registry, log, enter, notify, signal } = context;
-  const { config, json, known, state, publicIp, underlay } = ground;
+  const { config, fallback, state, publicIp, underlay, checkConfig } = ground;
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
   const identity = { publicIp, nodeId: state.nodeId, portMapped: options.portMapped };
   const ttlSeconds = options.leaseTtlSeconds;
-  const own =
-    known === undefined
-      ? await acquireLease({ registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log }, signal)
-      : { subnet: known.subnet, holding: known, created: false };
+  const wanted = { registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log };
+  const { own, degraded } = await acquireOrGoOn(wanted, ground, signal);
   const announcer = createAnnouncer(notify, () => {
     const { publicIp, isCurrent } = control.state();
     return { subnet: own.subnet, publicIp, mtu: backend.mtu(), isCurrent };
@@ -106,20 +116,72 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   const admitting = { config, own: own.subnet, netlink, backend, source: () => carrier.address, log };
   const admission = createPeerAdmission(admitting);
   await admission.recheck(await readOverlayRoutes(netlink, config.network));
-  const leasing = { registry, config, configJson: json, identity, own, known, ttlSeconds, peers: admission, log };
+  const leasing = {
+    registry,
+    config,
+    identity,
+    own,
+    fallback,
+    degraded,
+    ttlSeconds,
+    checkConfig,
+    peers: admission,
+    log,
+  };
   const control = startLeaseControl({ ...leasing, onCurrent: announcer.changed });
   undo.add('lease', () => (own.created ? control.release() : control.stop()));
-  if (known === undefined) await control.listed(signal);
+  if (degraded === undefined) await waitOrGoOn(control.listed, fallback, log, signal);
   await admission.settled();
-  return { own, control, announcer, admission, carrier };
+  return { own, degraded, control, announcer, admission, carrier };
+}
+
+/** The lease from etcd; with one of the last run to go on with, etcd has one try. */
+async function acquireOrGoOn(
+  wanted: AcquireOptions,
+  { fallback, degraded }: Ground,
+  signal: AbortSignal,
+): Promise<{ own: OwnLease; degraded: string | undefined }> {
+  if (fallback === undefined) return { own: await acquireLease(wanted, signal), degraded: undefined };
+  const { subnet, revision, ttlId } = fallback;
+  const known = { subnet, holding: { revision, ttlId }, created: false };
+  if (degraded !== undefined) return { own: known, degraded };
+  try {
+    const hasty = { ...wanted, registry: impatient(wanted.registry), isHasty: true };
+    return { own: await acquireLease(hasty, signal), degraded: undefined };
+  } catch (error) {
+    if (signal.aborted || !isOfEtcd(error)) throw error;
+    return { own: known, degraded: tellDegraded(wanted.log, fallback, error) };
+  }
+}
+
+const isOfEtcd = (error: unknown) =>
+  error instanceof RudderError && (error.code === 'etcd-unavailable' || error.code === 'etcd-refused');
+
+/** Waits for etcd, for as long as there is nothing else to go on with. */
+async function waitOrGoOn(
+  wait: (signal: AbortSignal) => Promise<unknown>,
+  fallback: LastKnown | undefined,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  if (fallback === undefined) return void (await wait(signal));
+  const ended = new AbortController();
+  try {
+    await withinPatience(wait(AbortSignal.any([signal, ended.signal])));
+  } catch (error) {
+    if (signal.aborted || !isOfEtcd(error)) throw error;
+    tellDegraded(log, fallback, error);
+  } finally {
+    ended.abort();
+  }
 }
 
 /** Packets flow from here on. */
 async function openTheWay(
   { options, netlink, registry, log, enter, signal }: StartContext,
-  { config, underlay, known, carriers }: Ground,
+  { config, underlay, fallback, carriers }: Ground,
   backend: Backend,
-  { own: { subnet }, admission }: Taken,
+  { own: { subnet }, degraded, admission }: Taken,
   undo: Undo,
 ): Promise<{ firewall: Firewall | undefined; checkOverlay: () => Promise<OverlayRoutes> }> {
   const { ipMasq } = options;
@@ -145,11 +207,18 @@ async function openTheWay(
   // What was looked at before the routes were set is so with them.
   const checkOverlay = createRouteCheck({ netlink, network, carriers, backend, admission });
   await checkOverlay();
-  if (known !== undefined) return { firewall, checkOverlay };
+  if (degraded !== undefined) return { firewall, checkOverlay };
   enter('waiting for etcd to answer with the routes in place');
-  const answer = (stop: AbortSignal) => waitForNetworkConfig(registry, `${options.etcd.prefix}/config`, log, stop);
-  await whileChecking(checkOverlay, answer, signal);
+  const answer = (stop: AbortSignal) => retryWhileUnavailable('any answer', () => anyAnswer(registry), log, stop);
+  await waitOrGoOn((stop) => whileChecking(checkOverlay, answer, stop), fallback, log, signal);
   return { firewall, checkOverlay };
+}
+
+/** A refusal is an answer too: etcd is reached. */
+async function anyAnswer(registry: Registry): Promise<void> {
+  await registry.getConfig().catch((error: unknown) => {
+    if (isTransient(error)) throw error;
+  });
 }
 
 /** How often routes are looked at while etcd is waited for: it may be they that keep its answer away. */

@@ -3,7 +3,7 @@ import type { Registry } from '../control/registry.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import { problemsOf, type Status } from '../ops/status.js';
+import { problemsOf, type Status, warningsOf } from '../ops/status.js';
 import type { Firewall } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
@@ -47,17 +47,20 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     device: { name: DEVICE_NAME, mtu: backend.mtu(), up: await isUp(sources.netlink), repairs: host.repairs() },
     hostProblem: host.problem() ?? null,
     lease: {
-      ttlSeconds: options.leaseTtlSeconds,
+      ttlSeconds: control.ttlSeconds,
       remainingSeconds: control.leaseRemainingSeconds ?? null,
+      key: control.ownKey,
       recoveries: control.leaseRecoveries,
     },
     etcd: {
       endpoints: options.etcd.endpoints,
       current: control.isCurrent,
       staleSeconds: control.staleSeconds,
-      lastContactSeconds: control.contactAgeSeconds,
+      problem: control.etcdProblem ?? null,
+      lastContactSeconds: control.contactAgeSeconds ?? null,
       certificates: sources.registry.certificates(),
     },
+    config: control.config,
     packetPath: { heartbeatSeconds: backend.heartbeatAgeMs() / 1000, counters: backend.counters() },
     offloads: backend.offloads(),
     firewall: {
@@ -79,7 +82,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       };
     }),
   };
-  return { ...status, problems: problemsOf(status) };
+  return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
 }
 
 async function isUp(netlink: Netlink): Promise<boolean> {

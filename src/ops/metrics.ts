@@ -61,7 +61,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     gauge('rudder_packet_path_heartbeat_seconds', 'Since the packet path last ran.', packetPath.heartbeatSeconds);
   }
 
-  function control({ lease, etcd, firewall, device, peers, problems, offloads, node, version }: Status): void {
+  function control({ lease, etcd, config, firewall, device, peers, problems, offloads, node, version }: Status): void {
     gauge('rudder_info', 'Always 1; what the node is, as labels.', 1, { version, subnet: node.subnet });
     gauge('rudder_ready', 'Whether /readyz answers 200.', problems.length === 0 ? 1 : 0);
     gauge('rudder_device_up', 'Whether the TUN device is up.', device.up ? 1 : 0);
@@ -73,12 +73,23 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     if (lease.remainingSeconds !== null) {
       gauge('rudder_lease_remaining_seconds', 'Until the lease runs out unless renewed.', lease.remainingSeconds);
     }
+    gauge(
+      'rudder_lease_key_written',
+      'Whether the own key is as it was written, as last read.',
+      lease.key === 'written' ? 1 : 0,
+    );
     total('rudder_lease_recoveries_total', 'Times the own lease had to be created anew.', lease.recoveries);
     gauge('rudder_etcd_watch_current', 'Whether the watch on etcd is up.', etcd.current ? 1 : 0);
-    gauge('rudder_etcd_last_contact_seconds', 'Since etcd last told anything.', etcd.lastContactSeconds);
     for (const { file, notAfter } of etcd.certificates) {
       const help = 'When a certificate that etcd is spoken to with ends, in seconds since 1970.';
       gauge('rudder_etcd_certificate_expiry_timestamp_seconds', help, Date.parse(notAfter) / 1000, { file });
+    }
+    if (etcd.lastContactSeconds !== null) {
+      gauge('rudder_etcd_last_contact_seconds', 'Since etcd last told anything.', etcd.lastContactSeconds);
+    }
+    for (const state of ['current', 'changed', 'invalid', 'deleted', 'unknown'] as const) {
+      const help = 'The network config in etcd, compared with the one in use: 1 for what it is.';
+      gauge('rudder_network_config', help, config.state === state ? 1 : 0, { state });
     }
     gauge('rudder_firewall_kept', 'Whether the firewall rules are being kept.', firewall.kept ? 1 : 0);
     total('rudder_firewall_repairs_total', 'Times firewall rules had to be put back.', firewall.repairs);

@@ -101,7 +101,8 @@ function healthOf(status: Status | string): HttpAnswer {
 
 function readinessOf(status: Status | string): HttpAnswer {
   const problems = typeof status === 'string' ? [`starting: ${status}`] : status.problems;
-  return jsonAnswer(problems.length === 0 ? 200 : 503, { ready: problems.length === 0, problems });
+  const warnings = typeof status === 'string' ? [] : status.warnings;
+  return jsonAnswer(problems.length === 0 ? 200 : 503, { ready: problems.length === 0, problems, warnings });
 }
 
 function statusOf(status: Status | string): HttpAnswer {

@@ -19,6 +19,8 @@ export interface Status {
     readonly ttlSeconds: number;
     /** Null: a reservation, which never runs out. */
     readonly remainingSeconds: number | null;
+    /** The own key as last read: as it was written, gone (then nothing is left), or with something else in it. */
+    readonly key: 'written' | 'gone' | 'differs';
     readonly recoveries: number;
   };
   readonly etcd: {
@@ -27,11 +29,14 @@ export interface Status {
     readonly current: boolean;
     /** Since the watch broke; 0 while it is up. */
     readonly staleSeconds: number;
-    /** Since a list or an event, which a quiet cluster has none of for minutes. */
-    readonly lastContactSeconds: number;
+    /** Why it is not current. */
+    readonly problem: string | null;
+    /** Since an answer or an event; null: none since the start. */
+    readonly lastContactSeconds: number | null;
     /** What etcd is spoken to with, and when it ends. */
     readonly certificates: readonly CertificateEnd[];
   };
+  readonly config: ConfigStatus;
   readonly packetPath: { readonly heartbeatSeconds: number; readonly counters: Readonly<Record<string, number>> };
   readonly offloads: Readonly<Record<string, 'on' | 'off'>>;
   readonly firewall: {
@@ -45,6 +50,15 @@ export interface Status {
   readonly peers: readonly PeerStatus[];
   /** Why the node is not ready; empty if it is. */
   readonly problems: readonly string[];
+  /** What an operator should look at although the node is ready. */
+  readonly warnings: readonly string[];
+}
+
+/** The network config in etcd as last read, compared with the one in use; unknown: not read since the start. */
+export interface ConfigStatus {
+  readonly state: 'current' | 'changed' | 'invalid' | 'deleted' | 'unknown';
+  /** What is other or wrong, and what a restart would do; null: nothing is. */
+  readonly detail: string | null;
 }
 
 /** Of packets that cross the tunnel, by what entered and what left since the rules last changed. */
@@ -92,20 +106,34 @@ export function isAlive({ packetPath }: Pick<Status, 'packetPath'>): boolean {
 }
 
 /** Why a node should get no new work, one text each. */
-export function problemsOf(status: Omit<Status, 'problems'>): string[] {
+export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): string[] {
   const { packetPath, device, etcd, lease, firewall } = status;
   const problems: string[] = [];
   if (!isAlive(status)) problems.push(`the packet path has not run for ${Math.round(packetPath.heartbeatSeconds)} s`);
   if (!device.up) problems.push(`${device.name} is down or gone`);
   if (status.hostProblem !== null) problems.push(status.hostProblem);
-  if (etcd.staleSeconds > LONGEST_STALE_SECONDS) {
-    problems.push(`etcd has not been watched for ${Math.round(etcd.staleSeconds)} s: peers may have changed`);
+  const reason = etcd.problem === null ? '' : `: ${etcd.problem}`;
+  if (etcd.lastContactSeconds === null) {
+    problems.push(`degraded: lease and peers are as last known, since the start etcd has told nothing${reason}`);
+  } else if (etcd.staleSeconds > LONGEST_STALE_SECONDS) {
+    problems.push(`etcd has not been watched for ${Math.round(etcd.staleSeconds)} s, peers may have changed${reason}`);
   }
-  if (lease.remainingSeconds !== null && lease.remainingSeconds < lease.ttlSeconds * LEAST_LEASE_SHARE) {
+  if (lease.key !== 'written') problems.push(KEY_PROBLEMS[lease.key]);
+  else if (lease.remainingSeconds !== null && lease.remainingSeconds < lease.ttlSeconds * LEAST_LEASE_SHARE) {
     problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed`);
   }
   if (firewall.forwarding !== null) problems.push(...problemsOfForwarding(firewall.forwarding, device.name));
   return problems;
+}
+
+const KEY_PROBLEMS = {
+  gone: 'the own lease key is gone from etcd and not written again yet: the subnet may go to another node',
+  differs: 'the own lease key in etcd does not say what this node is, and is not put right yet: peers go by it',
+};
+
+/** What is not as it should be while the node does its work, one text each. */
+export function warningsOf({ config }: Omit<Status, 'problems' | 'warnings'>): string[] {
+  return config.detail === null ? [] : [`the network config in etcd is ${config.state}: ${config.detail}`];
 }
 
 function problemsOfForwarding(forwarding: ForwardingStatus, device: string): string[] {

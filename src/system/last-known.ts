@@ -25,6 +25,12 @@ export interface LastKnown {
   readonly ttlId: string;
   /** When the lease runs out unless renewed, in ms since 1970; null: it is a reservation and never does. */
   readonly validUntil: number | null;
+  /** The lease's TTL; undefined in files of earlier versions. */
+  readonly ttlSeconds: number | undefined;
+  /** When this was written, in ms since 1970; undefined in files of earlier versions. */
+  readonly savedAt: number | undefined;
+  /** The own key said something else than it should, and could not be put right. */
+  readonly keyDiffers: boolean;
   readonly peers: readonly Lease[];
 }
 
@@ -43,6 +49,9 @@ const stored = z.object({
   revision: z.int(),
   ttlId: z.string().regex(/^\d+$/),
   validUntil: z.number().nullable(),
+  ttlSeconds: z.number().positive().optional(),
+  savedAt: z.number().optional(),
+  keyDiffers: z.boolean().default(false),
   peers: z.array(
     z.object({ subnet, publicIp: ipv4, nodeId: z.string().optional(), portMapped: z.boolean().default(false) }),
   ),
@@ -60,7 +69,8 @@ export async function loadLastKnown(directory: string, log: Logger): Promise<Las
     const { peers, ...own } = stored.parse(JSON.parse((await readPlainFile(path, MOST_BYTES)).text));
     const config = parseNetworkConfig(own.configJson);
     for (const lease of [own, ...peers]) checkLease(config, lease);
-    return { ...own, peers: peers.map((peer) => ({ ...peer, nodeId: peer.nodeId })) };
+    const { ttlSeconds, savedAt } = own;
+    return { ...own, ttlSeconds, savedAt, peers: peers.map((peer) => ({ ...peer, nodeId: peer.nodeId })) };
   } catch (error) {
     const reason = error instanceof z.ZodError ? error.issues[0].message : messageOf(error);
     if (errnoOf(error) !== 'ENOENT') log.warn({ path, reason }, 'what was last known of the cluster cannot be read');

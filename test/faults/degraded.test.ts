@@ -2,12 +2,14 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { etcdctl, startEtcd, stopEtcd } from '../../src/lab/etcd.js';
 import { labDown, labUp } from '../../src/lab/lab.js';
+import { etcdUrl } from '../../src/lab/names.js';
 import { containerAddress } from '../../src/lab/network.js';
 import { launchNode, logLines, logText, nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import type { Status } from '../../src/ops/status.js';
 import { cli } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
 
@@ -40,7 +42,7 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
     rmSync(nodePaths(lab, node).subnetFile);
     await startNode(lab, node);
     expect(readSubnetEnv(lab, node)).toEqual(before);
-    expect(said(/^degraded: etcd does not answer/)).toBe(true);
+    expect(said(/^degraded: going on with the last known lease/)).toBe(true);
     expect((await status()).stdout).toMatch(/^etcd +degraded/m);
     const stream = await startStream(lab, 'c1', containerAddress(before.RUDDER_SUBNET));
 
@@ -50,6 +52,93 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
     expect(await etcdctl(lab, 'get', '--prefix', '--keys-only', KEYS)).toContain(
       `${KEYS}${before.RUDDER_SUBNET.replace('.1/24', '.0-24')}`,
     );
+  });
+
+  const configKey = '/coreos.com/network/config';
+  const problems = async () => (JSON.parse((await cli(lab, node, 'status', '--json')).stdout) as Status).problems;
+
+  async function kill(): Promise<void> {
+    signalProcess(node.process!, 'SIGKILL');
+    await waitFor('the daemon to end', () => !isRunning(node.process!), 5000);
+    rmSync(nodePaths(lab, node).subnetFile);
+  }
+
+  /** Ready within seconds, on the subnet of before, loudly. */
+  async function startsDegraded(reason: RegExp, extra: string[] = []): Promise<void> {
+    const began = performance.now();
+    await startNode(lab, node, extra);
+    expect(performance.now() - began).toBeLessThan(4500);
+    const line = logLines(lab, node).find(({ msg }) => msg?.startsWith('degraded: '));
+    expect(line).toMatchObject({ level: 40, reason: expect.stringMatching(reason) });
+  }
+
+  it('degrades when etcd is refused, and goes on for as long as it is', async () => {
+    const before = readSubnetEnv(lab, node);
+    await kill();
+    // A plain etcd under an https:// URL: what TLS says is for the user to mend, as an expired certificate is.
+    const endpoint = etcdUrl(lab).replace('http:', 'https:');
+    const source = `${endpoint}/coreos.com/network`;
+    writeFileSync(file(), JSON.stringify({ ...JSON.parse(readFileSync(file(), 'utf8')), source }));
+    await startsDegraded(/TLS/, [`--etcd-endpoints=${endpoint}`]);
+    expect(readSubnetEnv(lab, node)).toEqual(before);
+    expect(await problems()).toEqual([expect.stringMatching(/^degraded: .*TLS/)]);
+    await waitFor(
+      'it to try again',
+      () => logLines(lab, node).some(({ msg }) => msg === 'lease watch interrupted'),
+      9000,
+    );
+    expect(isRunning(node.process!)).toBe(true);
+  });
+
+  it('degrades when no name server knows etcd', async () => {
+    await kill();
+    const endpoint = 'http://etcd.invalid:2379';
+    const source = `${endpoint}/coreos.com/network`;
+    writeFileSync(file(), JSON.stringify({ ...JSON.parse(readFileSync(file(), 'utf8')), source }));
+    await startsDegraded(/./, [`--etcd-endpoints=${endpoint}`]);
+  });
+
+  it.each([
+    ['invalid', /10\.0\.0\.0\/99/, () => etcdctl(lab, 'put', configKey, '{"Network":"10.0.0.0/99"}')],
+    ['deleted', /there is no network config/, () => etcdctl(lab, 'del', configKey)],
+  ])('keeps its lease and says so when the config in etcd is %s', async (state, reason, spoil) => {
+    const before = readSubnetEnv(lab, node);
+    await kill();
+    await spoil();
+    await startsDegraded(reason);
+    expect(readSubnetEnv(lab, node)).toEqual(before);
+    const told = async () => JSON.parse((await cli(lab, node, 'status', '--json')).stdout) as Status;
+    await waitFor('etcd to be watched', async () => (await told()).config.state === state, 10_000);
+    expect(await told()).toMatchObject({ problems: [], etcd: { current: true }, warnings: [/a restart goes on/] });
+    const log = logText(lab, node);
+    expect(log).not.toContain('to apply it');
+  });
+
+  it('is not ready when its key is gone and etcd refuses writes', async () => {
+    const key = `${KEYS}${readSubnetEnv(lab, node).RUDDER_SUBNET.replace('.1/24', '.0-24')}`;
+    const prefix = '/coreos.com/network/';
+    const asRoot = '--user=root:root';
+    await etcdctl(lab, 'user', 'add', 'root:root');
+    await etcdctl(lab, 'user', 'grant-role', 'root', 'root');
+    await etcdctl(lab, 'user', 'add', 'rudder:rudder');
+    await etcdctl(lab, 'role', 'add', 'network');
+    await etcdctl(lab, 'role', 'grant-permission', 'network', '--prefix=true', 'readwrite', prefix);
+    await etcdctl(lab, 'user', 'grant-role', 'rudder', 'network');
+    await stopNode(lab, node);
+    await etcdctl(lab, 'auth', 'enable');
+    await startNode(lab, node, ['--etcd-username=rudder', '--etcd-password=rudder']);
+    expect(await problems()).toEqual([]);
+
+    await etcdctl(lab, asRoot, 'role', 'revoke-permission', '--prefix=true', 'network', prefix);
+    await etcdctl(lab, asRoot, 'role', 'grant-permission', 'network', '--prefix=true', 'read', prefix);
+    await etcdctl(lab, asRoot, 'del', key);
+    await waitFor(
+      'it to say so',
+      async () => (await problems()).some((text) => /own lease key is gone/.test(text)),
+      10_000,
+    );
+    expect((await status()).stdout).toMatch(/^lease +gone/m);
+    expect(isRunning(node.process!)).toBe(true);
   });
 
   it("ends with exit code 10 when the subnet turns out to be another node's, and forgets it", async () => {
@@ -68,6 +157,14 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
   it.each([
     ['has run out by the clock', (text: string) => JSON.stringify({ ...JSON.parse(text), validUntil: Date.now() - 1 })],
     [
+      'was saved later than the clock says',
+      (text: string) => JSON.stringify({ ...JSON.parse(text), savedAt: Date.now() + 3_600_000 }),
+    ],
+    [
+      'has more left than its TTL',
+      (text: string) => JSON.stringify({ ...JSON.parse(text), validUntil: Date.now() + 3_600_000 }),
+    ],
+    [
       'is of another etcd',
       (text: string) => JSON.stringify({ ...JSON.parse(text), source: 'http://10.1.1.1:2379/other' }),
     ],
@@ -81,6 +178,7 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
     await launchNode(lab, node);
     await waitFor('it to say what it waits for', () => said(/^waiting for etcd/), 15_000);
     expect(said(/^ready/)).toBe(false);
+    expect(said(/^the last known lease is not used|cannot be read$/)).toBe(true);
     await startEtcd(lab);
     await waitFor('it to be ready', () => said(/^ready/), 15_000);
   });

@@ -18,14 +18,16 @@ export function createStatus(changes: Partial<Status> = {}): Status {
     },
     device: { name: 'rudder0', mtu: 1472, up: true, repairs: 3 },
     hostProblem: null,
-    lease: { ttlSeconds: 86_400, remainingSeconds: 86_390, recoveries: 0 },
+    lease: { ttlSeconds: 86_400, remainingSeconds: 86_390, key: 'written', recoveries: 0 },
     etcd: {
       endpoints: ['http://127.0.0.1:2379'],
       current: true,
       staleSeconds: 0,
+      problem: null,
       lastContactSeconds: 100,
       certificates: [],
     },
+    config: { state: 'current', detail: null },
     packetPath: { heartbeatSeconds: 0.5, counters: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i])) },
     offloads: { 'tun-tso': 'on', 'udp-gso': 'off' },
     firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: FORWARDING },
@@ -42,6 +44,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
       },
     ],
     problems: [],
+    warnings: [],
     ...changes,
   };
 }

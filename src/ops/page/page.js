@@ -48,7 +48,10 @@ function showFacts({ node, lease, device, etcd, offloads, uptimeSeconds, version
     ['lease', lease.remainingSeconds === null ? 'reserved' : `${duration(lease.remainingSeconds)} left`],
     ['device', `${device.name}, MTU ${device.mtu}, ${device.up ? 'up' : 'down or gone'}`],
     ['offloads', off.length === 0 ? 'all on' : `off: ${off.join(', ')}`],
-    ['etcd', `${etcd.current ? 'watched' : 'not reached'}, last word ${duration(etcd.lastContactSeconds)} ago`],
+    [
+      'etcd',
+      `${etcd.current ? 'watched' : 'not reached'}, ${etcd.lastContactSeconds === null ? 'no word since the start' : `last word ${duration(etcd.lastContactSeconds)} ago`}`,
+    ],
     ['daemon', `${version}, up for ${duration(uptimeSeconds)}`],
   ]);
 }

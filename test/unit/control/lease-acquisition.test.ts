@@ -13,10 +13,12 @@ import {
   MY_VALUE,
   pass,
   peerValue,
+  refused,
   stateOf,
   subnet,
   TINY,
   TINY_NAMES,
+  unavailable,
   valuesIn,
   warningsOf,
 } from './cluster.js';
@@ -53,6 +55,14 @@ async function expectMine(own: OwnLease, name: string): Promise<void> {
   expect(formatSubnet(own.subnet).replace('/', '-')).toBe(name);
   expect(await entryOf(registry, name)).toEqual({ name, value: MY_VALUE, ...own.holding });
 }
+
+describe('a node with something else to go on with', () => {
+  it.each([unavailable(), refused()])('is told the first failure, without a word: $code', async (error) => {
+    vi.spyOn(registry, 'listLeases').mockRejectedValue(error);
+    await expect(acquire({ isHasty: true })).rejects.toBe(error);
+    expect(log.lines).toEqual([]);
+  });
+});
 
 describe('a node without a lease', () => {
   it('creates one in a free subnet, with the TTL', async () => {

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { keepAliveInterval } from '../../../src/control/lease-keeper.js';
 import { NO_TTL } from '../../../src/control/registry.js';
-import { MY_VALUE, pass, peerValue, refused, unavailable, warningsOf } from './cluster.js';
+import { formatLeaseValue } from '../../../src/core/lease.js';
+import { ip, ME, MY_VALUE, pass, peerValue, refused, unavailable, warningsOf } from './cluster.js';
 import { createKeeping, INTERVAL, type Keeping, NAME, TTL } from './keeping.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
@@ -105,6 +106,51 @@ describe('renewal', () => {
     await pass(3);
     await expectHeld();
     expect(keeper.recoveries()).toBe(1);
+  });
+});
+
+describe('the own key, as last read', () => {
+  it.each([
+    ['was deleted', () => registry.deleteRaw(NAME)],
+    ['has lost its TTL', () => registry.revoke(initial.ttlId)],
+  ])('is gone while it cannot be written again: %s', async (_, spoil) => {
+    const writes = vi.spyOn(registry, 'createLease').mockRejectedValue(refused());
+    expect(keeper.ownKey()).toBe('written');
+    spoil();
+    keeper.ownKeySeen(undefined);
+    await pass(5);
+    expect(keeper.ownKey()).toBe('gone');
+    writes.mockRestore();
+    await pass(5);
+    expect(keeper.ownKey()).toBe('written');
+  });
+
+  it('is gone when the renewal says that its TTL is, though nobody watches', async () => {
+    vi.spyOn(registry, 'listLeases').mockRejectedValue(unavailable());
+    registry.revoke(initial.ttlId);
+    await pass(INTERVAL + 1);
+    expect(keeper.ownKey()).toBe('gone');
+  });
+
+  it('differs while another address is not written', async () => {
+    const writes = vi.spyOn(registry, 'updateLease').mockRejectedValue(refused());
+    keeper.moveTo(ip('10.1.1.99'));
+    await pass(5);
+    expect(keeper.ownKey()).toBe('differs');
+    writes.mockRestore();
+    await pass(5);
+    expect(keeper.ownKey()).toBe('written');
+  });
+
+  it('differs while somebody has written something else of ours', async () => {
+    const writes = vi.spyOn(registry, 'updateLease').mockRejectedValue(refused());
+    registry.putRaw(NAME, formatLeaseValue(ME.publicIp, ME.nodeId, true), TTL);
+    keeper.ownKeySeen(await own());
+    await pass(5);
+    expect(keeper.ownKey()).toBe('differs');
+    writes.mockRestore();
+    await pass(5);
+    expect(keeper.ownKey()).toBe('written');
   });
 });
 

@@ -38,6 +38,8 @@ function startKeeper() {
     publicIp: parseIpv4('192.0.2.7')!,
     holding: { revision: 5, ttlId: '1' },
     leaseRemainingSeconds: 3600,
+    ttlSeconds: 3600,
+    ownKey: 'written',
     peers: [lease(1)],
   };
   const keeper = keepLastKnown(directory, own, { state: () => state as never }, createRecordingLog());
@@ -65,6 +67,32 @@ it.each([
   Object.assign(state, change);
   vi.advanceTimersByTime(5000);
   expect(await saved()).toMatchObject(expected);
+  await keeper.stop(true);
+});
+
+it('says when it was saved and of which TTL, so that a wrong clock is found out', async () => {
+  const { keeper, saved } = startKeeper();
+  const { savedAt, validUntil, ttlSeconds, keyDiffers } = await saved();
+  expect(validUntil - savedAt).toBe(3_600_000);
+  expect({ ttlSeconds, keyDiffers, isNow: Math.abs(Date.now() - savedAt) < 5000 }).toEqual({
+    ttlSeconds: 3600,
+    keyDiffers: false,
+    isNow: true,
+  });
+  await keeper.stop(true);
+});
+
+it.each([
+  ['is gone, and with it the lease', { ownKey: 'gone', leaseRemainingSeconds: 0 }, { left: 0, keyDiffers: false }],
+  ['says something else', { ownKey: 'differs' }, { left: 3_600_000, keyDiffers: true }],
+])('remembers that the own key %s', async (_, change, expected) => {
+  const { path, state, keeper, saved } = startKeeper();
+  await saved();
+  rmSync(path);
+  Object.assign(state, change);
+  vi.advanceTimersByTime(5000);
+  const { validUntil, savedAt, keyDiffers } = await saved();
+  expect({ left: validUntil - savedAt, keyDiffers }).toEqual(expected);
   await keeper.stop(true);
 });
 

@@ -1,46 +1,198 @@
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { createMemoryRegistry } from '../../../src/control/memory-registry.js';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
+import type { Registry } from '../../../src/control/registry.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import { RudderError } from '../../../src/core/errors.js';
+import { formatLeaseValue } from '../../../src/core/lease.js';
 import { parseNetworkConfig } from '../../../src/core/network-config.js';
-import { startLeaseControl } from '../../../src/daemon/lease-control.js';
-import { createRecordingLog } from '../../helpers/recording-log.js';
+import { type LeaseControl, type LeaseControlOptions, startLeaseControl } from '../../../src/daemon/lease-control.js';
+import type { LastKnown } from '../../../src/system/last-known.js';
+import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 
 const configJson = '{"Network":"10.42.0.0/16"}';
+const NAME = '10.42.7.0-24';
+const identity = { publicIp: parseIpv4('192.0.2.7')!, nodeId: 'n', portMapped: false };
+const VALUE = formatLeaseValue(identity.publicIp, identity.nodeId);
+const refused = new RudderError('etcd-refused', 'etcd denies');
 
 /** While it looks for something, vi.waitFor() moves the clock by some hundredths of a second. */
 const about = (seconds: number) => expect.closeTo(seconds, 0);
 
-// Only the clock: the registry answers in microtasks.
-beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
-afterEach(() => void vi.useRealTimers());
+let registry: MemoryRegistry;
+let log: RecordingLog;
+let currents: boolean[];
+let control: LeaseControl;
 
-it('counts how long peers have been stale from when the watch broke, not from the last event', async () => {
-  const registry = createMemoryRegistry();
+// Only the clock: the registry answers in microtasks.
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  registry = createMemoryRegistry();
   registry.putRaw('config', configJson);
-  const currents: boolean[] = [];
-  const control = startLeaseControl({
+  log = createRecordingLog();
+  currents = [];
+});
+afterEach(async () => {
+  vi.useRealTimers();
+  await control.stop();
+});
+
+function start(changes: Partial<LeaseControlOptions> = {}): LeaseControl {
+  control = startLeaseControl({
     registry,
     config: parseNetworkConfig(configJson),
-    configJson,
-    identity: { publicIp: parseIpv4('192.0.2.7')!, nodeId: 'n', portMapped: false },
+    identity,
     own: { subnet: parseSubnet('10.42.7.0/24')!, holding: { revision: 1, ttlId: '0' }, created: true },
-    known: undefined,
+    fallback: undefined,
+    degraded: undefined,
     ttlSeconds: 3600,
+    checkConfig: async () => undefined,
     onCurrent: (isCurrent) => currents.push(isCurrent),
     peers: { apply: () => undefined },
-    log: createRecordingLog(),
+    log,
+    ...changes,
   });
-  try {
+  return control;
+}
+
+const fallbackOf = (changes: Partial<LastKnown> = {}): LastKnown => ({
+  source: 'here',
+  configJson,
+  nodeId: 'n',
+  publicIp: identity.publicIp,
+  subnet: parseSubnet('10.42.7.0/24')!,
+  revision: 1,
+  ttlId: '99',
+  validUntil: Date.now() + 600_000,
+  ttlSeconds: 900,
+  savedAt: Date.now(),
+  keyDiffers: false,
+  peers: [],
+  ...changes,
+});
+
+const startDegraded = (from: Registry, degraded: string, fallback = fallbackOf(), ttlSeconds = 3600) =>
+  start({
+    registry: from,
+    own: { subnet: fallback.subnet, holding: { revision: 1, ttlId: '99' }, created: false },
+    degraded,
+    fallback,
+    ttlSeconds,
+  });
+
+/** A registry that cannot be reached. */
+const away: () => Registry = () => ({
+  ...registry,
+  getConfig: () => Promise.reject(refused),
+  listLeases: () => Promise.reject(refused),
+  keepAlive: () => Promise.reject(refused),
+});
+
+it('counts how long peers have been stale from when the watch broke, not from the last event', async () => {
+  start();
+  await vi.waitFor(() => expect(currents).toEqual([true]));
+  vi.advanceTimersByTime(100_000);
+  expect(control.state()).toMatchObject({ staleSeconds: 0, etcdProblem: undefined });
+  registry.disconnect();
+  await vi.waitFor(() => expect(currents).toEqual([true, false]));
+  expect(control.state()).toMatchObject({ isCurrent: false, staleSeconds: about(0), etcdProblem: 'connection lost' });
+  vi.advanceTimersByTime(11_000);
+  expect(control.state()).toMatchObject({ isCurrent: false, staleSeconds: about(11) });
+  await vi.waitFor(() => expect(control.state()).toMatchObject({ staleSeconds: 0, contactAgeSeconds: about(0) }));
+  expect(control.state().etcdProblem).toBeUndefined();
+});
+
+describe('a start without etcd', () => {
+  it('tells of no contact, why, and of the lease as it was saved; a refusal does not end it', async () => {
+    startDegraded(away(), 'certificate has expired');
+    expect(control.state()).toMatchObject({
+      contactAgeSeconds: undefined,
+      etcdProblem: 'certificate has expired',
+      leaseRemainingSeconds: about(600),
+      ttlSeconds: 900,
+      ownKey: 'written',
+      config: { state: 'unknown', detail: null },
+    });
+    await vi.waitFor(() => expect(control.state().etcdProblem).toBe(refused.message));
+    expect(control.state()).toMatchObject({ contactAgeSeconds: undefined, isCurrent: false });
+    expect(control.isLost()).toBe(false);
+  });
+
+  it('remembers that the own key said something else', () => {
+    startDegraded(away(), 'gone', fallbackOf({ keyDiffers: true }));
+    expect(control.state().ownKey).toBe('differs');
+  });
+
+  it('does not have more of the lease for a shorter TTL of now', () => {
+    startDegraded(away(), 'gone', fallbackOf(), 60);
+    expect(control.state()).toMatchObject({ leaseRemainingSeconds: about(600), ttlSeconds: 900 });
+  });
+});
+
+describe('the own key', () => {
+  it('that is gone while etcd refuses writes leaves no lease', async () => {
+    const holding = (await registry.createLease(NAME, VALUE, 3600))!;
+    const readOnly: Registry = { ...registry, createLease: () => Promise.reject(refused) };
+    start({ registry: readOnly, own: { subnet: parseSubnet('10.42.7.0/24')!, holding, created: false } });
     await vi.waitFor(() => expect(currents).toEqual([true]));
-    vi.advanceTimersByTime(100_000);
-    expect(control.state()).toMatchObject({ staleSeconds: 0, contactAgeSeconds: about(100) });
-    registry.disconnect();
-    await vi.waitFor(() => expect(currents).toEqual([true, false]));
-    expect(control.state()).toMatchObject({ isCurrent: false, staleSeconds: about(0), contactAgeSeconds: about(100) });
-    vi.advanceTimersByTime(11_000);
-    expect(control.state()).toMatchObject({ isCurrent: false, staleSeconds: about(11) });
-    await vi.waitFor(() => expect(control.state()).toMatchObject({ staleSeconds: 0, contactAgeSeconds: about(0) }));
-  } finally {
-    await control.stop();
-  }
+    expect(control.state()).toMatchObject({ ownKey: 'written', leaseRemainingSeconds: about(3600) });
+    registry.deleteRaw(NAME);
+    await vi.waitFor(() => expect(control.state()).toMatchObject({ ownKey: 'gone', leaseRemainingSeconds: 0 }));
+  });
+
+  it("whose renewal is answered is etcd's word", async () => {
+    const keepAlive = vi.fn(async () => true);
+    const silent = { ...away(), keepAlive };
+    startDegraded(silent, 'gone');
+    await vi.waitFor(() => expect(keepAlive).toHaveBeenCalled());
+    await vi.waitFor(() => expect(control.state().contactAgeSeconds).toEqual(about(0)));
+  });
+});
+
+describe('the network config in etcd', () => {
+  const warnings = () => log.lines.filter(({ message }) => /network config/.test(message));
+
+  it.each<[string, string | undefined, string, RegExp | null]>([
+    ['written in another way', '{ "network": "10.42.0.0/16", "SubnetLen": 24 }', 'current', null],
+    [
+      'changed',
+      '{"Network":"10.42.0.0/16","SubnetLen":26}',
+      'changed',
+      /^SubnetLen 24 becomes 26, .*: a restart applies it and leases another subnet than 10\.42\.7\.0\/24$/,
+    ],
+    [
+      'changed without moving us',
+      '{"Network":"10.42.0.0/16","Backend":{"Port":9000}}',
+      'changed',
+      /^Backend.Port 8285 becomes 9000: a restart applies it and keeps the subnet$/,
+    ],
+    [
+      'invalid',
+      '{"Network":"10.42.0.0/99"}',
+      'invalid',
+      /10\.42\.0\.0\/99.*: a restart goes on with the config in use/,
+    ],
+    ['deleted', undefined, 'deleted', /^the key is deleted: a restart goes on with the config in use/],
+  ])('%s', async (_, json, state, detail) => {
+    start();
+    await vi.waitFor(() => expect(currents).toEqual([true]));
+    if (json === undefined) registry.deleteRaw('config');
+    else registry.putRaw('config', json);
+    await vi.waitFor(() => expect(control.state().config.state).toBe(state));
+    if (detail === null) {
+      expect(warnings()).toEqual([]);
+      return;
+    }
+    expect(control.state().config.detail).toMatch(detail);
+    expect(warnings()).toMatchObject([{ level: 'warn', fields: { state } }]);
+    registry.putRaw('config', configJson);
+    await vi.waitFor(() => expect(control.state().config).toEqual({ state: 'current', detail: null }));
+  });
+
+  it('that this host could not have is invalid: a restart would not apply it', async () => {
+    start({ checkConfig: () => Promise.reject(new RudderError('network-config', 'it covers the default gateway')) });
+    await vi.waitFor(() => expect(currents).toEqual([true]));
+    registry.putRaw('config', '{"Network":"10.0.0.0/16"}');
+    await vi.waitFor(() => expect(control.state().config.state).toBe('invalid'));
+    expect(control.state().config.detail).toMatch(/^it covers the default gateway: a restart goes on with/);
+  });
 });

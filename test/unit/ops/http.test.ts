@@ -160,7 +160,7 @@ describe('the TCP port', () => {
       [200, 404, 200, 200, 200, 200].map((code) => `HTTP/1.1 ${code}`),
     );
     expect(answers.match(/^content-type: \S+/gim)?.[2]).toMatch('text/javascript');
-    expect(answers.endsWith('{"ready":true,"problems":[]}\n')).toBe(true);
+    expect(answers.endsWith('{"ready":true,"problems":[],"warnings":[]}\n')).toBe(true);
   });
 
   it('answers a client that has closed its side of the connection', async () => {

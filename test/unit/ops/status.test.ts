@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { isAlive, problemsOf, type Status } from '../../../src/ops/status.js';
+import { isAlive, problemsOf, type Status, warningsOf } from '../../../src/ops/status.js';
 import { createStatus } from '../../helpers/status.js';
 
 describe('problemsOf', () => {
   it('finds none in a node that is well, one whose lease is a reservation too', () => {
     expect(problemsOf(createStatus())).toEqual([]);
-    expect(problemsOf(createStatus({ lease: { ttlSeconds: 60, remainingSeconds: null, recoveries: 0 } }))).toEqual([]);
+    expect(
+      problemsOf(createStatus({ lease: { ttlSeconds: 60, remainingSeconds: null, key: 'written', recoveries: 0 } })),
+    ).toEqual([]);
   });
 
   it.each<[string, Partial<Status>, RegExp]>([
@@ -18,12 +20,50 @@ describe('problemsOf', () => {
     ['a host that has lost its underlay', { hostProblem: 'no default route' }, /no default route/],
     [
       'an etcd that is gone',
-      { etcd: { endpoints: [], current: false, staleSeconds: 11, lastContactSeconds: 100, certificates: [] } },
-      /etcd has not been watched for 11 s/,
+      {
+        etcd: {
+          endpoints: [],
+          current: false,
+          staleSeconds: 11,
+          problem: 'ECONNREFUSED',
+          lastContactSeconds: 100,
+          certificates: [],
+        },
+      },
+      /etcd has not been watched for 11 s.*: ECONNREFUSED/,
+    ],
+    [
+      'a start that etcd has said nothing to, at once',
+      {
+        etcd: {
+          endpoints: [],
+          current: false,
+          staleSeconds: 1,
+          problem: 'expired',
+          lastContactSeconds: null,
+          certificates: [],
+        },
+      },
+      /degraded: .* as last known, since the start etcd has told nothing: expired/,
+    ],
+    [
+      'an own key that is gone, though its TTL is not',
+      { lease: { ttlSeconds: 100, remainingSeconds: 90, key: 'gone', recoveries: 0 } },
+      /own lease key is gone/,
+    ],
+    [
+      'an own key that is gone, once',
+      { lease: { ttlSeconds: 100, remainingSeconds: 0, key: 'gone', recoveries: 0 } },
+      /own lease key is gone/,
+    ],
+    [
+      'an own key with another address',
+      { lease: { ttlSeconds: 100, remainingSeconds: 90, key: 'differs', recoveries: 0 } },
+      /does not say what this node is/,
     ],
     [
       'a lease that is not renewed',
-      { lease: { ttlSeconds: 100, remainingSeconds: 19, recoveries: 0 } },
+      { lease: { ttlSeconds: 100, remainingSeconds: 19, key: 'written', recoveries: 0 } },
       /runs out in 19 s/,
     ],
   ])('names %s', (_, changes, text) => {
@@ -33,9 +73,22 @@ describe('problemsOf', () => {
   });
 
   it('forgives a watch that broke a moment ago, and a quiet one that is up', () => {
-    const etcd = { endpoints: [], lastContactSeconds: 9999, certificates: [] };
+    const etcd = { endpoints: [], problem: null, lastContactSeconds: 9999, certificates: [] };
     expect(problemsOf(createStatus({ etcd: { ...etcd, current: false, staleSeconds: 9 } }))).toEqual([]);
     expect(problemsOf(createStatus({ etcd: { ...etcd, current: true, staleSeconds: 0 } }))).toEqual([]);
+  });
+});
+
+describe('warningsOf', () => {
+  it('finds none in a node that is well, or that has not been told its config yet', () => {
+    expect(warningsOf(createStatus())).toEqual([]);
+    expect(warningsOf(createStatus({ config: { state: 'unknown', detail: null } }))).toEqual([]);
+  });
+
+  it.each(['changed', 'invalid', 'deleted'] as const)('names a config that is %s, of a node that is ready', (state) => {
+    const status = createStatus({ config: { state, detail: 'SubnetLen 24 becomes 26: a restart applies it' } });
+    expect(warningsOf(status)).toEqual([`the network config in etcd is ${state}: ${status.config.detail}`]);
+    expect(problemsOf(status)).toEqual([]);
   });
 });
 

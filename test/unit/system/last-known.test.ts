@@ -17,6 +17,9 @@ const known: LastKnown = {
   revision: 5,
   ttlId: '7587',
   validUntil: null,
+  ttlSeconds: 60,
+  savedAt: 1_000_000,
+  keyDiffers: false,
   peers: [
     { subnet: subnet('10.42.8.0/24'), publicIp: ip('192.0.2.8'), nodeId: 'peer', portMapped: true },
     { subnet: subnet('10.42.9.0/24'), publicIp: ip('192.0.2.9'), nodeId: undefined, portMapped: false },
@@ -43,6 +46,13 @@ it('of a version that knew of no mapped ports is loaded too', async () => {
   expect(loaded?.peers.map(({ portMapped }) => portMapped)).toEqual([false, false]);
 });
 
+it('of a version that saved neither TTL nor time is loaded too', async () => {
+  const path = join(directory, 'last-known.json');
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/,"(ttlSeconds|savedAt)":\d+|,"keyDiffers":false/g, ''));
+  const loaded = await loadLastKnown(directory, createRecordingLog());
+  expect(loaded).toEqual({ ...known, ttlSeconds: undefined, savedAt: undefined });
+});
+
 it.each([
   ['a peer outside the Network', '10.42.8.0/24', '10.43.8.0/24', /subnet 10\.43\.8\.0\/24 is outside Network/],
   ['a peer of another length', '10.42.8.0/24', '10.42.8.0/25', /10\.42\.8\.0\/25 has another length than SubnetLen/],
@@ -51,6 +61,8 @@ it.each([
   ['a config that makes no sense', '10.42.0.0/16', '10.42.0.0/33', /10\.42\.0\.0\/33/],
   ['an address that is none', '192.0.2.9', '192.0.2.999', /no IPv4 address/],
   ['mapped ports that are neither yes nor no', '"portMapped":true', '"portMapped":"yes"', /boolean/],
+  ['a time that is none', '"savedAt":1000000', '"savedAt":"now"', /number/],
+  ['a TTL that is none', '"ttlSeconds":60', '"ttlSeconds":-60', /0/],
   ['no node id', '"nodeId":"me",', '', /nodeId|string/],
 ])('%s makes it unreadable, with one word about why', async (_, from, to, reason) => {
   const path = join(directory, 'last-known.json');
