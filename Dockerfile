@@ -5,8 +5,8 @@
 #     -v /run/rudder:/run/rudder -v /var/lib/rudder:/var/lib/rudder rudder --etcd-endpoints http://10.1.1.10:2379
 #
 # Both bases exist for amd64 and arm64, and the addon is compiled where it is built: docker buildx --platform does both.
-ARG BUILD_IMAGE=node:20-bookworm
-ARG BASE_IMAGE=node:20-bookworm-slim
+ARG BUILD_IMAGE=node:24-bookworm
+ARG BASE_IMAGE=node:24-bookworm-slim
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
@@ -18,6 +18,8 @@ RUN scripts/build-native Release
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 RUN npm run --silent build:ts && rm -r dist/lab/bench && npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
+ && find node_modules/netlink -mindepth 1 -maxdepth 1 ! -name dist ! -name build ! -name package.json ! -name LICENSE -exec rm -r {} + \
+ && find node_modules/netlink/build -type f ! -name netlink_binding.node -delete \
  && mkdir -p /out/native/build/Release \
  && cp native/build/Release/rudder_native.node /out/native/build/Release/ \
  && cp -r dist node_modules package.json /out/

@@ -33,11 +33,9 @@ export function addEtcdOptions(command: Command): Command {
     .addOption(option('--etcd-keyfile <file>', 'key of the client certificate'))
     .addOption(option('--etcd-username <name>', 'etcd user'))
     .addOption(
-      option('--etcd-password <text>', 'its password; everybody sees it in the process list, so better one of these:'),
+      option('--etcd-password <text>', 'its password; as a flag it shows in the process list, so better a file'),
     )
-    .addOption(
-      option('--etcd-password-file <file>', 'file with the password and nothing else, or RUDDERD_ETCD_PASSWORD'),
-    );
+    .addOption(option('--etcd-password-file <file>', 'file with the password and nothing else'));
 }
 
 /**

@@ -64,6 +64,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
       ended(await (await import('./publish.js')).publish(subnetFile, subnetEnvPrefix, beforeStart));
     });
   addLeaseCommands(program, ended);
+  addDockerCommands(program, ended);
 }
 
 function addLeaseCommands(program: Command, ended: (status: number) => void): void {
@@ -96,5 +97,40 @@ function addLeaseCommands(program: Command, ended: (status: number) => void): vo
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases release 10.240.26.0/24\n`)
     .action(async (subnet: string) => {
       ended(await (await import('./leases.js')).release(program.opts(), subnet));
+    });
+}
+
+function addDockerCommands(program: Command, ended: (status: number) => void): void {
+  const docker: Command = program
+    .command('docker')
+    .description("as root: whether Docker of this host takes its bridge's subnet from Rudder")
+    .helpOption('--help')
+    .addHelpText('after', '\nExample:\n  rudder docker enable --now\n')
+    .action(() => docker.help());
+  docker
+    .command('enable')
+    .description('Docker waits for the subnet, and is started and restarted on it')
+    .option('--now', 'restart Docker, if it runs on another one', false)
+    .helpOption('--help')
+    .addHelpText('after', '\nExample:\n  rudder docker enable --now\n')
+    .action(async ({ now }: { now: boolean }) => {
+      ended(await (await import('./docker.js')).enableDocker(now));
+    });
+  docker
+    .command('disable')
+    .description('Docker goes its own way, on an address of its own')
+    .option('--now', "restart Docker, if it runs on Rudder's subnet", false)
+    .helpOption('--help')
+    .addHelpText('after', '\nExample:\n  rudder docker disable --now\n')
+    .action(async ({ now }: { now: boolean }) => {
+      ended(await (await import('./docker.js')).disableDocker(now));
+    });
+  docker
+    .command('follow')
+    .description('for rudder-docker.service: start or restart Docker if the subnet is another one')
+    .helpOption('--help')
+    .addHelpText('after', '\nExample:\n  rudder docker follow\n')
+    .action(async () => {
+      ended(await (await import('./docker.js')).followRudder());
     });
 }

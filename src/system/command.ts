@@ -10,13 +10,15 @@ export interface CallOptions {
   readonly input?: string;
   /** Ends the command. */
   readonly signal?: AbortSignal | undefined;
+  /** For a command that may take longer than most. */
+  readonly timeoutMs?: number;
 }
 
 /** Runs a command to its end and returns its output. @throws with what it said on stderr, its cause is what failed */
 export function call(command: string, args: readonly string[], options: CallOptions = {}): Promise<string> {
-  const { input = '', signal } = options;
+  const { input = '', signal, timeoutMs = CALL_TIMEOUT_MS } = options;
   return new Promise((resolve, reject) => {
-    const limits = { timeout: CALL_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES, signal };
+    const limits = { timeout: timeoutMs, maxBuffer: MAX_OUTPUT_BYTES, signal };
     const child = execFile(command, args, limits, (error, stdout, stderr) => {
       if (error === null) return resolve(stdout);
       const reason = errnoOf(error) === 'ENOENT' ? 'it is not installed' : stderr || error.message;

@@ -1,4 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { proposalOf } from '../../src/system/subnet-publish.js';
 
@@ -89,16 +91,53 @@ it("root's step after a change has no capability, no network, and may write to o
   ]);
 });
 
-it('Docker does not start on a subnet.env that is empty, and is not restarted for one', () => {
-  const pre = valuesOf('docker.service.d/rudder.conf', 'ExecStartPre');
-  expect(pre[0]).toMatch(/^\/bin\/sh -c '\[ -s \/run\/rudder\/subnet\.env \] \|\| .*exit 1; }'$/);
-  expect(valuesOf('rudder-docker.service', 'ConditionFileNotEmpty')).toEqual(['/run/rudder/subnet.env']);
+it('Docker waits for a subnet without a failure and without waiting for the start of Rudder', () => {
+  const [condition] = valuesOf('docker.service.d/rudder.conf', 'ExecCondition');
+  expect(condition).toMatch(/^\/bin\/sh -c 'grep -qs \^RUDDER_SUBNET= \/run\/rudder\/subnet\.env \|\| .*exit 1; }'$/);
+  expect(valuesOf('docker.service.d/rudder.conf', 'EnvironmentFile')).toEqual(['-/run/rudder/subnet.env']);
+  // Ordered behind a start that waits for etcd, "systemctl restart docker" would hang.
+  for (const unit of ['docker.service.d/rudder.conf', 'docker.socket.d/rudder.conf']) {
+    expect(valuesOf(unit, 'After')).toEqual(['rudder-docker.path']);
+  }
+  expect(valuesOf('rudder.service', 'Before')).toEqual([]);
 });
 
-it('every file of systemd/ is in the package', () => {
+it('a change of subnet.env is followed however often it failed, and a node that fails starts again soon, for ever', () => {
+  expect(valuesOf('rudder-docker.service', 'ExecStart')).toEqual(['/usr/bin/rudder docker follow']);
+  expect(valuesOf('rudder-docker.service', 'ConditionFileNotEmpty')).toEqual(['/run/rudder/subnet.env']);
+  for (const unit of ['rudder-docker.service', 'rudder-publish.service', 'rudder.service']) {
+    expect(valuesOf(unit, 'StartLimitIntervalSec')).toEqual(['0']);
+  }
+  expect(valuesOf('rudder.service', 'RestartSec')).toEqual(['1']);
+});
+
+it('every unit is in the package, and nothing of it is active for Docker', () => {
   const script = read('scripts/package').replace('rudder-{docker,publish}.{path,service}', () =>
     ['docker', 'publish'].flatMap((of) => ['path', 'service'].map((kind) => `rudder-${of}.${kind}`)).join(' '),
   );
   const files = readdirSync(new URL('../../systemd', import.meta.url), { recursive: true, encoding: 'utf8' });
-  expect(files.filter((file) => file.includes('.') && !file.endsWith('.d') && !script.includes(file))).toEqual([]);
+  const units = files.filter((file) => file.includes('.') && !file.includes('.d/') && !file.endsWith('.d'));
+  expect(units.filter((file) => !script.includes(file))).toEqual([]);
+  expect(script).not.toMatch(/systemd\/system\/docker/);
+});
+
+it('packages bring a maintained Node.js, pinned by its hash, and the image one of the same line', () => {
+  const { packages } = JSON.parse(read('scripts/node/package-lock.json')) as { packages: Record<string, LockEntry> };
+  const runtimes = Object.entries(packages).filter(([path]) => path !== '');
+  expect(runtimes.map(([path]) => path)).toEqual(['arm64', 'x64'].map((cpu) => `node_modules/node-linux-${cpu}`));
+  for (const [, { version, integrity }] of runtimes) {
+    expect(version).toMatch(/^24\./);
+    expect(integrity).toMatch(/^sha512-/);
+  }
+  expect(read('Dockerfile').match(/^ARG .*_IMAGE=(.*)$/gm)).toEqual([
+    'ARG BUILD_IMAGE=node:24-bookworm',
+    'ARG BASE_IMAGE=node:24-bookworm-slim',
+  ]);
+});
+
+it('the native part of netlink is the one that was built here, and not the one that came with it', () => {
+  const require = createRequire(import.meta.url);
+  const { path } = require('node-gyp-build') as { path(directory: string): string };
+  const netlink = dirname(require.resolve('netlink/package.json'));
+  expect(path(netlink)).toBe(join(netlink, 'build/Release/netlink_binding.node'));
 });

@@ -1,0 +1,212 @@
+import { existsSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { messageOf, RudderError } from '../core/errors.js';
+import { formatIpv4 } from '../core/ipv4.js';
+import { writeFileAtomic } from '../system/atomic-file.js';
+import * as unit from '../system/docker-unit.js';
+import { type Netlink, openNetlink } from '../system/netlink.js';
+import { EXIT_OK } from './exit-codes.js';
+
+const { DOCKER_UNIT, DOCKER_SOCKET, DOCKER_BRIDGE } = unit;
+const PATH_UNIT = 'rudder-docker.path';
+const DROP_INS = [DOCKER_UNIT, DOCKER_SOCKET].map(unit.dropInOf);
+
+/** `rudder docker enable`: from its next start on Docker takes its bridge from Rudder, and waits for that. */
+export async function enableDocker(isNow: boolean): Promise<number> {
+  refuseWithoutSystemd();
+  const texts = await dropIns();
+  const isNew = await install(texts);
+  await systemctl('start', PATH_UNIT);
+  say(isNew ? `Docker takes its subnet from Rudder now: made ${[...texts.keys()].join(' and ')}` : ALREADY);
+
+  const subnetEnv = await unit.readIfThere(unit.SUBNET_FILE);
+  const state = await unit.stateOf(DOCKER_UNIT);
+  const address = unit.bridgeAddressOf(subnetEnv);
+  if (address === undefined) {
+    say(`Rudder has no subnet yet: ${whatFollowsOf(state)}`);
+    return EXIT_OK;
+  }
+  const step = unit.stepTo(subnetEnv!, state, await unit.readIfThere(unit.STARTED_WITH));
+  if (step === 'restart' && !isNow) {
+    say(
+      `Docker runs on as it was started and takes ${address} when it is restarted: "rudder docker enable --now" does so`,
+    );
+  } else if (step === 'none') {
+    say(unit.isRunning(state) ? `Docker runs on ${address}` : `Docker is not running, and takes ${address} when it is`);
+  } else {
+    await takeStep(step, address);
+  }
+  return EXIT_OK;
+}
+
+const ALREADY = `Docker takes its subnet from Rudder already, by ${DROP_INS[0]}`;
+
+function whatFollowsOf(state: unit.UnitState): string {
+  if (unit.isRunning(state))
+    return 'Docker runs on as it was started, and is restarted on the subnet as soon as there is one';
+  if (unit.isWaiting(state)) return 'Docker is started as soon as there is one';
+  return 'Docker is not running, and waits for one when it is started';
+}
+
+/**
+ * `rudder docker disable`: Docker goes its own way from its next start on. If it waits for Rudder it starts at once.
+ * A bridge that is there keeps its address, so Docker would stay on the subnet: it is removed between stop and start.
+ */
+export async function disableDocker(isNow: boolean): Promise<number> {
+  refuseWithoutSystemd();
+  const removed = DROP_INS.filter((path) => existsSync(path));
+  for (const path of removed) await rm(path);
+  if (removed.length > 0) await systemctl('daemon-reload');
+  if (await isLoaded(PATH_UNIT)) await systemctl('stop', PATH_UNIT);
+  say(
+    removed.length > 0 ? `Docker takes no subnet from Rudder any more: removed ${removed.join(' and ')}` : NOT_ENABLED,
+  );
+
+  const ours = unit.bridgeAddressOf(await unit.readIfThere(unit.STARTED_WITH));
+  const netlink = openNetlink();
+  try {
+    const state = await unit.stateOf(DOCKER_UNIT);
+    const isHeld = ours !== undefined && (await bridgeAddress(netlink)) === ours;
+    if (isHeld && unit.isRunning(state) && !isNow) {
+      say(`Docker keeps ${ours} until "rudder docker disable --now" restarts it on an address of its own`);
+      return EXIT_OK;
+    }
+    await freeBridge(netlink, state, isHeld);
+    await rm(unit.STARTED_WITH, { force: true });
+    if (unit.isWaiting(state) || (isHeld && unit.isRunning(state))) {
+      await begin();
+      say(`Docker is started on ${(await bridgeAddress(netlink)) ?? 'no bridge'}`);
+    }
+  } finally {
+    netlink.close();
+  }
+  return EXIT_OK;
+}
+
+const NOT_ENABLED = 'Docker takes no subnet from Rudder: nothing to remove';
+
+async function freeBridge(netlink: Netlink, state: unit.UnitState, isHeld: boolean): Promise<void> {
+  if (!isHeld) return;
+  if (unit.isRunning(state)) await stop();
+  const link = await netlink.link(DOCKER_BRIDGE);
+  if (link !== undefined) await netlink.deleteLink(link.index);
+}
+
+async function bridgeAddress(netlink: Netlink): Promise<string | undefined> {
+  const link = await netlink.link(DOCKER_BRIDGE);
+  const found = (await netlink.addresses()).find(({ index }) => index === link?.index);
+  return found && `${formatIpv4(found.address)}/${found.prefixLength}`;
+}
+
+/**
+ * `rudder docker follow`, which rudder-docker.service runs when subnet.env has changed: starts Docker if it waits, and
+ * restarts it if it runs on another subnet. The path unit does not see what changes meanwhile, so it is looked again.
+ */
+export async function followRudder(): Promise<number> {
+  refuseWithoutSystemd();
+  if (!existsSync(DROP_INS[0])) {
+    say(NOT_ENABLED.split(':')[0]);
+    return EXIT_OK;
+  }
+  for (let done: string | undefined; ; ) {
+    const subnetEnv = await unit.readIfThere(unit.SUBNET_FILE);
+    const address = unit.bridgeAddressOf(subnetEnv);
+    if (subnetEnv === done || address === undefined) return EXIT_OK;
+    const state = await unit.stateOf(DOCKER_UNIT);
+    const step = unit.stepTo(subnetEnv!, state, await unit.readIfThere(unit.STARTED_WITH));
+    if (step !== 'none') await takeStep(step, address);
+    done = subnetEnv;
+  }
+}
+
+async function takeStep(step: 'start' | 'restart', address: string): Promise<void> {
+  await begin(step);
+  // Not what was asked for but what is: Docker may have been skipped again.
+  const state = await unit.stateOf(DOCKER_UNIT);
+  say(
+    unit.isRunning(state)
+      ? `Docker is ${step}ed on ${address}`
+      : `Docker was to ${step} on ${address}, and is ${state.active}`,
+  );
+}
+
+/** Earlier failures do not count: they were for want of a subnet, and systemd allows Docker few of them. */
+async function begin(step: 'start' | 'restart' = 'start'): Promise<void> {
+  await systemctl('reset-failed', ...(await dockerUnits()));
+  await systemctl(step, DOCKER_UNIT);
+}
+
+/** With its socket, or whoever asks Docker next would start it. */
+async function stop(): Promise<void> {
+  await systemctl('stop', ...(await dockerUnits()).reverse());
+}
+
+async function dockerUnits(): Promise<string[]> {
+  return (await isLoaded(DOCKER_SOCKET)) ? [DOCKER_UNIT, DOCKER_SOCKET] : [DOCKER_UNIT];
+}
+
+function refuseWithoutSystemd(): void {
+  if (process.geteuid!() !== 0) {
+    throw new RudderError('usage', `rudder docker is run as user ${process.geteuid!()}: expected root; use sudo`);
+  }
+  if (existsSync('/run/systemd/system')) return;
+  const remedy = "without it give dockerd --bip and --mtu of Rudder's subnet file yourself";
+  throw new RudderError('usage', `systemd does not run this host: expected it, since it starts Docker; ${remedy}`);
+}
+
+async function isLoaded(name: string): Promise<boolean> {
+  return (await unit.stateOf(name)).load !== 'not-found';
+}
+
+/** Name and text of what makes Docker take its subnet from Rudder. @throws RudderError if Docker could not */
+async function dropIns(): Promise<Map<string, string>> {
+  for (const [name, whose] of [
+    [DOCKER_UNIT, 'Docker'],
+    [PATH_UNIT, 'Rudder'],
+  ] as const) {
+    const { load } = await unit.stateOf(name);
+    if (load === 'loaded') continue;
+    throw new RudderError('usage', `${name} is ${load}: expected the unit of ${whose}'s package; install that first`);
+  }
+  const commandLine = unit.commandLineOf(await systemctl('cat', DOCKER_UNIT), DROP_INS[0]);
+  if (commandLine === undefined) {
+    throw new RudderError('usage', `${DOCKER_UNIT} has no ExecStart=: expected one that starts dockerd; mend the unit`);
+  }
+  const conflict = unit.conflictIn(await unit.readIfThere(unit.DAEMON_JSON), commandLine);
+  if (conflict !== undefined) {
+    const remedy = 'take it out and try again';
+    throw new RudderError(
+      'usage',
+      `Docker has settings of its own: ${conflict}; expected to give it --bip and --mtu; ${remedy}`,
+    );
+  }
+  const units = await dockerUnits();
+  const template = (name: string) => readFile(new URL(`../../systemd/${name}.d/rudder.conf`, import.meta.url), 'utf8');
+  const texts = await Promise.all(units.map(async (name) => [unit.dropInOf(name), await template(name)] as const));
+  return new Map(texts.map(([path, text]) => [path, text.replace('@DOCKERD@', () => commandLine)]));
+}
+
+/** @returns whether anything had to be done */
+async function install(texts: Map<string, string>): Promise<boolean> {
+  let isNew = false;
+  for (const [path, text] of texts) {
+    if ((await unit.readIfThere(path)) === text) continue;
+    await writeFileAtomic(path, text, 0o644);
+    isNew = true;
+  }
+  if (isNew) await systemctl('daemon-reload');
+  return isNew;
+}
+
+async function systemctl(...args: string[]): Promise<string> {
+  try {
+    return await unit.systemctl(...args);
+  } catch (error) {
+    const remedy = `see "systemctl status ${args.at(-1)}"`;
+    throw new RudderError('not-ready', `${messageOf(error)}; ${remedy}`, { cause: error });
+  }
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,108 @@
+import { readFile } from 'node:fs/promises';
+import { errnoOf, quote } from '../core/errors.js';
+import { call } from './command.js';
+
+/** What systemd knows of Docker, and how its unit is made to take Rudder's subnet. */
+
+export const DOCKER_UNIT = 'docker.service';
+export const DOCKER_SOCKET = 'docker.socket';
+export const DOCKER_BRIDGE = 'docker0';
+/** Where the units look, and what Docker was started with: a copy that its unit makes. */
+export const SUBNET_FILE = '/run/rudder/subnet.env';
+export const STARTED_WITH = '/run/rudder-docker.env';
+
+/** By what an operator's file would be called too, so that it takes the place of one that came with an earlier package. */
+export const dropInOf = (unit: string) => `/etc/systemd/system/${unit}.d/rudder.conf`;
+
+/** Docker stops its containers first, and may have very many. */
+const DOCKER_TIMEOUT_MS = 300_000;
+
+export interface UnitState {
+  /** `not-found`: there is no such unit. */
+  readonly load: string;
+  /** `active`, `inactive`, `failed`, `activating` and so on. */
+  readonly active: string;
+  /** How it ended last; `exec-condition`: it was skipped, since there is no subnet. */
+  readonly result: string;
+}
+
+export function systemctl(...args: string[]): Promise<string> {
+  return call('systemctl', args, { timeoutMs: DOCKER_TIMEOUT_MS });
+}
+
+export async function stateOf(unit: string): Promise<UnitState> {
+  const text = await systemctl('show', '--property=LoadState,ActiveState,Result', unit);
+  const value = (name: string) => new RegExp(`^${name}=(.*)$`, 'm').exec(text)?.[1] ?? '';
+  return { load: value('LoadState'), active: value('ActiveState'), result: value('Result') };
+}
+
+/** Somebody wanted it to run, and it does not: it was skipped, or has failed. One that was stopped is not waiting. */
+export const isWaiting = ({ active, result }: UnitState) =>
+  active === 'failed' || (active === 'inactive' && result === 'exec-condition');
+
+/** Also one that is being started, or is started again after a failure. One that is being stopped does not run. */
+export const isRunning = ({ active }: UnitState) => ['active', 'activating', 'reloading'].includes(active);
+
+/** What has to be done so that Docker runs on a subnet.env, if it is to run at all. */
+export function stepTo(wanted: string, unit: UnitState, startedWith: string | undefined): 'start' | 'restart' | 'none' {
+  if (isWaiting(unit)) return 'start';
+  return isRunning(unit) && !concernsAlike(wanted, startedWith) ? 'restart' : 'none';
+}
+
+/** Of the file's lines the first two, subnet and MTU, concern Docker. */
+const concernsAlike = (a: string, b: string | undefined) => b !== undefined && concerning(a) === concerning(b);
+const concerning = (text: string) => text.split('\n', 2).join('\n');
+
+/** `10.240.26.1/24`; undefined if there is none for Docker. */
+export function bridgeAddressOf(subnetEnv: string | undefined): string | undefined {
+  return /^RUDDER_SUBNET=(.+)$/m.exec(subnetEnv ?? '')?.[1];
+}
+
+/**
+ * How Docker is started without us: the last ExecStart= of its unit and of others' drop-ins.
+ * @param cat what `systemctl cat` says: each file below a comment with its name
+ * @returns undefined if there is none
+ */
+export function commandLineOf(cat: string, own: string): string | undefined {
+  let file = '';
+  let command: string | undefined;
+  for (const line of cat.replace(/\s*\\\n\s*/g, ' ').split('\n')) {
+    file = /^# (\/.*)$/.exec(line)?.[1] ?? file;
+    const given = /^\s*ExecStart\s*=\s*(.*?)\s*$/.exec(line)?.[1];
+    if (given !== undefined && file !== own) command = given === '' ? undefined : given;
+  }
+  return command;
+}
+
+/** Docker refuses to start if these are in its file and on its command line too, or with a bridge of another's. */
+const CONFLICTING = ['bip', 'mtu', 'bridge'];
+
+export const DAEMON_JSON = '/etc/docker/daemon.json';
+
+/** Why Docker would not start with our two flags; undefined if nothing is known that speaks against it. */
+export function conflictIn(daemonJson: string | undefined, commandLine: string): string | undefined {
+  const bridge = /\s(?:--bridge|-b)[=\s]\S+/.exec(commandLine)?.[0].trim();
+  if (bridge !== undefined) return `${DOCKER_UNIT} starts it with ${quote(bridge)}`;
+  if (daemonJson === undefined) return undefined;
+  const config = parseObject(daemonJson);
+  if (config === undefined) return `${DAEMON_JSON} is no JSON object`;
+  const given = CONFLICTING.find((key) => Object.hasOwn(config, key));
+  return given === undefined ? undefined : `${DAEMON_JSON} has ${quote(given)}: ${quote(config[given])}`;
+}
+
+function parseObject(json: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undefined if there is no such file. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+}
