@@ -6,7 +6,7 @@ import type { Logger } from '../core/logger.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
 import type { LastKnown } from '../system/last-known.js';
-import { waitForNetworkConfig } from './wait-for-config.js';
+import { type ConfigPlace, waitForNetworkConfig } from './wait-for-config.js';
 
 /** What a start builds on: what etcd says, or, while it does not answer, what the node knew when it last ran. */
 export interface Footing {
@@ -18,7 +18,7 @@ export interface Footing {
 
 export interface FootingOptions {
   readonly registry: Registry;
-  readonly configKey: string;
+  readonly place: ConfigPlace;
   /** Of which etcd what was last known must be. */
   readonly source: string;
   readonly lastKnown: LastKnown | undefined;
@@ -32,7 +32,7 @@ const PATIENCE_MS = 2000;
 
 /** @throws RudderError if the network config makes no sense, or etcd refuses us */
 export async function findFooting(options: FootingOptions, signal: AbortSignal): Promise<Footing> {
-  const { registry, configKey, lastKnown, log } = options;
+  const { registry, place, lastKnown, log } = options;
   if (lastKnown !== undefined && isUsable(lastKnown, options) && !(await answers(registry))) {
     log.warn(
       { subnet: formatSubnet(lastKnown.subnet), peers: lastKnown.peers.length },
@@ -40,7 +40,7 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
     );
     return { config: parseNetworkConfig(lastKnown.configJson), json: lastKnown.configJson, known: lastKnown };
   }
-  return { ...(await waitForNetworkConfig(registry, configKey, log, signal)), known: undefined };
+  return { ...(await waitForNetworkConfig(registry, place, log, signal)), known: undefined };
 }
 
 /**

@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
 import { openUdpBackend } from '../backend/udp/udp-backend.js';
 import { acquireLease } from '../control/lease-acquisition.js';
+import { shorten } from '../core/errors.js';
+import { unknownKeys } from '../core/new-network-config.js';
 import type { Subnet } from '../core/subnet.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { loadLastKnown } from '../system/last-known.js';
@@ -21,7 +23,7 @@ import { createRouteCheck, type OverlayRoutes, readOverlayRoutes, takeBackRoutes
 import { createPeerAdmission } from './peer-admission.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 import { createUndo, type Undo } from './undo.js';
-import { waitForNetworkConfig } from './wait-for-config.js';
+import { configPlaceOf, waitForNetworkConfig } from './wait-for-config.js';
 
 /**
  * Makes a node ready, step by step. Whatever can fail for reasons of this host comes first; until READY every step can
@@ -56,11 +58,16 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   await takeBackRoutes(netlink, carriers, log);
   enter('waiting for etcd and the network config');
   const publicIp = options.publicIp ?? underlay.address;
-  const configKey = `${options.etcd.prefix}/config`;
+  const place = configPlaceOf(options.etcd);
   const lastKnown = await loadLastKnown(options.stateDir, log);
   const source = sourceOf(options);
   const { nodeId } = state;
-  const footing = await findFooting({ registry, configKey, source, lastKnown, publicIp, nodeId, log }, signal);
+  const footing = await findFooting({ registry, place, source, lastKnown, publicIp, nodeId, log }, signal);
+  const unknown = unknownKeys(footing.json);
+  if (unknown.length > 0) {
+    const problem = shorten(unknown.join('; '), 500);
+    log.warn({ key: place.key, problem }, 'the network config has keys without a meaning, which are ignored');
+  }
   checkPublicIp(publicIp, footing.config);
   const { network } = footing.config;
   const overlay = { network, device: (await netlink.link(DEVICE_NAME))?.index };
@@ -147,7 +154,7 @@ async function openTheWay(
   await checkOverlay();
   if (known !== undefined) return { firewall, checkOverlay };
   enter('waiting for etcd to answer with the routes in place');
-  const answer = (stop: AbortSignal) => waitForNetworkConfig(registry, `${options.etcd.prefix}/config`, log, stop);
+  const answer = (stop: AbortSignal) => waitForNetworkConfig(registry, configPlaceOf(options.etcd), log, stop);
   await whileChecking(checkOverlay, answer, signal);
   return { firewall, checkOverlay };
 }

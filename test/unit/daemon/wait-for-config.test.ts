@@ -18,7 +18,8 @@ beforeEach(() => {
   stop = new AbortController();
 });
 
-const wait = (from: Registry = registry) => waitForNetworkConfig(from, KEY, log, stop.signal);
+const wait = (from: Registry = registry) =>
+  waitForNetworkConfig(from, { key: KEY, flags: ['--etcd-prefix', '/a b'] }, log, stop.signal);
 
 /** A registry whose first answers are these failures. */
 const failing = (...errors: Error[]): Registry => ({
@@ -52,7 +53,7 @@ describe('waitForNetworkConfig', () => {
       {
         level: 'warn',
         message: expect.stringMatching(/^waiting for the network config: the key does not exist in etcd/),
-        fields: { key: KEY, remedy: `rudder init '${JSON_TEXT}'`, suppressed: 0 },
+        fields: { key: KEY, remedy: `rudder init '${JSON_TEXT}' --etcd-prefix '/a b'`, suppressed: 0 },
       },
     ]);
     await registry.createConfig(JSON_TEXT);
