@@ -90,6 +90,16 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
     );
   });
 
+  it('warns once of variables that look like settings and are none', async () => {
+    const env = { RUDDERD_LEASE_TLL: '1h' };
+    const lab = await createLab({ name: NAME, nodes: 1, config: GOOD_CONFIG, daemon: { env } });
+    await startNode(lab, lab.nodes[0]);
+    const told = logLines(lab, lab.nodes[0]).filter(({ msg }) => msg === 'a variable of the environment is ignored');
+    expect(told.map(({ level, problem }) => [level, problem])).toEqual([
+      [40, 'the variable "RUDDERD_LEASE_TLL" is no setting, did you mean RUDDERD_LEASE_TTL?'],
+    ]);
+  });
+
   it('lets --mtu beat the config, and --subnet-env-prefix and --public-ip do what they say', async () => {
     const config = '{"Network":"10.240.0.0/16","Backend":{"Type":"udp","MTU":1300}}';
     const lab = await nodeWith(config, '--mtu=1200', '--subnet-env-prefix=FLANNEL', '--public-ip=203.0.113.5');
