@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { messageOf, RudderError } from '../core/errors.js';
+import { PRIORITY } from '../ops/journal.js';
+import { complain } from './complain.js';
 import { addCompletionCommand } from './completion.js';
 import { addDaemonOptions } from './daemon-options.js';
 import { LEAST_FOR_DAEMON, outOfDescriptors, tooFewDescriptors } from './descriptor-limit.js';
@@ -54,7 +56,7 @@ async function main(argv: string[]): Promise<number> {
   program.hook('preAction', (_, called) => {
     // The daemon logs them; the others named here ask for no setting.
     if (called === program || ['help', 'version', 'completion'].includes(called.name())) return;
-    for (const line of unknownVariables(program.options)) process.stderr.write(`rudder: warning: ${line}\n`);
+    for (const line of unknownVariables(program.options)) complain(`warning: ${line}`, PRIORITY.warning);
   });
   await program.parseAsync(argv);
   return status;
@@ -70,14 +72,14 @@ function report(error: unknown): number {
   if (error instanceof CommanderError) return EXIT_OK; // --help and --version; all others are refused as RudderError
   const problem = outOfDescriptors(error, messageOf(error));
   if (problem !== undefined) {
-    process.stderr.write(`rudder: ${problem}\n`);
+    complain(problem);
     return EXIT_CODES.limit;
   }
   if (error instanceof RudderError) {
-    process.stderr.write(`rudder: ${messageOf(error)}\n`);
+    complain(messageOf(error));
     return EXIT_CODES[error.code];
   }
-  process.stderr.write(`rudder: internal error, please report it: ${messageOf(error)}\n`);
+  complain(`internal error, please report it: ${messageOf(error)}`);
   return EXIT_INTERNAL;
 }
 

@@ -41,7 +41,7 @@ export async function run(
   process.on('SIGHUP', () => setLogLevel(log.level === 'debug' ? options.logLevel : 'debug'));
   function setLogLevel(level: string): void {
     log.level = checkLogLevel(level);
-    log.info({ level }, 'log level changed');
+    log.info({ logLevel: level }, 'log level changed');
   }
   const notify = createSdNotify(process.env.NOTIFY_SOCKET);
   await runDaemon(options, { log, notify, version, setLogLevel }, stop.signal);
