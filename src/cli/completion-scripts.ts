@@ -41,7 +41,7 @@ ${choices.map(({ text, value }) => `    ${text}) words=${quoted(value.join(' '))
 ${commands
   .map(
     (command) =>
-      `        ${quoted(command.path)}) words=${quoted(texts(wordsOf(command)))} flags=${quoted(texts(command.flags))} ;;`,
+      `        ${quoted(command.path)}) words=${quoted(texts(wordsOf(command)))} flags=${quoted(texts(withShort(command.flags)))} ;;`,
   )
   .join('\n')}
       esac
@@ -87,7 +87,7 @@ ${choices.map(({ text, value }) => `    ${text}) compadd -- ${value.join(' ')}; 
 ${commands
   .map(
     (command) =>
-      `    ${quoted(command.path)}) offered=(${described(wordsOf(command))}) flags=(${described(command.flags)}) ;;`,
+      `    ${quoted(command.path)}) offered=(${described(wordsOf(command))}) flags=(${described(withShort(command.flags))}) ;;`,
   )
   .join('\n')}
   esac
@@ -108,12 +108,13 @@ export function fishScript(commands: readonly CommandWords[]): string {
     const start = `complete -c rudder -n ${fishQuoted(`test (__rudder_command) = "${command.path}"`)}`;
     return [
       ...command.words.map(({ text, description }) => `${start} -a ${text} -d ${fishQuoted(description)}`),
-      ...command.flags.map(({ text, description, value }) => {
+      ...command.flags.map(({ text, description, value, short }) => {
         const behind =
           typeof value === 'string'
             ? { none: '', file: ' -r -F', other: ' -x' }[value]
             : ` -x -a ${fishQuoted(value.join(' '))}`;
-        return `${start} -l ${text.slice(2)}${behind} -d ${fishQuoted(description)}`;
+        const letter = short === undefined ? '' : ` -s ${short.slice(1)}`;
+        return `${start} -l ${text.slice(2)}${letter}${behind} -d ${fishQuoted(description)}`;
       }),
     ];
   });
@@ -161,6 +162,13 @@ function pathsOf(commands: readonly CommandWords[]): string[] {
 /** Flags are offered once a "-" is there, or where nothing else can stand. */
 function wordsOf({ words, flags, takesArguments }: CommandWords): readonly Word[] {
   return words.length === 0 && !takesArguments ? flags : words;
+}
+
+/** A short flag stands behind its long one. */
+function withShort(flags: readonly Flag[]): Word[] {
+  return flags.flatMap(({ text, description, short }) =>
+    [text, ...(short === undefined ? [] : [short])].map((spelling) => ({ text: spelling, description })),
+  );
 }
 
 const texts = (words: readonly Word[]) => words.map(({ text }) => text).join(' ');

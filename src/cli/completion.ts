@@ -13,6 +13,8 @@ export interface Word {
 export interface Flag extends Word {
   /** What stands behind the flag: nothing, the name of a file, one of some words, or what cannot be guessed. */
   readonly value: 'none' | 'file' | 'other' | readonly string[];
+  /** The same in one letter: `-h`. */
+  readonly short?: string | undefined;
 }
 
 /** What can stand behind a command. */
@@ -55,13 +57,18 @@ function commandWords(program: Command): CommandWords[] {
     const choices = command.registeredArguments.flatMap(({ argChoices = [], description }) =>
       argChoices.map((text) => ({ text, description })),
     );
+    const subs = (command.name() === 'help' ? program : command).commands.map(toWord);
     const options = [...command.createHelp().visibleOptions(command), ...inherited];
     all.push({
       path: path.join(' '),
-      words: [...command.commands.map((sub) => ({ text: sub.name(), description: sub.description() })), ...choices],
+      words: [...subs, ...choices],
       flags: options.map(toFlag),
       takesArguments: command.registeredArguments.length > 0,
     });
+    if (before.length > 0) {
+      const helped = [program.name(), 'help', ...path.slice(1)].join(' ');
+      all.push({ path: helped, words: command.commands.map(toWord), flags: [], takesArguments: true });
+    }
     for (const sub of command.commands) {
       const heeded = command === program ? HEEDED[sub.name()] : undefined;
       const passedOn = heeded ? program.options.filter(({ long }) => heeded.test(long ?? '')) : inherited;
@@ -72,8 +79,13 @@ function commandWords(program: Command): CommandWords[] {
   return all;
 }
 
+function toWord(command: Command): Word {
+  return { text: command.name(), description: command.description() };
+}
+
 function toFlag(option: Option): Flag {
-  return { text: option.long ?? option.flags, description: option.description, value: whatFollows(option) };
+  const { long, short, flags, description } = option;
+  return { text: long ?? flags, short, description, value: whatFollows(option) };
 }
 
 function whatFollows({ required, argChoices, flags }: Option): Flag['value'] {

@@ -32,10 +32,6 @@ export interface RawDaemonOptions extends RawEtcdOptions {
   logLevel: string;
 }
 
-/** etcd's least TTL with its default election timeout, and a year. */
-const MIN_TTL_SECONDS = 5;
-const MAX_TTL_SECONDS = 365 * 86_400;
-
 export function addDaemonOptions(command: Command): Command {
   return command
     .addOption(
@@ -86,8 +82,8 @@ export function addDaemonOptions(command: Command): Command {
         .default('/var/lib/rudder'),
     )
     .addOption(
-      option('--lease-ttl <time>', 'how long a silent node keeps its subnet')
-        .argParser(values.parseDuration(MIN_TTL_SECONDS, MAX_TTL_SECONDS))
+      option('--lease-ttl <time>', 'how long a silent node keeps its subnet, such as 24h or 90s')
+        .argParser(values.parseLeaseTtl)
         .default(86_400, '24h'),
     )
     .addOption(

@@ -16,17 +16,20 @@ export interface RawEtcdOptions {
   etcdPasswordFile?: string;
 }
 
+const DEFAULT_ENDPOINTS = ['http://127.0.0.1:2379'];
+const DEFAULT_PREFIX = '/coreos.com/network';
+
 export function addEtcdOptions(command: Command): Command {
   return command
     .addOption(
       option('--etcd-endpoints <urls>', 'etcd endpoints, separated by commas')
         .argParser(values.parseEndpoints)
-        .default(['http://127.0.0.1:2379'], 'http://127.0.0.1:2379'),
+        .default(DEFAULT_ENDPOINTS, DEFAULT_ENDPOINTS.join()),
     )
     .addOption(
       option('--etcd-prefix <path>', 'where config and leases are')
         .argParser(values.parsePrefix)
-        .default('/coreos.com/network'),
+        .default(DEFAULT_PREFIX),
     )
     .addOption(option('--etcd-cafile <file>', 'CA that signed the certificate of etcd'))
     .addOption(option('--etcd-certfile <file>', 'client certificate, if etcd asks for one'))
@@ -80,6 +83,7 @@ export function toEtcdOptions(raw: RawEtcdOptions): EtcdOptions {
     prefix: raw.etcdPrefix,
     tls: etcdCafile === undefined ? undefined : { ca: etcdCafile, cert: etcdCertfile, key: etcdKeyfile },
     auth: authOf(etcdUsername, givenPassword, passwordFile),
+    flags: etcdFlags(raw),
   };
 }
 
@@ -92,3 +96,20 @@ function authOf(
   if (passwordFile !== undefined) return { username, passwordFile };
   return password === undefined ? undefined : { username, password };
 }
+
+/** What was given, by flag or variable, and is not the default. Of a password there is but the place for its file. */
+export function etcdFlags(raw: RawEtcdOptions): string[] {
+  const passwordFile = raw.etcdPasswordFile || (raw.etcdPassword ? 'FILE' : undefined);
+  const flags: [string, string | undefined][] = [
+    ['--etcd-endpoints', unlessDefault(raw.etcdEndpoints.join(), DEFAULT_ENDPOINTS.join())],
+    ['--etcd-prefix', unlessDefault(raw.etcdPrefix, DEFAULT_PREFIX)],
+    ['--etcd-cafile', raw.etcdCafile],
+    ['--etcd-certfile', raw.etcdCertfile],
+    ['--etcd-keyfile', raw.etcdKeyfile],
+    ['--etcd-username', raw.etcdUsername],
+    ['--etcd-password-file', passwordFile],
+  ];
+  return flags.flatMap(([flag, value]) => (value ? [flag, value] : []));
+}
+
+const unlessDefault = (value: string, usual: string) => (value === usual ? undefined : value);

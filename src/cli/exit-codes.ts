@@ -21,6 +21,7 @@ export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   'not-ready': 14,
   firewall: 15,
   limit: 16,
+  'config-exists': 17,
 };
 
 /** A second signal ends the process at once, with the shell's code for that signal. */

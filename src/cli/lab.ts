@@ -1,7 +1,7 @@
 import { Argument, type Command, Option } from 'commander';
 import { RudderError } from '../core/errors.js';
 import { ACTIONS } from '../lab/names.js';
-import { parseWholeNumber } from './values.js';
+import { parseLeaseTtl, parseWholeNumber } from './values.js';
 
 /**
  * `rudder lab ...`: a cluster in a box. Its code is loaded when called: a daemon on a node has no use for it.
@@ -11,7 +11,6 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
   const lab: Command = program
     .command('lab')
     .description('a cluster in a box: nodes in network namespaces, a real etcd, the real daemon')
-    .helpOption('--help')
     .addHelpText('after', '\nExample:\n  rudder lab up --nodes 3\n')
     .action(() => lab.help());
   const name = () => new Option('--name <name>', 'name of the lab').default('lab');
@@ -23,7 +22,7 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
     .option('--nodes <count>', 'how many nodes', parseWholeNumber(1, 200), 3)
     .addOption(new Option('--underlay <kind>', 'what joins the nodes').choices(['bridge', 'veth']).default('bridge'))
     .option('--config <json>', 'the network config')
-    .option('--ttl <time>', "lease TTL of the lab's nodes")
+    .option('--ttl <time>', "lease TTL of the lab's nodes", checkTtl)
     .addHelpText('after', '\nExample:\n  rudder lab up --nodes 4\n')
     .action(async (options, command: Command) => {
       if (options.underlay === 'veth' && options.nodes !== 2 && command.getOptionValueSource('nodes') === 'cli') {
@@ -64,4 +63,10 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
     .addOption(name())
     .addHelpText('after', '\nExample:\n  rudder lab node kill n2\n')
     .action(async (action, member, options) => (await import('../lab/commands.js')).node(options.name, action, member));
+}
+
+/** The daemons read it themselves, but say what is wrong with it only in their logs. */
+function checkTtl(text: string): string {
+  parseLeaseTtl(text);
+  return text;
 }

@@ -3,12 +3,13 @@ import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
 import { parseSubnet } from '../core/address-text.js';
 import { fitsConfig } from '../core/allocator.js';
+import { rudderCommand } from '../core/command-line.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatReservationValue, parseLease } from '../core/lease.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
-import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
+import { etcdFlags, type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 import { duration } from './status.js';
 
@@ -23,12 +24,12 @@ async function withRegistry<T>(raw: RawEtcdOptions, work: (registry: Registry) =
   }
 }
 
-async function readConfig(registry: Registry): Promise<NetworkConfig> {
+async function readConfig(registry: Registry, raw: RawEtcdOptions): Promise<NetworkConfig> {
   const json = await registry.getConfig();
   if (json !== undefined) return parseNetworkConfig(json);
   throw new RudderError(
     'network-config',
-    'there is no network config in etcd: expected one; create it with rudder init',
+    `there is no network config in etcd: expected one; create it with ${rudderCommand(['init', '{"Network":"10.240.0.0/16"}'], { flags: etcdFlags(raw) })}`,
   );
 }
 
@@ -46,7 +47,7 @@ interface Row {
 
 export async function listLeases(raw: RawEtcdOptions, json: boolean): Promise<number> {
   return withRegistry(raw, async (registry) => {
-    const config = await readConfig(registry);
+    const config = await readConfig(registry, raw);
     const { entries } = await registry.listLeases();
     const rows: Row[] = [];
     for (const entry of entries) rows.push(await toRow(registry, config, entry));
@@ -93,12 +94,16 @@ function toTable(rows: readonly Row[]): string {
  */
 export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4): Promise<number> {
   return withRegistry(raw, async (registry) => {
-    const subnet = await subnetOf(registry, text);
+    const subnet = await subnetOf(registry, raw, text);
     const entry = await find(registry, subnet);
     const done =
       entry === undefined
         ? await registry.createLease(formatSubnetKey(subnet), formatReservationValue(publicIp), undefined)
-        : await registry.updateLease(checkOwner(await readConfig(registry), entry, publicIp), entry.value, undefined);
+        : await registry.updateLease(
+            checkOwner(await readConfig(registry, raw), entry, publicIp),
+            entry.value,
+            undefined,
+          );
     if (done === undefined) throw changed(subnet);
     process.stdout.write(`reserved ${formatSubnet(subnet)} for ${formatIpv4(publicIp)}\n`);
     return EXIT_OK;
@@ -134,8 +139,8 @@ export async function release(raw: RawEtcdOptions, text: string): Promise<number
 }
 
 /** One that a node may lease. */
-async function subnetOf(registry: Registry, text: string): Promise<Subnet> {
-  const config = await readConfig(registry);
+async function subnetOf(registry: Registry, raw: RawEtcdOptions, text: string): Promise<Subnet> {
+  const config = await readConfig(registry, raw);
   const subnet = parseSubnet(text);
   if (subnet !== undefined && fitsConfig(config, subnet)) return subnet;
   throw new RudderError(

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 import { setFlagsFromString } from 'node:v8';
+import { complain } from './complain.js';
 import { EXIT_CODES, LEAST_FOR_COMMAND, outOfDescriptors, tooFewDescriptors } from './descriptor-limit.js';
 
 // Keeps V8's young generation at the few MB it starts with: reading our modules, and then a list of thousands of leases,
 // would make it grow to 32 MB, and it would stay so. V8 reads this flag whenever it is about to grow it; the size itself
-// could be said on the command line of node only. Static imports are read before a module runs, so of ours there is but a
-// small one.
+// could be said on the command line of node only. Static imports are read before a module runs, so of ours there are but
+// small ones.
 setFlagsFromString('--semi-space-growth-factor=1');
 
 const problem = tooFewDescriptors(LEAST_FOR_COMMAND);
@@ -20,6 +21,6 @@ try {
 }
 
 function end(problem: string): never {
-  process.stderr.write(`rudder: ${problem}\n`);
+  complain(problem);
   process.exit(EXIT_CODES.limit);
 }

@@ -1,13 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { messageOf, RudderError } from '../core/errors.js';
+import { PRIORITY } from '../ops/journal.js';
+import { complain } from './complain.js';
 import { addCompletionCommand } from './completion.js';
 import { addDaemonOptions } from './daemon-options.js';
 import { LEAST_FOR_DAEMON, outOfDescriptors, tooFewDescriptors } from './descriptor-limit.js';
 import { addEtcdOptions } from './etcd-options.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
+import { addHelpCommands } from './help.js';
 import { addLabCommand } from './lab.js';
 import { addOperatorCommands } from './operator-commands.js';
+import { unknownVariables } from './unknown-variables.js';
 import { refuseClearly } from './usage.js';
 
 /** The only place that knows argv. */
@@ -15,8 +19,7 @@ async function main(argv: string[]): Promise<number> {
   let status = EXIT_OK;
   const program = new Command('rudder')
     .description('Joins the containers of many hosts into one flat network: a subnet for each host, packets over UDP.')
-    .version(packageVersion(), '--version')
-    .helpOption('--help')
+    .version(packageVersion(), '-V, --version', 'print the version')
     .configureOutput({ outputError: () => undefined })
     .addHelpText('after', '\nExample:\n  rudder --etcd-endpoints http://10.0.0.1:2379 --iface eth0\n');
   addDaemonOptions(addEtcdOptions(program));
@@ -26,6 +29,7 @@ async function main(argv: string[]): Promise<number> {
     if (problem !== undefined) throw new RudderError('limit', problem);
     status = await (await import('./run.js')).run(program.opts(), {
       version: packageVersion(),
+      unknownVariables: unknownVariables(program.options),
       isPasswordShown: program.getOptionValueSource('etcdPassword') === 'cli',
     });
   });
@@ -33,7 +37,6 @@ async function main(argv: string[]): Promise<number> {
     .command('init')
     .argument('<json>', 'the network config')
     .description('create the network config in etcd unless there is one')
-    .helpOption('--help')
     .addHelpText(
       'after',
       `\nThe --etcd options of rudder apply: see rudder --help.\n\nExample:\n  rudder init '{"Network":"10.240.0.0/16"}'\n`,
@@ -48,7 +51,13 @@ async function main(argv: string[]): Promise<number> {
     status = result;
   });
   addCompletionCommand(program);
+  addHelpCommands(program, packageVersion());
   refuseClearly(program);
+  program.hook('preAction', (_, called) => {
+    // The daemon logs them; the others named here ask for no setting.
+    if (called === program || ['help', 'version', 'completion'].includes(called.name())) return;
+    for (const line of unknownVariables(program.options)) complain(`warning: ${line}`, PRIORITY.warning);
+  });
   await program.parseAsync(argv);
   return status;
 }
@@ -63,14 +72,14 @@ function report(error: unknown): number {
   if (error instanceof CommanderError) return EXIT_OK; // --help and --version; all others are refused as RudderError
   const problem = outOfDescriptors(error, messageOf(error));
   if (problem !== undefined) {
-    process.stderr.write(`rudder: ${problem}\n`);
+    complain(problem);
     return EXIT_CODES.limit;
   }
   if (error instanceof RudderError) {
-    process.stderr.write(`rudder: ${messageOf(error)}\n`);
+    complain(messageOf(error));
     return EXIT_CODES[error.code];
   }
-  process.stderr.write(`rudder: internal error, please report it: ${messageOf(error)}\n`);
+  complain(`internal error, please report it: ${messageOf(error)}`);
   return EXIT_INTERNAL;
 }
 

@@ -3,6 +3,7 @@ import { shorten } from '../core/errors.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { prepareSubnetEnv, publishSubnetEnv } from '../system/subnet-publish.js';
+import { complain } from './complain.js';
 import { EXIT_OK } from './exit-codes.js';
 
 /** `rudder publish`: root's part of writing the subnet file, for a daemon that runs as another user. */
@@ -10,7 +11,7 @@ export async function publish(subnetFile: string, prefix: string, isBeforeStart:
   if (isBeforeStart) {
     const problem = await prepareSubnetEnv(subnetFile, prefix);
     if (problem !== undefined) {
-      process.stderr.write(`rudder: ${subnetFile} was refused and is empty now: ${shorten(problem, 200)}\n`);
+      complain(`${subnetFile} was refused and is empty now: ${shorten(problem, 200)}`);
     }
     await removeDeadSocket(controlSocketOf(subnetFile));
     return EXIT_OK;

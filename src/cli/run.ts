@@ -9,10 +9,15 @@ export interface RunContext {
   readonly version: string;
   /** The etcd password is among the arguments, which everybody on this host may see. */
   readonly isPasswordShown: boolean;
+  /** What looks like a setting and is none. */
+  readonly unknownVariables: readonly string[];
 }
 
 /** `rudder` without a sub-command: the daemon, until a signal. */
-export async function run(raw: RawDaemonOptions, { version, isPasswordShown }: RunContext): Promise<number> {
+export async function run(
+  raw: RawDaemonOptions,
+  { version, isPasswordShown, unknownVariables }: RunContext,
+): Promise<number> {
   const options = toDaemonOptions(raw);
   // The commands that are run from here (iptables) need not know it.
   delete process.env.RUDDERD_ETCD_PASSWORD;
@@ -23,6 +28,7 @@ export async function run(raw: RawDaemonOptions, { version, isPasswordShown }: R
       '--etcd-password shows in the process list: use --etcd-password-file or RUDDERD_ETCD_PASSWORD instead',
     );
   }
+  for (const problem of unknownVariables) log.warn({ problem }, 'a variable of the environment is ignored');
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
     process.on(name, () => {
@@ -35,7 +41,7 @@ export async function run(raw: RawDaemonOptions, { version, isPasswordShown }: R
   process.on('SIGHUP', () => setLogLevel(log.level === 'debug' ? options.logLevel : 'debug'));
   function setLogLevel(level: string): void {
     log.level = checkLogLevel(level);
-    log.info({ level }, 'log level changed');
+    log.info({ logLevel: level }, 'log level changed');
   }
   const notify = createSdNotify(process.env.NOTIFY_SOCKET);
   await runDaemon(options, { log, notify, version, setLogLevel }, stop.signal);

@@ -3,6 +3,7 @@ import { messageOf, quote, RudderError, shorten } from '../core/errors.js';
 
 /** Makes a command and all below it refuse what they do not know in one line that names it and where to look. */
 export function refuseClearly(command: Command): void {
+  command.helpOption('-h, --help', 'show this help');
   command.exitOverride((error) => {
     throw error.exitCode === 0 ? error : toUsageError(error, pathOf(command));
   });

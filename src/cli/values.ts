@@ -45,17 +45,23 @@ export function parseNegated(text: string): boolean {
 
 const UNIT_SECONDS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
-/** `90s`, `30m`, `24h`, `7d` or plain seconds; in seconds. */
+/** `90s`, `30m`, `24h`, `7d`; in seconds. A bare number could mean any of these. */
 export function parseDuration(minSeconds: number, maxSeconds: number): (text: string) => number {
   return (text) => {
-    const match = /^(\d{1,9})([smhd]?)$/.exec(text);
-    const seconds = match === null ? Number.NaN : Number(match[1]) * UNIT_SECONDS[match[2] || 's'];
+    const [, number = '', unit = ''] = /^(\d{1,9})([smhd]?)$/.exec(text) ?? [];
+    if (number !== '' && unit === '') {
+      throw new InvalidArgumentError(`Expected a time with its unit, such as ${number}h or ${number}s.`);
+    }
+    const seconds = unit === '' ? Number.NaN : Number(number) * UNIT_SECONDS[unit];
     if (!(seconds >= minSeconds && seconds <= maxSeconds)) {
       throw new InvalidArgumentError(`Expected a time from ${minSeconds}s to ${maxSeconds}s, such as 24h or 90s.`);
     }
     return seconds;
   };
 }
+
+/** The least is etcd's with its default election timeout, the most a year. */
+export const parseLeaseTtl = parseDuration(5, 365 * 86_400);
 
 export function parseEndpoints(text: string): string[] {
   const endpoints = text.split(',').map((part) => part.trim().replace(/\/$/, ''));

@@ -27,6 +27,8 @@ export interface EtcdOptions {
   readonly auth?: EtcdAuth;
   /** Deadline of one request, in milliseconds. */
   readonly deadlineMs?: number;
+  /** The flags by which a command finds the same etcd, for remedies; without secrets. */
+  readonly flags?: readonly string[];
 }
 
 const DEFAULT_DEADLINE_MS = 5000;

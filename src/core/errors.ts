@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'not-running'
   | 'not-ready'
   | 'limit'
+  | 'config-exists'
   | 'lab';
 
 export class RudderError extends Error {

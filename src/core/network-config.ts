@@ -29,14 +29,28 @@ export function isLeasable(config: NetworkConfig, address: Ipv4): boolean {
   return compareIpv4(address, config.subnetMin) >= 0 && compareIpv4(address, last) <= 0;
 }
 
-const REMEDY = 'correct the key with `rudder init` on an empty key or `etcdctl put`, see docs/configuration.md';
+/** Which keys there are, and how they are written. */
+export const CONFIG_KEYS = ['Network', 'SubnetLen', 'SubnetMin', 'SubnetMax', 'Backend'] as const;
+export const BACKEND_KEYS = ['Type', 'Port', 'MTU'] as const;
+
+/** What to do about a key that holds no valid config. */
+export const correctKey = (key: string) => `correct the key ${key} with etcdctl, see docs/configuration.md`;
 
 /**
  * Parses the JSON as flannel does: keys match in any case, unknown keys are ignored, null counts as absent,
  * and no `Backend` means udp. Bounds are those of flannel HEAD (pkg/subnet/config.go).
+ * @param remedy what to do about one that is not valid
  * @throws RudderError `network-config`
  */
-export function parseNetworkConfig(json: string): NetworkConfig {
+export function parseNetworkConfig(json: string, remedy = correctKey('<prefix>/config')): NetworkConfig {
+  try {
+    return parse(json);
+  } catch (error) {
+    throw error instanceof RudderError ? new RudderError(error.code, `${error.message}; ${remedy}`) : error;
+  }
+}
+
+function parse(json: string): NetworkConfig {
   const raw = parseJson(json);
   const network = parseNetwork(raw.network);
   const subnetLength = raw.subnetlen ?? defaultSubnetLength(network);
@@ -118,7 +132,7 @@ function parseJson(json: string): z.infer<typeof rawConfig> {
   throw invalid(`${name} in ${quote(json)}`, issue.message.replace(/^(Invalid input: )?(expected )?/, ''));
 }
 
-const PROPER_NAMES = ['Network', 'SubnetLen', 'SubnetMin', 'SubnetMax', 'Backend', 'Type', 'Port', 'MTU'];
+const PROPER_NAMES = [...CONFIG_KEYS, ...BACKEND_KEYS];
 
 function properName(path: string[]): string {
   return path.map((part) => PROPER_NAMES.find((name) => name.toLowerCase() === part) ?? part).join('.');
@@ -167,5 +181,5 @@ function parseBound(name: string, text: string | null | undefined, network: Subn
 }
 
 function invalid(what: string, expected: string): RudderError {
-  return new RudderError('network-config', `network config: ${what} is not valid, expected ${expected}; ${REMEDY}`);
+  return new RudderError('network-config', `network config: ${what} is not valid, expected ${expected}`);
 }

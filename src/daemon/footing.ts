@@ -1,14 +1,26 @@
 import { createBackoff } from '../control/backoff.js';
 import type { Registry } from '../control/registry.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
+import { rudderCommand } from '../core/command-line.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
-import { isSameConfig, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { correctKey, isSameConfig, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet } from '../core/subnet.js';
 import type { LastKnown } from '../system/last-known.js';
 import { impatient, patienceLeft } from './patience.js';
+
+/** Where the network config is, and the flags by which a command finds it. */
+export interface ConfigPlace {
+  readonly key: string;
+  readonly flags?: readonly string[];
+}
+
+export const configPlaceOf = ({ prefix, flags }: { prefix: string; flags?: readonly string[] }): ConfigPlace => ({
+  key: `${prefix}/config`,
+  flags,
+});
 
 /** What a start builds on: what etcd says, or, while it says nothing of use, what the node knew when it last ran. */
 export interface Footing {
@@ -22,7 +34,7 @@ export interface Footing {
 
 export interface FootingOptions {
   readonly registry: Registry;
-  readonly configKey: string;
+  readonly place: ConfigPlace;
   /** Of which etcd what was last known must be. */
   readonly source: string;
   readonly lastKnown: LastKnown | undefined;
@@ -54,8 +66,8 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
     const knownConfig = known && parseNetworkConfig(known.configJson);
     try {
       const json = await unlessAborted((known === undefined ? registry : hasty).getConfig(), signal);
-      if (json === undefined) throw new MissingConfig(`there is no network config ${options.configKey} in etcd`);
-      const config = parseNetworkConfig(json);
+      if (json === undefined) throw new MissingConfig(`there is no network config ${options.place.key} in etcd`);
+      const config = parseNetworkConfig(json, correctKey(options.place.key));
       await check(config);
       const fallback = knownConfig && isSameConfig(knownConfig, config) ? known : undefined;
       return { config, json, fallback, degraded: undefined };
@@ -86,7 +98,7 @@ export function tellDegraded(log: Logger, known: LastKnown, error: unknown): str
 }
 
 /** Says what is waited for, at a bounded rate. @returns how to wait for that */
-function createWaitingLog({ configKey: key, log }: FootingOptions) {
+function createWaitingLog({ place, log }: FootingOptions) {
   const limit = createRepeatLimit();
   const forEtcd = createRetryBackoff();
   const forConfig = createBackoff(250, 2000);
@@ -99,7 +111,8 @@ function createWaitingLog({ configKey: key, log }: FootingOptions) {
       limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));
       return forEtcd;
     }
-    const remedy = `rudder init '{"Network":"10.240.0.0/16"}'`;
+    const { key } = place;
+    const remedy = rudderCommand(['init', '{"Network":"10.240.0.0/16"}'], place);
     limit((suppressed) =>
       log.warn({ key, remedy, suppressed }, 'waiting for the network config: the key does not exist in etcd (v3 API)'),
     );

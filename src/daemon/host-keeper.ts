@@ -75,6 +75,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
       .then(
         () => {
           problem = undefined;
+          log.debug({ hasChanged, interface: underlay.name, mtu }, 'host looked at');
         },
         (error: unknown) => {
           problem = messageOf(error);

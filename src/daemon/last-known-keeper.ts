@@ -43,6 +43,7 @@ export function keepLastKnown(
     try {
       await saveLastKnown(directory, known);
       saved = { own, peers, validUntil };
+      log.debug({ peers: peers.length }, 'what is known of the cluster is saved');
     } catch (error) {
       // The node runs on: it only could not start without etcd.
       limit((suppressed) =>

@@ -4,9 +4,10 @@ import { openUdpBackend } from '../backend/udp/udp-backend.js';
 import { type AcquireOptions, acquireLease, type OwnLease } from '../control/lease-acquisition.js';
 import type { Registry } from '../control/registry.js';
 import { isTransient, retryWhileUnavailable } from '../control/retry.js';
-import { RudderError } from '../core/errors.js';
+import { RudderError, shorten } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import { unknownKeys } from '../core/new-network-config.js';
 import type { Subnet } from '../core/subnet.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { type LastKnown, loadLastKnown } from '../system/last-known.js';
@@ -17,7 +18,7 @@ import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, uplinksOf } from '../system/underlay.js';
 import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
-import { findFooting, tellDegraded } from './footing.js';
+import { configPlaceOf, findFooting, tellDegraded } from './footing.js';
 import { keepNode } from './keep-node.js';
 import { startLeaseControl } from './lease-control.js';
 import { type Ground, type Node, type StartContext, sourceOf, type Taken } from './node.js';
@@ -62,7 +63,7 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   await takeBackRoutes(netlink, carriers, log);
   enter('waiting for etcd and the network config');
   const publicIp = options.publicIp ?? underlay.address;
-  const configKey = `${options.etcd.prefix}/config`;
+  const place = configPlaceOf(options.etcd);
   const lastKnown = await loadLastKnown(options.stateDir, log);
   const source = sourceOf(options);
   const { nodeId } = state;
@@ -76,7 +77,12 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   };
   const known = { source, lastKnown, publicIp, nodeId, ttlSeconds: options.leaseTtlSeconds };
   const waitedMs = performance.now() - began;
-  const footing = await findFooting({ registry, configKey, ...known, waitedMs, check: checkConfig, log }, signal);
+  const footing = await findFooting({ registry, place, ...known, waitedMs, check: checkConfig, log }, signal);
+  const unknown = unknownKeys(footing.json);
+  if (unknown.length > 0) {
+    const problem = shorten(unknown.join('; '), 500);
+    log.warn({ key: place.key, problem }, 'the network config has keys without a meaning, which are ignored');
+  }
   await warnOfNameservers(netlink, await overlayOf(footing.config), log);
   return { ...footing, underlay, state, publicIp, carriers, checkConfig };
 }

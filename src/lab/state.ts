@@ -78,7 +78,7 @@ export function loadLab(name: string): LabState {
     const others = listLabs().join(', ') || 'none';
     throw new RudderError(
       'lab',
-      `there is no lab named "${name}": expected one of those up (${others}); start it with "rudder lab up"`,
+      `there is no lab named "${name}": expected one of those up (${others}); start it with "rudder lab up --name ${name}"`,
     );
   }
 }

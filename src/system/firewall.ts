@@ -119,6 +119,7 @@ export async function keepFirewall(
   async function look(): Promise<void> {
     seen = undefined;
     const isFirst = checks === 0;
+    const start = performance.now();
     try {
       // Before the look: what changes meanwhile is seen by the next one.
       const current = await generation();
@@ -141,6 +142,10 @@ export async function keepFirewall(
       isAdapted = false;
       checks++;
       problem = undefined;
+      log.debug(
+        { generation: current, changed, ms: Math.round(performance.now() - start) },
+        'firewall rules looked at',
+      );
       if (isNumbered) seen = current;
       if (changed || saved !== lastSaved || current !== lastGeneration) judge.forget(await table.counters());
       lastSaved = saved;

@@ -225,14 +225,22 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
     await etcdctl(lab, 'put', CONFIG_KEY, GOOD_CONFIG);
   });
 
-  it('a network config given to rudder init', async () => {
-    const ending = await run(['init', '{"Network":"10.240.0.0/40"}']);
-    expectLine(ending, 'network-config', /Network "10\.240\.0\.0\/40" is not valid/);
+  it.each([
+    ['{"Network":"10.240.0.0/40"}', /Network "10\.240\.0\.0\/40" is not valid/],
+    ['{"Network":"10.240.0.7/16"}', /expected "10\.240\.0\.0\/16"/],
+    ['{"Network":"10.240.0.0/16","SubnetLenght":26}', /unknown key "SubnetLenght", did you mean SubnetLen\?/],
+  ])('the network config %s given to rudder init', async (json, pattern) => {
+    expectLine(await run(['init', json]), 'network-config', pattern);
     expect((await etcdctl(lab, 'get', CONFIG_KEY)).trim().split('\n')[1]).toBe(GOOD_CONFIG);
   });
 
-  it('rudder init leaves an existing config as it is, and says so with exit status 0', async () => {
-    expect((await run(['init', '{"Network":"10.99.0.0/16"}'])).code).toBe(0);
+  it('rudder init with another config than the one there, which stays', async () => {
+    expectLine(
+      await run(['init', '{"Network":"10.99.0.0/16"}']),
+      'config-exists',
+      /holds another config, \{"Net.*16"\}:/,
+    );
+    expect((await run(['init', '{ "network": "10.240.0.0/16" }'])).code).toBe(0);
     expect((await etcdctl(lab, 'get', CONFIG_KEY)).trim().split('\n')[1]).toBe(GOOD_CONFIG);
   });
 

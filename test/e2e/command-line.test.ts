@@ -31,9 +31,9 @@ const titled = commands.map((path) => ({ command: ['rudder', ...path].join(' '),
 
 it('the commands are these', () => {
   expect(titled.map(({ command }) => command).sort()).toEqual(
-    `rudder, rudder cleanup, rudder completion, rudder doctor, rudder init, rudder lab, rudder lab down, rudder lab exec,
+    `rudder, rudder cleanup, rudder completion, rudder doctor, rudder help, rudder init, rudder lab, rudder lab down, rudder lab exec,
     rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
-    rudder log-level, rudder publish, rudder status`.split(/,\s+/),
+    rudder log-level, rudder publish, rudder status, rudder version`.split(/,\s+/),
   );
 });
 
@@ -81,6 +81,14 @@ describe('one clear line and the documented exit code', () => {
     ['lab status --name none-such', 'lab', /"none-such"/],
     ['lab exec n1 --name none-such -- true', 'lab', /"none-such"/],
     ['--mtu', 'usage', /option '--mtu <bytes>' argument missing\. See rudder --help/],
+    [
+      '--lease-ttl 24',
+      'usage',
+      /'24' is invalid\. Expected a time with its unit, such as 24h or 24s\. See rudder --help/,
+    ],
+    ['lab up --ttl 24', 'usage', /'24' is invalid\. Expected a time with its unit, .* See rudder lab up --help/],
+    ['help bogus', 'usage', /unknown command "bogus": expected one of init, status, .*\. See rudder help/],
+    ['help leases reserve now', 'usage', /unknown command "now": expected nothing more\. See rudder help/],
     ['--ip-masq --no-firewall', 'usage', /--ip-masq and --no-firewall are both given: expected one of them/],
     ['--etcd-certfile x', 'usage', /--etcd-certfile is given without --etcd-keyfile/],
     ['leases --etcd-username u', 'usage', /--etcd-username is given without --etcd-password/],
@@ -101,6 +109,42 @@ describe('one clear line and the documented exit code', () => {
     const { code, stderr } = await rudder('x'.repeat(50_000));
     expect(code).toBe(EXIT_CODES.usage);
     expect(stderr.length).toBeLessThan(300);
+  });
+});
+
+describe('help and version, however one asks', () => {
+  it.each([
+    ['-h', '--help'],
+    ['help', '--help'],
+    ['help status', 'status --help'],
+    ['status -h', 'status --help'],
+    ['help leases reserve', 'leases reserve --help'],
+    ['lab up -h', 'lab up --help'],
+    ['-V', '--version'],
+    ['version', '--version'],
+  ])('rudder %s says what rudder %s says', async (line, other) => {
+    const answer = await rudder(...line.split(' '));
+    expect(answer).toEqual(await rudder(...other.split(' ')));
+    expect(answer).toMatchObject({ code: 0, stderr: '', stdout: expect.stringMatching(/^(Usage: rudder |\d+\.\d+)/) });
+  });
+});
+
+describe('a variable that is no setting', () => {
+  const env = { RUDDERD_ETCD_ENDPOINT: 'http://127.0.0.1:2', RUDDERD_NOTHING: '' };
+  const warning =
+    'rudder: warning: the variable "RUDDERD_ETCD_ENDPOINT" is no setting, did you mean RUDDERD_ETCD_ENDPOINTS?\n';
+
+  it('is warned of by a command', async () => {
+    const { stderr } = await execa(process.execPath, [RUDDER, 'lab', 'status', '--name', 'none-such'], {
+      reject: false,
+      env,
+    });
+    expect(stderr.split('rudder: there')[0]).toBe(warning);
+  });
+
+  it.each(['version', 'completion bash', 'help'])('is nothing to rudder %s', async (line) => {
+    const { stderr } = await execa(process.execPath, [RUDDER, ...line.split(' ')], { env });
+    expect(stderr).toBe('');
   });
 });
 

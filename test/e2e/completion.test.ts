@@ -64,6 +64,17 @@ describe('the completion of bash', () => {
     [['status', '--subnet-file', 'sub'], ['subnet.env']],
     [['lab', 'exec', 'n1', '--', '--v'], []],
     [['bogus'], []],
+    [
+      ['help', 'l'],
+      ['log-level', 'leases', 'lab'],
+    ],
+    [
+      ['help', 'leases', ''],
+      ['reserve', 'release'],
+    ],
+    [['help', 'status', ''], []],
+    [['ver'], ['version']],
+    [['status', '-h'], ['-h']],
   ])('of %j offers %j', async (words, expected) => {
     expect(await offered(...words)).toEqual(expected);
   });
@@ -72,8 +83,10 @@ describe('the completion of bash', () => {
     const { stdout } = await execa(process.execPath, [RUDDER, '--help']);
     const [options, rest] = stdout.split('\nCommands:\n');
     const [commands] = rest.split('\n\n');
-    const flags = [...options.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, flag]) => flag);
-    expect(flags).toContain('--iface');
+    const flags = [...options.matchAll(/^ {2}(?:(-[a-zA-Z]), )?(--[a-z-]+)/gm)].flatMap(([, short, long]) =>
+      short === undefined ? [long] : [long, short],
+    );
+    expect(flags).toEqual(expect.arrayContaining(['--iface', '-h', '--help', '-V', '--version']));
     expect((await offered('-')).sort()).toEqual(flags.sort());
     expect(await offered('')).toEqual([...commands.matchAll(/^ {2}([a-z-]+)/gm)].map(([, command]) => command));
   });

@@ -4,7 +4,7 @@ import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown } from '../../src/lab/lab.js';
 import { nodeAddress } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
-import { logText, nodePaths, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
+import { logLines, logText, nodePaths, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
 import type { LabState } from '../../src/lab/state.js';
 import { describeWith } from '../helpers/requires.js';
 
@@ -77,6 +77,27 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
     expect(device.addr_info[0]).toMatchObject({ local: '10.88.16.0', prefixlen: 12 });
     const sockets = await execIn(lab, 'n1', ['ss', '-lun']);
     expect(sockets).toContain(`${nodeAddress(lab, lab.nodes[0])}:7890`);
+  });
+
+  it('warns of keys in the config that it ignores', async () => {
+    const lab = await nodeWith('{"Network":"10.240.0.0/16","SubnetLenght":26}');
+    expect(logLines(lab, lab.nodes[0])).toContainEqual(
+      expect.objectContaining({
+        level: 40,
+        key: '/coreos.com/network/config',
+        problem: 'unknown key "SubnetLenght", did you mean SubnetLen?',
+      }),
+    );
+  });
+
+  it('warns once of variables that look like settings and are none', async () => {
+    const env = { RUDDERD_LEASE_TLL: '1h' };
+    const lab = await createLab({ name: NAME, nodes: 1, config: GOOD_CONFIG, daemon: { env } });
+    await startNode(lab, lab.nodes[0]);
+    const told = logLines(lab, lab.nodes[0]).filter(({ msg }) => msg === 'a variable of the environment is ignored');
+    expect(told.map(({ level, problem }) => [level, problem])).toEqual([
+      [40, 'the variable "RUDDERD_LEASE_TLL" is no setting, did you mean RUDDERD_LEASE_TTL?'],
+    ]);
   });
 
   it('lets --mtu beat the config, and --subnet-env-prefix and --public-ip do what they say', async () => {

@@ -22,6 +22,7 @@ describe('exit codes', () => {
       'not-ready': 14,
       firewall: 15,
       limit: 16,
+      'config-exists': 17,
     });
   });
 

@@ -51,6 +51,7 @@ describe('without arguments', () => {
         prefix: '/coreos.com/network',
         tls: undefined,
         auth: undefined,
+        flags: [],
       },
       underlay: { iface: [], ifaceRegex: [], canReach: undefined },
       publicIp: undefined,
@@ -85,6 +86,10 @@ describe('flags', () => {
         prefix: '/x',
         tls: undefined,
         auth: { username: 'u', password: 'p' },
+        flags: [
+          ...['--etcd-endpoints', 'https://a:2379,https://b:1', '--etcd-prefix', '/x'],
+          ...['--etcd-username', 'u', '--etcd-password-file', 'FILE'],
+        ],
       },
       underlay: { iface: ['eth1', 'eth0', '10.1.1.7'], ifaceRegex: [/^10\./], canReach: parseIpv4('10.0.0.1') },
       publicIp: parseIpv4('203.0.113.9'),
@@ -186,6 +191,30 @@ describe('environment', () => {
   it('ignores the names of subnet.env', () => {
     vi.stubEnv('RUDDER_MTU', '1300');
     expect(parse().mtu).toBeUndefined();
+  });
+});
+
+describe('the flags of etcd for a remedy', () => {
+  it('are those that were given, by flag or variable, without the password', () => {
+    const files = {
+      '--etcd-cafile': '/etc/ca.pem',
+      '--etcd-certfile': '/etc/cert.pem',
+      '--etcd-keyfile': '/etc/key.pem',
+    };
+    vi.stubEnv('RUDDERD_ETCD_PREFIX', '/x');
+    vi.stubEnv('RUDDERD_ETCD_PASSWORD', 'hunter2');
+    const argv = ['--etcd-endpoints=https://a', '--etcd-username=u', ...Object.entries(files).flat()];
+    expect(parse(...argv).etcd.flags).toEqual([
+      ...['--etcd-endpoints', 'https://a:2379', '--etcd-prefix', '/x', ...Object.entries(files).flat()],
+      ...['--etcd-username', 'u', '--etcd-password-file', 'FILE'],
+    ]);
+  });
+
+  it('name the file of the password', () => {
+    const file = '/etc/password';
+    expect(parse('--etcd-username=u', `--etcd-password-file=${file}`).etcd.flags).toEqual([
+      ...['--etcd-username', 'u', '--etcd-password-file', file],
+    ]);
   });
 });
 

@@ -33,7 +33,7 @@ describe('the manual page', () => {
 
   it('lists every option with its default', () => {
     for (const { long } of nodeOptions()) expect(page).toContain(`\n.BI ${long!.replaceAll('-', '\\-')} "`);
-    expect(page).toContain('how long a silent node keeps its subnet. Default: 24h.\n');
+    expect(page).toContain('how long a silent node keeps its subnet, such as 24h or 90s. Default: 24h.\n');
     expect(page.indexOf('.SH OPTIONS')).toBeLessThan(page.indexOf('.BI \\-\\-etcd\\-endpoints'));
     expect(page.indexOf('.BI \\-\\-log\\-level')).toBeLessThan(page.indexOf('.SH FILES'));
   });

@@ -93,8 +93,7 @@ describe('parseDuration', () => {
   const parse = parseDuration(5, 365 * 86_400);
 
   it.each([
-    ['5', 5],
-    ['90', 90],
+    ['5s', 5],
     ['90s', 90],
     ['30m', 1800],
     ['24h', 86_400],
@@ -107,7 +106,6 @@ describe('parseDuration', () => {
   it.each([
     '',
     's',
-    '4',
     '4s',
     '0h',
     '366d',
@@ -121,6 +119,10 @@ describe('parseDuration', () => {
     '9'.repeat(50),
   ])('refuses %j', (text) => {
     expect(refusalOf(() => parse(text))).toBe('Expected a time from 5s to 31536000s, such as 24h or 90s.');
+  });
+
+  it.each(['24', '0', '86400'])('refuses %s without a unit, and says what it may have meant', (text) => {
+    expect(refusalOf(() => parse(text))).toBe(`Expected a time with its unit, such as ${text}h or ${text}s.`);
   });
 });
 

@@ -36,7 +36,13 @@ beforeEach(() => {
   };
 });
 
-const me = () => ({ source: 'here', publicIp: known.publicIp, nodeId: 'me', configKey: KEY, ttlSeconds: 24 * 3600 });
+const me = () => ({
+  source: 'here',
+  publicIp: known.publicIp,
+  nodeId: 'me',
+  place: { key: KEY, flags: ['--etcd-prefix', '/a b'] },
+  ttlSeconds: 24 * 3600,
+});
 
 function find(
   from: Registry = registry,
@@ -82,7 +88,7 @@ describe('without a lease of the last run', () => {
       {
         level: 'warn',
         message: expect.stringMatching(/^waiting for the network config: the key does not exist in etcd/),
-        fields: { key: KEY, remedy: `rudder init '${JSON_TEXT}'`, suppressed: 0 },
+        fields: { key: KEY, remedy: `rudder init '${JSON_TEXT}' --etcd-prefix '/a b'`, suppressed: 0 },
       },
     ]);
     await registry.createConfig(JSON_TEXT);

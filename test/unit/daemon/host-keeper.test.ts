@@ -23,7 +23,7 @@ let failures: { adapt?: Error; writeEnv?: Error; repair?: string };
 
 beforeEach(() => {
   vi.useFakeTimers();
-  log = createRecordingLog();
+  log = { ...createRecordingLog(), debug: () => undefined };
   addresses = [OLD];
   mtu = 1500;
   adapted = { localAddress: OLD, mtu: 1472 };
