@@ -6,6 +6,10 @@ import { Option } from 'commander';
  */
 export function option(flags: string, description: string): Option {
   const made = new Option(flags, description);
-  const variable = `RUDDERD_${made.name().toUpperCase().replaceAll('-', '_')}`;
+  const variable = variableOf(made);
   return process.env[variable] === '' ? made : made.env(variable);
+}
+
+export function variableOf(option: Option): string {
+  return `RUDDERD_${option.name().toUpperCase().replaceAll('-', '_')}`;
 }
