@@ -1,9 +1,9 @@
-import { createEtcdRegistry, type EtcdOptions } from '../control/etcd-registry.js';
+import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { releaseLease } from '../control/lease-release.js';
 import { messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet } from '../core/subnet.js';
-import { askDaemon } from '../ops/control-client.js';
+import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { removeFirewall } from '../system/firewall.js';
 import { forgetLastKnown } from '../system/last-known.js';
@@ -12,8 +12,10 @@ import { loadState } from '../system/state-dir.js';
 import { removeSubnetEnv } from '../system/subnet-env.js';
 import { proposalOf } from '../system/subnet-publish.js';
 import { DEVICE_NAME, findLeftover, type Leftover } from '../system/tun-device.js';
-import { type RawDaemonOptions, toDaemonOptions } from './daemon-options.js';
+import { type NodeOptions, refuseWrong } from './defaults-file.js';
+import { toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
+import { useEtcd } from './node-etcd.js';
 
 /** What a step has removed, and what it has left alone and why; nothing if there was nothing. */
 interface Outcome {
@@ -28,8 +30,9 @@ const NOTHING: Outcome = {};
  * `rudder cleanup`: removes what a stopped daemon has left on this host and in etcd, and nothing else. What only bears
  * the name of something of ours is left alone.
  */
-export async function cleanup(raw: RawDaemonOptions, keepLease: boolean): Promise<number> {
-  const { subnetFile, stateDir, firewall, etcd } = toDaemonOptions(raw);
+export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<number> {
+  const { subnetFile, stateDir, firewall } = node.raw;
+  refuseWrong(node, ['subnetFile', 'stateDir', 'firewall']);
   await refuseIfAnswered(subnetFile);
   const netlink = openNetlink();
   try {
@@ -41,7 +44,7 @@ export async function cleanup(raw: RawDaemonOptions, keepLease: boolean): Promis
       () => cleanFile(proposalOf(subnetFile)),
       // Somebody else may get the subnet from now on.
       async () => ((await forgetLastKnown(stateDir)) ? { removed: `what ${stateDir} knew of the cluster` } : NOTHING),
-      () => giveLeaseBack(etcd, stateDir, keepLease),
+      () => giveLeaseBack(node, keepLease),
       () => cleanDevice(device),
     ];
     await runAll(steps);
@@ -53,14 +56,14 @@ export async function cleanup(raw: RawDaemonOptions, keepLease: boolean): Promis
 
 async function refuseIfAnswered(subnetFile: string): Promise<void> {
   const socketPath = controlSocketOf(subnetFile);
-  const isRunning = await askDaemon(socketPath, 'GET', '/healthz').then(
-    () => true,
-    () => false,
-  );
-  if (!isRunning) return;
+  const { is } = await tryDaemon(socketPath, 'GET', '/healthz');
+  if (is === 'absent') return;
+  // One that hangs, or that may not be asked, runs too.
+  const what =
+    is === 'answer' ? 'a rudder answers' : is === 'not permitted' ? 'this user may not ask' : 'somebody listens';
   throw new RudderError(
     'usage',
-    `a rudder answers on ${socketPath}: expected none; stop it with "systemctl stop rudder"`,
+    `${what} on ${socketPath}: expected no running node; stop it with "systemctl stop rudder", and clean up as root`,
   );
 }
 
@@ -110,10 +113,11 @@ const ETCD_DEADLINE_MS = 2000;
 const ignore = () => undefined;
 const SILENT: Logger = { debug: ignore, info: ignore, warn: ignore, error: ignore };
 
-async function giveLeaseBack(etcd: EtcdOptions, stateDir: string, keepLease: boolean): Promise<Outcome> {
-  const { nodeId, subnet } = await loadState(stateDir, SILENT);
+async function giveLeaseBack(node: NodeOptions, keepLease: boolean): Promise<Outcome> {
+  const { nodeId, subnet } = await loadState(node.raw.stateDir, SILENT);
   if (subnet === undefined) return NOTHING;
   if (keepLease) return { note: STAYS };
+  const etcd = toEtcdOptions(await useEtcd(node));
   const registry = createEtcdRegistry({ ...etcd, deadlineMs: ETCD_DEADLINE_MS });
   try {
     const given = await releaseLease(registry, subnet, nodeId);

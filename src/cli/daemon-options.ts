@@ -6,6 +6,7 @@ import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { LOG_LEVELS } from '../ops/logger.js';
 import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
+import { toEtcdSettings } from './node-etcd.js';
 import { option } from './option.js';
 import * as values from './values.js';
 
@@ -143,6 +144,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLev
   }
   return {
     etcd: toEtcdOptions(raw),
+    etcdSettings: toEtcdSettings(raw),
     underlay: { iface: raw.iface ?? [], ifaceRegex: raw.ifaceRegex ?? [], canReach: raw.ifaceCanReach },
     publicIp: raw.publicIp,
     portMapped: raw.portMapped,

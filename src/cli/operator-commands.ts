@@ -1,14 +1,18 @@
 import { Argument, type Command, Option } from 'commander';
 import type { Ipv4 } from '../core/ipv4.js';
 import { LOG_LEVELS } from '../ops/logger.js';
-import { toEtcdOptions } from './etcd-options.js';
+import { type NodeOptions, readNodeOptions } from './defaults-file.js';
+import { useEtcd } from './node-etcd.js';
 import { parseHostAddress } from './values.js';
 
-const ETCD_HELP = '\nThe --etcd options of rudder apply: see rudder --help.\n';
-const SOCKET_HELP = '\nThe daemon is found by its --subnet-file, default /run/rudder/subnet.env.\n';
-const PUBLISH_HELP = '\nGive it the --subnet-file and --subnet-env-prefix that the daemon was given.\n';
+const ETCD_HELP =
+  '\nThe --etcd options of rudder apply: see rudder --help. Without them etcd is the one of the running daemon, else\nthat of /etc/default/rudder.\n';
+const SOCKET_HELP =
+  '\nThe daemon is found by its --subnet-file, given or in /etc/default/rudder, else at /run/rudder/subnet.env.\n';
+const PUBLISH_HELP =
+  '\nGive it the --subnet-file and --subnet-env-prefix that the daemon was given, if not in /etc/default/rudder.\n';
 const CLEANUP_HELP =
-  '\nGive it the --etcd options, --subnet-file, --state-dir and --no-firewall that the daemon was given.\n';
+  '\nGive it the --etcd options, --subnet-file, --state-dir and --no-firewall that the daemon was given, if not in\n/etc/default/rudder.\n';
 
 /**
  * Commands for those who run nodes. Each loads its code when called. Options of `rudder` itself, such as
@@ -16,6 +20,7 @@ const CLEANUP_HELP =
  * @param ended told the exit status
  */
 export function addOperatorCommands(program: Command, ended: (status: number) => void): void {
+  const node = () => readNodeOptions(program);
   program
     .command('status')
     .description('show what the running daemon says about itself; exits 0 only if it is ready')
@@ -23,7 +28,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .helpOption('--help')
     .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder status --json\n`)
     .action(async ({ json }: { json: boolean }) => {
-      ended(await (await import('./status.js')).status(program.opts().subnetFile, json));
+      ended(await (await import('./status.js')).status(node().raw.subnetFile, json));
     });
   program
     .command('doctor')
@@ -32,8 +37,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .helpOption('--help')
     .addHelpText('after', `${SOCKET_HELP}${ETCD_HELP}\nExample:\n  rudder doctor\n`)
     .action(async ({ json }: { json: boolean }) => {
-      const etcd = toEtcdOptions(program.opts());
-      ended(await (await import('./doctor/doctor.js')).doctor(program.opts().subnetFile, etcd, json));
+      ended(await (await import('./doctor/doctor.js')).doctor(node(), json));
     });
   program
     .command('log-level')
@@ -42,7 +46,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .helpOption('--help')
     .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder log-level debug\n`)
     .action(async (level: string) => {
-      ended(await (await import('./log-level.js')).logLevel(program.opts().subnetFile, level));
+      ended(await (await import('./log-level.js')).logLevel(node().raw.subnetFile, level));
     });
   program
     .command('cleanup')
@@ -51,7 +55,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .helpOption('--help')
     .addHelpText('after', `${CLEANUP_HELP}\nExample:\n  systemctl stop rudder; rudder cleanup\n`)
     .action(async ({ keepLease }: { keepLease: boolean }) => {
-      ended(await (await import('./cleanup.js')).cleanup(program.opts(), keepLease));
+      ended(await (await import('./cleanup.js')).cleanup(node(), keepLease));
     });
   program
     .command('publish')
@@ -60,14 +64,14 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .helpOption('--help')
     .addHelpText('after', `${PUBLISH_HELP}\nExample:\n  rudder publish\n`)
     .action(async ({ beforeStart }: { beforeStart: boolean }) => {
-      const { subnetFile, subnetEnvPrefix } = program.opts();
+      const { subnetFile, subnetEnvPrefix } = node().raw;
       ended(await (await import('./publish.js')).publish(subnetFile, subnetEnvPrefix, beforeStart));
     });
-  addLeaseCommands(program, ended);
+  addLeaseCommands(program, node, ended);
   addDockerCommands(program, ended);
 }
 
-function addLeaseCommands(program: Command, ended: (status: number) => void): void {
+function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (status: number) => void): void {
   const leases = program
     .command('leases')
     .description('show who holds which subnet')
@@ -75,7 +79,7 @@ function addLeaseCommands(program: Command, ended: (status: number) => void): vo
     .helpOption('--help')
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases\n`)
     .action(async ({ json }: { json: boolean }) => {
-      ended(await (await import('./leases.js')).listLeases(program.opts(), json));
+      ended(await (await import('./leases.js')).listLeases(await useEtcd(node()), json));
     });
   leases
     .command('reserve')
@@ -87,7 +91,7 @@ function addLeaseCommands(program: Command, ended: (status: number) => void): vo
     .helpOption('--help')
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases reserve 10.240.26.0/24 --for 10.1.1.7\n`)
     .action(async (subnet: string, options: { for: Ipv4 }) => {
-      ended(await (await import('./leases.js')).reserve(program.opts(), subnet, options.for));
+      ended(await (await import('./leases.js')).reserve(await useEtcd(node()), subnet, options.for));
     });
   leases
     .command('release')
@@ -96,7 +100,7 @@ function addLeaseCommands(program: Command, ended: (status: number) => void): vo
     .helpOption('--help')
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases release 10.240.26.0/24\n`)
     .action(async (subnet: string) => {
-      ended(await (await import('./leases.js')).release(program.opts(), subnet));
+      ended(await (await import('./leases.js')).release(await useEtcd(node()), subnet));
     });
 }
 

@@ -1,6 +1,6 @@
 import { lstat, rm } from 'node:fs/promises';
 import { shorten } from '../core/errors.js';
-import { askDaemon } from '../ops/control-client.js';
+import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { prepareSubnetEnv, publishSubnetEnv } from '../system/subnet-publish.js';
 import { complain } from './complain.js';
@@ -23,13 +23,10 @@ export async function publish(subnetFile: string, prefix: string, isBeforeStart:
 
 /** One that a daemon of root's has left when it was killed: the new daemon may not remove it. */
 async function removeDeadSocket(path: string): Promise<void> {
-  const isAnswered = await askDaemon(path, 'GET', '/healthz').then(
-    () => true,
-    () => false,
-  );
+  const isDead = (await tryDaemon(path, 'GET', '/healthz')).is === 'absent';
   const isSocket = await lstat(path).then(
     (stats) => stats.isSocket(),
     () => false,
   );
-  if (isSocket && !isAnswered) await rm(path, { force: true });
+  if (isSocket && isDead) await rm(path, { force: true });
 }

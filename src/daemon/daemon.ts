@@ -37,7 +37,8 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   const socketPath = controlSocketOf(options.subnetFile);
   try {
     await prepareSubnetDirectory(options.subnetFile);
-    const http = await serveHttp({ socketPath, tcp: options.healthz, status, setLogLevel, log });
+    const { healthz: tcp, etcdSettings: etcd } = options;
+    const http = await serveHttp({ socketPath, tcp, status, etcd, setLogLevel, log });
     try {
       const enter = (text: string) => {
         phase = text;

@@ -1,11 +1,14 @@
 import type { Offload } from '../backend/udp/offloads.js';
 import type { EtcdOptions } from '../control/etcd-registry.js';
 import type { Ipv4 } from '../core/ipv4.js';
+import type { EtcdSettings } from '../ops/etcd-settings.js';
 import type { UnderlayChoice } from '../system/underlay.js';
 
 /** Everything the command line decides about a daemon, parsed and checked. */
 export interface DaemonOptions {
   readonly etcd: EtcdOptions;
+  /** The same as the flags say it, for those who ask. */
+  readonly etcdSettings: EtcdSettings;
   readonly underlay: UnderlayChoice;
   /** What peers are told to send to, if it is not the underlay interface's own address. */
   readonly publicIp: Ipv4 | undefined;

@@ -12,22 +12,54 @@ export interface Answer {
   readonly body: unknown;
 }
 
+/** What came of asking, told apart: each has another cause and another remedy. */
+export type Asked =
+  | { readonly is: 'answer'; readonly answer: Answer }
+  /** There is no socket, or that of a process that has ended. */
+  | { readonly is: 'absent' }
+  | { readonly is: 'not permitted' }
+  /** Somebody listens and says nothing. */
+  | { readonly is: 'silent'; readonly seconds: number }
+  | { readonly is: 'garbled'; readonly reason: string };
+
 /** Asks the running daemon over its unix socket. @throws RudderError `not-running` */
 export async function askDaemon(socketPath: string, method: 'GET' | 'PUT', path: string, body = ''): Promise<Answer> {
+  const asked = await tryDaemon(socketPath, method, path, body);
+  if (asked.is === 'answer') return asked.answer;
+  throw new RudderError('not-running', explain(socketPath, asked));
+}
+
+export async function tryDaemon(
+  socketPath: string,
+  method: 'GET' | 'PUT',
+  path: string,
+  body = '',
+  timeoutMs = TIMEOUT_MS,
+): Promise<Asked> {
+  const began = performance.now();
+  const signal = AbortSignal.timeout(DEADLINE_MS);
+  let isSilent = false;
   try {
-    return await new Promise<Answer>((resolve, reject) => {
-      const signal = AbortSignal.timeout(DEADLINE_MS);
-      const asking = request({ socketPath, method, path, timeout: TIMEOUT_MS, signal }, (response) => {
+    const answer = await new Promise<Answer>((resolve, reject) => {
+      const asking = request({ socketPath, method, path, timeout: timeoutMs, signal }, (response) => {
         boundedText(response)
-          .then((answer) => resolve({ code: response.statusCode ?? 0, body: JSON.parse(answer) }))
+          .then((text) => resolve({ code: response.statusCode ?? 0, body: JSON.parse(text) }))
           .catch(reject);
       });
-      asking.on('timeout', () => asking.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
+      asking.on('timeout', () => {
+        isSilent = true;
+        asking.destroy();
+      });
       asking.on('error', reject);
       asking.end(body);
     });
+    return { is: 'answer', answer };
   } catch (error) {
-    throw new RudderError('not-running', `no rudder answers on ${socketPath}: ${explain(error)}`, { cause: error });
+    if (isSilent || signal.aborted) return { is: 'silent', seconds: Math.round((performance.now() - began) / 1000) };
+    const errno = errnoOf(error) ?? '';
+    if (['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(errno)) return { is: 'absent' };
+    if (['EACCES', 'EPERM'].includes(errno)) return { is: 'not permitted' };
+    return { is: 'garbled', reason: messageOf(error) };
   }
 }
 
@@ -40,14 +72,15 @@ async function boundedText(response: IncomingMessage): Promise<string> {
   return text;
 }
 
-function explain(error: unknown): string {
-  switch (errnoOf(error)) {
-    case 'ENOENT':
-    case 'ECONNREFUSED':
-      return 'expected a running daemon; start it with "systemctl start rudder", or give its --subnet-file';
-    case 'EACCES':
-      return 'the socket is for root alone; run as root';
-    default:
-      return `${messageOf(error)}; see the log of rudder`;
+function explain(socketPath: string, asked: Exclude<Asked, { is: 'answer' }>): string {
+  switch (asked.is) {
+    case 'absent':
+      return `no rudder answers on ${socketPath}: expected a running daemon; start it with "systemctl start rudder", or give its --subnet-file`;
+    case 'not permitted':
+      return `rudder cannot be asked on ${socketPath}: the socket is for root alone; run as root`;
+    case 'silent':
+      return `no rudder answers on ${socketPath}: somebody listens there, and gives no answer within ${asked.seconds} s; see the log of rudder`;
+    case 'garbled':
+      return `no rudder answers on ${socketPath}: ${asked.reason}; see the log of rudder`;
   }
 }

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
+import type { EtcdSettings } from './etcd-settings.js';
 import { listenOnSocket, listenOnTcp } from './http-listen.js';
 import { type HttpAnswer, type HttpRequest, jsonAnswer } from './http-request.js';
 import { createHttpServer, type HttpServer } from './http-server.js';
@@ -19,6 +20,8 @@ export interface HttpOptions {
   readonly tcp: { readonly address: string; readonly port: number } | undefined;
   /** A text while the node still starts: what it is waiting for. */
   readonly status: () => Promise<Status | string>;
+  /** For commands on this host that look for the node's etcd. */
+  readonly etcd: EtcdSettings;
   /** @throws RudderError `usage` for an unknown level */
   readonly setLogLevel: (level: string) => void;
   readonly log: Logger;
@@ -100,7 +103,8 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
 
   try {
     // Who is at the shell has just changed something and wants to see it.
-    const local = open({ handlers: { GET: reading(true), PUT: changing }, isOurName: () => true });
+    const localReading = reading(true).set('/etcd', () => jsonAnswer(200, options.etcd));
+    const local = open({ handlers: { GET: localReading, PUT: changing }, isOurName: () => true });
     await listenOnSocket(local, options.socketPath);
     if (tcp !== undefined) {
       const isOurName = (host: string | undefined) => !tcp.address.startsWith('127.') || isLoopbackName(host);

@@ -1,9 +1,10 @@
-import { statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { execa } from 'execa';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { EXIT_CODES } from '../../src/cli/exit-codes.js';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown, labStatus } from '../../src/lab/lab.js';
-import { nodeAddress } from '../../src/lab/names.js';
+import { etcdUrl, namespaceOf, nodeAddress } from '../../src/lab/names.js';
 import { execIn, setConnected } from '../../src/lab/network.js';
 import {
   addContainer,
@@ -18,7 +19,7 @@ import { signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli, statusOf } from './cli.js';
+import { cli, RUDDER, statusOf } from './cli.js';
 import { ping } from './traffic.js';
 
 const NAME = 'test-observe';
@@ -219,6 +220,51 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect((await cli(lab, first, 'leases', 'release', own)).code).toBe(0);
     await waitFor('the node to take it back', async () => (await readStatus()).lease.remainingSeconds !== null, 10_000);
     expect((await readStatus()).node.subnet).toBe(own);
+  });
+
+  /** A command that is told nothing but where the control socket would be, on a host with these settings of the service. */
+  async function plain(subnetFile: string, settings: string, ...args: string[]) {
+    const directory = `${nodePaths(lab, first).directory}/default`;
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(`${directory}/rudder`, settings);
+    const script = `mount --bind ${directory} /etc/default && exec "$@"`;
+    const inside = ['unshare', '-m', 'sh', '-c', script, 'sh', process.execPath, RUDDER, ...args];
+    const command = [
+      'ip',
+      'netns',
+      'exec',
+      namespaceOf(lab, 'n1'),
+      'env',
+      `RUDDERD_SUBNET_FILE=${subnetFile}`,
+      ...inside,
+    ];
+    const { exitCode, stdout, stderr } = await execa(command[0], command.slice(1), { reject: false });
+    return { code: exitCode, stdout, stderr };
+  }
+
+  it('need not say where etcd is on a host whose daemon runs, or whose service has settings', async () => {
+    const { subnetFile } = nodePaths(lab, first);
+    const absent = '/run/rudder-lab/test-observe/absent/subnet.env';
+    const settings = `# The cluster's.\nRUDDERD_ETCD_ENDPOINTS="${etcdUrl(lab)}"\n`;
+    const byDaemon = await plain(subnetFile, '', 'leases', '--json');
+    expect(byDaemon).toMatchObject({ code: 0, stderr: expect.stringContaining('as the running daemon says') });
+    expect(JSON.parse(byDaemon.stdout)).toHaveLength(2);
+    const bySettings = await plain(absent, settings, 'leases', '--json');
+    expect(bySettings).toMatchObject({ code: 0, stderr: expect.stringContaining('as /etc/default/rudder says') });
+    const byNobody = await plain(absent, '', 'leases');
+    expect(byNobody).toMatchObject({
+      code: EXIT_CODES['etcd-unavailable'],
+      stderr: expect.stringContaining('by default: no daemon runs, and /etc/default/rudder names none'),
+    });
+    const secret = await plain(
+      absent,
+      `${settings}RUDDERD_ETCD_USERNAME=u\nRUDDERD_ETCD_PASSWORD_FILE=/absent\n`,
+      'leases',
+    );
+    expect(secret).toMatchObject({
+      code: EXIT_CODES.file,
+      stderr: expect.stringMatching(/rudder: --etcd-password-file \/absent cannot be read: ENOENT/),
+    });
   });
 
   it('cleans up what a stopped daemon has left, but not under a running one', async () => {

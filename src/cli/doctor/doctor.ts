@@ -1,13 +1,17 @@
-import type { EtcdOptions } from '../../control/etcd-registry.js';
 import { askDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';
+import type { NodeOptions } from '../defaults-file.js';
+import { toEtcdOptions } from '../etcd-options.js';
 import { EXIT_CODES, EXIT_OK } from '../exit-codes.js';
+import { findEtcd } from '../node-etcd.js';
 import { CHECKS } from './checks.js';
 import { type Finding, type Host, realHost } from './host.js';
 import { trustStatus } from './trust.js';
 
 /** `rudder doctor`: looks for what usually goes wrong. @returns 0 if there is no problem */
-export async function doctor(subnetFile: string, etcd: EtcdOptions, json: boolean): Promise<number> {
+export async function doctor(node: NodeOptions, json: boolean): Promise<number> {
+  const { subnetFile } = node.raw;
+  const etcd = toEtcdOptions((await findEtcd(node)).raw);
   const answer = await askDaemon(controlSocketOf(subnetFile), 'GET', '/status').catch(() => undefined);
   // A daemon that still starts has no status yet.
   const status = answer?.code === 200 ? trustStatus(answer.body, subnetFile) : undefined;

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { askDaemon } from '../../../src/ops/control-client.js';
 import { serveHttp } from '../../../src/ops/http.js';
 import type { Status } from '../../../src/ops/status.js';
 import { freePort } from '../../helpers/etcd.js';
@@ -43,6 +44,7 @@ beforeEach(async () => {
       looks++;
       return status();
     },
+    etcd: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
     setLogLevel: (level) => void levels.push(level),
     log,
   });
@@ -266,5 +268,13 @@ describeWith(['root'], 'the control socket', () => {
     expect(levels).toEqual([]);
     expect(await putAs('env')).toBe('200');
     expect(levels).toEqual(['debug']);
+  });
+
+  it('tells which etcd the node uses, as the port does not', async () => {
+    expect(await askDaemon(socketPath, 'GET', '/etcd')).toEqual({
+      code: 200,
+      body: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
+    });
+    expect((await ask('GET', '/etcd')).code).toBe(404);
   });
 });
