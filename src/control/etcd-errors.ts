@@ -192,6 +192,11 @@ const ROWS: readonly Row[] = [
     line: (at, detail) =>
       `the name of etcd at ${at} cannot be resolved${detail && ` (${detail})`}: correct --etcd-endpoints, or mend DNS or /etc/hosts`,
   },
+  away(
+    'hung-up',
+    /ECONNRESET|EPIPE|EPROTO|Failed to connect|Socket closed|Connection (?:dropped|closed)|RST_STREAM|GOAWAY|ended the|[Ss]tream|CANCELLED/,
+    () => 'the connection was closed from there',
+  ),
   away('nobody', /(ECONNREFUSED)/, (errno) => `nothing listens there (${errno})`),
   away(
     'forbidden',
@@ -209,11 +214,6 @@ const ROWS: readonly Row[] = [
     'given-up',
     /the connection was given up/,
     () => 'the connection was given up, since this host has another address',
-  ),
-  away(
-    'hung-up',
-    /ECONNRESET|EPIPE|EPROTO|Failed to connect|Socket closed|Connection (?:dropped|closed)|RST_STREAM|GOAWAY|ended the|[Ss]tream|CANCELLED/,
-    () => 'the connection was closed from there',
   ),
   // What nobody has foreseen; always the last.
   away('other', /(.*)/s, (text) => `the connection failed (${unwrapped(text) || 'without a reason'})`),

@@ -59,14 +59,31 @@ export async function probe(endpoint: string, tls: Tls | undefined): Promise<Fin
   return target.isTls ? probeTls(target, tls) : probePlain(target);
 }
 
-async function probePlain({ host, port }: HostPort): Promise<Finding | undefined> {
+async function probePlain(target: HostPort): Promise<Finding | undefined> {
+  const { host, port } = target;
   const { answer } = await ask(connectTcp({ host, port }), host);
   // A TLS alert, or Go's words for us.
   if (answer[0] === 0x15 || /HTTP request to an HTTPS server/.test(answer.toString('latin1'))) {
     return new Finding('tls-wanted', '');
   }
+  // etcd itself hangs up without a word.
+  if (answer.length === 0 && (await speaksTls(target))) return new Finding('tls-wanted', '');
   return webServer(answer);
 }
+
+async function speaksTls({ host, port }: HostPort): Promise<boolean> {
+  let isSecure = false;
+  const socket = connectTls({ host, port, servername: nameFor(host), rejectUnauthorized: false });
+  await ask(socket, host, () => {
+    isSecure = true;
+    socket.destroy();
+    return false;
+  });
+  return isSecure;
+}
+
+/** TLS knows no addresses as names. */
+const nameFor = (host: string) => (isIP(host) === 0 ? host : undefined);
 
 function webServer(answer: Buffer): Finding | undefined {
   const text = answer.toString('latin1');
@@ -82,7 +99,7 @@ async function probeTls(target: HostPort, tls: Tls | undefined): Promise<Finding
   const socket = connectTls({
     host,
     port,
-    servername: isIP(host) === 0 ? host : undefined,
+    servername: nameFor(host),
     ca: tls?.ca,
     cert: tls?.cert,
     key: tls?.key,
