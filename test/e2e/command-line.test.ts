@@ -31,8 +31,8 @@ const titled = commands.map((path) => ({ command: ['rudder', ...path].join(' '),
 
 it('the commands are these', () => {
   expect(titled.map(({ command }) => command).sort()).toEqual(
-    `rudder, rudder cleanup, rudder completion, rudder doctor, rudder help, rudder init, rudder lab, rudder lab down, rudder lab exec,
-    rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
+    `rudder, rudder cleanup, rudder completion, rudder docker, rudder docker disable, rudder docker enable, rudder docker follow, rudder doctor,
+    rudder help, rudder init, rudder lab, rudder lab down, rudder lab exec, rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
     rudder log-level, rudder publish, rudder status, rudder version`.split(/,\s+/),
   );
 });
