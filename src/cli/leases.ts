@@ -1,12 +1,12 @@
 import Table from 'cli-table3';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
-import { parseSubnet } from '../core/address-text.js';
+import { parseSubnet, parseSubnetKey } from '../core/address-text.js';
 import { fitsConfig } from '../core/allocator.js';
 import { rudderCommand } from '../core/command-line.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { formatReservationValue, parseLease } from '../core/lease.js';
+import { formatReservationValue, parseLease, parseLeaseValue } from '../core/lease.js';
 import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { etcdFlags, type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
@@ -39,29 +39,38 @@ interface Row {
   readonly nodeId: string | null;
   /** The node's datagrams come from any port. */
   readonly portMapped: boolean;
-  /** Null: a reservation. */
+  /** Null: it never runs out. */
   readonly ttlSeconds: number | null;
+  /** Kept for a node that has not taken it. */
+  readonly reserved: boolean;
   /** Why it is no lease of this network; null if it is one. */
   readonly problem: string | null;
 }
 
-export async function listLeases(raw: RawEtcdOptions, json: boolean): Promise<number> {
+/** @param heard subnets that somebody uses for certain */
+export async function listLeases(raw: RawEtcdOptions, heard: ReadonlySet<string>, json: boolean): Promise<number> {
   return withRegistry(raw, async (registry) => {
     const config = await readConfig(registry, raw);
     const { entries } = await registry.listLeases();
     const rows: Row[] = [];
-    for (const entry of entries) rows.push(await toRow(registry, config, entry));
+    for (const entry of entries) rows.push(await toRow(registry, config, entry, heard));
     process.stdout.write(json ? `${JSON.stringify(rows, null, 2)}\n` : `${toTable(rows)}\n`);
     return EXIT_OK;
   });
 }
 
-async function toRow(registry: Registry, config: NetworkConfig, entry: LeaseEntry): Promise<Row> {
+async function toRow(
+  registry: Registry,
+  config: NetworkConfig,
+  entry: LeaseEntry,
+  heard: ReadonlySet<string>,
+): Promise<Row> {
   const lease = parseLease(config, entry.name, entry.value);
-  const ttl = entry.ttlId === NO_TTL ? undefined : await registry.timeToLive(entry.ttlId);
-  const ttlSeconds = ttl?.remainingSeconds ?? null;
+  const isPermanent = entry.ttlId === NO_TTL;
+  // One that has run out since the list is no reservation.
+  const ttlSeconds = isPermanent ? null : ((await registry.timeToLive(entry.ttlId))?.remainingSeconds ?? 0);
   if ('problem' in lease) {
-    const none = { publicIp: null, nodeId: null, portMapped: false };
+    const none = { publicIp: null, nodeId: null, portMapped: false, reserved: false };
     return { subnet: shorten(entry.name, 40), ...none, ttlSeconds, problem: lease.problem };
   }
   const { subnet, publicIp, nodeId, portMapped } = lease;
@@ -71,6 +80,7 @@ async function toRow(registry: Registry, config: NetworkConfig, entry: LeaseEntr
     nodeId: nodeId === undefined ? null : shorten(nodeId, 40),
     portMapped,
     ttlSeconds,
+    reserved: isPermanent && nodeId === undefined && !heard.has(formatSubnet(subnet)),
     problem: null,
   };
 }
@@ -79,10 +89,11 @@ function toTable(rows: readonly Row[]): string {
   if (rows.length === 0) return 'No leases.';
   const head = ['subnet', 'node', 'node id', 'time left'];
   const table = new Table({ head, style: { head: [], border: [], compact: true } });
-  for (const { subnet, publicIp, nodeId, portMapped, ttlSeconds, problem } of rows) {
-    const left = ttlSeconds === null ? 'reserved' : duration(ttlSeconds);
+  for (const { subnet, publicIp, nodeId, portMapped, ttlSeconds, reserved, problem } of rows) {
+    const left = ttlSeconds === null ? (reserved ? 'reserved' : 'for ever') : duration(ttlSeconds);
     const node = portMapped ? `${publicIp}, any port` : publicIp;
-    if (problem === null) table.push([subnet, node, nodeId ?? 'none: written by flannel', left]);
+    if (problem === null)
+      table.push([subnet, node, nodeId ?? (reserved ? 'none yet' : 'none: written by flannel'), left]);
     else table.push([subnet, { colSpan: 2, content: `no lease: ${problem}` }, left]);
   }
   return table.toString();
@@ -95,24 +106,48 @@ function toTable(rows: readonly Row[]): string {
 export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4): Promise<number> {
   return withRegistry(raw, async (registry) => {
     const subnet = await subnetOf(registry, raw, text);
-    const entry = await find(registry, subnet);
+    const { entries } = await registry.listLeases();
+    const entry = entries.find(({ name }) => name === formatSubnetKey(subnet));
+    if (entry !== undefined) checkOwner(await readConfig(registry, raw), entry, publicIp);
+    const others = entries.filter((other) => other !== entry && isOf(publicIp, other.value));
+    refuseSecond(others, publicIp);
     const done =
       entry === undefined
         ? await registry.createLease(formatSubnetKey(subnet), formatReservationValue(publicIp), undefined)
-        : await registry.updateLease(
-            checkOwner(await readConfig(registry, raw), entry, publicIp),
-            entry.value,
-            undefined,
-          );
+        : await registry.updateLease(entry, entry.value, undefined);
     if (done === undefined) throw changed(subnet);
     process.stdout.write(`reserved ${formatSubnet(subnet)} for ${formatIpv4(publicIp)}\n`);
+    for (const other of others) {
+      process.stdout.write(`it holds ${subnetIn(other)} now, and keeps that until the lease ends\n`);
+    }
     return EXIT_OK;
   });
 }
 
-function checkOwner(config: NetworkConfig, entry: LeaseEntry, publicIp: Ipv4): LeaseEntry {
+function isOf(publicIp: Ipv4, value: string): boolean {
+  const lease = parseLeaseValue(value);
+  return !('problem' in lease) && lease.publicIp === publicIp;
+}
+
+function subnetIn({ name }: LeaseEntry): string {
+  const subnet = parseSubnetKey(name);
+  return subnet === undefined ? shorten(name, 40) : formatSubnet(subnet);
+}
+
+/** A node takes one subnet: of several reservations the others would be kept from everybody for nothing. */
+function refuseSecond(entriesOfHost: readonly LeaseEntry[], publicIp: Ipv4): void {
+  const first = entriesOfHost.find(({ ttlId }) => ttlId === NO_TTL);
+  if (first === undefined) return;
+  const text = subnetIn(first);
+  throw new RudderError(
+    'lease-conflict',
+    `${formatIpv4(publicIp)} has the reservation ${text} already: expected one for each host; give that up first with rudder leases release ${text}`,
+  );
+}
+
+function checkOwner(config: NetworkConfig, entry: LeaseEntry, publicIp: Ipv4): void {
   const lease = parseLease(config, entry.name, entry.value);
-  if (!('problem' in lease) && lease.publicIp === publicIp) return entry;
+  if (!('problem' in lease) && lease.publicIp === publicIp) return;
   const owner = 'problem' in lease ? 'something that is no lease' : formatIpv4(lease.publicIp);
   throw new RudderError(
     'lease-conflict',
@@ -120,8 +155,17 @@ function checkOwner(config: NetworkConfig, entry: LeaseEntry, publicIp: Ipv4): L
   );
 }
 
-/** Gives a reservation up. A node that is using it keeps the subnet as an ordinary lease. */
-export async function release(raw: RawEtcdOptions, text: string): Promise<number> {
+/**
+ * Gives a reservation up. Of one that is used the key stays, and its node renews it from now on: if it were deleted first,
+ * peers would drop their route to it.
+ * @param heard subnets that somebody uses for certain; @param ttlSeconds in which the node has to do so
+ */
+export async function release(
+  raw: RawEtcdOptions,
+  heard: ReadonlySet<string>,
+  ttlSeconds: number,
+  text: string,
+): Promise<number> {
   return withRegistry(raw, async (registry) => {
     // Not only what today's config would hand out: a reservation may be older.
     const subnet = parseSubnet(text);
@@ -132,8 +176,14 @@ export async function release(raw: RawEtcdOptions, text: string): Promise<number
       const state = entry === undefined ? 'free' : 'an ordinary lease, which runs out by itself';
       throw new RudderError('usage', `subnet ${formatSubnet(subnet)} is ${state}: expected a reservation`);
     }
-    if (!(await registry.deleteLease(entry))) throw changed(subnet);
-    process.stdout.write(`released ${formatSubnet(subnet)}\n`);
+    const lease = parseLeaseValue(entry.value);
+    const isUsed = !('problem' in lease) && (lease.nodeId !== undefined || heard.has(formatSubnet(subnet)));
+    const isDone = isUsed
+      ? (await registry.updateLease(entry, entry.value, ttlSeconds)) !== undefined
+      : await registry.deleteLease(entry);
+    if (!isDone) throw changed(subnet);
+    const now = isUsed ? `: an ordinary lease, which ends in ${duration(ttlSeconds)} unless its node renews it` : '';
+    process.stdout.write(`released ${formatSubnet(subnet)}${now}\n`);
     return EXIT_OK;
   });
 }

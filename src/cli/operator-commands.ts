@@ -1,7 +1,8 @@
 import { Argument, type Command, Option } from 'commander';
 import type { Ipv4 } from '../core/ipv4.js';
 import { LOG_LEVELS } from '../ops/logger.js';
-import { type NodeOptions, readNodeOptions } from './defaults-file.js';
+import { type NodeOptions, readNodeOptions, refuseWrong } from './defaults-file.js';
+import { heardSubnets } from './heard-subnets.js';
 import { useEtcd } from './node-etcd.js';
 import { parseHostAddress } from './values.js';
 
@@ -79,7 +80,9 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     .helpOption('--help')
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases\n`)
     .action(async ({ json }: { json: boolean }) => {
-      ended(await (await import('./leases.js')).listLeases(await useEtcd(node()), json));
+      const found = node();
+      const etcd = await useEtcd(found);
+      ended(await (await import('./leases.js')).listLeases(etcd, await heardSubnets(found, etcd), json));
     });
   leases
     .command('reserve')
@@ -100,7 +103,11 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     .helpOption('--help')
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases release 10.240.26.0/24\n`)
     .action(async (subnet: string) => {
-      ended(await (await import('./leases.js')).release(await useEtcd(node()), subnet));
+      const found = node();
+      refuseWrong(found, ['leaseTtl']);
+      const etcd = await useEtcd(found);
+      const heard = await heardSubnets(found, etcd);
+      ended(await (await import('./leases.js')).release(etcd, heard, found.raw.leaseTtl, subnet));
     });
 }
 

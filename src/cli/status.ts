@@ -113,7 +113,8 @@ function peersTable({ peers }: Status): string {
     colAligns: ['left', 'left', 'right', 'right', 'right', 'right', 'right'],
   });
   for (const peer of peers) {
-    const heard = peer.heardSecondsAgo === null ? 'never' : `${duration(peer.heardSecondsAgo)} ago`;
+    const never = peer.reserved ? 'reserved' : 'never';
+    const heard = peer.heardSecondsAgo === null ? never : `${duration(peer.heardSecondsAgo)} ago`;
     table.push([
       peer.subnet,
       peer.problem === null ? peer.nextHop : `${peer.nextHop} (skipped)`,

@@ -204,6 +204,8 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     const value = leaseValueOf(who);
     const ttl = entry?.ttlId === NO_TTL ? undefined : options.ttlSeconds;
     const wasKept = entry !== undefined && isKept(entry);
+    /** Its operator has given the reservation up, and the key a TTL that is not ours yet. */
+    const wasReleased = entry !== undefined && !wasKept && holding.ttlId === NO_TTL;
     const written =
       entry === undefined
         ? await answered(registry.createLease(name, value, ttl))
@@ -213,6 +215,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     confirmedAt = performance.now();
     ttlSeconds = options.ttlSeconds;
     if (wasKept) log.info(...published(entry, who));
+    else if (wasReleased) log.info({ subnet: formatSubnet(subnet) }, 'the reservation is given up, and a lease now');
     else {
       recoveries++;
       log.warn({ subnet: formatSubnet(subnet), recoveries }, 'the own lease is restored');

@@ -6,7 +6,7 @@ import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnetKey } from '../core/subnet.js';
-import type { LeaseEntry, Registry, WatchEvent } from './registry.js';
+import { type LeaseEntry, NO_TTL, type Registry, type WatchEvent } from './registry.js';
 import { createRetryBackoff } from './retry.js';
 
 export interface WatcherOptions {
@@ -118,7 +118,7 @@ function createPeers(options: WatcherOptions) {
     const lease = parseLease(options.config, entry.name, entry.value);
     if (!('problem' in lease)) {
       reported.delete(entry.name);
-      return lease;
+      return entry.ttlId === NO_TTL && lease.nodeId === undefined ? { ...lease, reserved: true } : lease;
     }
     if (reported.get(entry.name) !== entry.revision) {
       limit((suppressed) => {

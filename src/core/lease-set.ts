@@ -27,7 +27,10 @@ export function createLeaseSet(): LeaseSet {
     bySubnet.set(key, lease);
     if (before === undefined) return [{ type: 'added', lease }];
     // A node that only took a new node id is still reached at the same place: nothing to route anew.
-    const isSame = before.publicIp === lease.publicIp && before.portMapped === lease.portMapped;
+    const isSame =
+      before.publicIp === lease.publicIp &&
+      before.portMapped === lease.portMapped &&
+      before.reserved === lease.reserved;
     return isSame ? [] : [{ type: 'changed', lease }];
   }
 

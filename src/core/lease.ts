@@ -15,6 +15,8 @@ export interface Lease {
   readonly nodeId: string | undefined;
   /** The node is behind a NAT that changes the ports of its datagrams: they come from any. */
   readonly portMapped: boolean;
+  /** Kept for a node that has not taken it yet: a key without a TTL and a node id. A peer, if somebody answers there. */
+  readonly reserved?: boolean;
 }
 
 /** Why a registry entry is not a usable lease; a text for one log line. */

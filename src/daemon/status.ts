@@ -77,6 +77,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
         subnet: formatSubnet(subnet),
         nextHop: formatIpv4(publicIp),
         problem: sources.admission.problemOf(lease) ?? null,
+        reserved: lease.reserved === true && heardSecondsAgo === undefined,
         ...traffic,
         heardSecondsAgo: heardSecondsAgo ?? null,
       };

@@ -79,6 +79,8 @@ export interface PeerStatus {
   readonly nextHop: string;
   /** Why nothing is sent there; null: it is a peer. */
   readonly problem: string | null;
+  /** Kept for a node that has not taken it yet, and from which nothing was ever heard. */
+  readonly reserved: boolean;
   readonly outPackets: number;
   readonly outBytes: number;
   readonly inPackets: number;

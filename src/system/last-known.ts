@@ -53,7 +53,13 @@ const stored = z.object({
   savedAt: z.number().optional(),
   keyDiffers: z.boolean().default(false),
   peers: z.array(
-    z.object({ subnet, publicIp: ipv4, nodeId: z.string().optional(), portMapped: z.boolean().default(false) }),
+    z.object({
+      subnet,
+      publicIp: ipv4,
+      nodeId: z.string().optional(),
+      portMapped: z.boolean().default(false),
+      reserved: z.boolean().optional(),
+    }),
   ),
 });
 
@@ -98,6 +104,7 @@ export async function saveLastKnown(directory: string, known: LastKnown): Promis
       publicIp: formatIpv4(peer.publicIp),
       nodeId: peer.nodeId,
       portMapped: peer.portMapped,
+      reserved: peer.reserved,
     })),
   };
   await writeFileAtomic(join(directory, FILE), `${JSON.stringify(text)}\n`, 0o600);

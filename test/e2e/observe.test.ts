@@ -187,17 +187,32 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     await turns(200);
   });
 
+  const rows = async () => JSON.parse((await cli(lab, first, 'leases', '--json')).stdout) as Record<string, unknown>[];
+  const rowOf = async (subnet: string) => (await rows()).find((row) => row.subnet === subnet);
+
   it('lists, reserves and releases leases', async () => {
     const [own] = labStatus(lab).map((row) => row.subnet.replace('.1/', '.0/'));
     const address = nodeAddress(lab, first);
-    const rows = async () =>
-      JSON.parse((await cli(lab, first, 'leases', '--json')).stdout) as Record<string, unknown>[];
     expect(await rows()).toHaveLength(2);
     expect((await rows()).find((row) => row.subnet === own)).toMatchObject({ publicIp: address, problem: null });
 
     const reserved = await cli(lab, first, 'leases', 'reserve', '10.240.200.0/24', '--for', '172.30.0.9');
     expect(reserved).toMatchObject({ code: 0, stdout: 'reserved 10.240.200.0/24 for 172.30.0.9\n' });
-    expect(await rows()).toContainEqual(expect.objectContaining({ subnet: '10.240.200.0/24', ttlSeconds: null }));
+    expect(await rows()).toContainEqual(
+      expect.objectContaining({ subnet: '10.240.200.0/24', ttlSeconds: null, reserved: true }),
+    );
+    expect((await cli(lab, first, 'leases')).stdout).toMatch(/10\.240\.200\.0\/24.*172\.30\.0\.9.*none yet.*reserved/);
+    const shown = async () => (await readStatus()).peers.find(({ subnet }) => subnet === '10.240.200.0/24');
+    await waitFor('the node to know of it', async () => (await shown())?.reserved, 5000);
+    expect((await cli(lab, first, 'status')).stdout).toMatch(/10\.240\.200\.0\/24.*172\.30\.0\.9.*reserved/);
+    // Nobody is there to answer, and that is no problem.
+    expect((await cli(lab, first, 'doctor')).stdout).toMatch(/^ok +overlay: good to 1 /m);
+    const second = await cli(lab, first, 'leases', 'reserve', '10.240.201.0/24', '--for', '172.30.0.9');
+    expect(second).toMatchObject({
+      code: EXIT_CODES['lease-conflict'],
+      stderr: expect.stringContaining('172.30.0.9 has the reservation 10.240.200.0/24 already'),
+    });
+    expect((await cli(lab, first, 'leases', 'reserve', '10.240.200.0/24', '--for', '172.30.0.9')).code).toBe(0);
     const taken = await cli(lab, first, 'leases', 'reserve', own, '--for', '172.30.0.9');
     expect(taken.code).toBe(EXIT_CODES['lease-conflict']);
     expect(taken.stderr).toContain(`is held by ${address}`);
@@ -217,9 +232,22 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     const [own] = labStatus(lab).map((row) => row.subnet.replace('.1/', '.0/'));
     expect((await cli(lab, first, 'leases', 'reserve', own, '--for', nodeAddress(lab, first))).code).toBe(0);
     await waitFor('the node to know', async () => (await readStatus()).lease.remainingSeconds === null, 10_000);
-    expect((await cli(lab, first, 'leases', 'release', own)).code).toBe(0);
-    await waitFor('the node to take it back', async () => (await readStatus()).lease.remainingSeconds !== null, 10_000);
+    const recoveries = async () => (await readStatus()).lease.recoveries;
+    const before = await recoveries();
+    const gone = () =>
+      logLines(lab, lab.nodes[1]).filter(({ msg, subnet }) => msg === 'peer removed' && subnet === own);
+    const goneBefore = gone().length;
+    const releasedAt = performance.now();
+    const released = await cli(lab, first, 'leases', 'release', own);
+    expect(released).toMatchObject({ code: 0, stdout: expect.stringMatching(/: an ordinary lease, which ends in/) });
+    await waitFor('the node to take it over', async () => (await readStatus()).lease.remainingSeconds !== null, 10_000);
     expect((await readStatus()).node.subnet).toBe(own);
+    expect(await recoveries()).toBe(before);
+    // Its peers never saw it gone, and a lease it stays: the lab's TTL is short.
+    const ttl = (await readStatus()).lease.ttlSeconds;
+    await waitFor('two TTLs to pass', () => performance.now() > releasedAt + 2000 * ttl, 3000 * ttl);
+    expect((await rowOf(own))?.ttlSeconds).toBeGreaterThan(0);
+    expect(gone()).toHaveLength(goneBefore);
   });
 
   /** A command that is told nothing but where the control socket would be, on a host with these settings of the service. */
@@ -265,6 +293,50 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
       code: EXIT_CODES.file,
       stderr: expect.stringMatching(/rudder: --etcd-password-file \/absent cannot be read: ENOENT/),
     });
+  });
+
+  it('has the doctor tell a node apart that hangs, may not be asked, starts or has ended', {
+    timeout: 90_000,
+  }, async () => {
+    const daemonLine = async (...args: string[]) =>
+      (await cli(lab, first, 'doctor', ...args)).stdout.split('\n').filter((line) => line.includes(' daemon: '));
+    signalProcess(first.process!, 'SIGSTOP');
+    const hanging = await daemonLine();
+    signalProcess(first.process!, 'SIGCONT');
+    expect(hanging).toEqual([expect.stringMatching(/^PROBLEM +daemon: hangs: somebody listens on .*rudder\.sock/)]);
+
+    const asNobody = [
+      'setpriv',
+      '--reuid=65534',
+      '--regid=65534',
+      '--clear-groups',
+      ...daemonCommand(lab, first),
+      'doctor',
+    ];
+    const { stdout } = await execa(asNobody[0], asNobody.slice(1), { reject: false });
+    expect(stdout).toMatch(
+      /^PROBLEM +daemon: the control socket .* is for root alone: nothing is known\n +-> run as root/m,
+    );
+
+    const directory = `${nodePaths(lab, first).directory}/other`;
+    const elsewhere = [`--subnet-file=${directory}/subnet.env`, `--state-dir=${directory}`];
+    expect(await daemonLine(...elsewhere)).toEqual([
+      expect.stringMatching(/daemon: no rudder answers on .*other\/rudder/),
+    ]);
+    const nowhere = '--etcd-endpoints=http://127.0.0.1:1';
+    const starting = execIn(lab, 'n1', ['timeout', '20', ...daemonCommand(lab, first), ...elsewhere, nowhere]);
+    starting.catch(() => undefined);
+    await waitFor(
+      'it to start',
+      async () => /is starting: waiting for etcd/.test(`${await daemonLine(...elsewhere)}`),
+      15_000,
+    );
+    const etcd = (await cli(lab, first, 'doctor', ...elsewhere, nowhere)).stdout;
+    expect(etcd).toMatch(
+      /^PROBLEM +etcd: http:\/\/127\.0\.0\.1:1: there is no connection: nobody listens on 127\.0\.0\.1:1$/m,
+    );
+    await starting.catch(() => undefined);
+    await turns(200);
   });
 
   it('cleans up what a stopped daemon has left, but not under a running one', async () => {

@@ -36,6 +36,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
         subnet: '10.240.77.0/24',
         nextHop: '10.1.1.77',
         problem: null,
+        reserved: false,
         outPackets: 5,
         outBytes: 500,
         inPackets: 7,

@@ -93,6 +93,7 @@ describeWith(['chromium'], 'the live page', () => {
   const peer = (i: number): PeerStatus => ({
     subnet: `10.${240 + Math.floor(i / 256)}.${i % 256}.0/24`,
     problem: null,
+    reserved: false,
     nextHop: `10.1.${Math.floor(i / 200)}.${(i % 200) + 1}`,
     outPackets: 1,
     outBytes: 1000 * i,

@@ -1,17 +1,21 @@
-import { parseIpv4, parseSubnet } from '../../core/address-text.js';
+import { parseSubnet } from '../../core/address-text.js';
 import { shorten } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { contains, type Subnet } from '../../core/subnet.js';
-import type { PeerStatus, Status } from '../../ops/status.js';
+import type { PeerStatus } from '../../ops/status.js';
 import { containerRoute, containerWay, nameOf } from './containers.js';
+import { daemon } from './daemon.js';
+import { docker } from './docker.js';
+import { etcd, settings } from './etcd.js';
 import { bad, ok, unknown, warn } from './findings.js';
-import type { Finding, Host } from './host.js';
+import { firewall } from './firewall.js';
+import type { Facts, Finding, Host } from './host.js';
 
 /**
  * What usually goes wrong with an overlay, one function each, in the order in which a packet would meet it. Each looks
  * at the host through `Host` only, so that a test can be any host.
  */
-export type Check = (host: Host) => Promise<Finding[]>;
+export type Check = (host: Facts) => Promise<Finding[]>;
 
 /** Peers that are asked one by one; more would take minutes. */
 const MOST_PEERS = 20;
@@ -24,28 +28,24 @@ const permissions: Check = async (host) => {
   return [ok('permissions', 'root, and /dev/net/tun is there')];
 };
 
-const daemon: Check = async ({ status }) => {
-  if (status === undefined) {
-    return [bad('daemon', 'no rudder answers on the control socket', 'start it: systemctl start rudder')];
-  }
-  return status.problems.length === 0
-    ? [ok('daemon', `runs, and is ready with ${status.node.subnet}`)]
-    : status.problems.map((problem) => bad('daemon', problem, 'see the log: journalctl -u rudder'));
-};
-
 const subnetFile: Check = async (host) => {
   if (host.status === undefined) return [];
   const { subnet, subnetFile: path } = host.status.node;
   const text = await host.read(path);
   const written = /_SUBNET=(\S+)/.exec(text ?? '')?.[1];
   if (written === undefined) return [bad('subnet file', `${path} is missing or empty`, 'restart rudder')];
-  const address = parseIpv4(written.split('/')[0]);
-  if (address === undefined || !contains(subnetOf(subnet), address)) {
-    return [
-      bad('subnet file', `${path} says ${shorten(written, 40)}, the lease is ${subnet}`, 'restart rudder, then Docker'),
-    ];
+  const { address, prefixLength } = subnetOf(subnet);
+  const expected = `${formatIpv4(address + 1)}/${prefixLength}`;
+  if (written !== expected) {
+    const detail = `${path} says ${shorten(written, 40)}, the lease is ${subnet}`;
+    return [bad('subnet file', detail, 'restart rudder, then Docker')];
   }
-  return [ok('subnet file', `${path} says ${shorten(written, 40)}`)];
+  const mtu = /_MTU=(\S+)/.exec(text ?? '')?.[1] ?? 'none';
+  if (mtu !== String(host.status.device.mtu)) {
+    const detail = `${path} says MTU ${shorten(mtu, 20)}, the overlay carries ${host.status.device.mtu}`;
+    return [bad('subnet file', detail, 'restart rudder, then Docker')];
+  }
+  return [ok('subnet file', `${path} says ${expected} and MTU ${mtu}`)];
 };
 
 const forwarding: Check = async (host) => {
@@ -67,31 +67,6 @@ const reversePath: Check = async (host) => {
   return [warn('rp_filter', `is strict on ${name}: ICMP errors of other hosts are dropped`, remedy)];
 };
 
-const firewall: Check = async ({ status }) => {
-  if (status === undefined) return [];
-  const { kept, problem, repairs, forwarding } = status.firewall;
-  if (problem !== null) return [bad('firewall', problem, 'install iptables and nftables, or run with --no-firewall')];
-  if (!kept) return [ok('firewall', 'left alone, as --no-firewall says')];
-  if (repairs > 10) {
-    const remedy = 'find out who rewrites iptables: a firewall manager, a configuration tool';
-    return [warn('firewall', `the rules had to be put back ${repairs} times`, remedy)];
-  }
-  if (forwarding === null)
-    return [unknown('firewall', 'nft does not tell what has passed', 'see "nft list table ip rudder"')];
-  const { out, in: inward } = forwarding;
-  return [
-    ok('firewall', `the rules are kept, and first; of containers' packets since: out ${SEEN[out]}, in ${SEEN[inward]}`),
-  ];
-};
-
-/** Those that are lost or translated make the node not ready, which is told by the check of the daemon. */
-const SEEN = {
-  unknown: 'none seen',
-  passes: 'they pass',
-  dropped: 'they are dropped',
-  translated: 'they are translated',
-};
-
 const routes: Check = async (host) => {
   if (host.status === undefined) return [];
   const { status } = host;
@@ -100,6 +75,10 @@ const routes: Check = async (host) => {
   if (text === undefined) return [unknown('routes', 'the command "ip" does not answer', 'install iproute2')];
   const listed = JSON.parse(text) as Route[];
   const own = subnetOf(status.node.subnet);
+  if (!listed.some(({ dst, dev }) => dst === status.node.network && dev === status.device.name)) {
+    const detail = `no route leads to ${status.node.network} through ${status.device.name}`;
+    return [bad('routes', detail, 'it comes back within two minutes: see who removes it, or restart rudder')];
+  }
   const others = listed.filter(({ dst, dev }) => {
     const target = parseSubnet(dst.includes('/') ? dst : `${dst}/32`);
     if (target === undefined || dev === status.device.name) return false;
@@ -157,7 +136,7 @@ const nameservers: Check = async (host) => {
 /** Ping with "don't fragment", of the size of a full tunnel packet: 28 bytes of it are the headers of ping itself. */
 const pathMtu: Check = async (host) => {
   const { status } = host;
-  return eachPeer('path MTU', status, async ({ nextHop }) => {
+  return eachPeer('path MTU', host, async ({ nextHop }) => {
     const size = status!.device.mtu;
     if (await host.succeeds('ping', ['-n', '-q', '-c', '1', '-W', '1', nextHop])) {
       const args = ['-n', '-q', '-c', '2', '-i', '0.2', '-W', '1', '-M', 'do', '-s', String(size), nextHop];
@@ -171,7 +150,7 @@ const pathMtu: Check = async (host) => {
 
 /** A peer's rudder0 answers at the first address of its subnet: all of the way, both ways. */
 const overlay: Check = async (host) =>
-  eachPeer('overlay', host.status, async ({ subnet, nextHop }) => {
+  eachPeer('overlay', host, async ({ subnet, nextHop }) => {
     const address = subnet.split('/')[0];
     if (await host.succeeds('ping', ['-n', '-q', '-c', '2', '-i', '0.2', '-W', '1', address])) return undefined;
     // Connection tracking does not see the tunnel's datagrams, so that "established" does not let them in.
@@ -184,13 +163,18 @@ const overlay: Check = async (host) =>
 
 async function eachPeer(
   check: string,
-  status: Status | undefined,
+  host: Host,
   ask: (peer: PeerStatus) => Promise<Finding | undefined>,
 ): Promise<Finding[]> {
-  if (status === undefined || status.peers.length === 0) return [];
-  const asked = status.peers.filter(({ problem }) => problem === null).slice(0, MOST_PEERS);
+  const there = (host.status?.peers ?? []).filter(({ reserved }) => !reserved);
+  const asked = there.filter(({ problem }) => problem === null).slice(0, MOST_PEERS);
+  if (asked.length === 0) return [];
+  // Without it every peer would look silent.
+  if (!(await host.succeeds('ping', ['-n', '-q', '-c', '1', '-W', '1', '127.0.0.1']))) {
+    return [unknown(check, 'the command "ping" does not work here', 'install iputils-ping, and run as root')];
+  }
   const findings = (await Promise.all(asked.map(ask))).filter((finding) => finding !== undefined);
-  const count = asked.length === status.peers.length ? `${asked.length}` : `${asked.length} of ${status.peers.length}`;
+  const count = asked.length === there.length ? `${asked.length}` : `${asked.length} of ${there.length}`;
   return findings.length > 0 ? findings : [ok(check, `good to ${count} peers`)];
 }
 
@@ -199,7 +183,8 @@ const MOST_CLOCK_SECONDS = 30;
 
 /** etcd's web server tells the time in each answer. */
 const clock: Check = async (host) => {
-  for (const endpoint of host.endpoints) {
+  if ('problem' in host.etcd) return []; // told elsewhere
+  for (const endpoint of host.etcd.endpoints) {
     const date = await host.dateOf(`${endpoint}/version`);
     if (date === undefined) continue;
     const difference = Math.round(Math.abs(host.now() - date.getTime()) / 1000);
@@ -217,13 +202,16 @@ function subnetOf(text: string): Subnet {
 
 export const CHECKS: readonly Check[] = [
   permissions,
+  settings,
   daemon,
+  etcd,
   subnetFile,
   forwarding,
   reversePath,
   firewall,
   routes,
   peers,
+  docker,
   containerRoute,
   containerWay,
   nameservers,

@@ -3,7 +3,7 @@ import { formatIpv4 } from '../../core/ipv4.js';
 import { contains, maskOf, type Subnet } from '../../core/subnet.js';
 import type { Status } from '../../ops/status.js';
 import { bad, ok, unknown } from './findings.js';
-import type { Finding, Host } from './host.js';
+import type { Facts, Finding, Host } from './host.js';
 
 /**
  * What happens to the packets of containers, by asking the kernel as a container would: what rules say of them may be
@@ -16,10 +16,8 @@ interface Bridge {
   readonly address: string;
 }
 
-async function findBridge(host: Host, status: Status): Promise<Bridge | undefined> {
+function findBridge({ links }: Facts, status: Status): Bridge | undefined {
   const own = parseSubnet(status.node.subnet)!;
-  const text = await host.run('ip', ['-4', '-j', 'address', 'show']);
-  const links = JSON.parse(text ?? '[]') as { ifname: string; addr_info: { local: string }[] }[];
   for (const { ifname, addr_info } of links) {
     if (ifname === status.device.name) continue;
     const inside = addr_info.find(({ local }) => contains(own, parseIpv4(local) ?? 0));
@@ -28,17 +26,17 @@ async function findBridge(host: Host, status: Status): Promise<Bridge | undefine
   return undefined;
 }
 
-const firstPeer = ({ peers }: Status) => peers.find(({ problem }) => problem === null);
+const firstPeer = ({ peers }: Status) => peers.find(({ problem, reserved }) => problem === null && !reserved);
 /** A peer's device answers at the first address of its subnet. */
 const deviceOf = (subnet: string) => subnet.split('/')[0];
 /** Far from where Docker and CNI plugins begin to count. */
 const lastAddressOf = ({ address, prefixLength }: Subnet) => formatIpv4((address | ~maskOf(prefixLength)) - 1);
 
 /** Where the kernel would route a container's packet to a peer: policy rules, as VPN clients set them, count. */
-export async function containerRoute(host: Host): Promise<Finding[]> {
+export async function containerRoute(host: Facts): Promise<Finding[]> {
   const { status } = host;
   const peer = status && firstPeer(status);
-  const bridge = status && (await findBridge(host, status));
+  const bridge = status && findBridge(host, status);
   if (status === undefined || peer === undefined || bridge === undefined) return [];
   // Told elsewhere, and no rule would help.
   const isForwarding = (await host.read('/proc/sys/net/ipv4/ip_forward'))?.trim() === '1';
@@ -69,18 +67,21 @@ export function nameOf({ type, dev, table }: { type?: string; dev?: string; tabl
  * A container for a moment: a namespace behind the bridge, which asks a peer. Nothing else shows whether forwarded packets
  * pass everybody's rules, both ways.
  */
-export async function containerWay(host: Host): Promise<Finding[]> {
+export async function containerWay(host: Facts): Promise<Finding[]> {
   const { status } = host;
   const peer = status && firstPeer(status);
   if (status === undefined || peer === undefined) return [];
-  const bridge = await findBridge(host, status);
-  if (bridge === undefined) {
-    return [ok('container way', `nothing holds ${status.node.subnet} yet, so no packet of a container was tried`)];
-  }
+  const bridge = findBridge(host, status);
+  // Then there is no container of the overlay's whose packet could be tried.
+  if (bridge === undefined) return [];
   const to = deviceOf(peer.subnet);
   const answer = await tryAsContainer(host, status, bridge, to);
   if (answer === 'passes') return [ok('container way', `a container's packets reach ${to}, and its answers come back`)];
-  if (answer !== 'lost') return [unknown('container way', answer, 'run as root, with iproute2 and ping installed')];
+  if (answer === 'in use') {
+    const why = `the address ${lastAddressOf(parseSubnet(status.node.subnet)!)}, which it would take, is in use`;
+    return [unknown('container way', why, 'try again when no container has that address')];
+  }
+  if (answer !== 'lost') return [unknown('container way', answer, 'run as root, with iproute2 installed')];
   // A peer that does not answer this host either is told elsewhere.
   if (!(await host.succeeds('ping', ['-n', '-q', '-c', '2', '-i', '0.2', '-W', '1', to]))) return [];
   const suspects = await host.suspects();
@@ -94,11 +95,11 @@ export async function containerWay(host: Host): Promise<Finding[]> {
   ];
 }
 
-/** @returns `passes`, `lost`, or why nothing could be tried */
+/** @returns `passes`, `lost`, `in use`, or which step could not be made */
 async function tryAsContainer(host: Host, status: Status, bridge: Bridge, to: string): Promise<string> {
   const own = parseSubnet(status.node.subnet)!;
   const address = lastAddressOf(own);
-  if (await host.succeeds('ping', ['-n', '-q', '-c', '1', '-W', '1', address])) return `${address} is in use`;
+  if (await host.succeeds('ping', ['-n', '-q', '-c', '1', '-W', '1', address])) return 'in use';
   const name = `rudder-doctor-${process.pid}`;
   const link = `rdoctor${process.pid}`;
   const mtu = String(status.device.mtu);

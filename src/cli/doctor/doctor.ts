@@ -1,29 +1,72 @@
-import { askDaemon } from '../../ops/control-client.js';
+import type { EtcdOptions } from '../../control/etcd-registry.js';
+import { messageOf, RudderError, shorten } from '../../core/errors.js';
+import { tryDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';
+import type { Status } from '../../ops/status.js';
 import type { NodeOptions } from '../defaults-file.js';
 import { toEtcdOptions } from '../etcd-options.js';
 import { EXIT_CODES, EXIT_OK } from '../exit-codes.js';
-import { findEtcd } from '../node-etcd.js';
+import { describeEtcd, findEtcd } from '../node-etcd.js';
 import { CHECKS } from './checks.js';
-import { type Finding, type Host, realHost } from './host.js';
+import { type EtcdFound, type Finding, type Host, type Link, realHost, type Unready } from './host.js';
 import { trustStatus } from './trust.js';
 
 /** `rudder doctor`: looks for what usually goes wrong. @returns 0 if there is no problem */
 export async function doctor(node: NodeOptions, json: boolean): Promise<number> {
   const { subnetFile } = node.raw;
-  const etcd = toEtcdOptions((await findEtcd(node)).raw);
-  const answer = await askDaemon(controlSocketOf(subnetFile), 'GET', '/status').catch(() => undefined);
-  // A daemon that still starts has no status yet.
-  const status = answer?.code === 200 ? trustStatus(answer.body, subnetFile) : undefined;
-  const findings = await examine(realHost(status, etcd));
+  const socketPath = controlSocketOf(subnetFile);
+  const { options, etcd } = await readEtcd(node);
+  const settings = {
+    unreadable: node.unreadable,
+    refused: [...node.refused.values()].map(messageOf),
+  };
+  const known = { socketPath, ...(await askStatus(socketPath, subnetFile)), etcd, settings };
+  const findings = await examine(realHost(known, options));
   process.stdout.write(json ? `${JSON.stringify(findings, null, 2)}\n` : describe(findings));
   return findings.some(({ state }) => state === 'problem') ? EXIT_CODES['not-ready'] : EXIT_OK;
 }
 
+/** What cannot be used is a finding, and no reason to look at nothing else. */
+async function readEtcd(node: NodeOptions): Promise<{ options: EtcdOptions | undefined; etcd: EtcdFound }> {
+  try {
+    const found = await findEtcd(node);
+    const options = toEtcdOptions(found.raw);
+    const saidBy = found.saidBy === undefined ? undefined : describeEtcd(found);
+    return { options, etcd: { endpoints: options.endpoints, saidBy } };
+  } catch (error) {
+    if (!(error instanceof RudderError)) throw error;
+    return { options: undefined, etcd: { problem: messageOf(error) } };
+  }
+}
+
+/** What the daemon answers is a stranger's text until it is looked at. */
+export async function askStatus(
+  socketPath: string,
+  subnetFile: string,
+): Promise<{ status: Status | undefined; daemon: Unready }> {
+  const none = (daemon: Unready) => ({ status: undefined, daemon });
+  const asked = await tryDaemon(socketPath, 'GET', '/status');
+  if (asked.is !== 'answer') return none(asked);
+  const { code, body } = asked.answer;
+  const { starting, error } = (body ?? {}) as { starting?: unknown; error?: unknown };
+  if (typeof starting === 'string') return none({ is: 'starting', phase: shorten(starting, 200) });
+  if (code !== 200 && typeof error === 'string') return none({ is: 'failing', reason: shorten(error, 200) });
+  try {
+    return { status: trustStatus(body, subnetFile), daemon: { is: 'absent' } };
+  } catch (thrown) {
+    return none({ is: 'garbled', reason: messageOf(thrown) });
+  }
+}
+
 export async function examine(host: Host): Promise<Finding[]> {
+  const facts = { ...host, links: await readLinks(host) };
   const findings: Finding[] = [];
-  for (const check of CHECKS) findings.push(...(await check(host)));
+  for (const check of CHECKS) findings.push(...(await check(facts)));
   return findings;
+}
+
+async function readLinks(host: Host): Promise<Link[]> {
+  return JSON.parse((await host.run('ip', ['-4', '-j', 'address', 'show'])) ?? '[]') as Link[];
 }
 
 const MARKS = { ok: 'ok      ', warning: 'warning ', problem: 'PROBLEM ' };

@@ -2,9 +2,11 @@ import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
+import { type Checkup, checkEndpoint } from '../../control/etcd-checkup.js';
 import { readTls } from '../../control/etcd-credentials.js';
 import type { EtcdOptions } from '../../control/etcd-registry.js';
 import type { Ipv4 } from '../../core/ipv4.js';
+import type { Asked } from '../../ops/control-client.js';
 import type { Status } from '../../ops/status.js';
 import { describeChain, foreignChains } from '../../system/foreign-chains.js';
 import { readPlainFile } from '../../system/plain-file.js';
@@ -18,12 +20,27 @@ export interface Finding {
   readonly remedy: string;
 }
 
+/** What came of asking the daemon for its status, if it has not told it. */
+export type Unready =
+  | Exclude<Asked, { is: 'answer' }>
+  | { readonly is: 'starting'; readonly phase: string }
+  | { readonly is: 'failing'; readonly reason: string };
+
+/** Which etcd this host's node uses, or why that is not known. */
+export type EtcdFound =
+  | { readonly endpoints: readonly string[]; readonly saidBy: string | undefined }
+  | { readonly problem: string };
+
 /** The host as the checks see it. */
 export interface Host {
   readonly isRoot: boolean;
-  /** What the running daemon says; undefined: none answers. */
+  readonly socketPath: string;
+  /** What the running daemon says; undefined: nothing yet, or none runs, as `daemon` tells. */
   readonly status: Status | undefined;
-  readonly endpoints: readonly string[];
+  readonly daemon: Unready;
+  readonly etcd: EtcdFound;
+  readonly settings: { readonly unreadable: string | undefined; readonly refused: readonly string[] };
+  probe(endpoint: string): Promise<Checkup>;
   now(): number;
   exists(path: string): Promise<boolean>;
   /** A file's text; undefined if it cannot be read. */
@@ -39,12 +56,26 @@ export interface Host {
   dateOf(url: string): Promise<Date | undefined>;
 }
 
+export interface Link {
+  readonly ifname: string;
+  readonly addr_info: readonly { readonly local: string; readonly prefixlen: number }[];
+}
+
+/** What several checks want to know, and is asked once. */
+export interface Facts extends Host {
+  readonly links: readonly Link[];
+}
+
 const TIMEOUT_MS = 5000;
 const MOST_FILE_BYTES = 1024 * 1024;
 /** A host of many containers has a route for each. */
 const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
 
-export function realHost(status: Status | undefined, etcd: Pick<EtcdOptions, 'endpoints' | 'tls'>): Host {
+/** The part of the host that is the same whatever runs on it. @param etcd undefined: it is not known */
+export function realHost(
+  known: Pick<Host, 'socketPath' | 'status' | 'daemon' | 'etcd' | 'settings'>,
+  etcd: EtcdOptions | undefined,
+): Host {
   const run = (command: string, args: readonly string[]) =>
     new Promise<string | undefined>((resolve) => {
       execFile(command, args, { timeout: TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES }, (error, stdout) =>
@@ -53,8 +84,8 @@ export function realHost(status: Status | undefined, etcd: Pick<EtcdOptions, 'en
     });
   return {
     isRoot: process.getuid?.() === 0,
-    status,
-    endpoints: etcd.endpoints,
+    ...known,
+    probe: (endpoint) => checkEndpoint(endpoint, etcd!),
     now: Date.now,
     exists: (path) =>
       access(path).then(
@@ -72,11 +103,12 @@ export function realHost(status: Status | undefined, etcd: Pick<EtcdOptions, 'en
     nameservers: () => listNameservers(),
     suspects: async (hook) =>
       (await foreignChains()).filter((chain) => (chain.hook === 'input') === (hook === 'input')).map(describeChain),
-    dateOf: (url) => dateOf(url, etcd.tls),
+    dateOf: (url) => dateOf(url, etcd?.tls),
   };
 }
 
-async function dateOf(url: string, files: EtcdOptions['tls']): Promise<Date | undefined> {
+/** What a web server says of the time. */
+export async function dateOf(url: string, files: EtcdOptions['tls']): Promise<Date | undefined> {
   let options: RequestOptions;
   try {
     const { ca, cert, key } = readTls(files ?? {});

@@ -28,7 +28,7 @@ const used = (directory: string) =>
       forwarding: z.looseObject({ out: passage, in: passage }).nullable(),
     }),
     hostProblem: z.string().nullable(),
-    peers: z.array(z.looseObject({ subnet, nextHop: ipv4, problem: z.string().nullable() })),
+    peers: z.array(z.looseObject({ subnet, nextHop: ipv4, problem: z.string().nullable(), reserved: z.boolean() })),
     problems: z.array(z.string()),
   });
 

@@ -68,7 +68,7 @@ function showPeers(status, seconds) {
   byId('count').textContent = String(status.peers.length);
 }
 
-function showPeer({ subnet, nextHop, outBytes, inBytes, heardSecondsAgo }, seconds, index) {
+function showPeer({ subnet, nextHop, outBytes, inBytes, heardSecondsAgo, reserved }, seconds, index) {
   let peer = peers.get(subnet);
   if (peer === undefined) {
     peer = { ...createRow(subnet), outBytes, inBytes, rates: [] };
@@ -81,7 +81,7 @@ function showPeer({ subnet, nextHop, outBytes, inBytes, heardSecondsAgo }, secon
   Object.assign(peer, { outBytes, inBytes });
   peer.rates.push(out + inward);
   if (peer.rates.length > HISTORY) peer.rates.shift();
-  const heard = heardSecondsAgo === null ? 'never' : `${duration(heardSecondsAgo)} ago`;
+  const heard = heardSecondsAgo === null ? (reserved ? 'reserved' : 'never') : `${duration(heardSecondsAgo)} ago`;
   [subnet, nextHop, bits(out), bits(inward), heard].forEach((text, i) => {
     if (peer.cells[i].textContent !== text) peer.cells[i].textContent = text;
   });

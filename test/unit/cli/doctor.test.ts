@@ -1,77 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { examine } from '../../../src/cli/doctor/doctor.js';
-import type { Host } from '../../../src/cli/doctor/host.js';
 import { ip } from '../../helpers/path.js';
 import { createStatus } from '../../helpers/status.js';
-
-const NOW = Date.parse('2026-01-01T00:00:00Z');
-const ROUTES = [
-  { dst: 'default', dev: 'eth0' },
-  { dst: '10.1.1.0/24', dev: 'eth0' },
-  { dst: '10.240.0.0/16', dev: 'rudder0' },
-  { dst: '10.240.26.0/24', dev: 'docker0' },
-];
-
-const BRIDGE = [
-  { ifname: 'rudder0', addr_info: [{ local: '10.240.26.0' }] },
-  { ifname: 'docker0', addr_info: [{ local: '10.240.26.1' }] },
-];
-const TO_PEER = { dev: 'rudder0' };
-
-const FILES: Record<string, string> = {
-  '/run/rudder/subnet.env': 'RUDDER_SUBNET=10.240.26.1/24\nRUDDER_MTU=1472\n',
-  '/proc/sys/net/ipv4/ip_forward': '1\n',
-  '/proc/sys/net/ipv4/conf/all/rp_filter': '0\n',
-  '/proc/sys/net/ipv4/conf/rudder0/rp_filter': '2\n',
-};
-
-interface Differences extends Partial<Host> {
-  readonly files?: Record<string, string | undefined>;
-  readonly routes?: { dst: string; type?: string; dev?: string }[];
-  /** What holds our subnet. */
-  readonly bridge?: { ifname: string; addr_info: { local: string }[] }[];
-  /** Where a container's packet to a peer would go. */
-  readonly containerRoute?: { type?: string; dev?: string; table?: string } | undefined;
-  /** Pings that fail: by a text in their arguments. */
-  readonly failing?: string[];
-}
-
-/** A host on which all is well, but for the differences. */
-function createHost(differences: Differences = {}): Host {
-  const {
-    files = {},
-    routes = ROUTES,
-    failing = [],
-    bridge = BRIDGE,
-    containerRoute = TO_PEER,
-    ...changes
-  } = differences;
-  return {
-    isRoot: true,
-    status: createStatus(),
-    endpoints: ['http://10.1.1.1:2379'],
-    now: () => NOW,
-    exists: async () => true,
-    read: async (path) => ({ ...FILES, ...files })[path],
-    async run(_, args) {
-      if (args.includes('address')) return JSON.stringify(bridge);
-      return JSON.stringify(args.includes('get') ? [containerRoute] : routes);
-    },
-    // Nobody has the last address of our subnet.
-    succeeds: async (_, args) =>
-      ![...failing, '10.240.26.254'].some((text) => ` ${args.join(' ')} `.includes(` ${text} `)),
-    nameservers: async () => [ip('192.0.2.53')],
-    suspects: async () => [],
-    dateOf: async () => new Date(NOW + 2000),
-    ...changes,
-  };
-}
-
-const complaints = async (differences: Differences) =>
-  (await examine(createHost(differences)))
-    .filter(({ state }) => state !== 'ok')
-    .map(({ check, state, detail, remedy }) => ({ check, state, text: `${detail} -> ${remedy}` }));
+import { complaints, createHost, type Differences, NOW, ROUTES } from './fake-host.js';
 
 describe('rudder doctor', () => {
   it('finds nothing on a host that is well, and says so check by check', async () => {
@@ -79,11 +11,13 @@ describe('rudder doctor', () => {
     expect(findings.map(({ check }) => check)).toEqual([
       'permissions',
       'daemon',
+      'etcd',
       'subnet file',
       'forwarding',
       'rp_filter',
       'firewall',
       'routes',
+      'docker',
       'container route',
       'container way',
       'path MTU',
@@ -104,6 +38,20 @@ describe('rudder doctor', () => {
       'subnet file',
       'problem',
       /says 10\.240\.9\.1\/24, the lease is 10\.240\.26\.0\/24/,
+    ],
+    [
+      'a subnet file of another prefix length',
+      { files: { '/run/rudder/subnet.env': 'RUDDER_SUBNET=10.240.26.1/25\nRUDDER_MTU=1472' } },
+      'subnet file',
+      'problem',
+      /says 10\.240\.26\.1\/25, the lease is 10\.240\.26\.0\/24/,
+    ],
+    [
+      'a subnet file of another MTU',
+      { files: { '/run/rudder/subnet.env': 'RUDDER_SUBNET=10.240.26.1/24\nRUDDER_MTU=1500' } },
+      'subnet file',
+      'problem',
+      /says MTU 1500, the overlay carries 1472/,
     ],
     [
       'forwarding off',
@@ -133,7 +81,41 @@ describe('rudder doctor', () => {
       },
       'firewall',
       'problem',
-      /no iptables -> install iptables/,
+      /no iptables -> see the log: journalctl -u rudder; or/,
+    ],
+    [
+      'no firewall program',
+      {
+        failing: ['--version'],
+        status: createStatus({
+          firewall: { kept: false, checks: 1, repairs: 0, problem: 'no iptables', forwarding: null },
+        }),
+      },
+      'firewall',
+      'problem',
+      /no iptables -> install iptables and nftables/,
+    ],
+    [
+      'a rule of somebody else before ours, which the daemon says is first',
+      { printed: { 'iptables-save': '-A FORWARD -j KUBE-FORWARD\n-A FORWARD -j RUDDER-FORWARD\n' } },
+      'firewall',
+      'problem',
+      /"-A FORWARD -j KUBE-FORWARD" comes before RUDDER-FORWARD/,
+    ],
+    [
+      'no rule of ours, which the daemon says it keeps',
+      { printed: { 'iptables-save': '-A FORWARD -j DOCKER-USER\n' } },
+      'firewall',
+      'problem',
+      /no rule for RUDDER-FORWARD/,
+    ],
+    ['no look at the rules', { printed: { 'iptables-save': undefined } }, 'firewall', 'warning', /tells nothing/],
+    [
+      'no route of ours',
+      { routes: ROUTES.filter(({ dev }) => dev !== 'rudder0') },
+      'routes',
+      'problem',
+      /no route leads to 10\.240\.0\.0\/16 through rudder0/,
     ],
     [
       'a firewall of which nobody knows what passes',
@@ -162,6 +144,13 @@ describe('rudder doctor', () => {
       'container way',
       'problem',
       /answers this host, but not a container.*inet corp forward \(forward 10: reject\).*docs\/firewalls\.md/,
+    ],
+    [
+      'a container that has the address of the try',
+      { taken: true },
+      'container way',
+      'warning',
+      /10\.240\.26\.254, which it would take, is in use -> try again/,
     ],
     ['no netns for a try', { failing: ['netns add'] }, 'container way', 'warning', /could not look: "ip netns add/],
     [
@@ -202,7 +191,13 @@ describe('rudder doctor', () => {
     ['a path with a smaller MTU', { failing: ['-M'] }, 'path MTU', 'problem', /1500 bytes are too many/],
     ['a path that drops ICMP', { failing: ['10.1.1.77'] }, 'path MTU', 'warning', /allow ICMP/],
     ['a peer that does not answer', { failing: ['10.240.77.0'] }, 'overlay', 'problem', /UDP port 8285/],
-    ['no way to see the routes', { run: async () => undefined }, 'routes', 'warning', /could not look/],
+    [
+      'no way to see the routes',
+      { printed: { 'ip -4 -j route show': undefined } },
+      'routes',
+      'warning',
+      /could not look/,
+    ],
     [
       'no /proc/sys',
       { files: { '/proc/sys/net/ipv4/conf/all/rp_filter': undefined } },
@@ -220,8 +215,43 @@ describe('rudder doctor', () => {
   });
 
   it('says what it can without a daemon', async () => {
-    const found = await complaints({ status: undefined });
+    const found = await complaints({ status: undefined, printed: { 'systemctl show rudder.service': undefined } });
     expect(found).toEqual([{ check: 'daemon', state: 'problem', text: expect.stringContaining('systemctl start') }]);
+  });
+
+  it('says nothing of peers that it cannot ask, and nothing good either', async () => {
+    const found = await complaints({ failing: ['127.0.0.1'] });
+    expect(found.map(({ check, text }) => [check, /"ping" does not work here/.test(text)])).toEqual([
+      ['path MTU', true],
+      ['overlay', true],
+    ]);
+    const [peer] = createStatus().peers;
+    for (const peers of [[], [{ ...peer, reserved: true }]]) {
+      const findings = await examine(createHost({ status: createStatus({ peers }) }));
+      expect(findings.map(({ check }) => check)).not.toContain('overlay');
+      expect(findings.every(({ state }) => state === 'ok')).toBe(true);
+    }
+    const skipped = createStatus({ peers: [{ ...peer, problem: 'x' }] });
+    expect((await examine(createHost({ status: skipped }))).map(({ check }) => check)).not.toContain('overlay');
+  });
+
+  it('says nothing of containers where there is no bridge for them', async () => {
+    const findings = await examine(createHost({ bridge: [] }));
+    expect(findings.filter(({ check }) => check.startsWith('container'))).toEqual([]);
+  });
+
+  it('lists the addresses of the host once', async () => {
+    const asked: string[] = [];
+    const { run, ...rest } = createHost();
+    const findings = await examine({
+      ...rest,
+      run: (command, args) => {
+        asked.push([command, ...args].join(' '));
+        return run(command, args);
+      },
+    });
+    expect(findings.every(({ state }) => state === 'ok')).toBe(true);
+    expect(asked.filter((line) => line.includes('address show'))).toHaveLength(1);
   });
 });
 

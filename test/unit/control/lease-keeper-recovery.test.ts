@@ -107,6 +107,29 @@ describe('recovery', () => {
     expect([lost.length, keeper.recoveries()]).toEqual([0, 0]);
   });
 
+  it('takes over a reservation that its operator has given up, without a moment in which there is no key', async () => {
+    registry.putRaw(NAME, MY_VALUE);
+    keeper.ownKeySeen(await own());
+    const events: string[] = [];
+    const { revision } = await registry.listLeases();
+    registry.watch(revision + 1, {
+      events: (some) => void events.push(...some.map(({ type }) => type)),
+      ended: () => undefined,
+    });
+    registry.putRaw(NAME, MY_VALUE, 3600);
+    keeper.ownKeySeen(await own());
+    await pass(3 * TTL);
+    await expectHeld();
+    expect(events).toEqual(['put', 'put']);
+    expect([lost.length, keeper.recoveries(), warningsOf(log).length]).toEqual([0, 0, 0]);
+    expect(log.lines.at(-1)?.message).toBe('the reservation is given up, and a lease now');
+    // From now on it is a lease like any other.
+    registry.revoke(keeper.holding().ttlId);
+    await pass(INTERVAL);
+    await expectHeld();
+    expect(keeper.recoveries()).toBe(1);
+  });
+
   it('waits for etcd, and says so at a bounded rate', async () => {
     const down = ['keepAlive', 'listLeases', 'createLease'] as const;
     const spies = down.map((method) => vi.spyOn(registry, method).mockRejectedValue(unavailable()));

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { pass, peerValue, unavailable, warningsOf } from './cluster.js';
+import { formatReservationValue } from '../../../src/core/lease.js';
+import { ip, pass, peerValue, unavailable, warningsOf } from './cluster.js';
 import { createWatching, OTHER, PEER, RECONNECT, RESYNC, type Watching } from './watching.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
@@ -38,6 +39,21 @@ describe('peers', () => {
       'removed 10.240.99.0/24 10.1.1.99',
     ]);
     expect(log.lines).toEqual([]);
+  });
+
+  it('are told as reserved while nobody has taken a key without a TTL', async () => {
+    const reservation = formatReservationValue(ip('10.1.1.77'));
+    registry.putRaw(PEER, reservation);
+    registry.putRaw(OTHER, formatReservationValue(ip('10.1.1.99')), 60);
+    void t.start();
+    await pass(0);
+    // With a TTL it is a lease of flannel's.
+    expect(t.news()).toEqual(['added 10.240.77.0/24 10.1.1.77, reserved', 'added 10.240.99.0/24 10.1.1.99']);
+    registry.putRaw(PEER, peerValue('10.1.1.77'));
+    registry.putRaw(PEER, peerValue('10.1.1.77'), 60);
+    registry.putRaw(PEER, reservation);
+    await pass(0);
+    expect(t.news()).toEqual(['changed 10.240.77.0/24 10.1.1.77', 'changed 10.240.77.0/24 10.1.1.77, reserved']);
   });
 
   it('that come between the list and the watch are not missed', async () => {

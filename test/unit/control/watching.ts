@@ -48,7 +48,10 @@ export function createWatching(): Watching {
         ...{ registry, config: CONFIG, ownName: OWN, log, resyncMs: RESYNC * 1000 },
         onPeers(changes) {
           peers.push(
-            ...changes.map(({ type, lease }) => `${type} ${formatSubnet(lease.subnet)} ${formatIpv4(lease.publicIp)}`),
+            ...changes.map(({ type, lease }) => {
+              const state = lease.reserved ? ', reserved' : '';
+              return `${type} ${formatSubnet(lease.subnet)} ${formatIpv4(lease.publicIp)}${state}`;
+            }),
           );
           watching.onPeers();
         },

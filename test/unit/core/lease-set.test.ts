@@ -35,6 +35,14 @@ describe('put', () => {
     expect(set.values()).toEqual([lease(1, 7, 'after')]);
   });
 
+  it('tells that a reservation is taken: it is shown as another thing', () => {
+    const set = createLeaseSet();
+    set.put({ ...lease(1, 7), reserved: true });
+    expect(set.put(lease(1, 7, 'id'))).toEqual([{ type: 'changed', lease: lease(1, 7, 'id') }]);
+    expect(set.put({ ...lease(1, 7), reserved: true })).toHaveLength(1);
+    expect(set.put({ ...lease(1, 7), reserved: true })).toEqual([]);
+  });
+
   it('tells that the ports are mapped now, or no longer, and no other value', () => {
     const set = createLeaseSet();
     set.put(lease(1, 7));

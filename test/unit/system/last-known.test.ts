@@ -22,7 +22,7 @@ const known: LastKnown = {
   keyDiffers: false,
   peers: [
     { subnet: subnet('10.42.8.0/24'), publicIp: ip('192.0.2.8'), nodeId: 'peer', portMapped: true },
-    { subnet: subnet('10.42.9.0/24'), publicIp: ip('192.0.2.9'), nodeId: undefined, portMapped: false },
+    { subnet: subnet('10.42.9.0/24'), publicIp: ip('192.0.2.9'), nodeId: undefined, portMapped: false, reserved: true },
   ],
 };
 

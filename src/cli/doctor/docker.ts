@@ -1,0 +1,101 @@
+import { parseIpv4, parseSubnet } from '../../core/address-text.js';
+import { shorten } from '../../core/errors.js';
+import { contains } from '../../core/subnet.js';
+import type { Status } from '../../ops/status.js';
+import { propertiesIn } from './daemon.js';
+import { bad, ok, unknown, warn } from './findings.js';
+import type { Facts, Finding, Host } from './host.js';
+
+/** Whether Docker runs, and its bridge is on our subnet with our MTU. Nothing where there is no Docker. */
+export async function docker(host: Facts): Promise<Finding[]> {
+  const unit = await readUnit(host);
+  const version = await host.run('docker', ['version', '--format', '{{.Server.Version}}']);
+  if (version === undefined) return ofSilent(host, unit);
+  const text = await host.run('docker', ['network', 'inspect', 'bridge', '--format', '{{json .}}']);
+  const network = text === undefined ? undefined : readNetwork(text);
+  if (network === undefined) {
+    return [unknown('docker', 'it has no network "bridge", or does not tell of it', 'see "docker network ls"')];
+  }
+  const bridge = host.links.find(({ ifname }) => ifname === network.bridge);
+  // That of another network namespace, which shares this host's files.
+  if (bridge === undefined) return [];
+  if (host.status === undefined) return [ok('docker', `runs: ${shorten(version.trim(), 40)}`)];
+  return ofBridge(host.status, bridge, network.mtu, unit?.isOurs === true);
+}
+
+function ofBridge(status: Status, bridge: Facts['links'][number], mtu: number, isOurs: boolean): Finding[] {
+  const { subnet } = status.node;
+  const addresses = bridge.addr_info.map(({ local, prefixlen }) => `${local}/${prefixlen}`);
+  const own = parseSubnet(subnet)!;
+  const isThere = bridge.addr_info.some(
+    ({ local, prefixlen }) => prefixlen === own.prefixLength && contains(own, parseIpv4(local) ?? 0),
+  );
+  const [tell, remedy] = isOurs
+    ? [
+        bad,
+        'systemctl restart docker; if it stays so, see what else sets its bridge: systemctl cat docker, /etc/docker/daemon.json',
+      ]
+    : [warn, 'if its containers shall be on the overlay: rudder docker enable'];
+  if (!isThere) {
+    const where = addresses.length === 0 ? 'has no address' : `is on ${addresses.join(', ')}`;
+    return [tell('docker', `its bridge ${bridge.ifname} ${where}, and not on ${subnet}`, remedy)];
+  }
+  const most = status.device.mtu;
+  if (mtu > most) {
+    return [tell('docker', `its bridge has MTU ${mtu}, and the overlay carries ${most}`, remedy)];
+  }
+  return [ok('docker', `its bridge ${bridge.ifname} is on ${addresses.join(', ')} with MTU ${mtu} of ${most}`)];
+}
+
+interface DockerUnit {
+  readonly active: string;
+  readonly result: string;
+  /** Whether it is told to take its bridge from Rudder's subnet file. */
+  readonly isOurs: boolean;
+}
+
+async function readUnit(host: Host): Promise<DockerUnit | undefined> {
+  const properties = 'LoadState,ActiveState,Result,DropInPaths,ExecStart';
+  const values = propertiesIn(
+    (await host.run('systemctl', ['show', 'docker.service', `--property=${properties}`])) ?? '',
+  );
+  if (values.get('LoadState') !== 'loaded') return undefined;
+  const said = `${values.get('DropInPaths')} ${values.get('ExecStart')}`;
+  return {
+    active: values.get('ActiveState') ?? '',
+    result: values.get('Result') ?? '',
+    isOurs: /rudder/i.test(said),
+  };
+}
+
+async function ofSilent(host: Host, unit: DockerUnit | undefined): Promise<Finding[]> {
+  if (unit === undefined) {
+    if (!(await host.exists('/var/run/docker.sock'))) return [];
+    return [bad('docker', 'does not answer on /var/run/docker.sock', 'start it, or see its log')];
+  }
+  switch (unit.active) {
+    case 'active':
+      return [bad('docker', 'runs, says systemd, but does not answer', 'see its log: journalctl -u docker')];
+    case 'activating':
+      return [warn('docker', 'is being started, or waits', 'see "systemctl status docker"')];
+    case 'failed':
+      return [
+        bad('docker', `has failed: ${unit.result}`, 'see why, journalctl -u docker, then: systemctl start docker'),
+      ];
+    default:
+      return [warn('docker', 'is stopped', 'systemctl start docker, if containers shall run here')];
+  }
+}
+
+/** Docker's own, if nobody says otherwise. */
+const DEFAULT_MTU = 1500;
+
+function readNetwork(text: string): { bridge: string; mtu: number } | undefined {
+  try {
+    const { Options } = JSON.parse(text) as { Options?: Record<string, string> };
+    const bridge = Options?.['com.docker.network.bridge.name'] ?? 'docker0';
+    return { bridge, mtu: Number(Options?.['com.docker.network.driver.mtu'] ?? DEFAULT_MTU) };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,61 @@
+import type { CheckStep, Checkup } from '../../control/etcd-checkup.js';
+import { bad, ok, unknown, warn } from './findings.js';
+import type { Finding, Host } from './host.js';
+
+/** Slower than this, and a busy node's requests come near their deadline of some seconds. */
+const SLOW_MS = 500;
+
+/** Whether the settings of the service are such that the daemon starts with them. */
+export async function settings({ settings: { unreadable, refused } }: Host): Promise<Finding[]> {
+  if (unreadable !== undefined) return [unknown('settings', `/etc/default/rudder: ${unreadable}`, 'run as root')];
+  return refused.map((line) => bad('settings', line, 'rudder.service does not start with that'));
+}
+
+/** Each endpoint by itself: a cluster works while most of its members do, and a node while one of them answers. */
+export async function etcd(host: Host): Promise<Finding[]> {
+  const { etcd: found } = host;
+  if ('problem' in found) return [bad('etcd', found.problem, 'without it etcd could not be looked at')];
+  const probes = await Promise.all(
+    found.endpoints.map(async (endpoint) => [endpoint, await host.probe(endpoint)] as const),
+  );
+  const isWorking = probes.some(([, { failure }]) => failure === undefined);
+  const findings = probes.flatMap(([endpoint, probe]) => ofProbe(endpoint, probe, isWorking));
+  return found.saidBy === undefined ? findings : [ok('etcd', `looked at ${found.saidBy}`), ...findings];
+}
+
+function ofProbe(
+  endpoint: string,
+  { failure, readMs, writeMs, alarms, version }: Checkup,
+  isWorking: boolean,
+): Finding[] {
+  if (failure !== undefined) {
+    const tell = isWorking ? warn : bad;
+    return [tell('etcd', `${endpoint}: ${DOES[failure.step]}: ${failure.reason}`, REMEDIES[failure.step])];
+  }
+  const known = `${endpoint}: read in ${Math.ceil(readMs)} ms, would write in ${Math.ceil(writeMs)} ms`;
+  if (alarms !== undefined && alarms.length > 0) {
+    const remedy = 'see "etcdctl alarm list" and "etcdctl endpoint status", and https://etcd.io/docs: maintenance';
+    return [bad('etcd', `${known}, but it has the alarm ${[...new Set(alarms)].join(', ')}`, remedy)];
+  }
+  if (Math.max(readMs, writeMs) > SLOW_MS) {
+    return [warn('etcd', `${known}: slow`, 'look at the load and the disk of that host: etcd waits for both')];
+  }
+  const told = alarms === undefined ? 'its alarms are not told' : 'no alarm';
+  return [ok('etcd', `${known}, ${told}${version === undefined ? '' : `, etcd ${version}`}`)];
+}
+
+const DOES: Record<CheckStep, string> = {
+  resolve: 'the name does not resolve',
+  connect: 'there is no connection',
+  TLS: 'there is no TLS',
+  read: 'reading fails',
+  write: 'reading works, writing fails',
+};
+
+const REMEDIES: Record<CheckStep, string> = {
+  resolve: "correct the name in --etcd-endpoints, or this host's name servers",
+  connect: 'is etcd running there and listening on that address, and is the way to it open?',
+  TLS: 'compare --etcd-cafile, --etcd-certfile and --etcd-keyfile with what etcd was started with',
+  read: 'see "etcdctl endpoint status --cluster": has the cluster a leader, may this user read the prefix?',
+  write: 'no node gets or moves a lease until that works: see "etcdctl alarm list" and the log of etcd',
+};
