@@ -1,4 +1,5 @@
 import { parseIpv4, parseSubnet } from '../../core/address-text.js';
+import { counted } from '../../core/counted.js';
 import { shorten } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { contains, type Subnet } from '../../core/subnet.js';
@@ -74,7 +75,7 @@ const firewall: Check = async ({ status }) => {
   if (!kept) return [ok('firewall', 'left alone, as --no-firewall says')];
   if (repairs > 10) {
     const remedy = 'find out who rewrites iptables: a firewall manager, a configuration tool';
-    return [warn('firewall', `the rules had to be put back ${repairs} times`, remedy)];
+    return [warn('firewall', `the rules had to be put back ${counted(repairs, 'time')}`, remedy)];
   }
   if (forwarding === null)
     return [unknown('firewall', 'nft does not tell what has passed', 'see "nft list table ip rudder"')];
@@ -190,8 +191,9 @@ async function eachPeer(
   if (status === undefined || status.peers.length === 0) return [];
   const asked = status.peers.filter(({ problem }) => problem === null).slice(0, MOST_PEERS);
   const findings = (await Promise.all(asked.map(ask))).filter((finding) => finding !== undefined);
-  const count = asked.length === status.peers.length ? `${asked.length}` : `${asked.length} of ${status.peers.length}`;
-  return findings.length > 0 ? findings : [ok(check, `good to ${count} peers`)];
+  const all = counted(status.peers.length, 'peer');
+  const count = asked.length === status.peers.length ? all : `${asked.length} of ${all}`;
+  return findings.length > 0 ? findings : [ok(check, `good to ${count}`)];
 }
 
 /** Beyond this, certificates and logs start to disagree. */
