@@ -1,5 +1,6 @@
 import Table from 'cli-table3';
 import { expiryWarning } from '../core/certificates.js';
+import { counted } from '../core/counted.js';
 import { RudderError } from '../core/errors.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
@@ -29,7 +30,7 @@ function isStarting(body: unknown): body is { starting: string } {
   return typeof (body as { starting?: unknown }).starting === 'string';
 }
 
-function describe(node: Status): string {
+export function describe(node: Status): string {
   const off = Object.entries(node.offloads).filter(([, state]) => state === 'off');
   const rows: [string, string][] = [
     ['ready', node.problems.length === 0 ? 'yes' : `no: ${node.problems.join('; ')}`],
@@ -62,7 +63,7 @@ function describe(node: Status): string {
 function leaseText({ lease }: Status): string {
   if (lease.key === 'gone') return 'gone: its key is not in etcd';
   if (lease.remainingSeconds === null) return 'a reservation: it never runs out';
-  const recovered = lease.recoveries === 0 ? '' : `, restored ${lease.recoveries} times`;
+  const recovered = lease.recoveries === 0 ? '' : `, restored ${counted(lease.recoveries, 'time')}`;
   return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds)}${recovered}`;
 }
 
@@ -84,7 +85,7 @@ function configText({ config }: Status): string {
 function firewallText({ firewall }: Status): string {
   if (firewall.problem !== null) return `not kept: ${firewall.problem}`;
   if (!firewall.kept) return 'left alone';
-  const kept = firewall.repairs === 0 ? 'kept' : `kept, put back ${firewall.repairs} times`;
+  const kept = firewall.repairs === 0 ? 'kept' : `kept, put back ${counted(firewall.repairs, 'time')}`;
   const { forwarding } = firewall;
   // A daemon of an earlier version has no such thing.
   return forwarding === null || forwarding === undefined
@@ -93,7 +94,8 @@ function firewallText({ firewall }: Status): string {
 }
 
 function carriedText(counters: Readonly<Record<string, number>>): string {
-  const side = (name: string) => `${counters[`${name}_packets`]} packets, ${bytes(counters[`${name}_bytes`])}`;
+  const side = (name: string) =>
+    `${counted(counters[`${name}_packets`], 'packet')}, ${bytes(counters[`${name}_bytes`])}`;
   return `out ${side('out')}; in ${side('in')}`;
 }
 

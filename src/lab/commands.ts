@@ -1,11 +1,16 @@
 import Table from 'cli-table3';
 import { execa } from 'execa';
 import { RudderError } from '../core/errors.js';
+import { etcdCondition, nodeCondition } from './condition.js';
 import { act, DEFAULT_CONFIG, DEFAULT_LEASE_TTL, labDown, labStatus, labUp } from './lab.js';
-import { type Action, containerName, type Member, namespaceOf, nodeName } from './names.js';
+import { pathWithRudder, rudderName } from './launcher.js';
+import { type Action, containerName, etcdUrl, type Member, namespaceOf, nodeName } from './names.js';
+import { settingsEnvironment } from './nodes.js';
 import { type LabState, labDirectory, loadLab, type Underlay } from './state.js';
 
 /** What `rudder lab` does, said to a person. */
+
+const STATE_WIDTH = 40;
 
 export interface UpOptions {
   readonly name: string;
@@ -27,7 +32,7 @@ export async function up(options: UpOptions): Promise<void> {
     if (!(error instanceof RudderError && /is up already/.test(error.message))) await labDown(name);
     throw error;
   }
-  process.stdout.write(`${statusTable(lab)}\n${howToLookInside(lab)}`);
+  process.stdout.write(`${await statusTable(lab)}\n${howToLookInside(lab)}`);
 }
 
 export async function down(name: string): Promise<void> {
@@ -35,7 +40,7 @@ export async function down(name: string): Promise<void> {
 }
 
 export async function status(name: string): Promise<void> {
-  process.stdout.write(`${statusTable(loadLab(name))}\n`);
+  process.stdout.write(`${await statusTable(loadLab(name))}\n`);
 }
 
 /** @returns the command's own exit status */
@@ -49,9 +54,11 @@ export async function exec(name: string, member: Member, command: readonly strin
     throw new RudderError('lab', `lab "${name}" has no member "${member}": expected one of ${members.join(', ')}`);
   }
   const namespace = namespaceOf(lab, member);
+  const node = lab.nodes.find((candidate) => nodeName(candidate) === member);
   const result = await execa('nsenter', [`--net=/run/netns/${namespace}`, '--', ...command], {
     stdio: 'inherit',
     reject: false,
+    env: node === undefined ? {} : { ...settingsEnvironment(lab, node), PATH: pathWithRudder() },
   });
   return result.exitCode ?? 1;
 }
@@ -60,29 +67,38 @@ export async function node(name: string, action: Action, member: Member): Promis
   await act(loadLab(name), member, action);
 }
 
-export function statusTable(lab: LabState): string {
+async function statusTable(lab: LabState): Promise<string> {
   const table = new Table({
-    head: ['node', 'daemon', 'subnet', 'MTU', 'container', 'address'],
+    head: ['member', 'state', 'subnet', 'MTU', 'container', 'address'],
     style: { head: [], border: [] },
+    // A problem may be a sentence.
+    colWidths: [null, STATE_WIDTH],
+    wordWrap: true,
   });
-  for (const row of labStatus(lab)) {
-    const daemon = row.pid === undefined ? row.state : `${row.state}, pid ${row.pid}`;
-    table.push([row.node, daemon, row.subnet, row.mtu, row.container, row.containerAddress]);
+  const [etcd, ...nodes] = await Promise.all([
+    etcdCondition(lab),
+    ...lab.nodes.map((node) => nodeCondition(lab, node)),
+  ]);
+  for (const [index, row] of labStatus(lab).entries()) {
+    table.push([row.node, nodes[index], row.subnet, row.mtu, row.container, row.containerAddress]);
   }
+  table.push(['etcd', etcd, { colSpan: 4, content: etcdUrl(lab) }]);
   return table.toString();
 }
 
 export function howToLookInside(lab: LabState): string {
   const flag = lab.name === 'lab' ? '' : ` --name ${lab.name}`;
+  const rudder = rudderName();
   return [
     'Look inside:',
-    `  npx rudder lab status${flag}`,
-    `  npx rudder lab exec${flag} n1 -- ip addr show rudder0`,
-    `  npx rudder lab exec${flag} c1 -- ping -c 3 ${labStatus(lab).at(-1)?.containerAddress ?? '-'}`,
-    `  npx rudder lab node${flag} kill n2`,
+    `  ${rudder} lab status${flag}`,
+    `  ${rudder} lab exec${flag} n1 -- rudder status`,
+    `  ${rudder} lab exec${flag} n1 -- ip addr show rudder0`,
+    `  ${rudder} lab exec${flag} c1 -- ping -c 3 ${labStatus(lab).at(-1)?.containerAddress ?? '-'}`,
+    `  ${rudder} lab node${flag} kill n2`,
     `  tail -f ${labDirectory(lab.name)}/n1/rudder.log`,
     'Stop it:',
-    `  npx rudder lab down${flag}`,
+    `  ${rudder} lab down${flag}`,
     '',
   ].join('\n');
 }

@@ -9,6 +9,7 @@ import { act, addNode, createLab, DEFAULT_CONFIG, labDown, labStatus } from './l
 import { containerName, namespaceOf, nodeName } from './names.js';
 import { execIn } from './network.js';
 import { addContainer, launchNode, logLines, waitUntilReady } from './nodes.js';
+import { pingTime } from './ping.js';
 import type { LabNode, LabState } from './state.js';
 import { waitFor } from './wait-for.js';
 
@@ -123,26 +124,17 @@ async function showLeases(lab: LabState): Promise<void> {
 }
 
 async function showPings(lab: LabState): Promise<void> {
-  heading('Ping from each host (n) and container (c) to each other one, round trip in ms:');
+  heading('Ping from each host (n) and container (c) to each other one, round trip in ms, the best of three:');
   const members = labStatus(lab).flatMap((row) => [
     { name: row.node, address: row.subnet.replace(/\.1\/24$/, '.0') },
     { name: row.container, address: row.containerAddress },
   ]);
   const table = newTable(['from \\ to', ...members.map(({ name, address }) => `${name}\n${address}`)]);
   for (const from of members) {
-    const times = members.map((to) => (to === from ? '-' : pingTime(lab, from.name, to.address)));
+    const times = members.map((to) => (to === from ? '-' : pingTime(lab, from.name, to.address, 3)));
     table.push([from.name, ...(await Promise.all(times))]);
   }
   print(table.toString());
-}
-
-async function pingTime(lab: LabState, from: string, address: string): Promise<string> {
-  try {
-    const output = await execIn(lab, from, ['ping', '-n', '-c', '1', '-W', '2', address]);
-    return /time=([\d.]+)/.exec(output)?.[1] ?? '?';
-  } catch {
-    return 'lost';
-  }
 }
 
 interface IperfReport {
@@ -210,7 +202,7 @@ async function showNodeJoining(lab: LabState): Promise<void> {
   const ready = performance.now();
   await addContainer(lab, node);
   const row = labStatus(lab).at(-1)!;
-  await waitFor('an answer', async () => (await pingTime(lab, 'c1', row.containerAddress)) !== 'lost', 10_000);
+  await waitFor('an answer', async () => (await pingTime(lab, 'c1', row.containerAddress, 1)) !== 'lost', 10_000);
   const milliseconds = (performance.now() - ready).toFixed(0);
   print(
     `  it leased ${row.subnet.replace('.1/', '.0/')}; its container answers c1 ${milliseconds} ms after the node was ready, container start included`,

@@ -1,3 +1,4 @@
+import { counted } from '../core/counted.js';
 import { RudderError } from '../core/errors.js';
 import { etcdctl, startEtcd, stopEtcd } from './etcd.js';
 import { type Action, containerName, MAX_NODES, nodeName } from './names.js';
@@ -66,9 +67,10 @@ function checkOptions({ name, nodes, underlay }: LabOptions): void {
   if (listLabs().includes(name)) {
     throw new RudderError('lab', `lab "${name}" is up already: stop it with "rudder lab down --name ${name}"`);
   }
-  if (nodes < 0 || nodes > MAX_NODES) throw new RudderError('usage', `${nodes} nodes: expected 0 to ${MAX_NODES}`);
+  if (nodes < 0 || nodes > MAX_NODES)
+    throw new RudderError('usage', `${counted(nodes, 'node')}: expected 0 to ${MAX_NODES}`);
   if (underlay === 'veth' && nodes !== 2)
-    throw new RudderError('usage', `${nodes} nodes: the veth underlay joins exactly 2`);
+    throw new RudderError('usage', `${counted(nodes, 'node')}: the veth underlay joins exactly 2`);
 }
 
 /** A whole cluster: every node ready and with a container. */

@@ -129,6 +129,17 @@ export async function setConnected(lab: LabState, member: Member, connected: boo
   }
 }
 
+/** Whether the link that `setConnected` takes down is up. */
+export async function isConnected(lab: LabState, member: Member): Promise<boolean> {
+  const isBridge = lab.underlay === 'bridge';
+  // With the veth underlay etcd has no link of its own.
+  const [place, link] = isBridge ? ['switch', `port-${member}`] : [member === 'etcd' ? 'n1' : member, 'eth0'];
+  const [found] = JSON.parse(await execIn(lab, place, ['ip', '-json', 'link', 'show', 'dev', link])) as {
+    flags: string[];
+  }[];
+  return found.flags.includes('UP');
+}
+
 /** Every namespace of the lab, whether or not its state file knows it. */
 export async function removeAllNamespaces(lab: Pick<LabState, 'name'>): Promise<void> {
   const { stdout } = await execa('ip', ['netns', 'list'], { reject: false });

@@ -42,18 +42,27 @@ export function findNode(lab: LabState, name: string): LabNode {
 
 /** The command line of a node's daemon. */
 export function daemonCommand(lab: LabState, node: LabNode, extra: readonly string[] = []): string[] {
+  return [process.execPath, ...lab.daemon.nodeArguments, ENTRY, ...settingsOf(lab, node), ...extra];
+}
+
+function settingsOf(lab: LabState, node: LabNode): string[] {
   const paths = nodePaths(lab, node);
   return [
-    process.execPath,
-    ...lab.daemon.nodeArguments,
-    ENTRY,
     `--etcd-endpoints=${etcdUrl(lab)}`,
     `--subnet-file=${paths.subnetFile}`,
     `--state-dir=${paths.stateDir}`,
     `--lease-ttl=${lab.daemon.leaseTtl}`,
     ...lab.daemon.arguments,
-    ...extra,
   ];
+}
+
+/** The same settings as variables, by which a rudder command in the node's namespace finds the daemon and its etcd. */
+export function settingsEnvironment(lab: LabState, node: LabNode): Record<string, string> {
+  const variables = settingsOf(lab, node).flatMap((argument) => {
+    const [, flag, value = 'true'] = /^--([a-z-]+)(?:=(.*))?$/.exec(argument) ?? [];
+    return flag === undefined ? [] : [[`RUDDERD_${flag.toUpperCase().replaceAll('-', '_')}`, value] as const];
+  });
+  return { ...lab.daemon.env, ...Object.fromEntries(variables) };
 }
 
 /** Starts the daemon of a node without waiting for it. */

@@ -40,6 +40,11 @@ export function isRunning(target: LabProcess): boolean {
   return startTimeOf(target.pid) === target.startTime;
 }
 
+/** True while SIGSTOP holds it. */
+export function isStopped(target: LabProcess): boolean {
+  return isRunning(target) && statOf(target.pid)?.state === 'T';
+}
+
 /** Sends a signal to that process and to no other; false if it is gone. */
 export function signalProcess(target: LabProcess, signal: NodeJS.Signals): boolean {
   if (!isRunning(target)) return false;
@@ -64,11 +69,16 @@ export async function endProcess(target: LabProcess, graceMs: number): Promise<v
 }
 
 function startTimeOf(pid: number): string | undefined {
+  const stat = statOf(pid);
+  return stat === undefined || stat.state === 'Z' || stat.state === 'X' ? undefined : stat.startTime;
+}
+
+function statOf(pid: number): { state: string; startTime: string } | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The second field is the name in parentheses and may hold spaces; state is the first field behind it.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+    return { state: fields[0], startTime: fields[19] };
   } catch {
     return undefined;
   }

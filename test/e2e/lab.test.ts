@@ -1,7 +1,10 @@
+import { resolve } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, expect, it } from 'vitest';
+import { etcdCondition, nodeCondition } from '../../src/lab/condition.js';
 import { act, createLab, labDown, labStatus, labUp } from '../../src/lab/lab.js';
 import { namespaceOf } from '../../src/lab/names.js';
+import { execIn } from '../../src/lab/network.js';
 import { isRunning } from '../../src/lab/process.js';
 import { listLabs } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
@@ -69,7 +72,9 @@ describeWith(['root', 'tun', 'etcd'], 'the lab', () => {
   it('is there for people too: up, status, exec, down', async () => {
     const up = await rudder('lab', 'up', '--name', NAMES[0], '--nodes', '2');
     expect(up.exitCode).toBe(0);
-    expect(up.stdout).toMatch(/n2 +│ running, pid \d+/);
+    expect(up.stdout).toMatch(/n2 +│ ready, pid \d+/);
+    expect(up.stdout).toMatch(/etcd +│ answers, pid \d+ +│ http:\/\/172\.30\.\d+\.2:2379/);
+    expect(up.stdout).toContain(`  ./rudder lab exec --name ${NAMES[0]} n1 -- rudder status\n`);
     expect((await rudder('lab', 'up', '--name', NAMES[0])).stderr).toContain(`lab "${NAMES[0]}" is up already`);
     expect((await rudder('lab', 'status', '--name', NAMES[0])).stdout).toMatch(/c1 +│ 10\.240\.\d+\.2/);
     expect((await rudder('lab', 'exec', '--name', NAMES[0], 'c1', '--', 'ip', '-br', 'address')).stdout).toContain(
@@ -81,6 +86,57 @@ describeWith(['root', 'tun', 'etcd'], 'the lab', () => {
     );
     expect((await rudder('lab', 'down', '--name', NAMES[0])).exitCode).toBe(0);
     expect((await rudder('lab', 'status', '--name', NAMES[0])).stderr).toContain(`no lab named "${NAMES[0]}"`);
+  });
+
+  it.each(['bridge', 'veth'] as const)('says how each member does (%s)', async (underlay) => {
+    const lab = await labUp({ name: NAMES[0], nodes: 2, underlay, daemon: { leaseTtl: '60s' } });
+    const conditions = async () => [await nodeCondition(lab, lab.nodes[1]), await etcdCondition(lab)];
+    const become = (node: RegExp, etcd: RegExp) =>
+      waitFor(
+        `${node} and ${etcd}`,
+        async () => {
+          const [first, second] = await conditions();
+          if (node.test(first) && etcd.test(second)) return true;
+          throw new Error(`${first} | ${second}`);
+        },
+        20_000,
+      );
+    await become(/^ready, pid \d+$/, /^answers, pid \d+$/);
+    await act(lab, 'n2', 'pause');
+    await act(lab, 'etcd', 'pause');
+    await become(/^paused, pid \d+$/, /^paused, pid \d+$/);
+    await act(lab, 'n2', 'resume');
+    await act(lab, 'etcd', 'resume');
+    await act(lab, 'n2', 'partition');
+    await become(/^partitioned; /, /^answers, pid \d+$/);
+    await act(lab, 'n2', 'heal');
+    await become(/^ready, /, /^answers, /);
+    await execIn(lab, 'n2', ['ip', 'route', 'delete', 'default']);
+    await become(/^not ready: .*default route.*, pid \d+$/, /^answers, /);
+    await act(lab, 'n2', 'kill');
+    await act(lab, 'etcd', 'stop');
+    await become(/^stopped$/, /^stopped$/);
+  });
+
+  it('runs a rudder command in a node as on that node, wherever the lab was called from', async () => {
+    const lab = await labUp({ name: NAMES[0], nodes: 2, daemon: { arguments: ['--port-mapped'] } });
+    const inNode = (member: string, ...command: string[]) =>
+      execa(process.execPath, [resolve(MAIN), 'lab', 'exec', '--name', NAMES[0], member, '--', ...command], {
+        reject: false,
+        cwd: '/',
+      });
+    for (const row of labStatus(lab)) {
+      const { stdout, exitCode } = await inNode(row.node, 'rudder', 'status', '--json');
+      expect(exitCode).toBe(0);
+      expect(JSON.parse(stdout).node.subnet).toBe(row.subnet.replace('.1/', '.0/'));
+    }
+    const leases = JSON.parse((await inNode('n2', 'rudder', 'leases', '--json')).stdout);
+    expect(leases).toHaveLength(2);
+    const { stdout } = await inNode('n1', 'env');
+    expect(stdout).toMatch(/^RUDDERD_STATE_DIR=.*\/n1\/state$/m);
+    expect(stdout).toMatch(/^RUDDERD_PORT_MAPPED=true$/m);
+    // A container has no daemon, and is not the host of one.
+    expect((await inNode('c1', 'env')).stdout).not.toContain('RUDDERD_');
   });
 
   it('is removed whole after a crash in the middle of its making', async () => {

@@ -147,7 +147,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     const well = await cli(lab, first, 'doctor');
     expect(well.stdout).not.toMatch(/PROBLEM|warning/);
     expect(well.code).toBe(0);
-    expect(well.stdout).toMatch(/^ok +overlay: good to 1 peers$/m);
+    expect(well.stdout).toMatch(/^ok +overlay: good to 1 peer$/m);
     await execIn(lab, 'n1', ['sysctl', '-qw', 'net.ipv4.ip_forward=0']);
     const ill = await cli(lab, first, 'doctor');
     await execIn(lab, 'n1', ['sysctl', '-qw', 'net.ipv4.ip_forward=1']);

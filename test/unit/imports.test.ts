@@ -56,7 +56,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ops: ['core'],
   backend: ['core', 'system'],
   daemon: ['core', 'system', 'control', 'ops', 'backend'],
-  lab: ['core'],
+  lab: ['core', 'ops'],
   // Runs in a checkout only, and measures parts by themselves too.
   'lab/bench': ['core', 'lab', 'control', 'backend'],
   cli: ['core', 'system', 'control', 'ops', 'backend', 'daemon', 'lab'],

@@ -1,4 +1,5 @@
 import { parseSubnet } from '../../core/address-text.js';
+import { counted } from '../../core/counted.js';
 import { shorten } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { contains, type Subnet } from '../../core/subnet.js';
@@ -174,8 +175,9 @@ async function eachPeer(
     return [unknown(check, 'the command "ping" does not work here', 'install iputils-ping, and run as root')];
   }
   const findings = (await Promise.all(asked.map(ask))).filter((finding) => finding !== undefined);
-  const count = asked.length === there.length ? `${asked.length}` : `${asked.length} of ${there.length}`;
-  return findings.length > 0 ? findings : [ok(check, `good to ${count} peers`)];
+  const all = counted(there.length, 'peer');
+  const count = asked.length === there.length ? all : `${asked.length} of ${all}`;
+  return findings.length > 0 ? findings : [ok(check, `good to ${count}`)];
 }
 
 /** Beyond this, certificates and logs start to disagree. */

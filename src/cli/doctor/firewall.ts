@@ -1,3 +1,4 @@
+import { counted } from '../../core/counted.js';
 import { shorten } from '../../core/errors.js';
 import { CHAINS } from '../../system/firewall-rules.js';
 import { bad, ok, unknown, warn } from './findings.js';
@@ -15,7 +16,7 @@ export async function firewall(host: Host): Promise<Finding[]> {
   if (!kept) return [ok('firewall', 'left alone, as --no-firewall says')];
   if (repairs > 10) {
     const remedy = 'find out who rewrites iptables: a firewall manager, a configuration tool';
-    return [warn('firewall', `the rules had to be put back ${repairs} times`, remedy)];
+    return [warn('firewall', `the rules had to be put back ${counted(repairs, 'time')}`, remedy)];
   }
   if (forwarding === null)
     return [unknown('firewall', 'nft does not tell what has passed', 'see "nft list table ip rudder"')];
