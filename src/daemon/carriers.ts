@@ -31,7 +31,7 @@ const RETRY_MS = 5000;
 
 export interface Carriers {
   /**
-   * etcd's endpoints and the default gateways, as far as the overlay takes them away.
+   * etcd's endpoints and the default gateways, as far as the overlay takes them away: all addresses of an endpoint.
    * @param routes with the default routes among them
    */
   covered(overlay: Overlay, routes: readonly RouteInfo[]): Promise<Covered[]>;
@@ -52,14 +52,18 @@ export function createCarriers(netlink: Pick<Netlink, 'routeTo'>, endpoints: rea
     return carriers;
   }
 
+  const look = async (carrier: Carrier, overlay: Overlay) => ({
+    ...carrier,
+    ...(await coverOf(netlink, carrier.address, overlay)),
+  });
+
   return {
     async covered(overlay, routes) {
-      const etcd = (await Promise.all(endpoints.map(addressesOf))).flat();
-      const carriers = [...etcd, ...gatewaysOf(routes, overlay.device)];
-      const found = await Promise.all(
-        carriers.map(async (carrier) => ({ ...carrier, ...(await coverOf(netlink, carrier.address, overlay)) })),
-      );
-      return found.flatMap(({ cover, ...rest }) => (cover === undefined ? [] : [{ ...rest, cover }]));
+      const ways = [...(await Promise.all(endpoints.map(addressesOf))), ...gatewaysOf(routes, overlay.device)];
+      const found = await Promise.all(ways.map((carriers) => Promise.all(carriers.map((one) => look(one, overlay)))));
+      // A name may have addresses that are of no use: gRPC tries them all.
+      const taken = found.filter((carriers) => carriers.every(({ cover }) => cover !== undefined));
+      return taken.flat().flatMap(({ cover, ...rest }) => (cover === undefined ? [] : [{ ...rest, cover }]));
     },
   };
 }
@@ -79,10 +83,10 @@ async function resolve(endpoint: string): Promise<Carrier[]> {
   });
 }
 
-function gatewaysOf(routes: readonly RouteInfo[], device: number | undefined): Carrier[] {
+function gatewaysOf(routes: readonly RouteInfo[], device: number | undefined): Carrier[][] {
   const defaults = routes.filter(({ destination, index }) => destination.prefixLength === 0 && index !== device);
   return defaults.flatMap(({ gateway }) =>
-    gateway === undefined ? [] : [{ address: gateway, what: 'the default gateway' }],
+    gateway === undefined ? [] : [[{ address: gateway, what: 'the default gateway' }]],
   );
 }
 

@@ -135,6 +135,8 @@ export async function keepFirewall(
       if (isFirst) isNew = !found && !wasThere;
       else if (changed && !isAdapted) {
         repairs++;
+        // A container may have got an entry for the tunnel in between.
+        void forgetTracked(table.members());
         repairLimit((suppressed) =>
           log.warn({ repairs, suppressed }, 'firewall rules were missing or not first: put back'),
         );
@@ -191,7 +193,7 @@ export async function keepFirewall(
   async function judgeNow(): Promise<Forwarding | undefined> {
     const counts = await table.counters().catch(() => undefined);
     if (counts === undefined) return undefined;
-    const judged = judge.judge(counts);
+    const judged = judge.judge(counts, performance.now());
     await tell(judged);
     return { ...judged, suspects, forged: counts.dropped_forged, forwarded: counts.dropped_foreign };
   }

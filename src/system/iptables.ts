@@ -1,3 +1,4 @@
+import { RudderError } from '../core/errors.js';
 import { call } from './command.js';
 import { CHAINS, type Chain, isThere, type OwnChain, removalOf, repairOf, tablesIn } from './firewall-rules.js';
 
@@ -32,13 +33,28 @@ async function change<C extends Chain>(
   const text = await call('iptables-save', [], { signal });
   const tables = tablesIn(text);
   const savedOf = ({ table }: Chain) => tables.get(table) ?? '';
-  const inputs = chains.flatMap((chain) => changeOf(chain, savedOf(chain)) ?? []);
+  const unreadable = unreadableIn(text);
+  const readable = chains.filter(({ table }) => !unreadable.includes(table));
+  const inputs = readable.flatMap((chain) => changeOf(chain, savedOf(chain)) ?? []);
   if (inputs.length > 0) {
     const options = { input: inputs.join(''), signal };
     await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], options);
   }
+  // The others are as they should be nevertheless.
+  const [table] = chains.map((chain) => chain.table).filter((name) => unreadable.includes(name));
+  if (table !== undefined) {
+    throw new RudderError(
+      'firewall',
+      `iptables cannot read table "${table}": somebody has put rules into it with nft, so nothing of ours is set or removed there; move those into an nft table of their own`,
+    );
+  }
   const saved = text.replace(/^#.*$|\[\d+:\d+\]/gm, '');
   return { changed: inputs.length > 0, saved, found: chains.some((chain) => isThere(chain, savedOf(chain))) };
+}
+
+/** Tables of which `iptables-save` says, as a comment and with success, that it cannot show them: they look empty. */
+export function unreadableIn(saved: string): string[] {
+  return [...saved.matchAll(/^# Table [`'"]?(\w+)['"]? is incompatible/gm)].map(([, table]) => table);
 }
 
 /** Whether `iptables` keeps its rules in nf_tables, where the kernel numbers changes, and not in its older tables. */

@@ -118,10 +118,15 @@ ${settings.isTracked ? translatedOf(own, all) : ''}}
 `;
 }
 
-/** What is not tracked cannot be translated. */
+/**
+ * What is not tracked cannot be translated. A changed port is no changed address, as where two of a container's connections
+ * would else look alike: only where the answers go tells.
+ */
 const translatedOf = (own: string, all: string) => `  chain translated {
-    ct original ip saddr ${own} ct original ip daddr ${all} ct original ip daddr != ${own} counter name "out_translated"
-    ct original ip saddr ${all} ct original ip saddr != ${own} ct original ip daddr ${own} counter name "in_translated"
+    ct original ip saddr ${own} ct original ip daddr ${all} ct original ip daddr != ${own} ct reply ip daddr != ${own} counter name "out_translated"
+    ct original ip saddr != ${all} accept
+    ct original ip saddr != ${own} ct original ip daddr ${own} ct reply ip daddr != ${all} counter name "in_translated"
+    ct original ip saddr != ${own} ct original ip daddr ${own} ct reply ip daddr ${own} counter name "in_translated"
   }
 `;
 

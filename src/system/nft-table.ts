@@ -8,6 +8,7 @@ export interface NftTable {
   look(): Promise<boolean>;
   /** Makes it anew with other settings. */
   adapt(settings: FirewallSettings): Promise<void>;
+  members(): Members;
   addMembers(members: Members): Promise<void>;
   removeMembers(members: Members): Promise<void>;
   /** Makes it anew with these members, and those alone; not if it has them. */
@@ -78,6 +79,7 @@ export function createNftTable(initial: FirewallSettings, members: Members, sign
       }
       return make();
     },
+    members: () => all,
     addMembers: (some) => change('add', some),
     removeMembers: (some) => change('delete', some),
     counters,

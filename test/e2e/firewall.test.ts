@@ -69,6 +69,22 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'the firewall rules', () => {
     expect((await statusOf(lab, node)).firewall.repairs).toBe(0);
   });
 
+  it('are not set blindly in a table that iptables cannot read, and none is said to be removed there', async () => {
+    const jumps = async () => (await execIn(lab, 'n1', ['nft', 'list', 'ruleset'])).match(/jump RUDDER-/g)?.length;
+    const before = await jumps();
+    await execIn(lab, 'n1', ['nft', 'add', 'rule', 'ip', 'filter', 'FORWARD', 'ct', 'state', 'invalid', 'drop']);
+    const firewall = async () => (await statusOf(lab, node)).firewall;
+    await waitFor('the problem to be told', async () => (await firewall()).problem !== null, 10_000);
+    expect((await firewall()).problem).toMatch(/cannot read table "filter": somebody has put rules into it with nft/);
+    const { uptimeSeconds } = await statusOf(lab, node);
+    await waitFor('two more looks', async () => (await statusOf(lab, node)).uptimeSeconds > uptimeSeconds + 7, 15_000);
+    expect(await jumps()).toBe(before);
+    await stopNode(lab, node);
+    const { code, stdout, stderr } = await cli(lab, node, 'cleanup');
+    expect(code).toBe(EXIT_CODES.firewall);
+    expect(`${stdout}${stderr}`).toContain('cannot read table "filter"');
+  });
+
   /** Starts the node with commands of our own before those of the host. */
   async function startWith(scripts: Readonly<Record<string, string>>): Promise<void> {
     const directory = `${nodePaths(lab, node).directory}/bin`;

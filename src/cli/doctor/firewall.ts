@@ -28,13 +28,22 @@ export async function firewall(host: Host): Promise<Finding[]> {
     const remedy = 'rudder puts its own first within seconds: look again, and find out who rewrites iptables';
     return [bad('firewall', intruder, remedy)];
   }
-  const { out, in: inward } = forwarding;
+  const { out, in: inward, forged } = forwarding;
   return [
+    ...(forged === 0 ? [] : [tellForged(forged)]),
     ok(
       'firewall',
       `the rules are there, and first; of containers' packets since: out ${SEEN[out]}, in ${SEEN[inward]}`,
     ),
   ];
+}
+
+/** An attack, or a member whose datagrams come by another interface than that by which this host sends to it. */
+function tellForged(forged: number): Finding {
+  const remedy =
+    'see "ip route get ADDRESS" for the members: the way to each must leave by the interface that its datagrams come by; if it does, a container or a program of this host passes itself off as a member';
+  const claimed = `${counted(forged, 'datagram')} that claimed to come from a member`;
+  return warn('firewall', `${claimed} came by an interface that does not lead there, and had to be dropped`, remedy);
 }
 
 /** What is wrong with the place of our rules. */

@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createForwardingJudge, type ForwardingJudge } from '../../../src/system/forwarding.js';
+import { createForwardingJudge, type ForwardingJudge, SPAN_MS } from '../../../src/system/forwarding.js';
 import { TABLE_COUNTERS, type TableCounter } from '../../../src/system/nft-rules.js';
 
 let judge: ForwardingJudge;
+let now = 0;
 let counts: Record<TableCounter, number>;
 
 beforeEach(() => {
@@ -13,7 +14,7 @@ beforeEach(() => {
 /** What is judged after so much more has come. */
 function given(more: Partial<Record<TableCounter, number>>) {
   for (const [name, count] of Object.entries(more)) counts[name as TableCounter] += count;
-  return judge.judge({ ...counts });
+  return judge.judge({ ...counts }, now);
 }
 
 describe('whether packets of containers pass', () => {
@@ -47,10 +48,32 @@ describe('whether packets of containers pass', () => {
     expect(given({ out_entered: 1, out_left: 1 }).out).toBe('passes');
   });
 
-  it('is kept while nothing comes, and forgotten when rules change', () => {
+  it('is kept while nothing comes, and until something passes, also if rules change', () => {
     given({ out_entered: 9 });
     expect(given({}).out).toBe('dropped');
     judge.forget({ ...counts });
+    expect(given({}).out).toBe('dropped');
+    expect(given({ out_entered: 1, out_left: 1 }).out).toBe('passes');
+  });
+
+  it('is told also where rules change all the time', () => {
+    for (let i = 0; i < 4; i++) {
+      given({ out_entered: 1 });
+      judge.forget({ ...counts });
+    }
+    expect(given({}).out).toBe('dropped');
+  });
+
+  it.each([
+    ['passed', { out_entered: 9, out_left: 9 }],
+    ['was translated', { out_entered: 9, out_left: 9, out_translated: 9 }],
+    ['was lost', { out_entered: 9 }],
+  ])('of what %s is not believed for longer than a minute', (_, more) => {
+    given(more);
+    for (let spans = 0; spans < 3; spans++) {
+      now += SPAN_MS;
+      given({});
+    }
     expect(given({}).out).toBe('unknown');
     expect(given({ out_entered: 4 }).out).toBe('dropped');
   });
