@@ -114,16 +114,17 @@ ${settings.isTracked ? '    ct status and (snat | dnat) == snat goto translated\
     oifname "${device}" ip saddr ${own} ip daddr ${all} counter name "out_left"
     iifname "${device}" oifname != "${device}" ip daddr ${own} ip saddr ${all} counter name "in_left"
   }
-${settings.isTracked ? translatedOf(own, all) : ''}}
+${settings.isTracked ? translatedOf(own, all, formatIpv4(settings.subnet.address)) : ''}}
 `;
 }
 
 /**
  * What is not tracked cannot be translated. A changed port is no changed address, as where two of a container's connections
- * would else look alike: only where the answers go tells.
+ * would else look alike: only where the answers go tells. Our device has the first address of our subnet.
  */
-const translatedOf = (own: string, all: string) => `  chain translated {
+const translatedOf = (own: string, all: string, device: string) => `  chain translated {
     ct original ip saddr ${own} ct original ip daddr ${all} ct original ip daddr != ${own} ct reply ip daddr != ${own} counter name "out_translated"
+    ct original ip saddr ${own} ct original ip daddr ${all} ct original ip daddr != ${own} ct reply ip daddr ${device} counter name "out_translated"
     ct original ip saddr != ${all} accept
     ct original ip saddr != ${own} ct original ip daddr ${own} ct reply ip daddr != ${all} counter name "in_translated"
     ct original ip saddr != ${own} ct original ip daddr ${own} ct reply ip daddr ${own} counter name "in_translated"
