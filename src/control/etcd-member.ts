@@ -57,7 +57,10 @@ export function createMember(
   let isKnown = false;
   let diagnosis: { at: number; found: Promise<unknown> } | undefined;
 
+  let isClosed = false;
+
   function connected(): Connection {
+    if (isClosed) throw new Error('the connection was given up');
     connection ??= connect(endpoint, credentials.current(), deadlineMs);
     return connection;
   }
@@ -86,6 +89,7 @@ export function createMember(
 
   /** True if what is in the files now is not what this connection was made with. */
   function hasChanged(used: Connection): boolean {
+    if (isClosed) return false;
     if (connection !== used) return true; // somebody else's request has found that out
     credentials.refresh();
     const { tls, password } = credentials.current();
@@ -133,7 +137,10 @@ export function createMember(
       }
       return (await diagnosis.found) ?? thrown;
     },
-    close: drop,
+    close() {
+      isClosed = true;
+      drop();
+    },
   };
 }
 

@@ -129,6 +129,16 @@ describeWith(['etcd'], 'etcd that does not answer', () => {
     }
   });
 
+  it('because the registry is closed: what is under way ends, and nothing is connected anew', async () => {
+    const other = createEtcdSubject(etcd, { deadlineMs: 2000 }).registry;
+    await other.listLeases();
+    await freeze(etcd);
+    const outcome = outcomeOf('listLeases', () => other.listLeases());
+    other.close();
+    expectUnavailable(await outcome, 4000, etcd.url);
+    expectUnavailable(await outcomeOf('listLeases', () => other.listLeases()), 100, etcd.url);
+  });
+
   it('because it was killed: the watch ends, requests reject quickly, and all is well after a restart', async () => {
     const { ttlId, revision } = (await registry.createLease(NAME, 'mine', 60))!;
     const watch = recordWatch(registry, revision);
