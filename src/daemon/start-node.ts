@@ -104,7 +104,7 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
-  const identity = { publicIp, nodeId: state.nodeId, portMapped: options.portMapped };
+  const identity = { publicIp, nodeId: state.nodeId, portMapped: options.portMapped, port: config.port };
   const ttlSeconds = options.leaseTtlSeconds;
   const wanted = { registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log };
   const { own, degraded } = await acquireOrGoOn(wanted, ground, signal);
