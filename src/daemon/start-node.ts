@@ -5,6 +5,7 @@ import { type AcquireOptions, acquireLease, type OwnLease } from '../control/lea
 import type { Registry } from '../control/registry.js';
 import { isTransient, retryWhileUnavailable } from '../control/retry.js';
 import { RudderError } from '../core/errors.js';
+import { formatIpv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import type { Subnet } from '../core/subnet.js';
@@ -14,7 +15,7 @@ import { loadState, saveState } from '../system/state-dir.js';
 import { writeSubnetEnv } from '../system/subnet-env.js';
 import { proposalOf } from '../system/subnet-publish.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
-import { selectUnderlay, uplinksOf } from '../system/underlay.js';
+import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
 import { findFooting, tellDegraded } from './footing.js';
@@ -42,7 +43,11 @@ export async function startNode(context: StartContext): Promise<Node | undefined
     const { own } = taken;
     const { firewall, checkOverlay } = await openTheWay(context, ground, backend, taken, undo);
     const writeEnv = () => writeEnvOf(context.options, ground, own.subnet, backend);
-    await saveState(context.options.stateDir, { ...ground.state, subnet: own.subnet });
+    await saveState(context.options.stateDir, {
+      ...ground.state,
+      subnet: own.subnet,
+      address: ground.underlay.address,
+    });
     await writeEnv();
     backend.persist();
     taken.announcer.ready();
@@ -55,8 +60,9 @@ export async function startNode(context: StartContext): Promise<Node | undefined
 }
 
 async function surveyGround({ options, netlink, registry, log, enter, signal }: StartContext): Promise<Ground> {
-  const underlay = await selectUnderlay(netlink, options.underlay);
   const state = await loadState(options.stateDir, log);
+  const underlay = await selectUnderlay(netlink, options.underlay, state.address);
+  tellOthers(underlay, log);
   const began = performance.now();
   const carriers = createCarriers(netlink, options.etcd.endpoints);
   await takeBackRoutes(netlink, carriers, log);
@@ -79,6 +85,14 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   const footing = await findFooting({ registry, configKey, ...known, waitedMs, check: checkConfig, log }, signal);
   await warnOfNameservers(netlink, await overlayOf(footing.config), log);
   return { ...footing, underlay, state, publicIp, carriers, checkConfig };
+}
+
+function tellOthers({ name, address, others = [] }: Underlay, log: Logger): void {
+  if (others.length === 0) return;
+  log.info(
+    { interface: name, address: formatIpv4(address), others: others.map(formatIpv4) },
+    'the interface has several addresses: --iface takes another one',
+  );
 }
 
 function openBackend({ options, netlink, log }: StartContext, { config, underlay }: Ground, undo: Undo): Backend {
