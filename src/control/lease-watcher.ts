@@ -1,6 +1,7 @@
 import { parseSubnetKey } from '../core/address-text.js';
 import { messageOf, shorten } from '../core/errors.js';
-import { type Lease, parseLease } from '../core/lease.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import { type Lease, parseLease, parseLeaseValue } from '../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
@@ -21,12 +22,23 @@ export interface WatcherOptions {
   readonly resyncMs: number;
   /** Peers that appeared, moved or left. */
   onPeers(changes: LeaseChange[]): void;
+  /** Why the key of that name is no peer's; undefined: it is one's, or gone. */
+  onIgnored(name: string, ignored: IgnoredLease | undefined): void;
   /** Our own key as it is now; undefined: it is gone. */
   onOwnKey(entry: LeaseEntry | undefined): void;
   /** etcd has answered a list or sent events (undefined), or the watch broke: why what we know is not current. */
   onContact(problem: string | undefined): void;
   /** The network config at the first list, and after each change; undefined: there is none. */
   onConfig(json: string | undefined): void;
+}
+
+/** A key that no packets are sent by. */
+export interface IgnoredLease {
+  /** Shortened. */
+  readonly key: string;
+  /** Undefined: it says none. */
+  readonly publicIp: Ipv4 | undefined;
+  readonly problem: string;
 }
 
 /** A watch that lasts this long stood; one that is refused ends sooner. */
@@ -109,6 +121,7 @@ function createPeers(options: WatcherOptions) {
   const set = createLeaseSet();
   /** Bad key -> revision at which it was reported: a periodic list must not report it again. */
   const reported = new Map<string, number>();
+  const ignored = new Set<string>();
   /** A flood of bad keys must not become one of lines. What is kept back is told after a later list. */
   const limit = createRepeatLimit(BAD_KEYS_TOLD);
   let configTold: { json: string | undefined } | undefined;
@@ -117,18 +130,28 @@ function createPeers(options: WatcherOptions) {
   function toLease(entry: LeaseEntry): Lease | undefined {
     const lease = parseLease(options.config, entry.name, entry.value);
     if (!('problem' in lease)) {
-      reported.delete(entry.name);
+      forget(entry.name);
       return entry.ttlId === NO_TTL && lease.nodeId === undefined ? { ...lease, reserved: true } : lease;
     }
+    const attributes = parseLeaseValue(entry.value);
+    const publicIp = 'problem' in attributes ? undefined : attributes.publicIp;
+    ignored.add(entry.name);
+    options.onIgnored(entry.name, { key: shorten(entry.name, 80), publicIp, problem: lease.problem });
     if (reported.get(entry.name) !== entry.revision) {
       limit((suppressed) => {
         reported.set(entry.name, entry.revision);
-        const fields = { key: shorten(entry.name, 80), problem: lease.problem };
+        const node = publicIp === undefined ? {} : { publicIp: formatIpv4(publicIp) };
+        const fields = { key: shorten(entry.name, 80), ...node, problem: lease.problem };
         const told = suppressed === 0 ? fields : { ...fields, suppressed };
         options.log.warn(told, 'skipping a key that is no lease');
       });
     }
     return undefined;
+  }
+
+  function forget(name: string): void {
+    reported.delete(name);
+    if (ignored.delete(name)) options.onIgnored(name, undefined);
   }
 
   function tell(changes: LeaseChange[]): void {
@@ -153,7 +176,7 @@ function createPeers(options: WatcherOptions) {
     replaceAll(entries: readonly LeaseEntry[]): void {
       const others = entries.filter((entry) => entry.name !== options.ownName);
       const names = new Set(others.map((entry) => entry.name));
-      for (const name of reported.keys()) if (!names.has(name)) reported.delete(name);
+      for (const name of ignored) if (!names.has(name)) forget(name);
       tell(set.replaceAll(others.flatMap((entry) => toLease(entry) ?? [])));
       options.onOwnKey(entries.find((entry) => entry.name === options.ownName));
     },
@@ -162,7 +185,7 @@ function createPeers(options: WatcherOptions) {
       const name = event.type === 'put' ? event.entry.name : event.name;
       if (name === options.ownName) return options.onOwnKey(event.type === 'put' ? event.entry : undefined);
       if (event.type === 'delete') {
-        reported.delete(name);
+        forget(name);
         return removeNamed(name);
       }
       const lease = toLease(event.entry);

@@ -8,11 +8,13 @@ export interface NodeIdentity {
   readonly nodeId: string;
   /** What peers are to know of our datagrams: they come from any port. */
   readonly portMapped: boolean;
+  /** Where we receive them: peers with another Backend.Port are to see it. */
+  readonly port?: number;
 }
 
 /** What our key should say. */
-export function leaseValueOf({ publicIp, nodeId, portMapped }: NodeIdentity): string {
-  return formatLeaseValue(publicIp, nodeId, portMapped);
+export function leaseValueOf({ publicIp, nodeId, portMapped, port }: NodeIdentity): string {
+  return formatLeaseValue(publicIp, nodeId, portMapped, port);
 }
 
 /**
@@ -49,5 +51,5 @@ export function hasNodeId(entry: Pick<LeaseEntry, 'value'>, identity: NodeIdenti
 /** Whether the key says of our ports what it should. */
 export function saysPorts(entry: Pick<LeaseEntry, 'value'>, identity: NodeIdentity): boolean {
   const lease = parseLeaseValue(entry.value);
-  return !('problem' in lease) && lease.portMapped === identity.portMapped;
+  return !('problem' in lease) && lease.portMapped === identity.portMapped && lease.port === identity.port;
 }

@@ -17,6 +17,8 @@ export interface Lease {
   readonly portMapped: boolean;
   /** Kept for a node that has not taken it yet: a key without a TTL and a node id. A peer, if somebody answers there. */
   readonly reserved?: boolean;
+  /** Where the node receives them; undefined in leases of flannel and of earlier versions. */
+  readonly port?: number | undefined;
 }
 
 /** Why a registry entry is not a usable lease; a text for one log line. */
@@ -37,12 +39,12 @@ const rawValue = z.object({
  * The value of a lease key, byte for byte what flannel's `LeaseAttrs` decodes: PublicIP and an always present
  * PublicIPv6, then two fields that its udp backend ignores.
  */
-export function formatLeaseValue(publicIp: Ipv4, nodeId: string, portMapped = false): string {
+export function formatLeaseValue(publicIp: Ipv4, nodeId: string, portMapped = false, port?: number): string {
   return JSON.stringify({
     PublicIP: formatIpv4(publicIp),
     PublicIPv6: null,
     BackendType: 'udp',
-    BackendData: portMapped ? { NodeID: nodeId, PortMapped: true } : { NodeID: nodeId },
+    BackendData: { NodeID: nodeId, Port: port, PortMapped: portMapped ? true : undefined },
   });
 }
 
@@ -51,7 +53,10 @@ export function formatReservationValue(publicIp: Ipv4): string {
   return JSON.stringify({ PublicIP: formatIpv4(publicIp), PublicIPv6: null });
 }
 
-/** Reads a lease from its key's last part and its value; says what is wrong if it is not one of this network. */
+/**
+ * Reads a lease from its key's last part and its value; says what is wrong if it is not one of this network. A subnet
+ * larger than ours, of a node with another SubnetLen, can be routed to: it is several entries of our table.
+ */
 export function parseLease(config: NetworkConfig, keyName: string, value: string): Lease | NotALease {
   const subnet = parseSubnetKey(keyName);
   if (subnet === undefined) return { problem: `key ${quote(keyName)} is not like "10.240.26.0-24"` };
@@ -59,14 +64,23 @@ export function parseLease(config: NetworkConfig, keyName: string, value: string
   if (!contains(config.network, subnet.address) || subnet.prefixLength < config.network.prefixLength) {
     return { problem: `subnet ${formatSubnet(subnet)} is outside Network ${formatSubnet(config.network)}` };
   }
-  if (subnet.prefixLength !== config.subnetLength) {
-    return { problem: `subnet ${formatSubnet(subnet)} has another length than SubnetLen ${config.subnetLength}` };
+  if (subnet.prefixLength > config.subnetLength) {
+    return {
+      problem: `subnet ${formatSubnet(subnet)} is smaller than SubnetLen ${config.subnetLength} allows: its node has another network config`,
+    };
+  }
+  if (subnet.prefixLength === config.network.prefixLength) {
+    return { problem: `subnet ${formatSubnet(subnet)} is the whole Network` };
   }
   const attributes = parseLeaseValue(value);
   if ('problem' in attributes) return attributes;
   if (isLeasable(config, attributes.publicIp)) {
     // Its datagrams would be routed into the overlay, wrapped and wrapped again, each round 28 bytes larger.
     return { problem: `PublicIP ${formatIpv4(attributes.publicIp)} lies inside the overlay` };
+  }
+  const { port } = attributes;
+  if (port !== undefined && port !== config.port) {
+    return { problem: `Backend.Port ${port} is not ${config.port}: its node has another network config` };
   }
   return { subnet, ...attributes };
 }
@@ -97,7 +111,11 @@ function parseJson(text: string): unknown {
 }
 
 /** Ours: of flannel's udp backend there is none. */
-function readBackendData(data: unknown): Pick<Lease, 'nodeId' | 'portMapped'> {
-  const { NodeID: id, PortMapped } = (data ?? {}) as { NodeID?: unknown; PortMapped?: unknown };
-  return { nodeId: typeof id === 'string' && id !== '' ? id : undefined, portMapped: PortMapped === true };
+function readBackendData(data: unknown): Pick<Lease, 'nodeId' | 'portMapped' | 'port'> {
+  const { NodeID: id, PortMapped, Port } = (data ?? {}) as { NodeID?: unknown; PortMapped?: unknown; Port?: unknown };
+  return {
+    nodeId: typeof id === 'string' && id !== '' ? id : undefined,
+    portMapped: PortMapped === true,
+    port: Number.isInteger(Port) ? (Port as number) : undefined,
+  };
 }

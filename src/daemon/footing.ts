@@ -99,24 +99,23 @@ export function tellDegraded(log: Logger, known: LastKnown, error: unknown): str
 
 /** Says what is waited for, at a bounded rate. @returns how to wait for that */
 function createWaitingLog({ place, log }: FootingOptions) {
-  const limit = createRepeatLimit();
-  const forEtcd = createRetryBackoff();
-  const forConfig = createBackoff(250, 2000);
+  const etcd = { limit: createRepeatLimit(), backoff: createRetryBackoff() };
+  const config = { limit: createRepeatLimit(), backoff: createBackoff(250, 2000) };
   let flawTold: string | undefined;
   return (error: unknown, flaw: string | undefined) => {
     if (flaw !== undefined && flaw !== flawTold) log.warn({ reason: flaw }, 'the last known lease is not used');
     flawTold = flaw;
     if (!(error instanceof MissingConfig)) {
       const what = 'network config';
-      limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));
-      return forEtcd;
+      etcd.limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));
+      return etcd.backoff;
     }
     const { key } = place;
     const remedy = rudderCommand(['init', '{"Network":"10.240.0.0/16"}'], place);
-    limit((suppressed) =>
+    config.limit((suppressed) =>
       log.warn({ key, remedy, suppressed }, 'waiting for the network config: the key does not exist in etcd (v3 API)'),
     );
-    return forConfig;
+    return config.backoff;
   };
 }
 

@@ -1,5 +1,7 @@
+import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet } from '../core/subnet.js';
+import { saveState } from '../system/state-dir.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
 import { type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp } from './carriers.js';
@@ -30,6 +32,10 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     registry.reconnect();
     if (isFollowed) control.moveTo(address);
     announcer.changed();
+    // For the next start, which finds it without.
+    saveState(options.stateDir, { nodeId, subnet, address }).catch((error: unknown) =>
+      log.warn({ reason: messageOf(error) }, 'the address cannot be remembered'),
+    );
   };
   const writeEnv = async () => {
     await ready.writeEnv();

@@ -1,6 +1,6 @@
 import type { OwnLease } from '../control/lease-acquisition.js';
 import { type EarlierLease, keepLease, type OwnKey } from '../control/lease-keeper.js';
-import { watchLeases } from '../control/lease-watcher.js';
+import { type IgnoredLease, watchLeases } from '../control/lease-watcher.js';
 import type { NodeIdentity } from '../control/ownership.js';
 import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
 import { lastWord, unlessAborted } from '../control/retry.js';
@@ -60,6 +60,8 @@ export interface ControlState {
   readonly holding: Holding;
   /** The same array until any of them changes. */
   readonly peers: readonly Lease[];
+  /** Leases that are no peers', with the reason. */
+  readonly ignored: ReadonlyMap<string, IgnoredLease>;
 }
 
 export interface LeaseControl {
@@ -124,6 +126,12 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
 
   const tell = createPeerLog(log);
 
+  const ignored = new Map<string, IgnoredLease>();
+  function onIgnored(key: string, lease: IgnoredLease | undefined): void {
+    if (lease === undefined) ignored.delete(key);
+    else ignored.set(key, lease);
+  }
+
   let configSeen: ConfigStatus = { state: degraded === undefined ? 'current' : 'unknown', detail: null };
 
   /** Told when it becomes another: a config that was only written in another way is no news. */
@@ -154,6 +162,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       log,
       resyncMs: RESYNC_MS,
       onPeers,
+      onIgnored,
       onConfig,
       onContact,
     };
@@ -203,6 +212,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       publicIp: keeper.identity().publicIp,
       holding: keeper.holding(),
       peers: listPeers(),
+      ignored,
     }),
     lost,
     isLost: () => hasLost,

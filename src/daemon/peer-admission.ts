@@ -36,7 +36,7 @@ export interface DeviceRoutes {
  *     changes --> may it be a next hop? --> out of connection tracking (firewall) --> route (backend)
  *                       no: skipped, told, shown
  *
- * A next hop must not lie in a leased subnet, nor be one that the kernel would route into our own device: its datagrams
+ * A peer's subnet must not overlap our own. A next hop must not lie in a leased subnet, nor be one that the kernel would route into our own device: its datagrams
  * would be carried in themselves, each round 28 bytes larger.
  */
 export interface PeerAdmission {
@@ -89,10 +89,16 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
     // Others too that only a route, or a subnet that nobody holds, keeps from being covered.
     for (const key of new Set([...changed, ...suspects(), ...problems.keys()])) {
       const lease = leases.get(key);
-      const problem = lease && isSuspect(lease) ? await problemWith(lease) : undefined;
+      const problem = lease && (overlapWith(lease) ?? (isSuspect(lease) ? await problemWith(lease) : undefined));
       results.push(...decide(key, lease, problem));
     }
     if (results.length > 0) await put(results);
+  }
+
+  /** Of a node with another SubnetLen: two of one length are the same key. */
+  function overlapWith({ subnet }: Lease): string | undefined {
+    if (!contains(subnet, own.address) && !contains(own, subnet.address)) return undefined;
+    return `its subnet overlaps this node's own, ${formatSubnet(own)}`;
   }
 
   function isSuspect({ publicIp }: Lease): boolean {
@@ -105,10 +111,8 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
 
   async function problemWith({ publicIp }: Lease): Promise<string | undefined> {
     const text = formatIpv4(publicIp);
-    const around = subnetOf(publicIp, config.subnetLength);
-    if (contains(own, publicIp) || leases.has(formatSubnetKey(around))) {
-      return `its address ${text} lies in the leased subnet ${formatSubnet(around)}`;
-    }
+    const around = contains(own, publicIp) ? own : leasedAround(publicIp);
+    if (around !== undefined) return `its address ${text} lies in the leased subnet ${formatSubnet(around)}`;
     const overlay = { network: config.network, device: through.device };
     // The source may have gone from this host a moment ago: then the kernel chooses one.
     const found = await coverOf(netlink, publicIp, overlay, options.source()).catch(() =>
@@ -116,6 +120,14 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
     );
     if (found?.cover === undefined) return undefined;
     return `its address ${text} is reached only through the overlay itself: give it a more specific route`;
+  }
+
+  function leasedAround(address: Ipv4): Subnet | undefined {
+    for (let length = config.subnetLength; length > config.network.prefixLength; length--) {
+      const around = subnetOf(address, length);
+      if (leases.has(formatSubnetKey(around))) return around;
+    }
+    return undefined;
   }
 
   /** What the backend has to be told of a lease as it is now. */

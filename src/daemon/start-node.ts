@@ -5,6 +5,7 @@ import { type AcquireOptions, acquireLease, type OwnLease } from '../control/lea
 import type { Registry } from '../control/registry.js';
 import { isTransient, retryWhileUnavailable } from '../control/retry.js';
 import { RudderError, shorten } from '../core/errors.js';
+import { formatIpv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { unknownKeys } from '../core/new-network-config.js';
@@ -15,7 +16,7 @@ import { loadState, saveState } from '../system/state-dir.js';
 import { writeSubnetEnv } from '../system/subnet-env.js';
 import { proposalOf } from '../system/subnet-publish.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
-import { selectUnderlay, uplinksOf } from '../system/underlay.js';
+import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
 import { configPlaceOf, findFooting, tellDegraded } from './footing.js';
@@ -43,7 +44,11 @@ export async function startNode(context: StartContext): Promise<Node | undefined
     const { own } = taken;
     const { firewall, checkOverlay } = await openTheWay(context, ground, backend, taken, undo);
     const writeEnv = () => writeEnvOf(context.options, ground, own.subnet, backend);
-    await saveState(context.options.stateDir, { ...ground.state, subnet: own.subnet });
+    await saveState(context.options.stateDir, {
+      ...ground.state,
+      subnet: own.subnet,
+      address: ground.underlay.address,
+    });
     await writeEnv();
     backend.persist();
     taken.announcer.ready();
@@ -56,8 +61,9 @@ export async function startNode(context: StartContext): Promise<Node | undefined
 }
 
 async function surveyGround({ options, netlink, registry, log, enter, signal }: StartContext): Promise<Ground> {
-  const underlay = await selectUnderlay(netlink, options.underlay);
   const state = await loadState(options.stateDir, log);
+  const underlay = await selectUnderlay(netlink, options.underlay, state.address);
+  tellOthers(underlay, log);
   const began = performance.now();
   const carriers = createCarriers(netlink, options.etcd.endpoints);
   await takeBackRoutes(netlink, carriers, log);
@@ -87,6 +93,14 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   return { ...footing, underlay, state, publicIp, carriers, checkConfig };
 }
 
+function tellOthers({ name, address, others = [] }: Underlay, log: Logger): void {
+  if (others.length === 0) return;
+  log.info(
+    { interface: name, address: formatIpv4(address), others: others.map(formatIpv4) },
+    'the interface has several addresses: --iface takes another one',
+  );
+}
+
 function openBackend({ options, netlink, log }: StartContext, { config, underlay }: Ground, undo: Undo): Backend {
   const { checkSource, offloads } = options;
   const mtu = tunnelMtu(options, config, underlay, log);
@@ -110,7 +124,7 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
-  const identity = { publicIp, nodeId: state.nodeId, portMapped: options.portMapped };
+  const identity = { publicIp, nodeId: state.nodeId, portMapped: options.portMapped, port: config.port };
   const ttlSeconds = options.leaseTtlSeconds;
   const wanted = { registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log };
   const { own, degraded } = await acquireOrGoOn(wanted, ground, signal);

@@ -8,7 +8,7 @@ import type { Firewall } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
 import type { HostKeeper } from './host-keeper.js';
-import type { LeaseControl } from './lease-control.js';
+import type { ControlState, LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
 import type { PeerAdmission } from './peer-admission.js';
 
@@ -82,8 +82,24 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
         heardSecondsAgo: heardSecondsAgo ?? null,
       };
     }),
+    ignoredLeases: ignoredLeasesOf(control),
   };
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
+}
+
+/** Somebody may write as many keys as he likes. */
+const MOST_IGNORED_TOLD = 20;
+
+function ignoredLeasesOf({ ignored }: ControlState): Status['ignoredLeases'] {
+  const first = [...ignored.values()].slice(0, MOST_IGNORED_TOLD);
+  return {
+    count: ignored.size,
+    first: first.map(({ key, publicIp, problem }) => ({
+      key,
+      nextHop: publicIp === undefined ? null : formatIpv4(publicIp),
+      problem,
+    })),
+  };
 }
 
 async function isUp(netlink: Netlink): Promise<boolean> {

@@ -61,7 +61,19 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     gauge('rudder_packet_path_heartbeat_seconds', 'Since the packet path last ran.', packetPath.heartbeatSeconds);
   }
 
-  function control({ lease, etcd, config, firewall, device, peers, problems, offloads, node, version }: Status): void {
+  function control({
+    lease,
+    etcd,
+    config,
+    firewall,
+    device,
+    peers,
+    ignoredLeases,
+    problems,
+    offloads,
+    node,
+    version,
+  }: Status): void {
     gauge('rudder_info', 'Always 1; what the node is, as labels.', 1, { version, subnet: node.subnet });
     gauge('rudder_ready', 'Whether /readyz answers 200.', problems.length === 0 ? 1 : 0);
     gauge('rudder_device_up', 'Whether the TUN device is up.', device.up ? 1 : 0);
@@ -96,6 +108,11 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     const skipped = peers.filter(({ problem }) => problem !== null).length;
     gauge('rudder_peers', 'Nodes that packets are sent to.', peers.length - skipped);
     gauge('rudder_peers_skipped', 'Nodes whose address is no way to them: see rudder status.', skipped);
+    gauge(
+      'rudder_leases_ignored',
+      'Keys below the prefix that are no leases here: see rudder status.',
+      ignoredLeases.count,
+    );
     if (firewall.forwarding !== null) passage(firewall.forwarding);
     for (const [offload, state] of Object.entries(offloads)) {
       gauge('rudder_offload_in_use', "Whether the kernel's offload is in use.", state === 'on' ? 1 : 0, { offload });

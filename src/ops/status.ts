@@ -48,6 +48,8 @@ export interface Status {
     readonly forwarding: ForwardingStatus | null;
   };
   readonly peers: readonly PeerStatus[];
+  /** Keys below the prefix that are no peers', the first of them with the reason. */
+  readonly ignoredLeases: { readonly count: number; readonly first: readonly IgnoredLeaseStatus[] };
   /** Why the node is not ready; empty if it is. */
   readonly problems: readonly string[];
   /** What an operator should look at although the node is ready. */
@@ -73,6 +75,12 @@ export interface ForwardingStatus {
 }
 
 export type Passage = 'unknown' | 'passes' | 'dropped' | 'translated';
+
+export interface IgnoredLeaseStatus {
+  readonly key: string;
+  readonly nextHop: string | null;
+  readonly problem: string;
+}
 
 export interface PeerStatus {
   readonly subnet: string;
@@ -134,9 +142,35 @@ const KEY_PROBLEMS = {
 };
 
 /** What is not as it should be while the node does its work, one text each. */
-export function warningsOf({ config }: Omit<Status, 'problems' | 'warnings'>): string[] {
-  return config.detail === null ? [] : [`the network config in etcd is ${config.state}: ${config.detail}`];
+export function warningsOf({ config, ignoredLeases, peers, node }: Omit<Status, 'problems' | 'warnings'>): string[] {
+  const warnings: string[] = [];
+  if (config.detail !== null) warnings.push(`the network config in etcd is ${config.state}: ${config.detail}`);
+  const { count, first } = ignoredLeases;
+  if (count > 0) {
+    const named = first.map(({ key, nextHop, problem }) => `${key}${nextHop ? ` of ${nextHop}` : ''}: ${problem}`);
+    warnings.push(`${count === 1 ? '1 lease is' : `${count} leases are`} ignored: ${someOf(named, count)}`);
+  }
+  const own = prefixOf(node.subnet);
+  const larger = peers
+    .filter(({ subnet }) => prefixOf(subnet) < own)
+    .map((peer) => `${peer.subnet} of ${peer.nextHop}`);
+  if (larger.length > 0) {
+    warnings.push(
+      `${larger.length === 1 ? '1 peer has' : `${larger.length} peers have`} a larger subnet than this node's /${own}, and cannot send to it if that is the SubnetLen it runs with; restart the nodes that run with an older network config: ${someOf(larger, larger.length)}`,
+    );
+  }
+  return warnings;
 }
+
+const MOST_NAMED = 3;
+
+function someOf(named: readonly string[], count: number): string {
+  const some = named.slice(0, MOST_NAMED);
+  const more = count - some.length;
+  return `${some.join('; ')}${more > 0 ? `; and ${more} more` : ''}`;
+}
+
+const prefixOf = (subnet: string) => Number(subnet.split('/')[1]);
 
 function problemsOfForwarding(forwarding: ForwardingStatus, device: string): string[] {
   const { suspects } = forwarding;

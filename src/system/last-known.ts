@@ -75,6 +75,11 @@ export async function loadLastKnown(directory: string, log: Logger): Promise<Las
     const { peers, ...own } = stored.parse(JSON.parse((await readPlainFile(path, MOST_BYTES)).text));
     const config = parseNetworkConfig(own.configJson);
     for (const lease of [own, ...peers]) checkLease(config, lease);
+    if (own.subnet.prefixLength !== config.subnetLength) {
+      throw new Error(
+        `own subnet ${formatSubnet(own.subnet)} has another length than SubnetLen ${config.subnetLength}`,
+      );
+    }
     const { ttlSeconds, savedAt } = own;
     return { ...own, ttlSeconds, savedAt, peers: peers.map((peer) => ({ ...peer, nodeId: peer.nodeId })) };
   } catch (error) {

@@ -4,11 +4,18 @@ import { createOneAtATime } from '../core/one-at-a-time.js';
 import type { Subnet } from '../core/subnet.js';
 import { NetlinkError } from './netlink/error.js';
 import { type HostEvents, watchHost } from './netlink/events.js';
-import { type AddressInfo, askLink, type LinkInfo, listAddresses, listLinks } from './netlink/links.js';
+import {
+  type AddressInfo,
+  askLink,
+  type LinkInfo,
+  listAddresses,
+  listIpv6Addresses,
+  listLinks,
+} from './netlink/links.js';
 import { attribute } from './netlink/messages.js';
 import { type Datagram, openNetfilter } from './netlink/netfilter.js';
 import { openRequests } from './netlink/requests.js';
-import { listRoutes, lookUpRoute, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
+import { listRoutes, lookUpRoute, lookUpSource, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
 
 export { NetlinkError } from './netlink/error.js';
 export type { HostEvents } from './netlink/events.js';
@@ -44,8 +51,12 @@ export interface Netlink {
   setLinkUp(index: number, mtu: number, queueLength: number): Promise<void>;
   /** What the sysctl net.ipv4.conf.NAME.accept_local sets, also where /proc/sys is read-only, as in a container. */
   acceptLocal(index: number): Promise<void>;
+  /** The own address that the kernel would give a packet to that address; undefined: it has no route. */
+  sourceTowards(address: Ipv4): Promise<Ipv4 | undefined>;
   /** No IPv6 link-local address appears when the interface comes up. */
   noLinkLocalAddress(index: number): Promise<void>;
+  hasIpv6Address(index: number): Promise<boolean>;
+  removeIpv6Addresses(index: number): Promise<void>;
   /** Gives the interface exactly this IPv4 address. */
   setOnlyAddress(index: number, address: Ipv4, prefixLength: number): Promise<void>;
   hasRoute(index: number, destination: Subnet): Promise<boolean>;
@@ -110,6 +121,7 @@ export function openNetlink(): Netlink {
     addresses,
     hasRoute,
     routes: (index) => listRoutes(requests, index),
+    sourceTowards: (address) => lookUpSource(requests, address),
     routeTo: (address, source) => lookUpRoute(requests, address, source),
     async defaultRouteInterface() {
       const defaults = (await listRoutes(requests, undefined))
@@ -141,6 +153,13 @@ export function openNetlink(): Netlink {
       await request('make no IPv6 address', () =>
         socket.setLink({ index }, { afSpec: new Map([[AF_INET6, mode]]) }, REQUEST),
       );
+    },
+    hasIpv6Address: async (index) => (await listIpv6Addresses(requests, index)).length > 0,
+    async removeIpv6Addresses(index) {
+      for (const { bytes, prefixLength } of await listIpv6Addresses(requests, index)) {
+        const data = { family: AF_INET6, prefixlen: prefixLength, index };
+        await request('delete IPv6 address', () => socket.delAddress(data, { local: bytes, address: bytes }, REQUEST));
+      }
     },
     async setOnlyAddress(index, address, prefixLength) {
       const present = (await addresses()).filter((entry) => entry.index === index);

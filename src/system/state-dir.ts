@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { parseSubnet } from '../core/address-text.js';
+import { parseIpv4, parseSubnet } from '../core/address-text.js';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { writeFileAtomic } from './atomic-file.js';
@@ -13,12 +14,18 @@ export interface NodeState {
   /** Random, made at the first start: how a node knows its own lease. */
   readonly nodeId: string;
   readonly subnet: Subnet | undefined;
+  /** Of the underlay. */
+  readonly address?: Ipv4 | undefined;
 }
 
 const FILE = 'state.json';
 /** Far more than it ever has. */
 const MOST_BYTES = 1024 * 1024;
-const stored = z.object({ nodeId: z.string().min(1).max(128), subnet: z.string().optional() });
+const stored = z.object({
+  nodeId: z.string().min(1).max(128),
+  subnet: z.string().optional(),
+  address: z.string().optional(),
+});
 
 /** Reads the state; a new node id if there is none or if the file makes no sense. @throws RudderError `file` */
 export async function loadState(directory: string, log: Logger): Promise<NodeState> {
@@ -35,8 +42,12 @@ export async function loadState(directory: string, log: Logger): Promise<NodeSta
     );
   }
   try {
-    const { nodeId, subnet } = stored.parse(JSON.parse(text));
-    return { nodeId, subnet: subnet === undefined ? undefined : parseSubnet(subnet) };
+    const { nodeId, subnet, address } = stored.parse(JSON.parse(text));
+    return {
+      nodeId,
+      subnet: subnet === undefined ? undefined : parseSubnet(subnet),
+      address: address === undefined ? undefined : parseIpv4(address),
+    };
   } catch {
     log.warn({ path }, 'the state file is corrupt, starting with a new node id');
     return { nodeId: randomUUID(), subnet: undefined };
@@ -47,8 +58,9 @@ export async function loadState(directory: string, log: Logger): Promise<NodeSta
 export async function saveState(directory: string, state: NodeState): Promise<void> {
   const path = join(directory, FILE);
   const subnet = state.subnet === undefined ? undefined : formatSubnet(state.subnet);
+  const address = state.address === undefined ? undefined : formatIpv4(state.address);
   try {
-    await writeFileAtomic(path, `${JSON.stringify({ nodeId: state.nodeId, subnet })}\n`, 0o600);
+    await writeFileAtomic(path, `${JSON.stringify({ nodeId: state.nodeId, subnet, address })}\n`, 0o600);
   } catch (error) {
     throw new RudderError(
       'file',

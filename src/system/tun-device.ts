@@ -70,6 +70,8 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
     await netlink.setAlias(link.index, DEVICE_ALIAS);
     await netlink.setOnlyAddress(link.index, address, network.prefixLength);
     await netlink.setLinkUp(link.index, mtu, QUEUE_LENGTH);
+    // Below an MTU of 1280 the kernel forgets all of IPv6 on a device, the settings too, and begins anew above it.
+    await withoutIpv6(netlink, name, link.index);
     if (isRouted) await netlink.ensureRoute(link.index, network, address);
     else await withdrawRoutes(netlink, link.index);
   } catch (error) {
@@ -96,6 +98,7 @@ export async function deviceProblem(netlink: Netlink, settings: TunSettings): Pr
   if (right.length !== 1 || addresses.length !== 1) {
     return `with ${addresses.map((entry) => formatIpv4(entry.address)).join(', ') || 'no address'} instead of ${formatIpv4(address)}`;
   }
+  if (await netlink.hasIpv6Address(link.index)) return 'with an IPv6 address';
   if (!settings.isRouted && (await netlink.routes(link.index)).some((route) => isThroughRoute(route, link.index))) {
     return 'with a route that cuts this host off';
   }
@@ -181,4 +184,5 @@ async function withoutIpv6(netlink: Netlink, name: string, index: number): Promi
   await netlink.noLinkLocalAddress(index).catch(() => undefined);
   // More than that, nothing of IPv6 is sent at all; /proc/sys is read-only in many containers.
   await writeFile(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1').catch(() => undefined);
+  await netlink.removeIpv6Addresses(index).catch(() => undefined);
 }

@@ -1,6 +1,8 @@
 import { parseIpv4 } from '../core/address-text.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import { contains } from '../core/subnet.js';
+import { MAIN_TABLE } from './netlink/routes.js';
 import type { Netlink, RouteInfo } from './netlink.js';
 import { DEVICE_NAME } from './tun-device.js';
 
@@ -9,6 +11,8 @@ export interface Underlay {
   readonly name: string;
   readonly address: Ipv4;
   readonly mtu: number;
+  /** Other addresses of the interface, which could have been taken. */
+  readonly others?: readonly Ipv4[];
 }
 
 export interface UnderlayChoice {
@@ -23,19 +27,30 @@ export interface UnderlayChoice {
 /** One usable address of an interface that is up. */
 export interface Candidate extends Underlay {
   readonly index: number;
+  readonly prefixLength: number;
 }
 
 const GLOBAL_SCOPE = 0;
 
 /**
  * Chooses the underlay: --iface, else --iface-regex, else --iface-can-reach, else the interface of the default route.
- * @param current the address in use, preferred to another one of the same interface (a virtual one that moves between
- *   hosts, say)
+ * Of its addresses the kernel's choice, if that is one of them: see byPreference().
+ * @param current the address in use, or of the last run: preferred to another one of the same interface (a virtual one
+ *   that moves between hosts, say)
  * @throws RudderError `interface` naming the interfaces there are
  */
 export async function selectUnderlay(netlink: Netlink, choice: UnderlayChoice, current?: Ipv4): Promise<Underlay> {
-  const isOther = ({ address }: Candidate) => Number(address !== current);
-  const candidates = (await listCandidates(netlink)).sort((a, b) => isOther(a) - isOther(b));
+  const candidates = await byPreference(netlink, choice, await listCandidates(netlink), current);
+  const match = await selectCandidate(netlink, choice, candidates);
+  const others = candidates.filter(({ index, address }) => index === match.index && address !== match.address);
+  return { ...match, others: others.map(({ address }) => address) };
+}
+
+async function selectCandidate(
+  netlink: Netlink,
+  choice: UnderlayChoice,
+  candidates: readonly Candidate[],
+): Promise<Candidate> {
   if (choice.iface.length > 0 || choice.ifaceRegex.length > 0) {
     const match = matchInterface(candidates, choice);
     if (match !== undefined) return match;
@@ -55,6 +70,54 @@ export async function selectUnderlay(netlink: Netlink, choice: UnderlayChoice, c
       ? 'this host has no IPv4 default route over an interface with an address'
       : `no interface with an address leads to ${formatIpv4(choice.canReach)}`;
   throw new RudderError('interface', `${reason}: expected ${listOf(candidates)}; choose one with --iface`);
+}
+
+/**
+ * The address in use comes first. Of an interface's others the one that the kernel sends from; then as they are listed,
+ * those that a host may have beside its own last: of a single host's prefix, which may be a virtual one, and link-local
+ * ones, which no router forwards.
+ */
+async function byPreference(
+  netlink: Netlink,
+  choice: UnderlayChoice,
+  candidates: readonly Candidate[],
+  current: Ipv4 | undefined,
+): Promise<Candidate[]> {
+  const interfaces = [...new Set(candidates.map(({ index }) => index))];
+  if (interfaces.length === candidates.length) return [...candidates];
+  const isCurrent = ({ address }: Candidate) => address === current && !isLinkLocal(address);
+  const kernels = candidates.some(isCurrent) ? undefined : await kernelsChoice(netlink, choice);
+  const rank = (candidate: Candidate) => {
+    if (isLinkLocal(candidate.address)) return 3;
+    if (candidate.address === kernels) return 0;
+    return candidate.prefixLength === 32 ? 2 : 1;
+  };
+  return [...candidates].sort(
+    (a, b) =>
+      Number(isCurrent(b)) - Number(isCurrent(a)) ||
+      interfaces.indexOf(a.index) - interfaces.indexOf(b.index) ||
+      rank(a) - rank(b),
+  );
+}
+
+/** 169.254.0.0/16 (RFC 3927). */
+const isLinkLocal = (address: Ipv4) => contains({ address: 0xa9fe0000 | 0, prefixLength: 16 }, address);
+
+/** The own address that packets to the wanted one get, or those by the default route; undefined: the kernel does not say. */
+async function kernelsChoice(netlink: Netlink, { canReach }: UnderlayChoice): Promise<Ipv4 | undefined> {
+  try {
+    if (canReach !== undefined) return await netlink.sourceTowards(canReach);
+    const [route] = (await netlink.routes(undefined))
+      .filter(
+        ({ table, index, destination }) =>
+          table === MAIN_TABLE && index !== undefined && destination.prefixLength === 0,
+      )
+      .sort((a, b) => a.metric - b.metric);
+    return route?.source ?? (route?.gateway === undefined ? undefined : await netlink.sourceTowards(route.gateway));
+  } catch {
+    // A preference: what can be used is known without it.
+    return undefined;
+  }
 }
 
 /** An exact match of each name or address in turn, then each pattern on addresses first and on names second. */
@@ -83,10 +146,12 @@ async function listCandidates(netlink: Netlink): Promise<Candidate[]> {
   const addresses = await netlink.addresses();
   return addresses
     .filter(({ scope }) => scope === GLOBAL_SCOPE)
-    .flatMap(({ index, address }) => {
+    .flatMap(({ index, address, prefixLength }) => {
       const link = links.find((candidate) => candidate.index === index);
       // Our own device of an earlier run is no way to reach anybody.
-      return link?.up && link.name !== DEVICE_NAME ? [{ index, address, name: link.name, mtu: link.mtu }] : [];
+      return link?.up && link.name !== DEVICE_NAME
+        ? [{ index, address, prefixLength, name: link.name, mtu: link.mtu }]
+        : [];
     });
 }
 

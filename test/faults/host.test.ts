@@ -1,9 +1,10 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { labDown, labUp } from '../../src/lab/lab.js';
 import { nodeAddress, nodeName, switchAddress } from '../../src/lab/names.js';
 import { containerAddress, execIn } from '../../src/lab/network.js';
-import { logLines, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
+import { logLines, nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import { isRunning } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { type Stream, startStream } from '../../src/lab/stream.js';
@@ -43,7 +44,8 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
   /** The device as contract 2.3 wants it. */
   async function isRight(mtu = 1472): Promise<boolean> {
     const device = await link('rudder0');
-    const addresses = device.addr_info.filter((entry: { family: string }) => entry.family === 'inet');
+    // Above all no IPv6 link-local one.
+    const addresses = device.addr_info;
     const own = env().RUDDER_SUBNET.replace('.1/24', '.0');
     const routes = await sh('ip route show dev rudder0');
     return (
@@ -63,6 +65,7 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
     ['given another address', 'ip address add 10.99.0.1/24 dev rudder0'],
     ['stripped of its route', 'ip route delete 10.240.0.0/16 dev rudder0'],
     ['given another MTU', 'ip link set rudder0 mtu 1400'],
+    ['given an MTU below that of IPv6', 'ip link set rudder0 mtu 1200'],
   ])('rudder0 %s: as it was within 5 s, and packets flow', async (_, command) => {
     const before = await repairs();
     await sh(command);
@@ -80,6 +83,23 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
     await sh('ip link set eth0 mtu 1500');
     await waitFor('the device to follow', () => isRight(1472), RESTORED_MS);
     await waitFor('subnet.env to follow', () => env().RUDDER_MTU === '1472', RESTORED_MS);
+    await stream.flows(RESTORED_MS);
+  });
+
+  it('an MTU of the underlay below that of IPv6, and above it again, brings no IPv6 address', async () => {
+    await sh('ip link set eth0 mtu 1300');
+    await waitFor('the device to follow', () => isRight(1272), RESTORED_MS);
+    await sh('ip link set eth0 mtu 1500');
+    await waitFor('the device to follow', () => isRight(1472), RESTORED_MS);
+    await sh('ip link set rudder0 down; ip link set rudder0 up');
+    await waitFor('the device to be restored', () => isRight(1472), RESTORED_MS);
+    expect((await link('rudder0')).addr_info).toHaveLength(1);
+    await stream.flows(RESTORED_MS);
+  });
+
+  it('an IPv6 address that somebody gives to the device is taken away', async () => {
+    await sh('echo 0 >/proc/sys/net/ipv6/conf/rudder0/disable_ipv6; ip address add fd00::7/64 dev rudder0');
+    await waitFor('the device to be restored', () => isRight(), 2 * RESTORED_MS);
     await stream.flows(RESTORED_MS);
   });
 
@@ -125,6 +145,34 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
     await stream.flows(RESTORED_MS);
     await sh(`ip route replace default via ${switchAddress(lab)} dev eth0`);
     await waitFor('it to be well again', async () => (await problem()) === null, RESTORED_MS);
+  });
+
+  it('a node starts with the address that the kernel sends from, not with a virtual or a link-local one', async () => {
+    const own = nodeAddress(lab, victim);
+    const [virtual, second] = ['200', '201'].map((last) => own.replace(/\d+$/, last));
+    const give = (...addresses: string[]) =>
+      sh(
+        `ip address flush dev eth0; ${addresses.map((text) => `ip address add ${text} dev eth0`).join('; ')}; ip route replace default via ${switchAddress(lab)}`,
+      );
+    await stopNode(lab, victim);
+    // As after a first start on this host: no address of a last run.
+    const state = `${nodePaths(lab, victim).stateDir}/state.json`;
+    const remembered = () => JSON.parse(readFileSync(state, 'utf8')) as { address?: string };
+    writeFileSync(state, JSON.stringify({ ...remembered(), address: undefined }));
+    await give('169.254.7.7/16', `${virtual}/32`, `${own}/24`, `${second}/24`);
+    await startNode(lab, victim);
+    expect((await statusOf(lab, victim)).node.publicIp).toBe(own);
+    expect(remembered().address).toBe(own);
+    const told = logLines(lab, victim).find(({ msg }) => msg?.startsWith('the interface has several addresses'));
+    expect(told).toMatchObject({ address: own, others: [second, virtual, '169.254.7.7'] });
+
+    // The kernel would send from the second one now: the address of the last run stays.
+    await stopNode(lab, victim);
+    await give(`${second}/24`, `${own}/24`);
+    await startNode(lab, victim);
+    expect((await statusOf(lab, victim)).node.publicIp).toBe(own);
+    await give(`${own}/24`);
+    await stream.flows(RESTORED_MS);
   });
 
   it('a node starts where the default route has two next hops', async () => {

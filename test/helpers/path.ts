@@ -3,7 +3,7 @@ import { type CounterName, readAll } from '../../src/backend/udp/counters.js';
 import { createMemberSet, createMembers } from '../../src/backend/udp/members.js';
 import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/memory.js';
 import { createPeerCounters, readPeer } from '../../src/backend/udp/peer-counters.js';
-import { createRouteTable, setRoute, subnetNumberOf } from '../../src/backend/udp/route-table.js';
+import { createRouteTable, entriesOf, setRoute } from '../../src/backend/udp/route-table.js';
 import { parseIpv4, parseSubnet } from '../../src/core/address-text.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 import { maskOf } from '../../src/core/subnet.js';
@@ -42,8 +42,7 @@ export function createTestPath(checkSource = true, offloads: readonly number[] =
   const portMapped = createMembers(256);
   createMemberSet(members).hold(77, PEER);
   const peers = createPeerCounters(routes);
-  const trafficWith = (subnet: string) =>
-    readPeer(peers, subnetNumberOf(routes, parseSubnet(subnet)!.address), memory.clock[0]);
+  const trafficWith = (subnet: string) => readPeer(peers, entriesOf(routes, parseSubnet(subnet)!), memory.clock[0]);
   return {
     memory,
     trafficWith,

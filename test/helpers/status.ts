@@ -44,6 +44,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
         heardSecondsAgo: 1,
       },
     ],
+    ignoredLeases: { count: 0, first: [] },
     problems: [],
     warnings: [],
     ...changes,

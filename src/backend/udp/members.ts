@@ -49,8 +49,8 @@ function empty(members: Members, slot: number): void {
 
 /** The control side of it: by which address each subnet's lease has a place in the table. */
 export interface MemberSet {
-  /** @param address NO_ADDRESS: by none */
-  hold(subnetNumber: number, address: Ipv4): void;
+  /** @param subnet any number of its own @param address NO_ADDRESS: by none */
+  hold(subnet: number, address: Ipv4): void;
 }
 
 export function createMemberSet(members: Members): MemberSet {
@@ -73,12 +73,12 @@ export function createMemberSet(members: Members): MemberSet {
   }
 
   return {
-    hold(subnetNumber, address) {
-      const before = bySubnet.get(subnetNumber);
+    hold(subnet, address) {
+      const before = bySubnet.get(subnet);
       if (address === before) return;
-      if (address === NO_ADDRESS) bySubnet.delete(subnetNumber);
+      if (address === NO_ADDRESS) bySubnet.delete(subnet);
       else {
-        bySubnet.set(subnetNumber, address);
+        bySubnet.set(subnet, address);
         add(address);
       }
       if (before !== undefined) remove(before);

@@ -39,7 +39,31 @@ export function addReceived(counters: Int32Array, subnetNumber: number, packets:
   counters[subnetNumber * LINE_INTS + HEARD_AT] = now | 1;
 }
 
-export function readPeer(counters: Int32Array, subnetNumber: number, nowMs: number): PeerTraffic {
+/** @param entries of the peer's subnet: one, unless it is larger than ours */
+export function readPeer(
+  counters: Int32Array,
+  { first, count }: { first: number; count: number },
+  nowMs: number,
+): PeerTraffic {
+  let sum = readEntry(counters, first, nowMs);
+  for (let number = first + 1; number < first + count; number++) {
+    const { outPackets, outBytes, inPackets, inBytes, heardSecondsAgo } = readEntry(counters, number, nowMs);
+    sum = {
+      outPackets: sum.outPackets + outPackets,
+      outBytes: sum.outBytes + outBytes,
+      inPackets: sum.inPackets + inPackets,
+      inBytes: sum.inBytes + inBytes,
+      heardSecondsAgo: earlier(sum.heardSecondsAgo, heardSecondsAgo),
+    };
+  }
+  return sum;
+}
+
+function earlier(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
+}
+
+function readEntry(counters: Int32Array, subnetNumber: number, nowMs: number): PeerTraffic {
   const line = subnetNumber * LINE_COUNTERS;
   const heardAt = Atomics.load(counters, subnetNumber * LINE_INTS + HEARD_AT);
   const age = elapsedMs(heardAt, nowMs);

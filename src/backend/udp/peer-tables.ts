@@ -1,12 +1,12 @@
-import { NO_ADDRESS } from '../../core/ipv4.js';
+import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
 import type { LeaseChange } from '../../core/lease-set.js';
 import type { NetworkConfig } from '../../core/network-config.js';
-import type { Subnet } from '../../core/subnet.js';
+import { type Subnet, subnetAt, subnetOf } from '../../core/subnet.js';
 import type { PeerTraffic } from '../backend.js';
 import { nowMs } from './clock.js';
 import { createMemberSet, createMembers, type Members } from './members.js';
 import { createPeerCounters, readPeer } from './peer-counters.js';
-import { createRouteTable, type RouteTable, setRoute, subnetNumberOf } from './route-table.js';
+import { createRouteTable, entriesOf, type RouteTable, setEntry } from './route-table.js';
 
 /** What the packet path knows of the peers, and the control side's hand on it. */
 export interface PeerTables {
@@ -26,6 +26,7 @@ export function createPeerTables(config: NetworkConfig): PeerTables {
   const memberSet = createMemberSet(members);
   const portMappedSet = createMemberSet(portMapped);
   const peers = createPeerCounters(routes);
+  const leases = createLeaseTable(config);
   return {
     routes,
     members,
@@ -33,14 +34,46 @@ export function createPeerTables(config: NetworkConfig): PeerTables {
     peers,
     apply(changes) {
       for (const { type, lease } of changes) {
-        const number = subnetNumberOf(routes, lease.subnet.address);
         const address = type === 'removed' ? NO_ADDRESS : lease.publicIp;
+        leases.set(lease.subnet, address);
         // What a peer may send is known before anybody sends to it.
-        memberSet.hold(number, address);
-        portMappedSet.hold(number, lease.portMapped ? address : NO_ADDRESS);
-        setRoute(routes, lease.subnet, address);
+        memberSet.hold(keyOf(lease.subnet), address);
+        portMappedSet.hold(keyOf(lease.subnet), lease.portMapped ? address : NO_ADDRESS);
+        const { first, count } = entriesOf(routes, lease.subnet);
+        for (let number = first; number < first + count; number++) setEntry(routes, number, leases.nextHopOf(number));
       }
     },
-    traffic: (subnet) => readPeer(peers, subnetNumberOf(routes, subnet.address), nowMs()),
+    traffic: (subnet) => readPeer(peers, entriesOf(routes, subnet), nowMs()),
+  };
+}
+
+const keyOf = ({ address, prefixLength }: Subnet) => address * 64 + prefixLength;
+
+/** Next hops by subnet. A node with another SubnetLen has one of several entries, and others may lie inside it. */
+function createLeaseTable({ network, subnetLength }: NetworkConfig) {
+  const nextHops = new Map<number, Ipv4>();
+  /** How many subnets there are of each prefix length: of one alone, as a rule. */
+  const counts = new Map<number, number>();
+  /** Longest first: the most specific one counts. */
+  let lengths: number[] = [];
+
+  return {
+    set(subnet: Subnet, nextHop: Ipv4): void {
+      const { size } = nextHops;
+      if (nextHop === NO_ADDRESS) nextHops.delete(keyOf(subnet));
+      else nextHops.set(keyOf(subnet), nextHop);
+      const { prefixLength } = subnet;
+      counts.set(prefixLength, (counts.get(prefixLength) ?? 0) + nextHops.size - size);
+      lengths = [...counts].filter(([, count]) => count > 0).map(([length]) => length);
+      lengths.sort((a, b) => b - a);
+    },
+    nextHopOf(subnetNumber: number): Ipv4 {
+      const { address } = subnetAt(network, subnetLength, subnetNumber);
+      for (const length of lengths) {
+        const nextHop = nextHops.get(keyOf(subnetOf(address, length)));
+        if (nextHop !== undefined) return nextHop;
+      }
+      return NO_ADDRESS;
+    },
   };
 }

@@ -30,14 +30,24 @@ export function createRouteTable(config: Pick<NetworkConfig, 'network' | 'subnet
   };
 }
 
-/** @param nextHop NO_ADDRESS removes the route */
+/** Of a subnet of our length. @param nextHop NO_ADDRESS removes the route */
 export function setRoute(table: RouteTable, subnet: Subnet, nextHop: Ipv4): void {
-  Atomics.store(table.nextHops, subnetNumberOf(table, subnet.address), nextHop);
+  setEntry(table, subnetNumberOf(table, subnet.address), nextHop);
+}
+
+export function setEntry(table: RouteTable, subnetNumber: number, nextHop: Ipv4): void {
+  Atomics.store(table.nextHops, subnetNumber, nextHop);
 }
 
 /** Which subnet of the Network an address lies in, counted from 0. Only for addresses inside it. */
 export function subnetNumberOf(table: RouteTable, address: Ipv4): number {
   return (address - table.network) >>> table.shift;
+}
+
+/** The entries of a subnet: several, if it is larger than ours. */
+export function entriesOf(table: RouteTable, subnet: Subnet): { first: number; count: number } {
+  const first = subnetNumberOf(table, subnet.address);
+  return { first, count: 2 ** Math.max(0, 32 - table.shift - subnet.prefixLength) };
 }
 
 /** True if the address lies inside the Network. */

@@ -2,7 +2,7 @@ import { readSync } from 'node:fs';
 import { errnoOf } from '../../core/errors.js';
 import { contains, type Subnet } from '../../core/subnet.js';
 import { native } from '../native.js';
-import { linkOf, RTM_DELLINK, RTM_NEWLINK } from './links.js';
+import { AF_INET6, linkOf, RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK } from './links.js';
 import { eachMessage, type Message } from './messages.js';
 import { RTM_DELROUTE, RTM_NEWROUTE, routeOf } from './routes.js';
 
@@ -11,7 +11,8 @@ const RTNLGRP_LINK = 1;
 const RTNLGRP_IPV4_IFADDR = 5;
 const RTNLGRP_IPV4_ROUTE = 7;
 const RTNLGRP_IPV4_RULE = 8;
-const GROUPS = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE].reduce(
+const RTNLGRP_IPV6_IFADDR = 9;
+const GROUPS = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_IFADDR].reduce(
   (bits, group) => bits | (1 << (group - 1)),
   0,
 );
@@ -61,7 +62,11 @@ export function watchHost(device: string, network: Subnet): HostEvents {
       case RTM_NEWROUTE:
       case RTM_DELROUTE:
         return routeMatters(message);
-      default: // addresses and policy rules
+      case RTM_NEWADDR:
+      case RTM_DELADDR:
+        // Of IPv6 only our device's: it shall have none.
+        return message.body[0] !== AF_INET6 || message.body.readInt32LE(4) === deviceIndex;
+      default: // policy rules
         return true;
     }
   }

@@ -6,6 +6,8 @@ import type { Requests } from './requests.js';
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
+export const RTM_NEWADDR = 20;
+export const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
 
 export interface LinkInfo {
@@ -32,6 +34,7 @@ export interface AddressInfo {
 }
 
 const AF_INET = 2;
+export const AF_INET6 = 10;
 
 /** struct ifinfomsg: family, padding, device type (16 bits), index, flags, change mask. */
 const IFINFOMSG_BYTES = 16;
@@ -104,6 +107,25 @@ function kindOf(linkInfo: Buffer | undefined): string {
   if (kind !== 'tun') return kind;
   const type = attributesOf(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0), 0).get(IFLA_TUN_TYPE);
   return type?.[0] === IFF_TAP ? 'tap' : kind;
+}
+
+export interface Ipv6Address {
+  readonly bytes: Buffer;
+  readonly prefixLength: number;
+}
+
+/** IPv6 addresses of one interface. */
+export async function listIpv6Addresses(requests: Requests, index: number): Promise<Ipv6Address[]> {
+  const body = Buffer.alloc(IFADDRMSG_BYTES);
+  body[0] = AF_INET6;
+  const addresses: Ipv6Address[] = [];
+  await requests.dump('list IPv6 addresses', RTM_GETADDR, body, (message) => {
+    const bytes = attributesOf(message.body, IFADDRMSG_BYTES).get(IFA_ADDRESS);
+    // A kernel without IPv6 answers with others.
+    if (bytes === undefined || message.body[0] !== AF_INET6 || message.body.readInt32LE(4) !== index) return;
+    addresses.push({ bytes: Buffer.from(bytes), prefixLength: message.body[1] });
+  });
+  return addresses;
 }
 
 export async function listAddresses(requests: Requests): Promise<AddressInfo[]> {

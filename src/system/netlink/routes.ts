@@ -14,6 +14,8 @@ export interface RouteInfo {
   /** Where it leads out; of several next hops the first one that is alive. Undefined: nowhere (unreachable, say). */
   readonly index: number | undefined;
   readonly gateway: Ipv4 | undefined;
+  /** Own address that packets get by this route; undefined: the route does not say. */
+  readonly source?: Ipv4 | undefined;
   readonly metric: number;
   /** RTN_UNICAST (1), RTN_LOCAL (2), RTN_BLACKHOLE (6), ... */
   readonly type: number;
@@ -31,6 +33,7 @@ const RTA_SRC = 2;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
+const RTA_PREFSRC = 7;
 const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
 /** A cached exception of another route, such as a path's MTU: no route by itself. */
@@ -98,6 +101,22 @@ export async function lookUpRoute(requests: Requests, address: Ipv4, source?: Ip
   }
 }
 
+/** The own address that the kernel would give a packet to an address; undefined: it has no route. @throws NetlinkError */
+export async function lookUpSource(requests: Requests, address: Ipv4): Promise<Ipv4 | undefined> {
+  const header = Buffer.alloc(RTMSG_BYTES);
+  header[0] = AF_INET;
+  header[1] = 32;
+  const body = Buffer.concat([header, attribute(RTA_DST, ipv4ToBytes(address))]);
+  try {
+    const answer = await requests.ask('look up a source address', RTM_GETROUTE, body);
+    const source = attributesOf(answer.body, RTMSG_BYTES).get(RTA_PREFSRC);
+    return source === undefined ? undefined : ipv4FromBytes(source);
+  } catch (error) {
+    if (NO_ROUTE.has((error as { code: string }).code)) return undefined;
+    throw error;
+  }
+}
+
 const NO_ROUTE = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'EAGAIN']);
 
 /** What a message's body says of a route; undefined: it is not one of IPv4, or a cached exception of one. */
@@ -106,6 +125,7 @@ export function routeOf(body: Buffer): RouteInfo | undefined {
   const attributes = attributesOf(body, RTMSG_BYTES);
   const hop = firstHop(attributes);
   const destination = attributes.get(RTA_DST);
+  const source = attributes.get(RTA_PREFSRC);
   return {
     table: attributes.get(RTA_TABLE)?.readUInt32LE() ?? body[4],
     destination: {
@@ -114,6 +134,7 @@ export function routeOf(body: Buffer): RouteInfo | undefined {
     },
     index: hop.index,
     gateway: hop.gateway === undefined ? undefined : ipv4FromBytes(hop.gateway),
+    source: source === undefined ? undefined : ipv4FromBytes(source),
     metric: attributes.get(RTA_PRIORITY)?.readUInt32LE() ?? 0,
     type: body[7],
   };

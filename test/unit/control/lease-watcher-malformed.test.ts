@@ -1,5 +1,5 @@
 import { beforeEach, expect, it, vi } from 'vitest';
-import { pass, peerValue, warningsOf } from './cluster.js';
+import { ip, pass, peerValue, warningsOf } from './cluster.js';
 import { createWatching, PEER, RECONNECT, RESYNC, type Watching } from './watching.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
@@ -68,6 +68,28 @@ it('a warning says what is wrong, and is short for any key and value', async () 
     fields: { key: '10.240.6.0-24', problem: 'value "garbage" is not JSON with a PublicIP' },
   });
   expect(JSON.stringify(second).length).toBeLessThan(400);
+});
+
+it('what is ignored is known with its reason, until it is mended or gone', async () => {
+  registry.putRaw('10.240.64.128-25', peerValue('10.1.1.64'));
+  registry.putRaw('10.241.3.0-24', peerValue('10.1.1.65'));
+  registry.putRaw(PEER, 'garbage');
+  await start();
+  const smaller = { key: '10.240.64.128-25', publicIp: ip('10.1.1.64'), problem: /smaller than SubnetLen 24/ };
+  const outside = { key: '10.241.3.0-24', publicIp: ip('10.1.1.65'), problem: /outside Network/ };
+  const garbage = { key: PEER, publicIp: undefined, problem: /is not JSON/ };
+  const known = () => [...t.ignored.values()];
+  expect(known()).toMatchObject(
+    [smaller, outside, garbage].map(({ problem, ...rest }) => ({ ...rest, problem: expect.stringMatching(problem) })),
+  );
+  registry.putRaw(PEER, peerValue('10.1.1.77'));
+  registry.deleteRaw('10.240.64.128-25');
+  await pass(0);
+  expect(known().map(({ key }) => key)).toEqual(['10.241.3.0-24']);
+  registry.disconnect();
+  registry.deleteRaw('10.241.3.0-24');
+  await pass(RECONNECT);
+  expect(known()).toEqual([]);
 });
 
 it('a lease that becomes malformed is removed, with a warning, and comes back when it is mended', async () => {

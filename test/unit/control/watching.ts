@@ -1,4 +1,4 @@
-import { watchLeases } from '../../../src/control/lease-watcher.js';
+import { type IgnoredLease, watchLeases } from '../../../src/control/lease-watcher.js';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
 import type { LeaseEntry } from '../../../src/control/registry.js';
 import { formatIpv4 } from '../../../src/core/ipv4.js';
@@ -21,6 +21,8 @@ export interface Watching {
   readonly stop: AbortController;
   /** Lines such as `changed 10.240.77.0/24 10.1.1.78`. */
   readonly peers: string[];
+  /** What is known of ignored keys at the moment. */
+  readonly ignored: Map<string, IgnoredLease>;
   readonly ownKeys: (LeaseEntry | undefined)[];
   readonly configs: (string | undefined)[];
   listed: number;
@@ -37,13 +39,14 @@ export function createWatching(): Watching {
     log: createRecordingLog(),
     stop: new AbortController(),
     peers: [],
+    ignored: new Map(),
     ownKeys: [],
     configs: [],
     listed: 0,
     onPeers: () => undefined,
     news: () => watching.peers.splice(0),
     start() {
-      const { registry, log, stop, peers, ownKeys, configs } = watching;
+      const { registry, log, stop, peers, ignored, ownKeys, configs } = watching;
       const options: Parameters<typeof watchLeases>[0] = {
         ...{ registry, config: CONFIG, ownName: OWN, log, resyncMs: RESYNC * 1000 },
         onPeers(changes) {
@@ -55,6 +58,7 @@ export function createWatching(): Watching {
           );
           watching.onPeers();
         },
+        onIgnored: (name, lease) => void (lease === undefined ? ignored.delete(name) : ignored.set(name, lease)),
         onOwnKey: (entry) => ownKeys.push(entry),
         onContact: () => undefined,
         onConfig: (json) => configs.push(json),

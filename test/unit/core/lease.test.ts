@@ -91,6 +91,28 @@ describe('a lease', () => {
   });
 });
 
+describe('a lease of a node with another network config', () => {
+  it.each([
+    '10.240.24.0-22',
+    '10.240.128.0-17',
+  ])('is one if it is larger: %s is several entries of our table', (key) => {
+    expect(parseLease(config, key, ours)).toMatchObject({
+      subnet: parseSubnet(key.replace('-', '/')),
+      nodeId: 'node-1',
+    });
+  });
+
+  it('says its port, by which it is found out', () => {
+    const value = formatLeaseValue(parseIpv4('10.1.1.140')!, 'node-1', true, 9000);
+    expect(JSON.parse(value).BackendData).toEqual({ NodeID: 'node-1', Port: 9000, PortMapped: true });
+    expect(problemOf(KEY, value)).toBe('Backend.Port 9000 is not 8285: its node has another network config');
+    const same = formatLeaseValue(parseIpv4('10.1.1.140')!, 'node-1', false, 8285);
+    expect(parseLease(config, KEY, same)).toMatchObject({ port: 8285 });
+    const strange = '{"PublicIP":"10.1.1.140","BackendData":{"NodeID":"x","Port":"9000"}}';
+    expect(parseLease(config, KEY, strange)).toMatchObject({ nodeId: 'x' });
+  });
+});
+
 describe('no lease', () => {
   it.each([
     ['', 'is not like "10.240.26.0-24"'],
@@ -99,9 +121,11 @@ describe('no lease', () => {
     ['10.241.26.0-24', 'subnet 10.241.26.0/24 is outside Network 10.240.0.0/16'],
     ['10.0.0.0-8', 'subnet 10.0.0.0/8 is outside Network 10.240.0.0/16'],
     ['0.0.0.0-0', 'subnet 0.0.0.0/0 is outside Network 10.240.0.0/16'],
-    ['10.240.24.0-22', 'subnet 10.240.24.0/22 has another length than SubnetLen 24'],
-    ['10.240.26.128-25', 'subnet 10.240.26.128/25 has another length than SubnetLen 24'],
-    ['10.240.0.0-16', 'subnet 10.240.0.0/16 has another length than SubnetLen 24'],
+    [
+      '10.240.26.128-25',
+      'subnet 10.240.26.128/25 is smaller than SubnetLen 24 allows: its node has another network config',
+    ],
+    ['10.240.0.0-16', 'subnet 10.240.0.0/16 is the whole Network'],
     [`${'x\n'.repeat(500_000)}`, 'is not like "10.240.26.0-24"'],
   ])('by its key (%#)', (key, problem) => {
     expect(problemOf(key, ours)).toContain(problem);

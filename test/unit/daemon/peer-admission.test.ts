@@ -157,3 +157,19 @@ describe('a lease whose node cannot be a next hop', () => {
     expect(admission.problemOf(peer)).toBeUndefined();
   });
 });
+
+it('a subnet of another length that overlaps our own is skipped, and told', async () => {
+  const overlapping = lease('10.240.24.0/22', '10.1.1.77');
+  admission.apply([put(overlapping), put(lease('10.240.64.0/22', '10.1.1.78'))]);
+  await admission.settled();
+  expect(done).toContain('added 10.240.64.0/22');
+  expect(done).not.toContain('added 10.240.24.0/22');
+  expect(admission.problemOf(overlapping)).toBe("its subnet overlaps this node's own, 10.240.26.0/24");
+});
+
+it('an address inside a larger leased subnet is no next hop', async () => {
+  const inside = lease('10.240.77.0/24', '10.240.65.9');
+  admission.apply([put(lease('10.240.64.0/22', '10.1.1.78')), put(inside)]);
+  await admission.settled();
+  expect(admission.problemOf(inside)).toBe('its address 10.240.65.9 lies in the leased subnet 10.240.64.0/22');
+});

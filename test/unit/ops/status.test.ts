@@ -92,6 +92,26 @@ describe('warningsOf', () => {
   });
 });
 
+describe('leases of nodes with another network config', () => {
+  const peer = { ...createStatus().peers[0], subnet: '10.240.64.0/22', nextHop: '10.1.1.64' };
+  const ignored = (n: number) => ({ key: `10.240.${n}.0-26`, nextHop: `10.1.1.${n}`, problem: 'is smaller' });
+
+  it('that are ignored are named, some of many, and the node is ready', () => {
+    const one = createStatus({ ignoredLeases: { count: 1, first: [ignored(1)] } });
+    expect(warningsOf(one)).toEqual(['1 lease is ignored: 10.240.1.0-26 of 10.1.1.1: is smaller']);
+    expect(problemsOf(one)).toEqual([]);
+    const many = createStatus({ ignoredLeases: { count: 99, first: [1, 2, 3, 4].map(ignored) } });
+    expect(warningsOf(many)[0]).toMatch(/^99 leases are ignored: .*10\.1\.1\.3: is smaller; and 96 more$/);
+  });
+
+  it('that are larger are named too: such a node does not send here', () => {
+    const status = createStatus({ peers: [...createStatus().peers, peer] });
+    expect(warningsOf(status)).toEqual([
+      expect.stringMatching(/^1 peer has a larger subnet than this node's \/24.*: 10\.240\.64\.0\/22 of 10\.1\.1\.64$/),
+    ]);
+  });
+});
+
 describe('isAlive', () => {
   it('is about the packet path only', () => {
     expect(isAlive(createStatus({ device: { name: 'rudder0', mtu: 1472, up: false, repairs: 0 } }))).toBe(true);

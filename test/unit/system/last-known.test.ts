@@ -55,7 +55,8 @@ it('of a version that saved neither TTL nor time is loaded too', async () => {
 
 it.each([
   ['a peer outside the Network', '10.42.8.0/24', '10.43.8.0/24', /subnet 10\.43\.8\.0\/24 is outside Network/],
-  ['a peer of another length', '10.42.8.0/24', '10.42.8.0/25', /10\.42\.8\.0\/25 has another length than SubnetLen/],
+  ['a peer of a smaller subnet', '10.42.8.0/24', '10.42.8.0/25', /10\.42\.8\.0\/25 is smaller than SubnetLen/],
+  ['an own subnet of another length', '10.42.7.0/24', '10.42.4.0/22', /own subnet 10\.42\.4\.0\/22 has another length/],
   ['a peer that is reached inside the overlay', '192.0.2.8', '10.42.9.1', /PublicIP 10\.42\.9\.1 lies inside/],
   ['an own subnet outside the Network', '10.42.7.0/24', '10.43.7.0/24', /subnet 10\.43\.7\.0\/24 is outside Network/],
   ['a config that makes no sense', '10.42.0.0/16', '10.42.0.0/33', /10\.42\.0\.0\/33/],

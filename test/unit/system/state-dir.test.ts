@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseSubnet } from '../../../src/core/address-text.js';
+import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { loadState, type NodeState, saveState } from '../../../src/system/state-dir.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 
@@ -22,6 +22,7 @@ describe('round trip', () => {
   it.each<NodeState>([
     { nodeId: 'node-1', subnet: undefined },
     { nodeId: 'node-1', subnet: parseSubnet('10.240.26.0/24') },
+    { nodeId: 'node-1', subnet: undefined, address: parseIpv4('10.1.1.140') },
     { nodeId: 'n'.repeat(128), subnet: parseSubnet('192.168.0.4/30') },
   ])('of state %#', async (state) => {
     await saveState(directory, state);
@@ -89,6 +90,11 @@ describe('loadState', () => {
 
   it('keeps the node id and forgets a subnet that makes no sense', async () => {
     writeFileSync(file, '{"nodeId":"node-1","subnet":"10.240.26.0"}');
+    expect(await loadState(directory, log)).toEqual({ nodeId: 'node-1', subnet: undefined });
+  });
+
+  it('forgets an address that makes no sense', async () => {
+    writeFileSync(file, '{"nodeId":"node-1","address":"10.1.1"}');
     expect(await loadState(directory, log)).toEqual({ nodeId: 'node-1', subnet: undefined });
   });
 

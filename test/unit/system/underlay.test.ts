@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { parseIpv4 } from '../../../src/core/address-text.js';
 import { formatIpv4, type Ipv4 } from '../../../src/core/ipv4.js';
-import { type Netlink, NetlinkError } from '../../../src/system/netlink.js';
+import { type Netlink, NetlinkError, type RouteInfo } from '../../../src/system/netlink.js';
 import { type Candidate, matchInterface, selectUnderlay, type UnderlayChoice } from '../../../src/system/underlay.js';
 
 const ip = (text: string): Ipv4 => parseIpv4(text)!;
 const NO_CHOICE: UnderlayChoice = { iface: [], ifaceRegex: [], canReach: undefined };
 
 const candidates: Candidate[] = [
-  { index: 2, name: 'eth0', address: ip('10.1.1.140'), mtu: 1500 },
-  { index: 2, name: 'eth0', address: ip('10.1.1.141'), mtu: 1500 },
-  { index: 3, name: 'eth1', address: ip('192.168.7.2'), mtu: 9000 },
-  { index: 4, name: 'wg10', address: ip('172.16.0.1'), mtu: 1420 },
+  { index: 2, name: 'eth0', address: ip('10.1.1.140'), prefixLength: 24, mtu: 1500 },
+  { index: 2, name: 'eth0', address: ip('10.1.1.141'), prefixLength: 24, mtu: 1500 },
+  { index: 3, name: 'eth1', address: ip('192.168.7.2'), prefixLength: 24, mtu: 9000 },
+  { index: 4, name: 'wg10', address: ip('172.16.0.1'), prefixLength: 24, mtu: 1420 },
 ];
 
 describe('matchInterface', () => {
@@ -88,6 +88,9 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
     setLinkUp: unexpected,
     acceptLocal: unexpected,
     noLinkLocalAddress: unexpected,
+    hasIpv6Address: unexpected,
+    removeIpv6Addresses: unexpected,
+    sourceTowards: unexpected,
     setOnlyAddress: unexpected,
     hasRoute: unexpected,
     ensureRoute: unexpected,
@@ -189,5 +192,77 @@ describe('selectUnderlay', () => {
     await expect(selectUnderlay(host, NO_CHOICE)).rejects.toThrow(
       'expected an interface that is up and has an IPv4 address, of which there is none; choose one with --iface',
     );
+  });
+});
+
+describe('of several addresses of the interface', () => {
+  /** eth0 with a link-local address, a virtual one, and two others, in this order. */
+  const LISTED: [address: string, prefixLength: number][] = [
+    ['169.254.7.7', 16],
+    ['10.1.1.200', 32],
+    ['10.1.1.140', 24],
+    ['10.1.2.140', 24],
+  ];
+  function host(changes: Partial<Netlink> = {}, listed = LISTED): Netlink {
+    const addresses = listed.map(([text, prefixLength]) => ({ index: 2, address: ip(text), prefixLength, scope: 0 }));
+    return createHost({ addresses: async () => addresses, ...changes });
+  }
+  const route = (changes: Partial<RouteInfo>): RouteInfo => ({
+    table: 254,
+    destination: { address: 0, prefixLength: 0 },
+    index: 2,
+    gateway: ip('10.1.2.1'),
+    metric: 100,
+    type: 1,
+    ...changes,
+  });
+  const chosen = async (netlink: Netlink, choice = NO_CHOICE, current?: string) =>
+    formatIpv4((await selectUnderlay(netlink, choice, current === undefined ? undefined : ip(current))).address);
+
+  it('takes the one that the default route names, of the lowest metric', async () => {
+    const routes = [route({ metric: 200, source: ip('10.1.1.140') }), route({ source: ip('10.1.2.140') })];
+    expect(await chosen(host({ routes: async () => routes }))).toBe('10.1.2.140');
+  });
+
+  it('takes the one that the kernel sends from to the gateway', async () => {
+    const sourceTowards = async (address: Ipv4) => (address === ip('10.1.2.1') ? ip('10.1.2.140') : undefined);
+    expect(await chosen(host({ routes: async () => [route({})], sourceTowards }))).toBe('10.1.2.140');
+  });
+
+  it('takes the one that the kernel sends from to --iface-can-reach', async () => {
+    const sourceTowards = async () => ip('10.1.2.140');
+    const netlink = host({ interfaceTowards: async () => 2, sourceTowards });
+    expect(await chosen(netlink, { ...NO_CHOICE, canReach: ip('192.0.2.1') })).toBe('10.1.2.140');
+  });
+
+  it.each([
+    ['neither a link-local nor a virtual one', LISTED, '10.1.1.140'],
+    ['a virtual one before a link-local one', LISTED.slice(0, 2), '10.1.1.200'],
+    ['a link-local one if there is no other', LISTED.slice(0, 1), '169.254.7.7'],
+  ])('if the kernel does not say, takes %s', async (_, listed, address) => {
+    expect(await chosen(host({ routes: async () => [] }, listed))).toBe(address);
+    expect(await chosen(host({ routes: async () => [] }, listed), { ...NO_CHOICE, iface: ['eth0'] })).toBe(address);
+  });
+
+  it('takes a single address of one host, as clouds give it', async () => {
+    const netlink = host({ routes: async () => [route({ source: ip('10.1.1.200') })] });
+    expect(await chosen(netlink)).toBe('10.1.1.200');
+  });
+
+  it('keeps the one of the last run while it is there, but never a link-local one', async () => {
+    const netlink = host({ routes: async () => [route({ source: ip('10.1.2.140') })] });
+    expect(await chosen(netlink, NO_CHOICE, '10.1.1.140')).toBe('10.1.1.140');
+    expect(await chosen(netlink, NO_CHOICE, '10.1.1.99')).toBe('10.1.2.140');
+    expect(await chosen(netlink, NO_CHOICE, '169.254.7.7')).toBe('10.1.2.140');
+  });
+
+  it('takes any that is asked for by itself', async () => {
+    expect(await chosen(host(), { ...NO_CHOICE, iface: ['169.254.7.7'] })).toBe('169.254.7.7');
+    expect(await chosen(host(), { ...NO_CHOICE, ifaceRegex: [/^169/] })).toBe('169.254.7.7');
+  });
+
+  it('names the others', async () => {
+    const { others } = await selectUnderlay(host(), NO_CHOICE);
+    expect(others?.map(formatIpv4)).toEqual(['10.1.2.140', '10.1.1.200', '169.254.7.7']);
   });
 });

@@ -3,7 +3,7 @@ import { createInbound } from '../../../../src/backend/udp/inbound.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../src/backend/udp/offloads.js';
 import { createOutbound } from '../../../../src/backend/udp/outbound.js';
 import { addReceived, addSent, createPeerCounters, readPeer } from '../../../../src/backend/udp/peer-counters.js';
-import { createRouteTable } from '../../../../src/backend/udp/route-table.js';
+import { createRouteTable, entriesOf } from '../../../../src/backend/udp/route-table.js';
 import { parseSubnet } from '../../../../src/core/address-text.js';
 import { ipv4Packet } from '../../../helpers/packets.js';
 import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER } from '../../../helpers/path.js';
@@ -51,7 +51,7 @@ describe('traffic by peer', () => {
       addSent(counters, subnet, subnet, 10 * subnet);
       addReceived(counters, subnet, 2 * subnet, 20 * subnet, 1000 * subnet);
     }
-    expect([0, 1, 2, 3].map((subnet) => readPeer(counters, subnet, 4001))).toEqual(
+    expect([0, 1, 2, 3].map((subnet) => readPeer(counters, { first: subnet, count: 1 }, 4001))).toEqual(
       [0, 1, 2, 3].map((subnet) => ({
         outPackets: subnet,
         outBytes: 10 * subnet,
@@ -62,12 +62,29 @@ describe('traffic by peer', () => {
     );
   });
 
+  it('are summed for a subnet of several entries', () => {
+    const table = createRouteTable({ network: parseSubnet('10.0.0.0/28')!, subnetLength: 30 });
+    const counters = createPeerCounters(table);
+    for (const number of [1, 2, 3]) addSent(counters, number, 1, 10 * number);
+    addReceived(counters, 2, 1, 7, 3001);
+    addReceived(counters, 3, 1, 7, 1001);
+    const entries = entriesOf(table, parseSubnet('10.0.0.8/29')!);
+    expect(entries).toEqual({ first: 2, count: 2 });
+    expect(readPeer(counters, entries, 4001)).toEqual({
+      outPackets: 2,
+      outBytes: 50,
+      inPackets: 2,
+      inBytes: 14,
+      heardSecondsAgo: 1,
+    });
+  });
+
   it('counts time on when the clock wraps, and never backwards', () => {
     const table = createRouteTable({ network: parseSubnet('10.0.0.0/28')!, subnetLength: 30 });
     const counters = createPeerCounters(table);
     addReceived(counters, 0, 1, 1, 0x7fffffff);
-    expect(readPeer(counters, 0, 999).heardSecondsAgo).toBe(1);
+    expect(readPeer(counters, { first: 0, count: 1 }, 999).heardSecondsAgo).toBe(1);
     addReceived(counters, 0, 1, 1, 500); // kept as 501
-    expect(readPeer(counters, 0, 500).heardSecondsAgo).toBe(0);
+    expect(readPeer(counters, { first: 0, count: 1 }, 500).heardSecondsAgo).toBe(0);
   });
 });
