@@ -1,3 +1,4 @@
+import { expiryWarning } from '../../core/certificates.js';
 import type { Status } from '../../ops/status.js';
 import { EXIT_CODES } from '../exit-codes.js';
 import { duration } from '../status.js';
@@ -36,7 +37,22 @@ const LOG = 'see the log: journalctl -u rudder';
 const MANY_RESTARTS = 3;
 const YOUNG_SECONDS = 300;
 
-function ofRunning({ problems, node, uptimeSeconds }: Status, unit: Unit | undefined): Finding[] {
+function ofRunning(status: Status, unit: Unit | undefined): Finding[] {
+  return [
+    ...stateOf(status, unit),
+    ...status.warnings.map((text) => warn('daemon', text, LOG)),
+    ...certificates(status),
+  ];
+}
+
+const certificates = ({ etcd }: Status) =>
+  etcd.certificates.flatMap((end) => {
+    const warning = expiryWarning(end, Date.now());
+    const remedy = 'ask for a new one whoever issues the certificates of etcd';
+    return warning === undefined ? [] : [warn('certificates', warning, remedy)];
+  });
+
+function stateOf({ problems, node, uptimeSeconds }: Status, unit: Unit | undefined): Finding[] {
   if (problems.length > 0) return problems.map((problem) => bad('daemon', problem, LOG));
   if (unit !== undefined && unit.restarts >= MANY_RESTARTS && uptimeSeconds < YOUNG_SECONDS) {
     const detail = `is ready, for ${duration(uptimeSeconds)}: systemd has restarted it ${times(unit.restarts)}`;

@@ -14,6 +14,33 @@ async function only(check: string, differences: Differences) {
   return found[0];
 }
 
+describe('a node that is ready', () => {
+  it('warns of what its status warns of', async () => {
+    const status = createStatus({ warnings: ['the network config in etcd is changed: SubnetLen 25'] });
+    expect(await only('daemon', { status })).toMatchObject({
+      state: 'warning',
+      text: expect.stringMatching(/SubnetLen 25/),
+    });
+  });
+
+  it('warns of a certificate that ends soon, and not of others', async () => {
+    const end = (days: number) => ({
+      file: '/etc/etcd.crt',
+      subject: 'CN=node',
+      notAfter: new Date(Date.now() + days * 86_400_000).toISOString(),
+    });
+    const withEnds = (...days: number[]) => {
+      const status = createStatus({});
+      return { status: { ...status, etcd: { ...status.etcd, certificates: days.map(end) } } };
+    };
+    expect(await complaints(withEnds(15.5))).toEqual([]);
+    expect(await only('certificates', withEnds(15.5, 13.5))).toMatchObject({
+      text: expect.stringMatching(/CN=node.*expires in 13 days/),
+    });
+    expect(await only('certificates', withEnds(-1))).toMatchObject({ text: expect.stringMatching(/has expired/) });
+  });
+});
+
 describe('the process of the node', () => {
   it.each<[string, Unready, Record<string, string> | undefined, RegExp]>([
     ['no service', { is: 'absent' }, undefined, /no rudder answers on \/run\/rudder\/rudder\.sock -> start it/],
