@@ -182,9 +182,10 @@ export async function keepFirewall(
   }
 
   async function adapt(change: Partial<FirewallSettings>): Promise<void> {
-    const next = { ...settings, ...change };
-    if (JSON.stringify(next) === JSON.stringify(settings)) return;
-    settings = next;
+    if (JSON.stringify({ ...settings, ...change }) === JSON.stringify(settings)) return;
+    // What others have changed up to now is put back, and told; what is found from here on is of the former settings.
+    await oneLook(look);
+    settings = { ...settings, ...change };
     isAdapted = true;
     await oneAtATime(() => changeTable(() => table.adapt(settings)));
     await oneLook(look);
