@@ -106,7 +106,7 @@ async function cleanFile(path: string): Promise<Outcome> {
   return result === 'absent' ? NOTHING : { note: `left ${path} alone, ${what}` };
 }
 
-const STAYS = 'the lease stays in etcd until its TTL ends';
+const STAYS = 'a lease stays in etcd until its TTL ends, a reservation for ever';
 /** A host that is cleaned up may be one that etcd has left long ago. */
 const ETCD_DEADLINE_MS = 2000;
 

@@ -110,7 +110,7 @@ export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4)
     const entry = entries.find(({ name }) => name === formatSubnetKey(subnet));
     if (entry !== undefined) checkOwner(await readConfig(registry, raw), entry, publicIp);
     const others = entries.filter((other) => other !== entry && isOf(publicIp, other.value));
-    refuseSecond(others, publicIp);
+    refuseSecond(others, publicIp, raw);
     const done =
       entry === undefined
         ? await registry.createLease(formatSubnetKey(subnet), formatReservationValue(publicIp), undefined)
@@ -135,13 +135,13 @@ function subnetIn({ name }: LeaseEntry): string {
 }
 
 /** A node takes one subnet: of several reservations the others would be kept from everybody for nothing. */
-function refuseSecond(entriesOfHost: readonly LeaseEntry[], publicIp: Ipv4): void {
+function refuseSecond(entriesOfHost: readonly LeaseEntry[], publicIp: Ipv4, raw: RawEtcdOptions): void {
   const first = entriesOfHost.find(({ ttlId }) => ttlId === NO_TTL);
   if (first === undefined) return;
   const text = subnetIn(first);
   throw new RudderError(
     'lease-conflict',
-    `${formatIpv4(publicIp)} has the reservation ${text} already: expected one for each host; give that up first with rudder leases release ${text}`,
+    `${formatIpv4(publicIp)} has the reservation ${text} already: expected one for each host; give that up first with ${rudderCommand(['leases', 'release', text], { flags: etcdFlags(raw) })}`,
   );
 }
 

@@ -1,4 +1,5 @@
 import type { CertificateEnd } from '../core/certificates.js';
+import { counted } from '../core/counted.js';
 
 /** Everything a node tells about itself: what `rudder status --json` prints and metrics and health are made of. */
 export interface Status {
@@ -142,13 +143,24 @@ const KEY_PROBLEMS = {
 };
 
 /** What is not as it should be while the node does its work, one text each. */
-export function warningsOf({ config, ignoredLeases, peers, node }: Omit<Status, 'problems' | 'warnings'>): string[] {
+export function warningsOf({
+  config,
+  ignoredLeases,
+  peers,
+  node,
+  firewall,
+}: Omit<Status, 'problems' | 'warnings'>): string[] {
   const warnings: string[] = [];
+  if (firewall.problem !== null) warnings.push(`the firewall rules are not kept: ${firewall.problem}`);
   if (config.detail !== null) warnings.push(`the network config in etcd is ${config.state}: ${config.detail}`);
   const { count, first } = ignoredLeases;
   if (count > 0) {
     const named = first.map(({ key, nextHop, problem }) => `${key}${nextHop ? ` of ${nextHop}` : ''}: ${problem}`);
     warnings.push(`${count === 1 ? '1 lease is' : `${count} leases are`} ignored: ${someOf(named, count)}`);
+  }
+  const skipped = peers.flatMap(({ subnet, problem }) => (problem === null ? [] : [`${subnet}: ${problem}`]));
+  if (skipped.length > 0) {
+    warnings.push(`${counted(skipped.length, 'peer')} skipped: ${someOf(skipped, skipped.length)}`);
   }
   const own = prefixOf(node.subnet);
   const larger = peers

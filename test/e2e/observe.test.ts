@@ -351,7 +351,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     const lease = () => etcdctl(lab, 'get', '--keys-only', key);
     expect(await cli(lab, first, 'cleanup', '--keep-lease')).toMatchObject({
       code: 0,
-      stdout: expect.stringContaining('the lease stays in etcd until its TTL ends'),
+      stdout: expect.stringContaining('a lease stays in etcd until its TTL ends, a reservation for ever'),
     });
     expect(await lease()).toContain(key);
     expect(await cli(lab, first, 'cleanup')).toMatchObject({

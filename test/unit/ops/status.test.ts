@@ -80,6 +80,14 @@ describe('problemsOf', () => {
 });
 
 describe('warningsOf', () => {
+  it('tells of a firewall that is not kept, and of peers that are skipped', () => {
+    const status = createStatus();
+    const firewall = { ...status.firewall, kept: false, problem: 'nft is not installed' };
+    expect(warningsOf({ ...status, firewall })).toEqual(['the firewall rules are not kept: nft is not installed']);
+    const peers = status.peers.map((peer) => ({ ...peer, problem: 'its subnet overlaps' }));
+    expect(warningsOf({ ...status, peers })).toEqual([expect.stringMatching(/skipped: .*: its subnet overlaps/)]);
+  });
+
   it('finds none in a node that is well, or that has not been told its config yet', () => {
     expect(warningsOf(createStatus())).toEqual([]);
     expect(warningsOf(createStatus({ config: { state: 'unknown', detail: null } }))).toEqual([]);
