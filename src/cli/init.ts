@@ -1,8 +1,7 @@
-import { isDeepStrictEqual } from 'node:util';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import type { Registry } from '../control/registry.js';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
-import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { isSameConfig, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { parseNewNetworkConfig } from '../core/new-network-config.js';
 import { formatSubnet } from '../core/subnet.js';
 import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
@@ -41,7 +40,7 @@ export async function createConfig(
   } catch (error) {
     throw otherConfig(key, `what is no config (${messageOf(error)})`, 'it is left as it is');
   }
-  if (isDeepStrictEqual(found, config)) return `${key} holds this config already: ${meaning}`;
+  if (isSameConfig(found, config)) return `${key} holds this config already: ${meaning}`;
   throw otherConfig(
     key,
     `another config, ${shorten(existing, 300)}`,

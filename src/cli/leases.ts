@@ -3,7 +3,7 @@ import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
 import { parseSubnet, parseSubnetKey } from '../core/address-text.js';
 import { fitsConfig } from '../core/allocator.js';
-import { rudderCommand } from '../core/command-line.js';
+import { initCommand, rudderCommand } from '../core/command-line.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatReservationValue, parseLease, parseLeaseValue } from '../core/lease.js';
@@ -29,7 +29,7 @@ async function readConfig(registry: Registry, raw: RawEtcdOptions): Promise<Netw
   if (json !== undefined) return parseNetworkConfig(json);
   throw new RudderError(
     'network-config',
-    `there is no network config in etcd: expected one; create it with ${rudderCommand(['init', '{"Network":"10.240.0.0/16"}'], { flags: etcdFlags(raw) })}`,
+    `there is no network config in etcd: expected one; create it with ${initCommand({ flags: etcdFlags(raw) })}`,
   );
 }
 
@@ -105,10 +105,11 @@ function toTable(rows: readonly Row[]): string {
  */
 export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4): Promise<number> {
   return withRegistry(raw, async (registry) => {
-    const subnet = await subnetOf(registry, raw, text);
+    const config = await readConfig(registry, raw);
+    const subnet = subnetOf(config, text);
     const { entries } = await registry.listLeases();
-    const entry = entries.find(({ name }) => name === formatSubnetKey(subnet));
-    if (entry !== undefined) checkOwner(await readConfig(registry, raw), entry, publicIp);
+    const entry = findIn(entries, subnet);
+    if (entry !== undefined) checkOwner(config, entry, publicIp);
     const others = entries.filter((other) => other !== entry && isOf(publicIp, other.value));
     refuseSecond(others, publicIp, raw);
     const done =
@@ -171,7 +172,8 @@ export async function release(
     const subnet = parseSubnet(text);
     if (subnet === undefined)
       throw new RudderError('usage', `subnet ${quote(text)}: expected one such as 10.240.26.0/24`);
-    const entry = await find(registry, subnet);
+    const { entries } = await registry.listLeases();
+    const entry = findIn(entries, subnet);
     if (entry === undefined || entry.ttlId !== NO_TTL) {
       const state = entry === undefined ? 'free' : 'an ordinary lease, which runs out by itself';
       throw new RudderError('usage', `subnet ${formatSubnet(subnet)} is ${state}: expected a reservation`);
@@ -189,8 +191,7 @@ export async function release(
 }
 
 /** One that a node may lease. */
-async function subnetOf(registry: Registry, raw: RawEtcdOptions, text: string): Promise<Subnet> {
-  const config = await readConfig(registry, raw);
+function subnetOf(config: NetworkConfig, text: string): Subnet {
   const subnet = parseSubnet(text);
   if (subnet !== undefined && fitsConfig(config, subnet)) return subnet;
   throw new RudderError(
@@ -199,9 +200,9 @@ async function subnetOf(registry: Registry, raw: RawEtcdOptions, text: string): 
   );
 }
 
-async function find(registry: Registry, subnet: Subnet): Promise<LeaseEntry | undefined> {
+function findIn(entries: readonly LeaseEntry[], subnet: Subnet): LeaseEntry | undefined {
   const name = formatSubnetKey(subnet);
-  return (await registry.listLeases()).entries.find((entry) => entry.name === name);
+  return entries.find((entry) => entry.name === name);
 }
 
 function changed(subnet: Subnet): RudderError {

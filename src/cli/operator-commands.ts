@@ -26,7 +26,6 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .command('status')
     .description('show what the running daemon says about itself; exits 0 only if it is ready')
     .option('--json', 'for machines', false)
-    .helpOption('--help')
     .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder status --json\n`)
     .action(async ({ json }: { json: boolean }) => {
       ended(await (await import('./status.js')).status(node().raw.subnetFile, json));
@@ -35,7 +34,6 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .command('doctor')
     .description('look for what usually goes wrong, and say what to do; exits 0 if there is no problem')
     .option('--json', 'for machines', false)
-    .helpOption('--help')
     .addHelpText('after', `${SOCKET_HELP}${ETCD_HELP}\nExample:\n  rudder doctor\n`)
     .action(async ({ json }: { json: boolean }) => {
       ended(await (await import('./doctor/doctor.js')).doctor(node(), json));
@@ -44,7 +42,6 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .command('log-level')
     .description('change what the running daemon logs, until it ends')
     .addArgument(new Argument('<level>', 'least level that is logged').choices(LOG_LEVELS))
-    .helpOption('--help')
     .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder log-level debug\n`)
     .action(async (level: string) => {
       ended(await (await import('./log-level.js')).logLevel(node().raw.subnetFile, level));
@@ -53,7 +50,6 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .command('cleanup')
     .description('remove device, routes, firewall rules, subnet file and lease that a stopped daemon has left')
     .option('--keep-lease', 'leave the lease to its TTL, for this node or flannel to take up again', false)
-    .helpOption('--help')
     .addHelpText('after', `${CLEANUP_HELP}\nExample:\n  systemctl stop rudder; rudder cleanup\n`)
     .action(async ({ keepLease }: { keepLease: boolean }) => {
       ended(await (await import('./cleanup.js')).cleanup(node(), keepLease));
@@ -62,7 +58,6 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .command('publish')
     .description('as root: make the subnet file of what a daemon with --subnet-proposal proposes, if it is right')
     .option('--before-start', "only see to it that there is a subnet file, and that it is right and root's", false)
-    .helpOption('--help')
     .addHelpText('after', `${PUBLISH_HELP}\nExample:\n  rudder publish\n`)
     .action(async ({ beforeStart }: { beforeStart: boolean }) => {
       const { subnetFile, subnetEnvPrefix } = node().raw;
@@ -77,7 +72,6 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     .command('leases')
     .description('show who holds which subnet')
     .option('--json', 'for machines', false)
-    .helpOption('--help')
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases\n`)
     .action(async ({ json }: { json: boolean }) => {
       const found = node();
@@ -91,7 +85,6 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     .addOption(
       new Option('--for <address>', "the node's public address").argParser(parseHostAddress).makeOptionMandatory(),
     )
-    .helpOption('--help')
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases reserve 10.240.26.0/24 --for 10.1.1.7\n`)
     .action(async (subnet: string, options: { for: Ipv4 }) => {
       ended(await (await import('./leases.js')).reserve(await useEtcd(node()), subnet, options.for));
@@ -100,7 +93,6 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     .command('release')
     .description('give a reservation up; a node that uses it keeps the subnet as an ordinary lease')
     .argument('<subnet>')
-    .helpOption('--help')
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases release 10.240.26.0/24\n`)
     .action(async (subnet: string) => {
       const found = node();
@@ -115,14 +107,12 @@ function addDockerCommands(program: Command, ended: (status: number) => void): v
   const docker: Command = program
     .command('docker')
     .description("as root: whether Docker of this host takes its bridge's subnet from Rudder")
-    .helpOption('--help')
     .addHelpText('after', '\nExample:\n  rudder docker enable --now\n')
     .action(() => docker.help());
   docker
     .command('enable')
     .description('Docker waits for the subnet, and is started and restarted on it')
     .option('--now', 'restart Docker, if it runs on another one', false)
-    .helpOption('--help')
     .addHelpText('after', '\nExample:\n  rudder docker enable --now\n')
     .action(async ({ now }: { now: boolean }) => {
       ended(await (await import('./docker.js')).enableDocker(now));
@@ -131,7 +121,6 @@ function addDockerCommands(program: Command, ended: (status: number) => void): v
     .command('disable')
     .description('Docker goes its own way, on an address of its own')
     .option('--now', "restart Docker, if it runs on Rudder's subnet", false)
-    .helpOption('--help')
     .addHelpText('after', '\nExample:\n  rudder docker disable --now\n')
     .action(async ({ now }: { now: boolean }) => {
       ended(await (await import('./docker.js')).disableDocker(now));
@@ -139,7 +128,6 @@ function addDockerCommands(program: Command, ended: (status: number) => void): v
   docker
     .command('follow')
     .description('for rudder-docker.service: start or restart Docker if the subnet is another one')
-    .helpOption('--help')
     .addHelpText('after', '\nExample:\n  rudder docker follow\n')
     .action(async () => {
       ended(await (await import('./docker.js')).followRudder());

@@ -6,6 +6,7 @@ import type { Client } from './etcd-member.js';
 import { connectMembers, type EtcdMembers } from './etcd-members.js';
 import { checkName, hostPortOf, probe } from './etcd-probe.js';
 import type { EtcdOptions } from './etcd-registry.js';
+import { within } from './retry.js';
 
 /** What has to work for an endpoint to be of use, each after the other. */
 export type CheckStep = 'resolve' | 'connect' | 'TLS' | 'read' | 'write';
@@ -44,9 +45,12 @@ export async function checkEndpoint(
   const inWords = (thrown: unknown) =>
     (thrown instanceof RudderError ? thrown : mostTelling([{ endpoint, thrown }], alone)).message;
 
+  const inTime = <T>(work: Promise<T>) =>
+    within(deadlineMs, work, () => new TooLate(`no answer within ${deadlineMs / 1000} s`));
+
   async function step<T>(name: CheckStep, work: () => Promise<T>, explain: (error: unknown) => string): Promise<T> {
     try {
-      return await within(deadlineMs, work());
+      return await inTime(work());
     } catch (error) {
       throw new StepError(name, explain(error));
     }
@@ -62,7 +66,7 @@ export async function checkEndpoint(
     if (isTls) await step('TLS', () => refuseFinding(probe(endpoint, credentials.current().tls)), inWords);
     const members = connectMembers(alone, credentials, deadlineMs);
     try {
-      return await askMember(members, options.prefix, deadlineMs, (name, work) => step(name, work, inWords));
+      return await askMember(members, options.prefix, inTime, (name, work) => step(name, work, inWords));
     } finally {
       members.close();
     }
@@ -80,13 +84,18 @@ async function refuseFinding(finding: ReturnType<typeof probe>): Promise<void> {
 
 type Step = <T>(name: CheckStep, work: () => Promise<T>) => Promise<T>;
 
-async function askMember({ ask }: EtcdMembers, prefix: string, deadlineMs: number, step: Step): Promise<Checkup> {
+async function askMember(
+  { ask }: EtcdMembers,
+  prefix: string,
+  inTime: <T>(work: Promise<T>) => Promise<T>,
+  step: Step,
+): Promise<Checkup> {
   const read = () => ask((client) => client.get(`${prefix}/config`).exec());
   await step('read', read);
   // The first one has connected and logged in too.
   const readMs = await timed(() => step('read', read));
   const writeMs = await timed(() => step('write', () => ask((client) => wouldWrite(client, prefix))));
-  const unlessRefused = <T>(work: Promise<T>) => within(deadlineMs, work).catch(() => undefined);
+  const unlessRefused = <T>(work: Promise<T>) => inTime(work).catch(() => undefined);
   const alarm = await unlessRefused(ask(({ maintenance }) => maintenance.alarm({ action: 0, memberID: 0, alarm: 0 })));
   const status = await unlessRefused(ask(({ maintenance }) => maintenance.status()));
   const alarms = alarm?.alarms.map(({ alarm }) => String(alarm));
@@ -109,13 +118,6 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 }
 
 class TooLate extends Error {}
-
-function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new TooLate(`no answer within ${ms / 1000} s`)), ms);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
-}
 
 function connected(host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -6,6 +6,7 @@ import { endOf, subjectOf } from '../core/certificates.js';
 import { errnoOf, messageOf, shorten } from '../core/errors.js';
 import type { Tls } from './etcd-credentials.js';
 import { Finding } from './etcd-errors.js';
+import { within } from './retry.js';
 
 /** gRPC tells of most failed connections that they failed: these look at the endpoint itself, to say why. */
 
@@ -39,17 +40,11 @@ export async function checkName(host: string): Promise<void> {
     pending.catch(() => undefined);
     lookups.set(host, pending);
   }
-  let timer: NodeJS.Timeout | undefined;
-  const silence = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Finding('name', 'DNS does not answer')), NAME_TIMEOUT_MS);
-  });
   try {
-    await Promise.race([pending, silence]);
+    await within(NAME_TIMEOUT_MS, pending, () => new Finding('name', 'DNS does not answer'));
   } catch (error) {
     if (error instanceof Finding) throw error;
     throw new Finding('name', errnoOf(error) ?? 'no reason given');
-  } finally {
-    clearTimeout(timer);
   }
 }
 

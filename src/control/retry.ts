@@ -25,6 +25,14 @@ export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise
   });
 }
 
+/** Waits for work so long and no longer; it goes on, and is not waited for. @throws what `late` returns */
+export function within<T>(ms: number, work: Promise<T>, late: () => Error): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(late()), ms);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
 /** Of a clean stop's one second, what may be spent on telling etcd. */
 const LAST_WORD_MS = 500;
 

@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto';
+import { counted } from './counted.js';
 
 /** A certificate as far as its end is concerned. */
 export interface CertificateEnd {
@@ -41,7 +42,7 @@ export function expiryWarning({ file, subject, notAfter }: CertificateEnd, now: 
   const leftMs = Date.parse(notAfter) - now;
   if (leftMs > WARNING_MS) return undefined;
   const days = Math.floor(leftMs / 86_400_000);
-  const left = days === 1 ? '1 day' : days > 1 ? `${days} days` : `${Math.max(1, Math.floor(leftMs / 3_600_000))} h`;
+  const left = days > 0 ? counted(days, 'day') : `${Math.max(1, Math.floor(leftMs / 3_600_000))} h`;
   const when = leftMs <= 0 ? `has expired, on ${notAfter}` : `expires in ${left}, on ${notAfter}`;
   return `the certificate "${subject}" in ${file} ${when}: put a new one into that file, it is read again by itself`;
 }

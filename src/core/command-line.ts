@@ -6,6 +6,10 @@ export function rudderCommand(words: readonly string[], { flags = [] }: { flags?
   return ['rudder', ...words, ...flags].map(shellWord).join(' ');
 }
 
+/** What creates the network config that is missing. */
+export const initCommand = (etcd: { flags?: readonly string[] }) =>
+  rudderCommand(['init', '{"Network":"10.240.0.0/16"}'], etcd);
+
 function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

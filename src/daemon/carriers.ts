@@ -23,6 +23,9 @@ export interface Covered extends Carrier {
   readonly route: RouteInfo | undefined;
 }
 
+type Looked = Omit<Covered, 'cover'> & { readonly cover: Cover };
+const isCovered = (carrier: Looked): carrier is Covered => carrier.cover !== undefined;
+
 /** A resolver that takes longer is not waited for: names that it cannot tell now are looked at the next time. */
 const RESOLVE_MS = 2000;
 /** Names are resolved again this often: endpoints move. */
@@ -52,7 +55,7 @@ export function createCarriers(netlink: Pick<Netlink, 'routeTo'>, endpoints: rea
     return carriers;
   }
 
-  const look = async (carrier: Carrier, overlay: Overlay) => ({
+  const look = async (carrier: Carrier, overlay: Overlay): Promise<Looked> => ({
     ...carrier,
     ...(await coverOf(netlink, carrier.address, overlay)),
   });
@@ -62,8 +65,7 @@ export function createCarriers(netlink: Pick<Netlink, 'routeTo'>, endpoints: rea
       const ways = [...(await Promise.all(endpoints.map(addressesOf))), ...gatewaysOf(routes, overlay.device)];
       const found = await Promise.all(ways.map((carriers) => Promise.all(carriers.map((one) => look(one, overlay)))));
       // A name may have addresses that are of no use: gRPC tries them all.
-      const taken = found.filter((carriers) => carriers.every(({ cover }) => cover !== undefined));
-      return taken.flat().flatMap(({ cover, ...rest }) => (cover === undefined ? [] : [{ ...rest, cover }]));
+      return found.filter((carriers) => carriers.every(isCovered)).flat();
     },
   };
 }

@@ -1,7 +1,7 @@
 import { createBackoff } from '../control/backoff.js';
 import type { Registry } from '../control/registry.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
-import { rudderCommand } from '../core/command-line.js';
+import { initCommand } from '../core/command-line.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
@@ -111,7 +111,7 @@ function createWaitingLog({ place, log }: FootingOptions) {
       return etcd.backoff;
     }
     const { key } = place;
-    const remedy = rudderCommand(['init', '{"Network":"10.240.0.0/16"}'], place);
+    const remedy = initCommand(place);
     config.limit((suppressed) =>
       log.warn({ key, remedy, suppressed }, 'waiting for the network config: the key does not exist in etcd (v3 API)'),
     );

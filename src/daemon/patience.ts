@@ -1,4 +1,5 @@
 import type { Registry } from '../control/registry.js';
+import { within } from '../control/retry.js';
 import { RudderError } from '../core/errors.js';
 
 /** An etcd that takes longer does not answer; containers wait meanwhile. */
@@ -29,10 +30,6 @@ export function impatient(registry: Registry, patienceMs = PATIENCE_MS): Registr
 
 /** @throws RudderError `etcd-unavailable` if it takes too long; what is under way goes on, and is not waited for */
 export function withinPatience<T>(work: Promise<T>, patienceMs = PATIENCE_MS): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const silent = () =>
-      reject(new RudderError('etcd-unavailable', `etcd has not answered within ${Math.round(patienceMs) / 1000} s`));
-    const timer = setTimeout(silent, patienceMs);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+  const text = `etcd has not answered within ${Math.round(patienceMs) / 1000} s`;
+  return within(patienceMs, work, () => new RudderError('etcd-unavailable', text));
 }

@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import { dropOf, type ForwardingStatus, type Status } from './status.js';
+import { CONFIG_STATES, dropOf, type ForwardingStatus, type Status } from './status.js';
 
 /** Counters of the packet path that are totals of a direction; drops are told apart by their names. */
 const TOTALS: Record<string, { name: string; help: string; direction: 'out' | 'in' }> = {
@@ -99,7 +99,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     if (etcd.lastContactSeconds !== null) {
       gauge('rudder_etcd_last_contact_seconds', 'Since etcd last told anything.', etcd.lastContactSeconds);
     }
-    for (const state of ['current', 'changed', 'invalid', 'deleted', 'unknown'] as const) {
+    for (const state of CONFIG_STATES) {
       const help = 'The network config in etcd, compared with the one in use: 1 for what it is.';
       gauge('rudder_network_config', help, config.state === state ? 1 : 0, { state });
     }

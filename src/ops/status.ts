@@ -57,9 +57,11 @@ export interface Status {
   readonly warnings: readonly string[];
 }
 
+export const CONFIG_STATES = ['current', 'changed', 'invalid', 'deleted', 'unknown'] as const;
+
 /** The network config in etcd as last read, compared with the one in use; unknown: not read since the start. */
 export interface ConfigStatus {
-  readonly state: 'current' | 'changed' | 'invalid' | 'deleted' | 'unknown';
+  readonly state: (typeof CONFIG_STATES)[number];
   /** What is other or wrong, and what a restart would do; null: nothing is. */
   readonly detail: string | null;
 }
@@ -156,7 +158,7 @@ export function warningsOf({
   const { count, first } = ignoredLeases;
   if (count > 0) {
     const named = first.map(({ key, nextHop, problem }) => `${key}${nextHop ? ` of ${nextHop}` : ''}: ${problem}`);
-    warnings.push(`${count === 1 ? '1 lease is' : `${count} leases are`} ignored: ${someOf(named, count)}`);
+    warnings.push(`${counted(count, 'lease is', 'leases are')} ignored: ${someOf(named, count)}`);
   }
   const skipped = peers.flatMap(({ subnet, problem }) => (problem === null ? [] : [`${subnet}: ${problem}`]));
   if (skipped.length > 0) {
@@ -168,7 +170,7 @@ export function warningsOf({
     .map((peer) => `${peer.subnet} of ${peer.nextHop}`);
   if (larger.length > 0) {
     warnings.push(
-      `${larger.length === 1 ? '1 peer has' : `${larger.length} peers have`} a larger subnet than this node's /${own}, and cannot send to it if that is the SubnetLen it runs with; restart the nodes that run with an older network config: ${someOf(larger, larger.length)}`,
+      `${counted(larger.length, 'peer has', 'peers have')} a larger subnet than this node's /${own}, and cannot send to it if that is the SubnetLen it runs with; restart the nodes that run with an older network config: ${someOf(larger, larger.length)}`,
     );
   }
   return warnings;

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { errnoOf, quote } from '../core/errors.js';
 import { call } from './command.js';
+import { unitPropertiesIn } from './unit-properties.js';
 
 /** What systemd knows of Docker, and how its unit is made to take Rudder's subnet. */
 
@@ -32,7 +33,8 @@ export function systemctl(...args: string[]): Promise<string> {
 
 export async function stateOf(unit: string): Promise<UnitState> {
   const text = await systemctl('show', '--property=LoadState,ActiveState,Result', unit);
-  const value = (name: string) => new RegExp(`^${name}=(.*)$`, 'm').exec(text)?.[1] ?? '';
+  const properties = unitPropertiesIn(text);
+  const value = (name: string) => properties.get(name) ?? '';
   return { load: value('LoadState'), active: value('ActiveState'), result: value('Result') };
 }
 

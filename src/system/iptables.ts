@@ -41,11 +41,11 @@ async function change<C extends Chain>(
     await call('iptables-restore', ['--noflush', '--wait', String(LOCK_SECONDS)], options);
   }
   // The others are as they should be nevertheless.
-  const [table] = chains.map((chain) => chain.table).filter((name) => unreadable.includes(name));
-  if (table !== undefined) {
+  const hidden = chains.find(({ table }) => unreadable.includes(table));
+  if (hidden !== undefined) {
     throw new RudderError(
       'firewall',
-      `iptables cannot read table "${table}": somebody has put rules into it with nft, so nothing of ours is set or removed there; move those into an nft table of their own`,
+      `iptables cannot read table "${hidden.table}": somebody has put rules into it with nft, so nothing of ours is set or removed there; move those into an nft table of their own`,
     );
   }
   const saved = text.replace(/^#.*$|\[\d+:\d+\]/gm, '');

@@ -15,7 +15,7 @@ import {
 import { attribute } from './netlink/messages.js';
 import { type Datagram, openNetfilter } from './netlink/netfilter.js';
 import { openRequests } from './netlink/requests.js';
-import { listRoutes, lookUpRoute, lookUpSource, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
+import { defaultsIn, listRoutes, lookUpRoute, lookUpSource, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
 
 export { NetlinkError } from './netlink/error.js';
 export type { HostEvents } from './netlink/events.js';
@@ -123,12 +123,7 @@ export function openNetlink(): Netlink {
     routes: (index) => listRoutes(requests, index),
     sourceTowards: (address) => lookUpSource(requests, address),
     routeTo: (address, source) => lookUpRoute(requests, address, source),
-    async defaultRouteInterface() {
-      const defaults = (await listRoutes(requests, undefined))
-        .filter(({ table, destination }) => table === MAIN_TABLE && destination.prefixLength === 0)
-        .sort((a, b) => a.metric - b.metric);
-      return defaults.find(({ index }) => index !== undefined)?.index;
-    },
+    defaultRouteInterface: async () => defaultsIn(await listRoutes(requests, undefined)).at(0)?.index,
     async interfaceTowards(address) {
       const route = await lookUpRoute(requests, address);
       if (route === undefined) throw new NetlinkError('netlink: look up a route: no route', 'ENETUNREACH');

@@ -27,11 +27,11 @@ export function createNftTable(initial: FirewallSettings, members: Members, sign
   const list = () => call('nft', ['--stateless', '--terse', 'list', 'table', 'ip', TABLE], { signal });
 
   /** What was dropped by the tables before this one. */
-  const dropped = { dropped_forged: 0, dropped_foreign: 0 };
+  let dropped: Partial<Record<TableCounter, number>> = {};
 
   async function carryDropped(): Promise<void> {
     const now = await counters().catch(() => undefined); // somebody may have deleted the table
-    if (now !== undefined) for (const name of ['dropped_forged', 'dropped_foreign'] as const) dropped[name] = now[name];
+    if (now !== undefined) dropped = { dropped_forged: now.dropped_forged, dropped_foreign: now.dropped_foreign };
   }
 
   async function make(): Promise<void> {
@@ -45,8 +45,7 @@ export function createNftTable(initial: FirewallSettings, members: Members, sign
     const text = await call('nft', ['--json', 'list', 'counters', 'table', 'ip', TABLE], { signal });
     const { nftables } = JSON.parse(text) as { nftables: { counter?: { name: string; packets: number } }[] };
     const packets = new Map(nftables.map(({ counter }) => [counter?.name, counter?.packets]));
-    const before = (name: TableCounter) => (name in dropped ? dropped[name as keyof typeof dropped] : 0);
-    const entries = TABLE_COUNTERS.map((name) => [name, (packets.get(name) ?? 0) + before(name)]);
+    const entries = TABLE_COUNTERS.map((name) => [name, (packets.get(name) ?? 0) + (dropped[name] ?? 0)]);
     return Object.fromEntries(entries) as Record<TableCounter, number>;
   }
 

@@ -2,7 +2,7 @@ import { parseIpv4 } from '../core/address-text.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { contains } from '../core/subnet.js';
-import { MAIN_TABLE } from './netlink/routes.js';
+import { defaultsIn } from './netlink/routes.js';
 import type { Netlink, RouteInfo } from './netlink.js';
 import { DEVICE_NAME } from './tun-device.js';
 
@@ -107,12 +107,7 @@ const isLinkLocal = (address: Ipv4) => contains({ address: 0xa9fe0000 | 0, prefi
 async function kernelsChoice(netlink: Netlink, { canReach }: UnderlayChoice): Promise<Ipv4 | undefined> {
   try {
     if (canReach !== undefined) return await netlink.sourceTowards(canReach);
-    const [route] = (await netlink.routes(undefined))
-      .filter(
-        ({ table, index, destination }) =>
-          table === MAIN_TABLE && index !== undefined && destination.prefixLength === 0,
-      )
-      .sort((a, b) => a.metric - b.metric);
+    const route = defaultsIn(await netlink.routes(undefined)).at(0);
     return route?.source ?? (route?.gateway === undefined ? undefined : await netlink.sourceTowards(route.gateway));
   } catch {
     // A preference: what can be used is known without it.

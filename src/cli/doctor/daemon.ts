@@ -1,5 +1,6 @@
 import { expiryWarning } from '../../core/certificates.js';
 import type { Status } from '../../ops/status.js';
+import { unitPropertiesIn } from '../../system/unit-properties.js';
 import { EXIT_CODES } from '../exit-codes.js';
 import { duration } from '../status.js';
 import { bad, ok, warn } from './findings.js';
@@ -104,7 +105,7 @@ const PROPERTIES = 'LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainS
 /** Undefined where there is no systemd, or no such service. */
 async function readUnit(host: Host): Promise<Unit | undefined> {
   const text = await host.run('systemctl', ['show', 'rudder.service', `--property=${PROPERTIES}`]);
-  const values = propertiesIn(text ?? '');
+  const values = unitPropertiesIn(text ?? '');
   if (values.get('LoadState') !== 'loaded') return undefined;
   const property = (name: string) => values.get(name) ?? '';
   return {
@@ -115,16 +116,6 @@ async function readUnit(host: Host): Promise<Unit | undefined> {
     mainStatus: Number(property('ExecMainStatus')),
     restarts: Number(property('NRestarts')) || 0,
   };
-}
-
-/** What `systemctl show` prints. */
-export function propertiesIn(text: string): Map<string, string> {
-  return new Map(
-    text.split('\n').map((line) => {
-      const at = line.indexOf('=');
-      return [line.slice(0, at), line.slice(at + 1)];
-    }),
-  );
 }
 
 /** Undefined: it has not ended yet. */

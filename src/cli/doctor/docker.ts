@@ -2,7 +2,7 @@ import { parseIpv4, parseSubnet } from '../../core/address-text.js';
 import { shorten } from '../../core/errors.js';
 import { contains } from '../../core/subnet.js';
 import type { Status } from '../../ops/status.js';
-import { propertiesIn } from './daemon.js';
+import { unitPropertiesIn } from '../../system/unit-properties.js';
 import { bad, ok, unknown, warn } from './findings.js';
 import type { Facts, Finding, Host } from './host.js';
 
@@ -56,7 +56,7 @@ interface DockerUnit {
 
 async function readUnit(host: Host): Promise<DockerUnit | undefined> {
   const properties = 'LoadState,ActiveState,Result,DropInPaths,ExecStart';
-  const values = propertiesIn(
+  const values = unitPropertiesIn(
     (await host.run('systemctl', ['show', 'docker.service', `--property=${properties}`])) ?? '',
   );
   if (values.get('LoadState') !== 'loaded') return undefined;

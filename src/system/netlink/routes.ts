@@ -64,6 +64,15 @@ export async function listRoutes(requests: Requests, index: number | undefined):
   return routes;
 }
 
+/** Default routes of the main table that lead out somewhere, the best first. */
+export function defaultsIn(routes: readonly RouteInfo[]): RouteInfo[] {
+  return routes
+    .filter(
+      ({ table, index, destination }) => table === MAIN_TABLE && index !== undefined && destination.prefixLength === 0,
+    )
+    .sort((a, b) => a.metric - b.metric);
+}
+
 /** Without an object: whether the route has that interface, or several next hops, which are read later. */
 function mayLeadThrough(body: Buffer, index: number | undefined): boolean {
   for (let at = RTMSG_BYTES; at + 8 <= body.length; at += (body.readUInt16LE(at) + 3) & ~3) {
@@ -82,37 +91,38 @@ function mayLeadThrough(body: Buffer, index: number | undefined): boolean {
  * @throws NetlinkError
  */
 export async function lookUpRoute(requests: Requests, address: Ipv4, source?: Ipv4): Promise<RouteInfo | undefined> {
+  const body = await lookUp(requests, address, source, RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE);
+  return body && routeOf(body);
+}
+
+/** The own address that the kernel would give a packet to an address; undefined: it has no route. @throws NetlinkError */
+export async function lookUpSource(requests: Requests, address: Ipv4): Promise<Ipv4 | undefined> {
+  const body = await lookUp(requests, address, undefined, 0);
+  const source = body && attributesOf(body, RTMSG_BYTES).get(RTA_PREFSRC);
+  return source && ipv4FromBytes(source);
+}
+
+/** What the kernel answers; undefined: it has no way there. */
+async function lookUp(
+  requests: Requests,
+  address: Ipv4,
+  source: Ipv4 | undefined,
+  flags: number,
+): Promise<Buffer | undefined> {
   const header = Buffer.alloc(RTMSG_BYTES);
   header[0] = AF_INET;
   header[1] = 32;
   header[2] = source === undefined ? 0 : 32;
-  header.writeUInt32LE(RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE, 8);
+  header.writeUInt32LE(flags, 8);
   const attributes = [attribute(RTA_DST, ipv4ToBytes(address))];
   if (source !== undefined) attributes.push(attribute(RTA_SRC, ipv4ToBytes(source)));
   try {
-    const answer = await requests.ask('look up a route', RTM_GETROUTE, Buffer.concat([header, ...attributes]));
-    return routeOf(answer.body);
+    return (await requests.ask('look up a route', RTM_GETROUTE, Buffer.concat([header, ...attributes]))).body;
   } catch (error) {
     // "no route", an unreachable, a prohibit, a blackhole and a throw route.
     // With a source EINVAL says that this host does not have that address.
     const { code } = error as { code: string };
     if (NO_ROUTE.has(code) && !(code === 'EINVAL' && source !== undefined)) return undefined;
-    throw error;
-  }
-}
-
-/** The own address that the kernel would give a packet to an address; undefined: it has no route. @throws NetlinkError */
-export async function lookUpSource(requests: Requests, address: Ipv4): Promise<Ipv4 | undefined> {
-  const header = Buffer.alloc(RTMSG_BYTES);
-  header[0] = AF_INET;
-  header[1] = 32;
-  const body = Buffer.concat([header, attribute(RTA_DST, ipv4ToBytes(address))]);
-  try {
-    const answer = await requests.ask('look up a source address', RTM_GETROUTE, body);
-    const source = attributesOf(answer.body, RTMSG_BYTES).get(RTA_PREFSRC);
-    return source === undefined ? undefined : ipv4FromBytes(source);
-  } catch (error) {
-    if (NO_ROUTE.has((error as { code: string }).code)) return undefined;
     throw error;
   }
 }
