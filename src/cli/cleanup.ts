@@ -58,13 +58,12 @@ async function refuseIfAnswered(subnetFile: string): Promise<void> {
   const socketPath = controlSocketOf(subnetFile);
   const { is } = await tryDaemon(socketPath, 'GET', '/healthz');
   if (is === 'absent') return;
-  // One that hangs, or that may not be asked, runs too.
-  const what =
-    is === 'answer' ? 'a rudder answers' : is === 'not permitted' ? 'this user may not ask' : 'somebody listens';
-  throw new RudderError(
-    'usage',
-    `${what} on ${socketPath}: expected no running node; stop it with "systemctl stop rudder", and clean up as root`,
-  );
+  if (is === 'not permitted') {
+    throw new RudderError('usage', `only root may ask whether a rudder answers on ${socketPath}: clean up as root`);
+  }
+  // One that hangs runs too.
+  const what = is === 'answer' ? 'a rudder answers' : 'somebody listens';
+  throw new RudderError('usage', `${what} on ${socketPath}: expected none; stop it with "systemctl stop rudder"`);
 }
 
 /** Does all of them, also after one that failed, and tells what was removed. @throws what the first that failed threw */

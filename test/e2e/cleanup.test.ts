@@ -77,6 +77,27 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'rudder cleanup', () => {
     expect((await statusOf(lab, node)).problems).toEqual([]);
   });
 
+  it('touches nothing of a node that hangs', async () => {
+    await startNode(lab, node);
+    process.kill(node.process!.pid, 'SIGSTOP');
+    const { code, stdout, stderr } = await cli(lab, node, 'cleanup');
+    process.kill(node.process!.pid, 'SIGCONT');
+    expect({ code, stdout }).toEqual({ code: EXIT_CODES.usage, stdout: '' });
+    expect(stderr).toMatch(/^rudder: somebody listens on .*rudder\.sock: expected none; stop it with/);
+  });
+
+  it('does all that needs no etcd when the password cannot be read, and says so', async () => {
+    await startNode(lab, node);
+    await stopNode(lab, node);
+    const secret = ['--etcd-username=u', '--etcd-password-file=/absent'];
+    const { code, stdout, stderr } = await cli(lab, node, 'cleanup', ...secret);
+    expect(code).toBe(EXIT_CODES.file);
+    expect(stderr).toMatch(/^rudder: --etcd-password-file \/absent cannot be read: ENOENT.*\n$/);
+    expect(stdout).toMatch(/^removed rudder0 with its address and routes$/m);
+    expect(stdout).not.toContain('lease');
+    expect(await keys()).not.toBe('');
+  });
+
   const add = (what: string) => `ip link add rudder0 type ${what}`;
   it.each([
     ['a bridge', add('bridge'), /of kind bridge/],

@@ -63,7 +63,7 @@ function stateOf({ problems, node, uptimeSeconds }: Status, unit: Unit | undefin
 }
 
 function ofNobody(socketPath: string): Finding {
-  const remedy = 'start it: systemctl start rudder; or give the --subnet-file that it was given';
+  const remedy = 'start it (a service with "systemctl start rudder"), or give the --subnet-file that it was given';
   return bad('daemon', `no rudder answers on ${socketPath}`, remedy);
 }
 

@@ -20,7 +20,7 @@ export async function etcd(host: Host): Promise<Finding[]> {
   );
   const isWorking = probes.some(([, { failure }]) => failure === undefined);
   const findings = probes.flatMap(([endpoint, probe]) => ofProbe(endpoint, probe, isWorking));
-  return found.saidBy === undefined ? findings : [ok('etcd', `looked at ${found.saidBy}`), ...findings];
+  return found.saidBy === undefined ? findings : [ok('etcd', found.saidBy), ...findings];
 }
 
 function ofProbe(

@@ -200,7 +200,7 @@ describe('etcd', () => {
     const etcd = { endpoints: [ENDPOINT], saidBy: 'etcd at x, as /etc/default/rudder says' };
     const findings = await examine(createHost({ etcd }));
     expect(findings.filter(({ check }) => check === 'etcd').map(({ detail }) => detail)[0]).toBe(
-      'looked at etcd at x, as /etc/default/rudder says',
+      'etcd at x, as /etc/default/rudder says',
     );
     const problem = '--etcd-password-file /x cannot be read';
     expect(await only('etcd', { etcd: { problem } })).toMatchObject({
