@@ -4,10 +4,10 @@ import { messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import { writeFileAtomic } from '../system/atomic-file.js';
 import * as unit from '../system/docker-unit.js';
-import { type Netlink, openNetlink } from '../system/netlink.js';
+import { openNetlink } from '../system/netlink.js';
 import { EXIT_OK } from './exit-codes.js';
 
-const { DOCKER_UNIT, DOCKER_SOCKET, DOCKER_BRIDGE } = unit;
+const { DOCKER_UNIT, DOCKER_SOCKET } = unit;
 const PATH_UNIT = 'rudder-docker.path';
 const DROP_INS = [DOCKER_UNIT, DOCKER_SOCKET].map(unit.dropInOf);
 
@@ -50,52 +50,54 @@ function whatFollowsOf(state: unit.UnitState): string {
 
 /**
  * `rudder docker disable`: Docker goes its own way from its next start on. If it waits for Rudder it starts at once.
- * A bridge that is there keeps its address, so Docker would stay on the subnet: it is removed between stop and start.
+ * Docker would stay on the subnet by what it remembers of its bridge, so that start is told to choose anew.
  */
 export async function disableDocker(isNow: boolean): Promise<number> {
   refuseWithoutSystemd();
   const removed = DROP_INS.filter((path) => existsSync(path));
+  if (removed.length > 0) await writeOnce();
   for (const path of removed) await rm(path);
+  await rm(unit.STARTED_WITH, { force: true });
   if (removed.length > 0) await systemctl('daemon-reload');
   if (await isLoaded(PATH_UNIT)) await systemctl('stop', PATH_UNIT);
   say(
     removed.length > 0 ? `Docker takes no subnet from Rudder any more: removed ${removed.join(' and ')}` : NOT_ENABLED,
   );
 
-  const ours = unit.bridgeAddressOf(await unit.readIfThere(unit.STARTED_WITH));
-  const netlink = openNetlink();
-  try {
-    const state = await unit.stateOf(DOCKER_UNIT);
-    const isHeld = ours !== undefined && (await bridgeAddress(netlink)) === ours;
-    if (isHeld && unit.isRunning(state) && !isNow) {
-      say(`Docker keeps ${ours} until "rudder docker disable --now" restarts it on an address of its own`);
-      return EXIT_OK;
-    }
-    await freeBridge(netlink, state, isHeld);
-    await rm(unit.STARTED_WITH, { force: true });
-    if (unit.isWaiting(state) || (isHeld && unit.isRunning(state))) {
-      await begin();
-      say(`Docker is started on ${(await bridgeAddress(netlink)) ?? 'no bridge'}`);
-    }
-  } finally {
-    netlink.close();
+  const state = await unit.stateOf(DOCKER_UNIT);
+  const isOnOld = unit.isRunning(state) && existsSync(ONCE);
+  if (isOnOld && !isNow) {
+    say(`Docker keeps ${await bridgeAddress()} until it is restarted: "rudder docker disable --now" does so`);
+  } else if (isOnOld || (unit.isWaiting(state) && removed.length > 0)) {
+    await begin(isOnOld ? 'restart' : 'start');
+    await systemctl('daemon-reload'); // that start has removed its file
+    say(`Docker is ${isOnOld ? 'restarted' : 'started'} on ${await bridgeAddress()}`);
   }
   return EXIT_OK;
 }
 
 const NOT_ENABLED = 'Docker takes no subnet from Rudder: nothing to remove';
 
-async function freeBridge(netlink: Netlink, state: unit.UnitState, isHeld: boolean): Promise<void> {
-  if (!isHeld) return;
-  if (unit.isRunning(state)) await stop();
-  const link = await netlink.link(DOCKER_BRIDGE);
-  if (link !== undefined) await netlink.deleteLink(link.index);
+/** Read beside our other one, and there until Docker has started with it. */
+const ONCE = DROP_INS[0].replace('rudder.conf', 'rudder-once.conf');
+
+/** Not where Docker has settings by which it chooses anyway. */
+async function writeOnce(): Promise<void> {
+  const commandLine = unit.commandLineOf(await systemctl('cat', DOCKER_UNIT), DROP_INS[0]);
+  if (commandLine === undefined || unit.choosesItsAddress(await unit.readIfThere(unit.DAEMON_JSON), commandLine))
+    return;
+  await writeFileAtomic(ONCE, unit.onceText(commandLine, ONCE), 0o644);
 }
 
-async function bridgeAddress(netlink: Netlink): Promise<string | undefined> {
-  const link = await netlink.link(DOCKER_BRIDGE);
-  const found = (await netlink.addresses()).find(({ index }) => index === link?.index);
-  return found && `${formatIpv4(found.address)}/${found.prefixLength}`;
+async function bridgeAddress(): Promise<string> {
+  const netlink = openNetlink();
+  try {
+    const link = await netlink.link(unit.DOCKER_BRIDGE);
+    const found = (await netlink.addresses()).find(({ index }) => index === link?.index);
+    return found ? `${formatIpv4(found.address)}/${found.prefixLength}` : 'no bridge';
+  } finally {
+    netlink.close();
+  }
 }
 
 /**
@@ -134,11 +136,6 @@ async function takeStep(step: 'start' | 'restart', address: string): Promise<voi
 async function begin(step: 'start' | 'restart' = 'start'): Promise<void> {
   await systemctl('reset-failed', ...(await dockerUnits()));
   await systemctl(step, DOCKER_UNIT);
-}
-
-/** With its socket, or whoever asks Docker next would start it. */
-async function stop(): Promise<void> {
-  await systemctl('stop', ...(await dockerUnits()).reverse());
 }
 
 async function dockerUnits(): Promise<string[]> {
@@ -194,6 +191,7 @@ async function install(texts: Map<string, string>): Promise<boolean> {
     await writeFileAtomic(path, text, 0o644);
     isNew = true;
   }
+  await rm(ONCE, { force: true });
   if (isNew) await systemctl('daemon-reload');
   return isNew;
 }

@@ -92,6 +92,29 @@ export function conflictIn(daemonJson: string | undefined, commandLine: string):
   return given === undefined ? undefined : `${DAEMON_JSON} has ${quote(given)}: ${quote(config[given])}`;
 }
 
+/** Whether Docker does not go by the address of the bridge that it has had. */
+export function choosesItsAddress(daemonJson: string | undefined, commandLine: string): boolean {
+  if (/\s(--default-address-pool|--bip|--bridge|-b)[=\s]/.test(commandLine)) return true;
+  const config = parseObject(daemonJson ?? '{}') ?? {};
+  return ['default-address-pools', 'bip', 'bridge'].some((key) => Object.hasOwn(config, key));
+}
+
+/** What Docker chooses from by itself. Only where it is told does it forget the bridge that it has had. */
+const POOLS = ['172.17.0.0/16', '172.18.0.0/15', '172.20.0.0/14', '172.24.0.0/13'];
+
+/** A drop-in for one start of Docker's, which removes it. */
+export function onceText(commandLine: string, path: string): string {
+  const pools = POOLS.map((base) => `--default-address-pool base=${base},size=16`).join(' ');
+  return [
+    '# Made by "rudder docker disable" for one start, in which Docker chooses an address instead of the subnet it had.',
+    '[Service]',
+    'ExecStart=',
+    `ExecStart=${commandLine} ${pools}`,
+    `ExecStartPost=/bin/rm -f ${path}`,
+    '',
+  ].join('\n');
+}
+
 function parseObject(json: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(json);

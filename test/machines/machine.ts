@@ -53,7 +53,12 @@ export interface Machine {
 /** Boots a tree inside a network namespace and waits until its systemd is ready to start services. */
 export async function bootMachine(tree: string, namespace: string): Promise<Machine> {
   const log = openSync(`${tree}.log`, 'w');
-  const options = ['--boot', '--quiet', '--keep-unit', '--register=no', '--capability=all', '--bind=/dev/net/tun'];
+  // Of the mode that udev gives it, whatever this host's has.
+  const tun = `${tree}.tun`;
+  rmSync(tun, { force: true });
+  await execa('mknod', ['-m', '666', tun, 'c', '10', '200']);
+  const device = `--bind=${tun}:/dev/net/tun`;
+  const options = ['--boot', '--quiet', '--keep-unit', '--register=no', '--capability=all', device];
   const more = ['--system-call-filter=@keyring bpf', `--network-namespace-path=/run/netns/${namespace}`];
   // As on a machine of its own, its network's sysctls can be written.
   const env = { ...process.env, SYSTEMD_NSPAWN_API_VFS_WRITABLE: 'network' };
@@ -100,7 +105,7 @@ function systemdOf(nspawn: ChildProcess): string | undefined {
 
 export function removeTree(tree: string): void {
   rmSync(tree, { recursive: true, force: true });
-  rmSync(`${tree}.log`, { force: true });
+  for (const beside of ['log', 'tun']) rmSync(`${tree}.${beside}`, { force: true });
 }
 
 export function install(tree: string, file: string, to: string): void {

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { bridgeAddressOf, commandLineOf, conflictIn, stepTo, type UnitState } from '../../../src/system/docker-unit.js';
+import {
+  bridgeAddressOf,
+  choosesItsAddress,
+  commandLineOf,
+  conflictIn,
+  stepTo,
+  type UnitState,
+} from '../../../src/system/docker-unit.js';
 
 const ENV = 'RUDDER_SUBNET=10.240.26.1/24\nRUDDER_MTU=1472\nRUDDER_NETWORK=10.240.0.0/16\nRUDDER_IPMASQ=false\n';
 const unit = (active: string, result = 'success'): UnitState => ({ load: 'loaded', active, result });
@@ -68,5 +75,19 @@ describe('what speaks against our flags', () => {
     const found = conflictIn(json, commandLine);
     if (conflict === undefined) expect(found).toBe(undefined);
     else expect(found).toMatch(conflict);
+  });
+});
+
+describe('Docker goes by the address of the bridge that it has had', () => {
+  it.each<[string | undefined, string, boolean]>([
+    [undefined, '/usr/sbin/dockerd -H fd://', true],
+    ['{"mtu":1400}', '/usr/sbin/dockerd', true],
+    ['{', '/usr/sbin/dockerd', true],
+    ['{"default-address-pools":[]}', '/usr/sbin/dockerd', false],
+    ['{"bip":"10.9.0.1/24"}', '/usr/sbin/dockerd', false],
+    [undefined, '/usr/sbin/dockerd --default-address-pool base=10.0.0.0/8,size=24', false],
+    [undefined, '/usr/sbin/dockerd --bip=10.9.0.1/24', false],
+  ])('with %s and %s', (json, commandLine, does) => {
+    expect(choosesItsAddress(json, commandLine)).toBe(!does);
   });
 });
