@@ -179,7 +179,7 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
 
     /** What Docker's unit comes to with our drop-in, if dockerd is a script that writes down how it was started. */
     function installDocker(): void {
-      const unit = '[Service]\nExecStart=/usr/sbin/dockerd\nRestart=always\nRestartSec=1\nTimeoutStopSec=1\n';
+      const unit = '[Service]\nExecStart=/usr/sbin/dockerd -H fd://\nRestart=always\nRestartSec=1\nTimeoutStopSec=1\n';
       writeFileSync(`${tree}/etc/systemd/system/docker.service`, unit);
       const script = '#!/bin/sh\necho "$*" "LD_PRELOAD=$LD_PRELOAD" >> /run/dockerd.started\nexec sleep infinity\n';
       writeFileSync(`${tree}/usr/sbin/dockerd`, script, { mode: 0o755 });
@@ -202,7 +202,8 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
       writeFileSync(`${tree}/etc/default/rudder`, `RUDDERD_ETCD_ENDPOINTS=${etcdUrl(lab)}\n`);
       machine = await bootMachine(tree, namespaceOf(lab, 'n1'));
       await run('dpkg', '--force-confold', '-i', `/root/${basename(deb)}`);
-      await run('systemctl', 'start', '--no-block', 'docker');
+      await run('rudder', 'docker', 'enable');
+      await run('systemctl', 'start', 'docker');
       const owner = (path: string) => run('stat', '-c', '%U:%G %a %F', path);
       const isRoots = async () => expect(await owner('/run/rudder/subnet.env')).toBe('root:root 644 regular file');
       const started = async () => (await run('cat', '/run/dockerd.started')).split('\n');

@@ -100,6 +100,7 @@ it('Docker waits for a subnet without a failure and without waiting for the star
     expect(valuesOf(unit, 'After')).toEqual(['rudder-docker.path']);
   }
   expect(valuesOf('rudder.service', 'Before')).toEqual([]);
+  expect(valuesOf('rudder-docker.path', 'Before')).toEqual(['docker.service']);
 });
 
 it('a change of subnet.env is followed however often it failed, and a node that fails starts again soon, for ever', () => {
