@@ -1,4 +1,5 @@
 import type { Ipv4 } from '../core/ipv4.js';
+import type { BackendData } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Subnet } from '../core/subnet.js';
 
@@ -13,6 +14,10 @@ export interface PeerTraffic {
 
 /** What the daemon needs of whatever moves the packets. */
 export interface Backend {
+  /** Name of the device that the overlay's packets go through. */
+  readonly device: string;
+  /** What peers need to know of this node beside its address, for its lease. */
+  leaseData(): BackendData;
   /** MTU of the tunnel at the moment, for `subnet.env`. */
   mtu(): number;
   /** Brings the device up for our subnet and starts to forward. */

@@ -6,7 +6,6 @@ import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { problemsOf, type Status, warningsOf } from '../ops/status.js';
 import type { Firewall } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
-import { DEVICE_NAME } from '../system/tun-device.js';
 import type { HostKeeper } from './host-keeper.js';
 import type { ControlState, LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
@@ -44,7 +43,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       subnet: formatSubnet(sources.subnet),
       subnetFile: options.subnetFile,
     },
-    device: { name: DEVICE_NAME, mtu: backend.mtu(), up: await isUp(sources.netlink), repairs: host.repairs() },
+    device: { name: backend.device, mtu: backend.mtu(), up: await isUp(sources), repairs: host.repairs() },
     hostProblem: host.problem() ?? null,
     lease: {
       ttlSeconds: control.ttlSeconds,
@@ -102,6 +101,6 @@ function ignoredLeasesOf({ ignored }: ControlState): Status['ignoredLeases'] {
   };
 }
 
-async function isUp(netlink: Netlink): Promise<boolean> {
-  return (await netlink.link(DEVICE_NAME).catch(() => undefined))?.up === true;
+async function isUp({ netlink, backend }: StatusSources): Promise<boolean> {
+  return (await netlink.link(backend.device).catch(() => undefined))?.up === true;
 }
