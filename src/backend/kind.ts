@@ -40,14 +40,16 @@ export interface BackendSettings {
    * called, the end of the process undoes it all.
    * @throws RudderError `device` or `socket`
    */
-  open(host: BackendHost): Backend;
+  open(host: BackendHost): Promise<Backend>;
 }
 
 /** The host that a backend is opened on, and what its operator wants. */
 export interface BackendHost {
   readonly config: NetworkConfig;
   readonly netlink: Netlink;
-  /** Address of the underlay interface. */
+  readonly nodeId: string;
+  /** The underlay interface, and its address. */
+  readonly interface: string;
   readonly localAddress: Ipv4;
   readonly mtu: number;
   /** A NAT changes the ports of what this node sends. */

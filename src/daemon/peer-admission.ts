@@ -155,7 +155,7 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
   async function put(results: readonly LeaseChange[]): Promise<void> {
     const { added, removed } = members.count(results);
     if (firewall !== undefined && hasAny(added)) await firewall.addMembers(added);
-    backend.apply(results);
+    await backend.apply(results);
     if (firewall !== undefined && hasAny(removed)) await firewall.removeMembers(removed);
   }
 

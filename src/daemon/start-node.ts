@@ -39,7 +39,7 @@ export async function startNode(context: StartContext): Promise<Node | undefined
   const undo = createUndo(context.log);
   try {
     const ground = await surveyGround(context);
-    const backend = openBackend(context, ground, undo);
+    const backend = await openBackend(context, ground, undo);
     const taken = await takeSubnet(context, ground, backend, undo);
     const { own } = taken;
     const { firewall, checkOverlay } = await openTheWay(context, ground, backend, taken, undo);
@@ -101,15 +101,15 @@ function tellOthers({ name, address, others = [] }: Underlay, log: Logger): void
   );
 }
 
-function openBackend(
+async function openBackend(
   { options, netlink, log }: StartContext,
-  { config, settings, underlay }: Ground,
+  { config, settings, underlay, state }: Ground,
   undo: Undo,
-): Backend {
+): Promise<Backend> {
   const { checkSource, offloads, portMapped } = options;
   const mtu = tunnelMtu(options, settings, underlay, log);
-  const localAddress = underlay.address;
-  const backend = settings.open({ config, netlink, localAddress, mtu, portMapped, checkSource, offloads, log });
+  const host = { nodeId: state.nodeId, interface: underlay.name, localAddress: underlay.address, mtu };
+  const backend = await settings.open({ config, netlink, ...host, portMapped, checkSource, offloads, log });
   undo.add('device', () => backend.stop(false));
   return backend;
 }

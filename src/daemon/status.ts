@@ -32,6 +32,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
   const control = sources.control.state();
   const forwarding = await firewall?.forwarding();
   const rules = firewall?.state();
+  const packetPath = backend.packetPath ?? null;
   const status = {
     version: sources.version,
     uptimeSeconds: process.uptime(),
@@ -60,8 +61,9 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       certificates: sources.registry.certificates(),
     },
     config: control.config,
-    packetPath: { heartbeatSeconds: backend.heartbeatAgeMs() / 1000, counters: backend.counters() },
-    offloads: backend.offloads(),
+    backend: { type: config.backend.type, kernel: backend.kernelEntries() ?? null },
+    packetPath: packetPath && { heartbeatSeconds: packetPath.heartbeatAgeMs() / 1000, counters: packetPath.counters() },
+    offloads: backend.packetPath?.offloads() ?? {},
     firewall: {
       kept: rules !== undefined && rules.problem === undefined,
       checks: rules?.checks ?? 0,
@@ -71,11 +73,11 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     },
     peers: control.peers.map((lease) => {
       const { subnet, publicIp } = lease;
-      const { heardSecondsAgo, ...traffic } = backend.traffic(subnet);
+      const { heardSecondsAgo, ...traffic } = packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
       return {
         subnet: formatSubnet(subnet),
         nextHop: formatIpv4(publicIp),
-        problem: sources.admission.problemOf(lease) ?? null,
+        problem: sources.admission.problemOf(lease) ?? backend.problemOf(subnet) ?? null,
         reserved: lease.reserved === true && heardSecondsAgo === undefined,
         ...traffic,
         heardSecondsAgo: heardSecondsAgo ?? null,
@@ -85,6 +87,15 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
   };
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
 }
+
+/** The kernel does not count by peer. */
+const UNKNOWN_TRAFFIC = {
+  outPackets: null,
+  outBytes: null,
+  inPackets: null,
+  inBytes: null,
+  heardSecondsAgo: undefined,
+};
 
 /** Somebody may write as many keys as he likes. */
 const MOST_IGNORED_TOLD = 20;

@@ -26,7 +26,7 @@ export const udp: BackendKind = {
       mtu,
       overheadBytes: OVERHEAD_BYTES,
       problemOf: (lease) => whyUnreachable(lease, port),
-      open: (host) => openUdpBackend({ ...host, port }),
+      open: async (host) => openUdpBackend({ ...host, port }),
     };
   },
 };

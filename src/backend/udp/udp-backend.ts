@@ -12,7 +12,7 @@ import {
   writeTunMessage,
 } from '../../system/tun-device.js';
 import { openUdpSocket } from '../../system/udp-socket.js';
-import type { Backend } from '../backend.js';
+import type { Backend, HostChange } from '../backend.js';
 import type { BackendHost } from '../kind.js';
 import { elapsedMs, nowMs } from './clock.js';
 import { readAll } from './counters.js';
@@ -125,7 +125,7 @@ export function openUdpBackend(options: BackendHost & { readonly port: number })
     return problem;
   }
 
-  async function adapt(host: { localAddress: Ipv4; mtu: number }): Promise<void> {
+  async function adapt(host: HostChange): Promise<void> {
     if (own === undefined || stopped) return;
     if (host.mtu !== mtu) {
       await configureTunDevice(netlink, device(own.address, host.mtu));
@@ -152,14 +152,19 @@ export function openUdpBackend(options: BackendHost & { readonly port: number })
       own = subnet;
       await startPath(subnet);
     },
-    apply,
-    traffic,
+    apply: async (changes) => apply(changes),
+    // A datagram to nobody looks like one to somebody.
+    problemOf: () => undefined,
     repair: () => oneAtATime(repair),
     adapt: (host) => oneAtATime(() => adapt(host)),
     setRouted: (wanted) => oneAtATime(() => setRouted(wanted)),
-    counters: () => ({ ...readAll(memory.counters), ...handles.queueDrops() }),
-    offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
-    heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
+    packetPath: {
+      counters: () => ({ ...readAll(memory.counters), ...handles.queueDrops() }),
+      traffic,
+      offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
+      heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
+    },
+    kernelEntries: () => undefined,
     persist: handles.persist,
     async stop(remove) {
       stopped = true;

@@ -49,7 +49,7 @@ beforeEach(async () => {
       },
     },
     backend: {
-      apply(changes) {
+      async apply(changes) {
         for (const { type, lease } of changes) done.push(`${type} ${formatSubnet(lease.subnet)}`);
       },
     },
