@@ -5,8 +5,10 @@ import type { Subnet } from '../core/subnet.js';
 
 /** What the daemon needs of whatever moves the packets. */
 export interface Backend {
-  /** Name of the device that the overlay's packets go through. */
-  readonly device: string;
+  /** Name of the device that the whole Network is routed to; undefined: there is none. */
+  readonly device: string | undefined;
+  /** Interfaces that the overlay's packets leave and arrive by: the device, and where some go as they are the underlay. */
+  ways(): readonly string[];
   /** What peers need to know of this node beside its address, for its lease. */
   leaseData(): BackendData;
   /** MTU of the tunnel at the moment, for `subnet.env`. */

@@ -2,6 +2,7 @@ import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import type { Tunnel } from '../system/firewall-rules.js';
 import type { Netlink } from '../system/netlink.js';
 import type { Backend } from './backend.js';
 import type { Offload } from './udp/offloads.js';
@@ -27,8 +28,8 @@ export interface BackendSettings {
   readonly type: string;
   /** The options with their defaults, by name: to be compared with those of another config. */
   readonly fields: Readonly<Record<string, string | number | boolean>>;
-  /** UDP port at which nodes receive what they send each other. */
-  readonly port: number;
+  /** The datagrams that nodes send each other; undefined: packets go as they are. */
+  readonly tunnel: Tunnel | undefined;
   /** The tunnel's MTU; undefined: what fits the underlay. */
   readonly mtu: number | undefined;
   /** What is wrapped around each packet. */

@@ -44,9 +44,10 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
   const checkRoutes = async (carriedBy: Underlay) => {
     carrier.address = carriedBy.address;
     const { all } = await checkOverlay();
-    await firewall?.adapt({ localAddress: carriedBy.address, uplinks: await uplinksOf(netlink, all, carriedBy) });
+    const uplinks = await uplinksOf(netlink, all, carriedBy);
+    await firewall?.adapt({ localAddress: carriedBy.address, uplinks, devices: backend.ways() });
   };
-  const events = await netlink.watch(backend.device, network);
+  const events = await netlink.watch(backend.device ?? underlay.name, network);
   const seen = { netlink, choice: options.underlay, underlay, events };
   const host = keepHost({ ...seen, backend, check, checkRoutes, mtuOver, publish, writeEnv, log });
   const parts = { host, netlink, registry, backend, control, admission, firewall };

@@ -133,7 +133,7 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   const carrier = { address: underlay.address };
   const admitting = { config, own: own.subnet, netlink, backend, source: () => carrier.address, log };
   const admission = createPeerAdmission(admitting);
-  await admission.recheck(await readOverlayRoutes(netlink, config.network));
+  await admission.recheck(await readOverlayRoutes(netlink, backend.device, config.network));
   const leasing = {
     registry,
     config,
@@ -209,7 +209,7 @@ async function openTheWay(
   if (options.firewall) {
     const uplinks = await uplinksOf(netlink, await netlink.routes(undefined), underlay);
     const host = { localAddress: underlay.address, uplinks };
-    const rules = { device: backend.device, network, subnet, ipMasq, port: settings.port, ...host };
+    const rules = { devices: backend.ways(), network, subnet, ipMasq, tunnel: settings.tunnel, ...host };
     // Before the first datagram: a container could take its place in connection tracking.
     const kept = await keepFirewall(rules, admission.members(), netlink, log, signal);
     undo.add('firewall', async () => {

@@ -33,6 +33,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
   const forwarding = await firewall?.forwarding();
   const rules = firewall?.state();
   const packetPath = backend.packetPath ?? null;
+  const device = backend.device ?? host.underlay().name;
   const status = {
     version: sources.version,
     uptimeSeconds: process.uptime(),
@@ -44,7 +45,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       subnet: formatSubnet(sources.subnet),
       subnetFile: options.subnetFile,
     },
-    device: { name: backend.device, mtu: backend.mtu(), up: await isUp(sources), repairs: host.repairs() },
+    device: { name: device, mtu: backend.mtu(), up: await isUp(sources.netlink, device), repairs: host.repairs() },
     hostProblem: host.problem() ?? null,
     lease: {
       ttlSeconds: control.ttlSeconds,
@@ -112,6 +113,6 @@ function ignoredLeasesOf({ ignored }: ControlState): Status['ignoredLeases'] {
   };
 }
 
-async function isUp({ netlink, backend }: StatusSources): Promise<boolean> {
-  return (await netlink.link(backend.device).catch(() => undefined))?.up === true;
+async function isUp(netlink: Netlink, device: string): Promise<boolean> {
+  return (await netlink.link(device).catch(() => undefined))?.up === true;
 }

@@ -13,6 +13,7 @@ export interface Status {
     readonly subnet: string;
     readonly subnetFile: string;
   };
+  /** The overlay's device; where packets go as they are, that of the underlay. */
   readonly device: { readonly name: string; readonly mtu: number; readonly up: boolean; readonly repairs: number };
   /** Why this host cannot carry the overlay at the moment. */
   readonly hostProblem: string | null;

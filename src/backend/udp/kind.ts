@@ -22,7 +22,7 @@ export const udp: BackendKind = {
     return {
       type: 'udp',
       fields: { Port: port, MTU: mtu ?? "the underlay's" },
-      port,
+      tunnel: { port },
       mtu,
       overheadBytes: OVERHEAD_BYTES,
       problemOf: (lease) => whyUnreachable(lease, port),

@@ -145,6 +145,7 @@ export function openUdpBackend(options: BackendHost & { readonly port: number })
 
   return {
     device: DEVICE_NAME,
+    ways: () => [DEVICE_NAME],
     leaseData: () => leaseDataOf(port, options.portMapped),
     mtu: () => mtu,
     failure,

@@ -13,7 +13,7 @@ function parse(value: unknown) {
     subnetLength: config.subnetLength,
     min: formatIpv4(config.subnetMin),
     max: formatIpv4(config.subnetMax),
-    port: settingsOf(config).port,
+    port: settingsOf(config).tunnel?.port,
     mtu: settingsOf(config).mtu,
   };
 }

@@ -118,7 +118,8 @@ const leaseText = fc.oneof(
 
 function expectValid(config: NetworkConfig): void {
   const { network, subnetLength, subnetMin, subnetMax } = config;
-  const { port, mtu } = settingsOf(config);
+  const { tunnel, mtu } = settingsOf(config);
+  const port = tunnel!.port;
   expect(network.prefixLength).toBeGreaterThanOrEqual(8);
   expect(isUnusableAsHost(network.address)).toBe(false);
   expect(subnetLength).toBeLessThanOrEqual(30);
