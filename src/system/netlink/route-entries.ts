@@ -19,13 +19,13 @@ export interface RouteEntry {
   readonly type: number;
 }
 
+/** What is listed: all routes of this protocol, ... */
 export interface RouteFilter {
-  /** Destinations within this network, ... */
-  readonly network: Subnet;
-  /** ... routes through this link, ... */
-  readonly index: number | undefined;
-  /** ... and those of this protocol. */
   readonly protocol: number;
+  /** ... those to destinations within this network, if one is named, ... */
+  readonly network?: Subnet | undefined;
+  /** ... and those through this link. */
+  readonly index?: number | undefined;
 }
 
 export const RTN_UNICAST = 1;
@@ -71,7 +71,7 @@ function mayPass(body: Buffer, { network, index, protocol }: RouteFilter): boole
     if (type === RTA_DST) destination = ipv4FromBytes(body.subarray(at + 4, at + 8));
     else if (type === RTA_OIF) through = body.readInt32LE(at + 4);
   }
-  const isInside = body[1] >= network.prefixLength && contains(network, destination);
+  const isInside = network !== undefined && body[1] >= network.prefixLength && contains(network, destination);
   return isInside || (index !== undefined && through === index);
 }
 
