@@ -19,9 +19,14 @@ export interface BackendKind {
   readonly type: string;
   /** The keys of `Backend` that have a meaning, as they are written, beside Type. */
   readonly keys: readonly string[];
+  /** What its nodes have in the kernel that stays when they end. */
+  readonly leaves: readonly Leftover[];
   /** @throws RudderError `network-config` naming the option that makes no sense */
   configure(config: NetworkConfig): BackendSettings;
 }
+
+/** `routes`: those with the mark of ours. */
+export type Leftover = 'tun device' | 'vxlan devices' | 'routes';
 
 /** What a cluster's config makes of a kind: the same on all of its nodes. */
 export interface BackendSettings {
@@ -35,7 +40,7 @@ export interface BackendSettings {
   /** What is wrapped around each packet. */
   readonly overheadBytes: number;
   /** Why the node with that lease cannot be reached by this backend; undefined: it can. */
-  problemOf(lease: Pick<Lease, 'backend'>): string | undefined;
+  problemOf(lease: Pick<Lease, 'backend' | 'reserved'>): string | undefined;
   /**
    * Opens what can fail for reasons of this host, so that nothing else has been touched when it does. Until persist() is
    * called, the end of the process undoes it all.
@@ -49,6 +54,8 @@ export interface BackendHost {
   readonly config: NetworkConfig;
   readonly netlink: Netlink;
   readonly nodeId: string;
+  /** By which peers know this node. */
+  readonly publicIp: Ipv4;
   /** The underlay interface, and its address. */
   readonly interface: string;
   readonly localAddress: Ipv4;

@@ -133,15 +133,18 @@ function createPeers(options: WatcherOptions) {
     const lease = judge(entry);
     if (!('problem' in lease)) {
       forget(entry.name);
-      return entry.ttlId === NO_TTL && lease.nodeId === undefined ? { ...lease, reserved: true } : lease;
+      return lease;
     }
     ignore(entry, lease.problem);
     return undefined;
   }
 
   function judge(entry: LeaseEntry): Lease | NotALease {
-    const lease = parseLease(options.config, entry.name, entry.value);
-    const problem = 'problem' in lease ? undefined : options.problemOf(lease);
+    const parsed = parseLease(options.config, entry.name, entry.value);
+    if ('problem' in parsed) return parsed;
+    const isReserved = entry.ttlId === NO_TTL && parsed.nodeId === undefined;
+    const lease = isReserved ? { ...parsed, reserved: true } : parsed;
+    const problem = options.problemOf(lease);
     return problem === undefined ? lease : { problem };
   }
 

@@ -40,6 +40,11 @@ export function isPortMapped({ backend: { data } }: Pick<Lease, 'backend'>): boo
   return data.PortMapped === true;
 }
 
+/** Nobody has taken it yet: it says no more than for whom it is. */
+export function isUntaken({ reserved, backend }: Pick<Lease, 'reserved' | 'backend'>): boolean {
+  return reserved === true && backend.type === '';
+}
+
 /** Why a registry entry is not a usable lease; a text for one log line. */
 export interface NotALease {
   readonly problem: string;

@@ -47,7 +47,9 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     const uplinks = await uplinksOf(netlink, all, carriedBy);
     await firewall?.adapt({ localAddress: carriedBy.address, uplinks, devices: backend.ways() });
   };
-  const events = await netlink.watch(backend.device ?? underlay.name, network);
+  const events = await netlink.watch(backend.device ?? underlay.name, network, {
+    neighbours: backend.packetPath === undefined,
+  });
   const seen = { netlink, choice: options.underlay, underlay, events };
   const host = keepHost({ ...seen, backend, check, checkRoutes, mtuOver, publish, writeEnv, log });
   const parts = { host, netlink, registry, backend, control, admission, firewall };

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
-import { settingsOf } from '../backend/kinds.js';
+import { removeOthers, settingsOf } from '../backend/kinds.js';
 import { unknownKeys } from '../backend/new-config.js';
 import { type AcquireOptions, acquireLease, type OwnLease } from '../control/lease-acquisition.js';
 import type { Registry } from '../control/registry.js';
@@ -103,12 +103,12 @@ function tellOthers({ name, address, others = [] }: Underlay, log: Logger): void
 
 async function openBackend(
   { options, netlink, log }: StartContext,
-  { config, settings, underlay, state }: Ground,
+  { config, settings, underlay, state, publicIp }: Ground,
   undo: Undo,
 ): Promise<Backend> {
   const { checkSource, offloads, portMapped } = options;
   const mtu = tunnelMtu(options, settings, underlay, log);
-  const host = { nodeId: state.nodeId, interface: underlay.name, localAddress: underlay.address, mtu };
+  const host = { nodeId: state.nodeId, publicIp, interface: underlay.name, localAddress: underlay.address, mtu };
   const backend = await settings.open({ config, netlink, ...host, portMapped, checkSource, offloads, log });
   undo.add('device', () => backend.stop(false));
   return backend;
@@ -222,6 +222,8 @@ async function openTheWay(
     firewall = kept;
   }
   await backend.start(subnet);
+  // Not before: an earlier run's device carries packets until there is another one.
+  await removeOthers(netlink, settings.type);
   signal.throwIfAborted();
   // What was looked at before the routes were set is so with them.
   const checkOverlay = createRouteCheck({ netlink, network, carriers, backend, admission });

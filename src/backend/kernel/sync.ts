@@ -61,6 +61,8 @@ export interface KernelSync {
   reconcile(): Promise<string | undefined>;
   /** Takes the routes back, or puts them back. Rejects as reconcile() does. */
   setRouted(isRouted: boolean): Promise<void>;
+  /** Why the peer with that subnet is not reached; undefined: it is. */
+  problemOf(subnet: Subnet): string | undefined;
   status(): SyncStatus;
   /** Removes nothing: the kernel goes on forwarding. Resolves when nothing is under way any more. */
   stop(): Promise<void>;
@@ -229,6 +231,10 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
     async setRouted(next) {
       isRouted = next;
       if (next !== isRoutedInForce) await run(converge);
+    },
+    problemOf(subnet) {
+      const owner = formatSubnet(subnet);
+      return plan.problems.get(owner) ?? refused.get(owner);
     },
     status() {
       const failed = [...plan.problems, ...refused].flatMap(([owner, reason]) => {

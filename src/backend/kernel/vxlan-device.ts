@@ -38,6 +38,8 @@ export interface VxlanOptions {
 /** A device of kind vxlan, which is there from the opening on; it is up, with our address, once it is configured. */
 export interface VxlanDevice {
   readonly name: string;
+  /** Whether there was none of an earlier run. */
+  readonly isNew: boolean;
   /** What peers have to know: VtepMAC. */
   readonly mac: Mac;
   /** As it is at the moment. */
@@ -68,6 +70,7 @@ export async function openVxlanDevice(options: VxlanOptions): Promise<VxlanDevic
   await ensure();
   return {
     name,
+    isNew: kept === undefined,
     mac,
     mtu: () => state.mtuInForce,
     async configure(own) {

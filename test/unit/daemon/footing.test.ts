@@ -99,7 +99,7 @@ describe('without a lease of the last run', () => {
     '',
     '{}',
     '{"Network":"10.240.0.0/33"}',
-    '{"Network":"10.240.0.0/16","Backend":{"Type":"vxlan"}}',
+    '{"Network":"10.240.0.0/16","Backend":{"Type":"ipsec"}}',
   ])('fails at once for the config %j', async (json) => {
     registry.putRaw('config', json);
     await expect(find()).rejects.toMatchObject({ name: 'RudderError', code: 'network-config' });
@@ -167,7 +167,7 @@ describe('with a valid lease of the last run', () => {
   it.each([
     '',
     '{"Network":"10.240.0.0/33"}',
-    '{"Network":"10.240.0.0/16","Backend":{"Type":"vxlan"}}',
+    '{"Network":"10.240.0.0/16","Backend":{"Type":"ipsec"}}',
   ])('goes on with it if the config is now %j', async (json) => {
     registry.putRaw('config', json);
     expect(await find(registry, known)).toMatchObject({ json: JSON_TEXT, degraded: /network config/ });
