@@ -77,7 +77,11 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, direc
     },
     setRouted: async (isRouted) => sync?.setRouted(isRouted),
     packetPath: undefined,
-    kernelEntries: () => sync?.status(),
+    kernelEntries() {
+      if (sync === undefined) return undefined;
+      const { wanted, present } = sync.status();
+      return { wanted, present };
+    },
     persist() {
       isPersistent = true;
     },
