@@ -32,7 +32,7 @@ const plain = (number, at = `10.1.1.${number}`) => [`route 10.240.${number}.0/24
 function start({ netlink, ground, createKernelSync }, { tunnel = true, direct = false } = {}) {
   const calls = [];
   const refuse = new Set();
-  const on = { underlay: ground.underlay, tunnel: tunnel ? ground.tunnel : undefined };
+  const on = { underlay: ground.underlay, tunnel: tunnel ? ground.tunnel : undefined, mac: mac(1) };
   const problems = [];
   let failure;
   const watched = { ...netlink };
@@ -256,13 +256,36 @@ export const cases = [
     ],
   },
   {
-    name: 'names a peer without a VtepMAC',
+    name: 'names a peer without a VtepMAC, and one with our own',
     async run(host) {
       const { sync, failed } = start(host);
-      await sync.apply(put(peer(7, { mac: undefined })));
+      await sync.apply(put(peer(7, { mac: undefined }), peer(8, { mac: mac(1) })));
       return [failed(), await contents(host)];
     },
-    expected: [['10.240.7.0 its lease has no VtepMAC'], [BLACKHOLE]],
+    expected: [
+      [
+        '10.240.7.0 its lease has no VtepMAC, expected the hardware address of one host',
+        "10.240.8.0 its VtepMAC 0e:00:00:00:00:01 is this node's own: two nodes have the same node id",
+      ],
+      [BLACKHOLE],
+    ],
+  },
+  {
+    name: 'forgets a peer that goes while there is no device',
+    async run(host) {
+      const { sync, fail, failed } = start(host);
+      sync.peersComplete();
+      await sync.apply(put(peer(7), peer(8), peer(9, { mac: undefined })));
+      fail(new Error('no device'));
+      await sync.reconcile().catch(() => undefined);
+      await sync.apply([removed(7), removed(9)]);
+      fail(undefined);
+      await sync.reconcile();
+      const result = [failed(), await contents(host), sync.status().wanted];
+      await sync.stop();
+      return result;
+    },
+    expected: [[], [BLACKHOLE, ...through(8)], 4],
   },
   {
     name: 'goes on with the other peers when the kernel refuses one, names it and tries again',

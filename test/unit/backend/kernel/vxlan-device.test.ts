@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { macOf, openVxlanDevice } from '../../../../src/backend/kernel/vxlan-device.js';
+import { openVxlanDevice } from '../../../../src/backend/kernel/vxlan-device.js';
 import { type Netlink, NetlinkError } from '../../../../src/system/netlink.js';
 import { createRecordingLog } from '../../../helpers/recording-log.js';
 
@@ -38,14 +38,4 @@ it.each([
     code: 'device',
     message: `cannot set up VXLAN device rudder.1 with VNI 1 and port 8472: ${reason}`,
   });
-});
-
-it('derives a MAC from the node id: always the same, of one host, locally administered', () => {
-  const macs = Array.from({ length: 1000 }, (_, number) => macOf(`node ${number}`));
-  expect(new Set(macs).size).toBe(1000);
-  expect(macOf('node 7')).toBe(macs[7]);
-  for (const mac of macs) {
-    expect(mac).toMatch(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
-    expect(Number.parseInt(mac.slice(0, 2), 16) & 3).toBe(2);
-  }
 });
