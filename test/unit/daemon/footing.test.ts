@@ -3,7 +3,7 @@ import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/
 import type { Registry } from '../../../src/control/registry.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
-import { parseNetworkConfig } from '../../../src/core/network-config.js';
+import { parseCommonConfig } from '../../../src/core/network-config.js';
 import { type FootingOptions, findFooting, flawOf } from '../../../src/daemon/footing.js';
 import type { LastKnown } from '../../../src/system/last-known.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
@@ -68,7 +68,7 @@ const away = () => new RudderError('etcd-unavailable', 'etcd at http://a cannot 
 describe('without a lease of the last run', () => {
   it('returns the config and the text it was parsed from, without a word', async () => {
     registry.putRaw('config', JSON_TEXT);
-    const config = parseNetworkConfig(JSON_TEXT);
+    const config = parseCommonConfig(JSON_TEXT);
     expect(await find()).toEqual({ config, json: JSON_TEXT, fallback: undefined, degraded: undefined });
     expect(log.lines).toEqual([]);
   });
@@ -150,7 +150,7 @@ describe('with a valid lease of the last run', () => {
     const footing = await find(from(), known);
     expect(performance.now() - began).toBeLessThan(1000);
     expect(footing).toEqual({
-      config: parseNetworkConfig(JSON_TEXT),
+      config: parseCommonConfig(JSON_TEXT),
       json: JSON_TEXT,
       fallback: known,
       degraded: expect.stringMatching(reason),

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { parseNetworkConfig } from '../../../src/backend/config.js';
+import { settingsOf } from '../../../src/backend/kinds.js';
 import { RudderError } from '../../../src/core/errors.js';
 import { formatIpv4 } from '../../../src/core/ipv4.js';
-import { parseNetworkConfig } from '../../../src/core/network-config.js';
 import { formatSubnet } from '../../../src/core/subnet.js';
 
 /** The config as a user would write it. */
@@ -12,8 +13,8 @@ function parse(value: unknown) {
     subnetLength: config.subnetLength,
     min: formatIpv4(config.subnetMin),
     max: formatIpv4(config.subnetMax),
-    port: config.port,
-    mtu: config.mtu,
+    port: settingsOf(config).tunnel?.port,
+    mtu: settingsOf(config).mtu,
   };
 }
 
