@@ -294,17 +294,20 @@ export const cases = [
       await sync.reconcile();
       refuse.add('replaceFdb');
       await sync.apply(put(peer(7), peer(8)));
-      const refused = [failed(), calls.filter((name) => name === 'replaceRoute').length, problems.length];
+      const ofPeer = () => sync.problemOf(peer(7).subnet) ?? 'none';
+      const refused = [failed(), ofPeer(), calls.filter((name) => name === 'replaceRoute').length, problems.length];
       refuse.clear();
       await until(() => failed().length === 0);
-      const result = [...refused, await contents(host)];
+      const result = [...refused, ofPeer(), await contents(host)];
       await sync.stop();
       return result;
     },
     expected: [
       ['10.240.7.0 replaceFdb refused', '10.240.8.0 replaceFdb refused'],
+      'replaceFdb refused',
       1, // the blackhole
       2,
+      'none',
       [BLACKHOLE, ...through(7), ...through(8)].sort(),
     ],
   },
@@ -314,7 +317,7 @@ export const cases = [
       const { sync, fail } = start(host);
       fail(new Error('no device'));
       await sync.apply(put(peer(7)));
-      const { problem } = sync.status();
+      const problem = [sync.status().problem, sync.problemOf(peer(7).subnet)];
       const thrown = await sync.reconcile().catch(({ message }) => message);
       fail(undefined);
       await until(() => sync.status().problem === undefined);
@@ -322,7 +325,7 @@ export const cases = [
       await sync.stop();
       return result;
     },
-    expected: ['no device', 'no device', [BLACKHOLE, ...through(7)]],
+    expected: [['no device', 'no device'], 'no device', [BLACKHOLE, ...through(7)]],
   },
   {
     name: 'takes the routes back and puts them back, also before all peers are known',

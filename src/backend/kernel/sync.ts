@@ -62,6 +62,8 @@ export interface KernelSync {
   /** Takes the routes back, or puts them back. Rejects as reconcile() does. */
   setRouted(isRouted: boolean): Promise<void>;
   status(): SyncStatus;
+  /** Why nothing reaches that peer at the moment; undefined: nothing is known to be wrong. */
+  problemOf(subnet: Subnet): string | undefined;
   /** Removes nothing: the kernel goes on forwarding. Resolves when nothing is under way any more. */
   stop(): Promise<void>;
 }
@@ -242,6 +244,10 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
       }));
       const there = [...present.values()].filter(isWanted);
       return { wanted: plan.size(), present: there.length, failed, problem };
+    },
+    problemOf(subnet) {
+      const owner = formatSubnet(subnet);
+      return problem ?? plan.problems.get(owner) ?? refused.get(owner);
     },
     async stop() {
       stopped = true;
