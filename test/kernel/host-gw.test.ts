@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { macOf } from '../../src/backend/kernel/vxlan-device.js';
+import { macOf } from '../../src/backend/kernel/mac.js';
 import { describeWith } from '../helpers/requires.js';
 import {
   ip,

@@ -32,7 +32,7 @@ const plain = (number, at = `10.1.1.${number}`) => [`route 10.240.${number}.0/24
 function start({ netlink, ground, createKernelSync }, { tunnel = true, direct = false } = {}) {
   const calls = [];
   const refuse = new Set();
-  const on = { underlay: ground.underlay, tunnel: tunnel ? ground.tunnel : undefined };
+  const on = { underlay: ground.underlay, tunnel: tunnel ? ground.tunnel : undefined, mac: mac(1) };
   const problems = [];
   let failure;
   const watched = { ...netlink };
@@ -256,13 +256,36 @@ export const cases = [
     ],
   },
   {
-    name: 'names a peer without a VtepMAC',
+    name: 'names a peer without a VtepMAC, and one with our own',
     async run(host) {
       const { sync, failed } = start(host);
-      await sync.apply(put(peer(7, { mac: undefined })));
+      await sync.apply(put(peer(7, { mac: undefined }), peer(8, { mac: mac(1) })));
       return [failed(), await contents(host)];
     },
-    expected: [['10.240.7.0 its lease has no VtepMAC'], [BLACKHOLE]],
+    expected: [
+      [
+        '10.240.7.0 its lease has no VtepMAC, expected the hardware address of one host',
+        "10.240.8.0 its VtepMAC 0e:00:00:00:00:01 is this node's own: two nodes have the same node id",
+      ],
+      [BLACKHOLE],
+    ],
+  },
+  {
+    name: 'forgets a peer that goes while there is no device',
+    async run(host) {
+      const { sync, fail, failed } = start(host);
+      sync.peersComplete();
+      await sync.apply(put(peer(7), peer(8), peer(9, { mac: undefined })));
+      fail(new Error('no device'));
+      await sync.reconcile().catch(() => undefined);
+      await sync.apply([removed(7), removed(9)]);
+      fail(undefined);
+      await sync.reconcile();
+      const result = [failed(), await contents(host), sync.status().wanted];
+      await sync.stop();
+      return result;
+    },
+    expected: [[], [BLACKHOLE, ...through(8)], 4],
   },
   {
     name: 'goes on with the other peers when the kernel refuses one, names it and tries again',
@@ -271,17 +294,20 @@ export const cases = [
       await sync.reconcile();
       refuse.add('replaceFdb');
       await sync.apply(put(peer(7), peer(8)));
-      const refused = [failed(), calls.filter((name) => name === 'replaceRoute').length, problems.length];
+      const ofPeer = () => sync.problemOf(peer(7).subnet) ?? 'none';
+      const refused = [failed(), ofPeer(), calls.filter((name) => name === 'replaceRoute').length, problems.length];
       refuse.clear();
       await until(() => failed().length === 0);
-      const result = [...refused, await contents(host)];
+      const result = [...refused, ofPeer(), await contents(host)];
       await sync.stop();
       return result;
     },
     expected: [
       ['10.240.7.0 replaceFdb refused', '10.240.8.0 replaceFdb refused'],
+      'replaceFdb refused',
       1, // the blackhole
       2,
+      'none',
       [BLACKHOLE, ...through(7), ...through(8)].sort(),
     ],
   },
@@ -291,7 +317,7 @@ export const cases = [
       const { sync, fail } = start(host);
       fail(new Error('no device'));
       await sync.apply(put(peer(7)));
-      const { problem } = sync.status();
+      const problem = [sync.status().problem, sync.problemOf(peer(7).subnet)];
       const thrown = await sync.reconcile().catch(({ message }) => message);
       fail(undefined);
       await until(() => sync.status().problem === undefined);
@@ -299,7 +325,7 @@ export const cases = [
       await sync.stop();
       return result;
     },
-    expected: ['no device', 'no device', [BLACKHOLE, ...through(7)]],
+    expected: [['no device', 'no device'], 'no device', [BLACKHOLE, ...through(7)]],
   },
   {
     name: 'takes the routes back and puts them back, also before all peers are known',

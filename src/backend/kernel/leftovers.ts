@@ -1,3 +1,4 @@
+import { counted } from '../../core/counted.js';
 import type { Netlink } from '../../system/netlink.js';
 import { DEVICE_ALIAS } from '../../system/tun-device.js';
 import { removeOurRoutes } from './tables.js';
@@ -17,5 +18,5 @@ export async function removeVxlanDevices(netlink: Netlink, except?: string): Pro
 export async function removeKernelState(netlink: Netlink): Promise<string[]> {
   const devices = await removeVxlanDevices(netlink);
   const routes = await removeOurRoutes(netlink);
-  return [...devices, ...(routes > 0 ? [`${routes} routes`] : [])];
+  return [...devices, ...(routes > 0 ? [counted(routes, 'route')] : [])];
 }

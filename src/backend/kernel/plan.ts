@@ -23,7 +23,9 @@ export interface Plan {
   readonly peers: ReadonlyMap<string, KernelPeer>;
   /** Why a peer has no entries. */
   readonly problems: ReadonlyMap<string, string>;
-  set(owner: string, peer: KernelPeer | undefined): void;
+  set(owner: string, peer: KernelPeer): void;
+  /** What the peer had is wanted no more. */
+  remove(owner: string): void;
   /** Decides anew what these owners want. @throws NetlinkError */
   decide(owners: readonly string[], on: Ground, isRouted: boolean): Promise<void>;
   owners(): string[];
@@ -89,9 +91,11 @@ export function createPlan({ netlink, own, direct, log }: PlanOptions): Plan {
   return {
     peers,
     problems,
-    set(owner, peer) {
-      if (peer === undefined) peers.delete(owner);
-      else peers.set(owner, peer);
+    set: (owner, peer) => void peers.set(owner, peer),
+    remove(owner) {
+      peers.delete(owner);
+      problems.delete(owner);
+      release(owner);
     },
     async decide(owners, on, isRouted) {
       const hops = new Map<string, Hop | undefined>();

@@ -64,6 +64,8 @@ export interface KernelSync {
   /** Why the peer with that subnet is not reached; undefined: it is. */
   problemOf(subnet: Subnet): string | undefined;
   status(): SyncStatus;
+  /** Why nothing reaches that peer at the moment; undefined: nothing is known to be wrong. */
+  problemOf(subnet: Subnet): string | undefined;
   /** Removes nothing: the kernel goes on forwarding. Resolves when nothing is under way any more. */
   stop(): Promise<void>;
 }
@@ -94,18 +96,16 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
   let stopped = false;
 
   async function change(changes: readonly PeerChange[]): Promise<void> {
-    const owners = new Set<string>();
+    const owners = new Set(changes.map((next) => formatSubnet(next.type === 'put' ? next.peer.subnet : next.subnet)));
+    const before = [...owners].flatMap(plan.of);
     for (const next of changes) {
-      const owner = formatSubnet(next.type === 'put' ? next.peer.subnet : next.subnet);
-      plan.set(owner, next.type === 'put' ? next.peer : undefined);
-      if (next.type === 'removed') refused.delete(owner);
-      owners.add(owner);
+      if (next.type === 'put') plan.set(formatSubnet(next.peer.subnet), next.peer);
+      else forget(formatSubnet(next.subnet));
     }
     if (ground === undefined) {
       await converge();
       return;
     }
-    const before = [...owners].flatMap(plan.of);
     // What these give up may be what others wait for.
     if (before.length > 0) for (const owner of plan.problems.keys()) owners.add(owner);
     await plan.decide([...owners], ground, isRouted);
@@ -113,6 +113,11 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
     if (!isComplete) return;
     const stale = before.filter((entry) => plan.at(placeOf(entry)) === undefined);
     await remove(stale, ground);
+  }
+
+  function forget(owner: string): void {
+    plan.remove(owner);
+    refused.delete(owner);
   }
 
   async function converge(): Promise<string | undefined> {
@@ -216,10 +221,12 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
 
   function retryLater(): void {
     if (stopped) return;
-    retryTimer = setTimeout(() => void run(converge).catch(told), retryMs);
+    retryTimer = setTimeout(() => void run(converge).then(tellFound, told), retryMs);
     retryMs = Math.min(MAX_RETRY_MS, 2 * retryMs);
   }
 
+  const tellFound = (found: string | undefined) =>
+    found !== undefined && limit((suppressed) => log.warn({ found, suppressed }, 'put right'));
   const told = () => limit((suppressed) => log.warn({ reason: problem, suppressed }, 'the overlay is not set up'));
 
   return {
@@ -237,12 +244,16 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
       return plan.problems.get(owner) ?? refused.get(owner);
     },
     status() {
-      const failed = [...plan.problems, ...refused].flatMap(([owner, reason]) => {
-        const peer = plan.peers.get(owner);
-        return peer === undefined ? [] : [{ subnet: peer.subnet, reason }];
-      });
+      const failed = [...plan.problems, ...refused].map(([owner, reason]) => ({
+        subnet: plan.peers.get(owner)?.subnet ?? own,
+        reason,
+      }));
       const there = [...present.values()].filter(isWanted);
       return { wanted: plan.size(), present: there.length, failed, problem };
+    },
+    problemOf(subnet) {
+      const owner = formatSubnet(subnet);
+      return problem ?? plan.problems.get(owner) ?? refused.get(owner);
     },
     async stop() {
       stopped = true;

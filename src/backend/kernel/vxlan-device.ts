@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { errnoOf, RudderError } from '../../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../../core/ipv4.js';
@@ -7,6 +6,7 @@ import { contains, type Subnet } from '../../core/subnet.js';
 import type { DetailedLink, Mac, Netlink } from '../../system/netlink.js';
 import { DEVICE_ALIAS } from '../../system/tun-device.js';
 import { removeVxlanDevices } from './leftovers.js';
+import { macOf } from './mac.js';
 import type { Looked } from './sync.js';
 import { findUnderlay } from './underlay-link.js';
 import { portTaken, refused, taken } from './vxlan-errors.js';
@@ -101,13 +101,6 @@ interface Mutable {
 
 type Settings = VxlanOptions & { readonly name: string; readonly mac: Mac };
 
-/** Locally administered, unicast. */
-export function macOf(nodeId: string): Mac {
-  const bytes = createHash('sha256').update(`VtepMAC of ${nodeId}`).digest().subarray(0, 6);
-  bytes[0] = (bytes[0] & 0xfe) | 0x02;
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
-}
-
 /** Finds what to keep among what earlier runs have left, and deletes the rest of it. */
 async function chooseLeftover(options: VxlanOptions): Promise<DetailedLink | undefined> {
   const { netlink, vni, log } = options;
@@ -157,7 +150,7 @@ async function ensureDevice(settings: Settings, state: Mutable): Promise<Looked>
     found.push(...(await putRight(settings, link!, underlay.index, state.underlay.address, mtu)));
     if (state.own !== undefined) found.push(...(await bringUp(settings, link!, state.own)));
     state.mtuInForce = mtu;
-    const ground = { underlay: { index: underlay.index, name: underlay.name }, tunnel: link!.index };
+    const ground = { underlay: { index: underlay.index, name: underlay.name }, tunnel: link!.index, mac: settings.mac };
     return { ground, repaired: found.join(', ') || undefined };
   } catch (error) {
     throw error instanceof RudderError ? error : refused(settings, error);

@@ -34,6 +34,8 @@ export interface Ground {
   readonly underlay: { readonly index: number; readonly name: string };
   /** Index of the VXLAN device; undefined: packets go as they are. */
   readonly tunnel: number | undefined;
+  /** The device's own MAC. */
+  readonly mac?: Mac | undefined;
 }
 
 export type Entry =
@@ -82,7 +84,7 @@ export interface Unreachable {
  */
 export function entriesFor(
   peer: KernelPeer,
-  { underlay, tunnel }: Ground,
+  { underlay, tunnel, mac: ownMac }: Ground,
   hop: Hop | undefined,
   direct: boolean,
 ): Entry[] | Unreachable {
@@ -92,7 +94,9 @@ export function entriesFor(
     if (whyNotDirect !== undefined) return { problem: whyNotDirect };
     return [routeTo(subnet, underlay.index, endpoint, false)];
   }
-  if (mac === undefined) return { problem: 'its lease has no VtepMAC' };
+  if (mac === undefined) return { problem: 'its lease has no VtepMAC, expected the hardware address of one host' };
+  // The kernel drops what comes from its own MAC.
+  if (mac === ownMac) return { problem: `its VtepMAC ${mac} is this node's own: two nodes have the same node id` };
   return [
     { kind: 'neighbour', address: subnet.address, mac },
     { kind: 'fdb', address: endpoint, mac },
