@@ -1,3 +1,4 @@
+import { removeKernelState } from '../backend/kernel/leftovers.js';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { releaseLease } from '../control/lease-release.js';
 import { messageOf, RudderError } from '../core/errors.js';
@@ -7,7 +8,7 @@ import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { removeFirewall } from '../system/firewall.js';
 import { forgetLastKnown } from '../system/last-known.js';
-import { openNetlink } from '../system/netlink.js';
+import { type Netlink, openNetlink } from '../system/netlink.js';
 import { loadState } from '../system/state-dir.js';
 import { removeSubnetEnv } from '../system/subnet-env.js';
 import { proposalOf } from '../system/subnet-publish.js';
@@ -46,6 +47,7 @@ export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<nu
       async () => ((await forgetLastKnown(stateDir)) ? { removed: `what ${stateDir} knew of the cluster` } : NOTHING),
       () => giveLeaseBack(node, keepLease),
       () => cleanDevice(device),
+      () => cleanKernel(netlink),
     ];
     await runAll(steps);
   } finally {
@@ -92,6 +94,12 @@ function cleanDevice(device: Leftover): Outcome {
   }
   device.remove();
   return { removed: `${DEVICE_NAME} with its address and routes` };
+}
+
+/** What the kernel was told by a backend that lets it move the packets. */
+async function cleanKernel(netlink: Netlink): Promise<Outcome> {
+  const removed = await removeKernelState(netlink);
+  return removed.length > 0 ? { removed: removed.join(' and ') } : NOTHING;
 }
 
 async function cleanFirewall(): Promise<Outcome> {

@@ -2,8 +2,8 @@ import type { Backend } from '../backend/backend.js';
 import { RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import type { Subnet } from '../core/subnet.js';
-import type { Netlink, RouteInfo } from '../system/netlink.js';
-import { DEVICE_NAME, isThroughRoute, withdrawRoutes } from '../system/tun-device.js';
+import type { LinkInfo, Netlink, RouteInfo } from '../system/netlink.js';
+import { isOverlayDevice, isThroughRoute, withdrawRoutes } from '../system/tun-device.js';
 import { type Carriers, describeCutOff, ownNetworkAround } from './carriers.js';
 import type { DeviceRoutes, PeerAdmission } from './peer-admission.js';
 
@@ -27,17 +27,24 @@ export async function readOverlayRoutes(
   return { device, all, foreign: foreign.map(({ destination }) => destination) };
 }
 
+/** The device of an earlier run, of whatever backend. */
+export async function findLeftDevice(netlink: Pick<Netlink, 'links'>): Promise<LinkInfo | undefined> {
+  return (await netlink.links()).find(isOverlayDevice);
+}
+
 /**
  * Before anything is asked of etcd: the device of an earlier run may have taken away the way to it, and then a start
  * would wait for ever.
  */
 export async function takeBackRoutes(netlink: Netlink, carriers: Carriers, log: Logger): Promise<void> {
-  const { device, all } = await readOverlayRoutes(netlink, DEVICE_NAME, undefined);
-  if (device === undefined) return;
+  const leftover = await findLeftDevice(netlink);
+  if (leftover === undefined) return;
+  const { index: device, name } = leftover;
+  const all = await netlink.routes(device);
   const [covered] = await carriers.covered({ network: undefined, device }, all);
   if (covered === undefined) return;
   await withdrawRoutes(netlink, device);
-  log.warn({}, describeCutOff(covered, DEVICE_NAME));
+  log.warn({}, describeCutOff(covered, name));
 }
 
 export interface RouteCheck {

@@ -15,7 +15,6 @@ import { type LastKnown, loadLastKnown } from '../system/last-known.js';
 import { loadState, saveState } from '../system/state-dir.js';
 import { writeSubnetEnv } from '../system/subnet-env.js';
 import { proposalOf } from '../system/subnet-publish.js';
-import { DEVICE_NAME } from '../system/tun-device.js';
 import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
@@ -24,7 +23,13 @@ import { keepNode } from './keep-node.js';
 import { startLeaseControl } from './lease-control.js';
 import { type Ground, type Node, type StartContext, sourceOf, type Taken } from './node.js';
 import type { DaemonOptions } from './options.js';
-import { createRouteCheck, type OverlayRoutes, readOverlayRoutes, takeBackRoutes } from './overlay-routes.js';
+import {
+  createRouteCheck,
+  findLeftDevice,
+  type OverlayRoutes,
+  readOverlayRoutes,
+  takeBackRoutes,
+} from './overlay-routes.js';
 import { impatient, withinPatience } from './patience.js';
 import { createPeerAdmission } from './peer-admission.js';
 import { tunnelMtu } from './tunnel-mtu.js';
@@ -75,7 +80,7 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
   const { nodeId } = state;
   const overlayOf = async ({ network }: NetworkConfig) => ({
     network,
-    device: (await netlink.link(DEVICE_NAME))?.index,
+    device: (await findLeftDevice(netlink))?.index,
   });
   const checkConfig = async (config: NetworkConfig) => {
     checkPublicIp(publicIp, config);

@@ -4,11 +4,16 @@ import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { native } from './native.js';
-import type { Netlink, RouteInfo } from './netlink.js';
+import type { LinkInfo, Netlink, RouteInfo } from './netlink.js';
 
 export const DEVICE_NAME = 'rudder0';
 /** The mark of a device that a node has configured, by which it is told from another one of that name. */
 export const DEVICE_ALIAS = 'rudder overlay';
+
+/** One that packets for the overlay go into, ours or an earlier run's: no way to reach anybody by. */
+export function isOverlayDevice({ name, alias }: Pick<LinkInfo, 'name' | 'alias'>): boolean {
+  return name === DEVICE_NAME || alias === DEVICE_ALIAS;
+}
 
 /** Opens the TUN device, which is created if it does not exist. @throws RudderError `device` */
 export function openTunDevice(name: string): number {

@@ -4,7 +4,7 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { contains } from '../core/subnet.js';
 import { defaultsIn } from './netlink/routes.js';
 import type { Netlink, RouteInfo } from './netlink.js';
-import { DEVICE_NAME } from './tun-device.js';
+import { isOverlayDevice } from './tun-device.js';
 
 /** The interface that carries the encapsulated packets. */
 export interface Underlay {
@@ -144,7 +144,7 @@ async function listCandidates(netlink: Netlink): Promise<Candidate[]> {
     .flatMap(({ index, address, prefixLength }) => {
       const link = links.find((candidate) => candidate.index === index);
       // Our own device of an earlier run is no way to reach anybody.
-      return link?.up && link.name !== DEVICE_NAME
+      return link?.up && !isOverlayDevice(link)
         ? [{ index, address, prefixLength, name: link.name, mtu: link.mtu }]
         : [];
     });
@@ -162,8 +162,8 @@ export async function uplinksOf(
   const names = new Set([underlay.name]);
   for (const { destination, index } of routes) {
     if (destination.prefixLength > 0 || index === undefined) continue;
-    const name = (await netlink.link(index))?.name;
-    if (name !== undefined && name !== DEVICE_NAME) names.add(name);
+    const link = await netlink.link(index);
+    if (link !== undefined && !isOverlayDevice(link)) names.add(link.name);
   }
   return [...names].sort();
 }

@@ -61,8 +61,6 @@ export interface KernelSync {
   reconcile(): Promise<string | undefined>;
   /** Takes the routes back, or puts them back. Rejects as reconcile() does. */
   setRouted(isRouted: boolean): Promise<void>;
-  /** Why the peer with that subnet is not reached; undefined: it is. */
-  problemOf(subnet: Subnet): string | undefined;
   status(): SyncStatus;
   /** Why nothing reaches that peer at the moment; undefined: nothing is known to be wrong. */
   problemOf(subnet: Subnet): string | undefined;
@@ -238,10 +236,6 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
     async setRouted(next) {
       isRouted = next;
       if (next !== isRoutedInForce) await run(converge);
-    },
-    problemOf(subnet) {
-      const owner = formatSubnet(subnet);
-      return plan.problems.get(owner) ?? refused.get(owner);
     },
     status() {
       const failed = [...plan.problems, ...refused].map(([owner, reason]) => ({
