@@ -1,3 +1,4 @@
+import { bootNow } from '../control/boot-clock.js';
 import type { OwnLease } from '../control/lease-acquisition.js';
 import { type EarlierLease, keepLease, type OwnKey } from '../control/lease-keeper.js';
 import { type IgnoredLease, watchLeases } from '../control/lease-watcher.js';
@@ -99,13 +100,13 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
 
   const peers = new Map<string, Lease>();
   let peerList: readonly Lease[] | undefined;
-  let contactAt = degraded === undefined ? performance.now() : undefined;
+  let contactAt = degraded === undefined ? bootNow() : undefined;
   let etcdProblem = degraded;
   /** Undefined: what we know is current. Not contactAt: where nothing changes the last contact is minutes ago. */
-  let staleSince: number | undefined = performance.now();
+  let staleSince: number | undefined = bootNow();
 
   function onContact(problem: string | undefined): void {
-    const now = performance.now();
+    const now = bootNow();
     const isCurrent = problem === undefined;
     etcdProblem = problem;
     if (isCurrent) contactAt = now;
@@ -185,7 +186,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     return peerList;
   }
 
-  const secondsSince = (moment: number) => (performance.now() - moment) / 1000;
+  const secondsSince = (moment: number) => (bootNow() - moment) / 1000;
 
   function leaseRemainingSeconds(): number | undefined {
     if (keeper.ownKey() === 'gone') return 0;
