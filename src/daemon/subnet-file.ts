@@ -14,6 +14,8 @@ export interface SubnetFile {
   look(): Promise<void>;
 }
 
+/** In each interval: somebody may write it again and again. */
+const CHANGES_TOLD = 3;
 /** Within which root's step has made the subnet file of a proposal. */
 const PUBLISH_DEADLINE_MS = 10_000;
 
@@ -28,7 +30,7 @@ export function createSubnetFile(
   log: Logger,
 ): SubnetFile {
   const { subnetFile, subnetProposal, subnetEnvPrefix } = options;
-  const limit = createRepeatLimit();
+  const limit = createRepeatLimit(CHANGES_TOLD);
   let written = '';
   let writtenAt = 0;
   /** How often it was written again since it was right. */
