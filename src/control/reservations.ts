@@ -3,7 +3,7 @@ import { isTaken } from '../core/allocator.js';
 import { rudderCommand } from '../core/command-line.js';
 import { RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { formatReservationValue, isUntaken, parseLease, parseLeaseValue } from '../core/lease.js';
+import { formatReservationValue, parseLease, parseLeaseValue, saysUntaken } from '../core/lease.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
@@ -113,7 +113,7 @@ export async function releaseReservation(
     throw new RudderError('usage', `subnet ${formatSubnet(subnet)} is ${state}: expected a reservation`);
   }
   // What is no lease serves nobody.
-  const isUnused = 'problem' in parseLeaseValue(entry.value) || isUntaken(entry.value);
+  const isUnused = 'problem' in parseLeaseValue(entry.value) || saysUntaken(entry.value);
   const stays = !isUnused || heard.has(formatSubnet(subnet));
   const done = stays
     ? (await registry.updateLease(entry, entry.value, ttlSeconds)) !== undefined

@@ -58,7 +58,7 @@ export function formatReservationValue(publicIp: Ipv4): string {
 }
 
 /** Whether it is a reservation's value as it was made: no node has taken it. */
-export function isUntaken(value: string): boolean {
+export function saysUntaken(value: string): boolean {
   const raw = rawValue.safeParse(lowerCaseKeys(parseJson(value)));
   return raw.data?.untaken === true;
 }
