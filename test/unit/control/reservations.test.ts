@@ -2,11 +2,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
 import type { Registry } from '../../../src/control/registry.js';
 import { releaseReservation, reserveSubnet } from '../../../src/control/reservations.js';
-import { formatLeaseValue, formatReservationValue } from '../../../src/core/lease.js';
-import { parseNetworkConfig } from '../../../src/core/network-config.js';
-import { entryOf, FLANNEL_VALUE, ip, peerValue, subnet, valuesIn } from './cluster.js';
+import { formatReservationValue } from '../../../src/core/lease.js';
+import { CONFIG, entryOf, FLANNEL_VALUE, ip, peerValue, subnet, valuesIn } from './cluster.js';
 
-const CONFIG = parseNetworkConfig('{"Network":"10.240.0.0/16"}');
 const WANTED = subnet('10.240.26.0/24');
 const NAME = '10.240.26.0-24';
 const HOST = ip('10.1.1.7');
@@ -114,7 +112,7 @@ describe('a reservation that is given up', () => {
   });
 
   it.each<[string, string, string[]]>([
-    ['a node of ours', formatLeaseValue(HOST, 'node'), []],
+    ['a node of ours', peerValue('10.1.1.7', 'node'), []],
     // Its value says nothing of a node, and a host without a daemon hears from nobody.
     ["a node of flannel's, from which nobody has heard", FLANNEL_VALUE, []],
     ['a node that is heard before it has said so', formatReservationValue(HOST), ['10.240.26.0/24']],
