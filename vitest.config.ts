@@ -11,6 +11,11 @@ export default defineConfig({
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { extends: true, test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 30_000 } },
       { extends: true, test: { name: 'native', include: ['test/native/**/*.test.ts'], testTimeout: 30_000 } },
+      // In network namespaces of their own, which needs root and no lab.
+      {
+        extends: true,
+        test: { name: 'kernel', include: ['test/kernel/**/*.test.ts'], testTimeout: 30_000, fileParallelism: false },
+      },
       {
         extends: true,
         test: {

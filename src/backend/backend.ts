@@ -1,6 +1,65 @@
 import type { Ipv4 } from '../core/ipv4.js';
+import type { BackendData } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Subnet } from '../core/subnet.js';
+
+/** What the daemon needs of whatever moves the packets. */
+export interface Backend {
+  /** Name of the device that the whole Network is routed to; undefined: there is none. */
+  readonly device: string | undefined;
+  /** Interfaces that the overlay's packets leave and arrive by: the device, and where some go as they are the underlay. */
+  ways(): readonly string[];
+  /** What peers need to know of this node beside its address, for its lease. */
+  leaseData(): BackendData;
+  /** MTU of the tunnel at the moment, for `subnet.env`. */
+  mtu(): number;
+  /** Brings the device up for our subnet, and forwards to the peers that are known by then: to all of them. */
+  start(own: Subnet): Promise<void>;
+  /**
+   * Follows peers that appeared, moved or left, packets under way included. Resolves when that is in force, as far as it
+   * can be: a peer that cannot be set up now is tried again, and `problemOf` says why.
+   */
+  apply(changes: readonly LeaseChange[]): Promise<void>;
+  /** Why nothing reaches the peer with that subnet at the moment; undefined: nothing is known to be wrong. */
+  problemOf(subnet: Subnet): string | undefined;
+  /**
+   * Puts back what somebody has changed of the device, and makes it anew if it was deleted.
+   * @returns what was wrong, in words; undefined: nothing
+   */
+  repair(): Promise<string | undefined>;
+  /** Follows the host: another address of the underlay, another MTU. What cannot be done now leaves all as it was. */
+  adapt(host: HostChange): Promise<void>;
+  /** Withdraws what routes this host's packets into the overlay, or puts it back; forwarding goes on meanwhile. */
+  setRouted(isRouted: boolean): Promise<void>;
+  /** Undefined: the kernel moves the packets, and tells less. */
+  readonly packetPath: PacketPathReport | undefined;
+  /** What the kernel has been told for the peers; undefined: nothing, a packet path of ours moves the packets. */
+  kernelEntries(): KernelEntries | undefined;
+  /** Lets the device outlive the process, so that a restart breaks no flow. */
+  persist(): void;
+  /** Stops forwarding. `removeDevice`: the device and its routes go too. */
+  stop(removeDevice: boolean): Promise<void>;
+  /** Rejects when forwarding has ended by itself. */
+  readonly failure: Promise<never>;
+}
+
+export interface HostChange {
+  readonly interface: string;
+  readonly localAddress: Ipv4;
+  /** Of the tunnel. */
+  readonly mtu: number;
+}
+
+/** What only a packet path in user space can tell. */
+export interface PacketPathReport {
+  counters(): Record<string, number>;
+  /** Traffic with a peer's subnet since the start. */
+  traffic(subnet: Subnet): PeerTraffic;
+  /** Which of the kernel's offloads are in use at the moment. */
+  offloads(): Record<string, 'on' | 'off'>;
+  /** How long ago the packet path last showed that it runs. */
+  heartbeatAgeMs(): number;
+}
 
 export interface PeerTraffic {
   readonly outPackets: number;
@@ -11,34 +70,8 @@ export interface PeerTraffic {
   readonly heardSecondsAgo: number | undefined;
 }
 
-/** What the daemon needs of whatever moves the packets. */
-export interface Backend {
-  /** MTU of the tunnel at the moment, for `subnet.env`. */
-  mtu(): number;
-  /** Brings the device up for our subnet and starts to forward. */
-  start(own: Subnet): Promise<void>;
-  /** Follows peers that appeared, moved or left. Takes effect at once, packets under way included. */
-  apply(changes: readonly LeaseChange[]): void;
-  /**
-   * Puts back what somebody has changed of the device, and makes it anew if it was deleted.
-   * @returns what was wrong, in words; undefined: nothing
-   */
-  repair(): Promise<string | undefined>;
-  /** Follows the host: another address of the underlay, another MTU. What cannot be done now leaves all as it was. */
-  adapt(host: { readonly localAddress: Ipv4; readonly mtu: number }): Promise<void>;
-  /** Withdraws what routes this host's packets into the overlay, or puts it back; forwarding goes on meanwhile. */
-  setRouted(isRouted: boolean): Promise<void>;
-  counters(): Record<string, number>;
-  /** Traffic with a peer's subnet since the start. */
-  traffic(subnet: Subnet): PeerTraffic;
-  /** Which of the kernel's offloads are in use at the moment. */
-  offloads(): Record<string, 'on' | 'off'>;
-  /** How long ago the packet path last showed that it runs. */
-  heartbeatAgeMs(): number;
-  /** Lets the device outlive the process, so that a restart breaks no flow. */
-  persist(): void;
-  /** Stops forwarding. `removeDevice`: the device and its routes go too. */
-  stop(removeDevice: boolean): Promise<void>;
-  /** Rejects when forwarding has ended by itself. */
-  readonly failure: Promise<never>;
+/** Routes, neighbours and forwarding entries: how many there should be, and how many there were at the last look. */
+export interface KernelEntries {
+  readonly wanted: number;
+  readonly present: number;
 }

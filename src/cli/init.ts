@@ -1,8 +1,9 @@
+import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
+import { parseNewNetworkConfig } from '../backend/new-config.js';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import type { Registry } from '../control/registry.js';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
-import { isSameConfig, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
-import { parseNewNetworkConfig } from '../core/new-network-config.js';
+import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
 import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';

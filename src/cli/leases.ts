@@ -1,4 +1,6 @@
 import Table from 'cli-table3';
+import { parseNetworkConfig } from '../backend/config.js';
+import { settingsOf } from '../backend/kinds.js';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
 import { releaseReservation, reserveSubnet } from '../control/reservations.js';
@@ -7,8 +9,8 @@ import { fitsConfig } from '../core/allocator.js';
 import { initCommand } from '../core/command-line.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { parseLease } from '../core/lease.js';
-import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { isPortMapped, parseLease } from '../core/lease.js';
+import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { etcdFlags, type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
@@ -44,7 +46,7 @@ interface Row {
   readonly ttlSeconds: number | null;
   /** Kept for a node that has not taken it. */
   readonly reserved: boolean;
-  /** Why it is no lease of this network; null if it is one. */
+  /** Why it is no lease of this network, or its node cannot be reached; null if it can. */
   readonly problem: string | null;
 }
 
@@ -74,15 +76,15 @@ async function toRow(
     const none = { publicIp: null, nodeId: null, portMapped: false, reserved: false };
     return { subnet: shorten(entry.name, 40), ...none, ttlSeconds, problem: lease.problem };
   }
-  const { subnet, publicIp, nodeId, portMapped } = lease;
+  const { subnet, publicIp, nodeId } = lease;
   return {
     subnet: formatSubnet(subnet),
     publicIp: formatIpv4(publicIp),
     nodeId: nodeId === undefined ? null : shorten(nodeId, 40),
-    portMapped,
+    portMapped: isPortMapped(lease),
     ttlSeconds,
     reserved: isPermanent && nodeId === undefined && !heard.has(formatSubnet(subnet)),
-    problem: null,
+    problem: settingsOf(config).problemOf(lease) ?? null,
   };
 }
 

@@ -32,19 +32,21 @@ function isStarting(body: unknown): body is { starting: string } {
 
 export function describe(node: Status): string {
   const off = Object.entries(node.offloads).filter(([, state]) => state === 'off');
-  const rows: [string, string][] = [
+  const { packetPath } = node;
+  const rows: (readonly [string, string])[] = [
     ['ready', node.problems.length === 0 ? 'yes' : `no: ${node.problems.join('; ')}`],
     ['version', `${node.version}, up for ${duration(node.uptimeSeconds)}`],
     ['subnet', `${node.node.subnet} of ${node.node.network}, in ${node.node.subnetFile}`],
     ['lease', leaseText(node)],
     ['address', `${node.node.publicIp}, interface ${node.node.interface}`],
     ['device', `${node.device.name}, MTU ${node.device.mtu}, ${node.device.up ? 'up' : 'down or gone'}`],
-    ['offloads', off.length === 0 ? 'all on' : `off: ${off.map(([name]) => name).join(', ')}`],
+    ...(packetPath === null
+      ? []
+      : [['offloads', off.length === 0 ? 'all on' : `off: ${off.map(([name]) => name).join(', ')}`] as const]),
     ['etcd', etcdText(node)],
     ['config', configText(node)],
     ['firewall', firewallText(node)],
-    ['carried', carriedText(node.packetPath.counters)],
-    ['dropped', droppedText(node.packetPath.counters)],
+    ...carriedRows(node),
   ];
   // A daemon of an earlier version does not tell of certificates.
   for (const certificate of node.etcd.certificates ?? []) {
@@ -93,6 +95,21 @@ function firewallText({ firewall }: Status): string {
     : `${kept}; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
 }
 
+function carriedRows({ packetPath, backend }: Status): (readonly [string, string])[] {
+  if (packetPath === null) return [['carried', `by the kernel, ${backend.type}: ${entriesText(backend.kernel)}`]];
+  return [
+    ['carried', carriedText(packetPath.counters)],
+    ['dropped', droppedText(packetPath.counters)],
+  ];
+}
+
+function entriesText(kernel: Status['backend']['kernel']): string {
+  if (kernel === null) return 'nothing is told of it';
+  const { wanted, present } = kernel;
+  const entries = counted(wanted, 'entry', 'entries');
+  return present === wanted ? `${entries} for the peers` : `${present} of ${entries} for the peers are there`;
+}
+
 function carriedText(counters: Readonly<Record<string, number>>): string {
   const side = (name: string) =>
     `${counted(counters[`${name}_packets`], 'packet')}, ${bytes(counters[`${name}_bytes`])}`;
@@ -115,15 +132,16 @@ function peersTable({ peers }: Status): string {
     colAligns: ['left', 'left', 'right', 'right', 'right', 'right', 'right'],
   });
   for (const peer of peers) {
-    const never = peer.reserved ? 'reserved' : 'never';
-    const heard = peer.heardSecondsAgo === null ? never : `${duration(peer.heardSecondsAgo)} ago`;
+    const never = peer.outPackets === null ? '' : 'never';
+    const silent = peer.reserved ? 'reserved' : never;
+    const heard = peer.heardSecondsAgo === null ? silent : `${duration(peer.heardSecondsAgo)} ago`;
     table.push([
       peer.subnet,
       peer.problem === null ? peer.nextHop : `${peer.nextHop} (skipped)`,
       peer.outPackets,
-      bytes(peer.outBytes),
+      peer.outBytes === null ? null : bytes(peer.outBytes),
       peer.inPackets,
-      bytes(peer.inBytes),
+      peer.inBytes === null ? null : bytes(peer.inBytes),
       heard,
     ]);
   }

@@ -3,20 +3,21 @@ import { parseSubnetKey } from '../core/address-text.js';
 import { chooseSubnet, fitsConfig } from '../core/allocator.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
+import { formatLeaseValue, type NodeReach } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { bootNow } from './boot-clock.js';
 import { keepAliveInterval } from './lease-keeper.js';
-import { hasNodeId, leaseValueOf, type NodeIdentity, ownershipOf } from './ownership.js';
+import { hasNodeId, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 import { createRetryBackoff, lastWord, retryWhileUnavailable, unlessAborted } from './retry.js';
 
 export interface AcquireOptions {
   readonly registry: Registry;
   readonly config: NetworkConfig;
-  readonly identity: NodeIdentity;
+  readonly identity: NodeReach;
   /** The subnet of our last run, from the state directory. */
   readonly savedSubnet: Subnet | undefined;
   readonly ttlSeconds: number;
@@ -105,7 +106,7 @@ async function takeOwn(
   }
   // A reservation has no TTL and keeps none.
   const ttlSeconds = own.ttlId === NO_TTL ? undefined : options.ttlSeconds;
-  const value = leaseValueOf(identity);
+  const value = formatLeaseValue(identity);
   const holding = await registry.updateLease(own, value, ttlSeconds);
   return holding === undefined ? 'lost-race' : { subnet, holding, created: false };
 }
@@ -166,7 +167,7 @@ async function createNew(entries: readonly LeaseEntry[], options: AcquireOptions
   const taken = entries.flatMap((entry) => parseSubnetKey(entry.name) ?? []);
   const subnet = chooseSubnet(config, taken, options.savedSubnet, options.random ?? Math.random);
   if (subnet === undefined) return 'network-full';
-  const value = leaseValueOf(identity);
+  const value = formatLeaseValue(identity);
   const holding = await registry.createLease(formatSubnetKey(subnet), value, options.ttlSeconds);
   return holding === undefined ? 'lost-race' : { subnet, holding, created: true };
 }

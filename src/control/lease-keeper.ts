@@ -1,17 +1,17 @@
 import { messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { parseLeaseValue } from '../core/lease.js';
+import { formatLeaseValue, type NodeReach, parseLeaseValue } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { createBackoff } from './backoff.js';
 import { bootNow } from './boot-clock.js';
-import { hasNodeId, leaseValueOf, type NodeIdentity, ownershipOf, saysPorts } from './ownership.js';
+import { hasNodeId, ownershipOf, saysBackend } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
 export interface KeeperOptions {
   readonly registry: Registry;
-  readonly identity: NodeIdentity;
+  readonly identity: NodeReach;
   /** Of each TTL that is asked for. */
   readonly ttlSeconds: number;
   /** What an earlier run left, if etcd has not given the lease to this one; then it is renewed at once. */
@@ -29,7 +29,7 @@ export interface EarlierLease {
 }
 
 /**
- * The own key as last read: as we wrote it, not there, or ours but with an address, ports or a TTL that we did not
+ * The own key as last read: as we wrote it, not there, or ours but with an address, backend or TTL that we did not
  * write. A stranger's ends the claim.
  */
 export type OwnKey = 'written' | 'gone' | 'differs';
@@ -49,9 +49,9 @@ export interface LeaseKeeper {
   /** What we hold at this moment. */
   holding(): Holding;
   /** Who we are at this moment. */
-  identity(): NodeIdentity;
-  /** The node has another address: written into the own key, so that peers follow, as soon as etcd takes it. */
-  moveTo(publicIp: Ipv4): void;
+  identity(): NodeReach;
+  /** The node is reached in another way: written into the own key, so that peers follow, as soon as etcd takes it. */
+  publish(reach: Partial<Pick<NodeReach, 'publicIp' | 'backend'>>): void;
   /** Stops renewing; the lease stays, as contract 2.3 wants for a restart. */
   stop(): void;
   /** Resolves when no write is under way: after stop(), what we hold does not change any more. */
@@ -67,7 +67,7 @@ export function keepAliveInterval(ttlSeconds: number): number {
 
 /**
  * Keeps the own lease: renews it, and makes the key what it should be whenever it is not (its TTL was revoked, it was
- * deleted, it has another address of ours, or says something else of our ports). Reports when somebody else holds the subnet. Whatever happens here, packets go
+ * deleted, it has another address of ours, or says something else of our backend). Reports when somebody else holds the subnet. Whatever happens here, packets go
  * on: the data path is not asked to stop.
  */
 export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptions): LeaseKeeper {
@@ -75,7 +75,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   const name = formatSubnetKey(subnet);
   let identity = options.identity;
   /** Who we were until the key says who we are now: a key with that value is ours too. */
-  let former: NodeIdentity[] = [];
+  let former: NodeReach[] = [];
   /** All addresses that we had: etcd may commit a write of one of them long after we had no answer to it. */
   const pastAddresses = new Set<Ipv4>();
   const stopped = new AbortController();
@@ -93,7 +93,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let timer = setTimeout(renew, earlier === undefined ? intervalMs : 0);
 
   function isOurs(entry: LeaseEntry): boolean {
-    const isOf = (who: NodeIdentity) => ownershipOf(entry, who) === 'ours';
+    const isOf = (who: NodeReach) => ownershipOf(entry, who) === 'ours';
     if ([identity, ...former].some(isOf)) return true;
     return hasNodeId(entry, identity) && [...pastAddresses].some((publicIp) => isOf({ ...identity, publicIp }));
   }
@@ -151,13 +151,13 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   const isKept = (entry: LeaseEntry) => entry.ttlId === holding.ttlId || entry.ttlId === NO_TTL;
 
   function isAsItShouldBe(entry: LeaseEntry): boolean {
-    return isKept(entry) && ownershipOf(entry, identity) === 'ours' && saysPorts(entry, identity);
+    return isKept(entry) && ownershipOf(entry, identity) === 'ours' && saysBackend(entry, identity);
   }
 
-  function moveTo(publicIp: Ipv4): void {
+  function publish(reach: Partial<Pick<NodeReach, 'publicIp' | 'backend'>>): void {
     former.push(identity);
     pastAddresses.add(identity.publicIp);
-    identity = { ...identity, publicIp };
+    identity = { ...identity, ...reach };
     if (ownKey === 'written') ownKey = 'differs';
     mend();
   }
@@ -204,7 +204,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
       return true;
     }
     const who = identity;
-    const value = leaseValueOf(who);
+    const value = formatLeaseValue(who);
     const ttl = entry?.ttlId === NO_TTL ? undefined : options.ttlSeconds;
     const wasKept = entry !== undefined && isKept(entry);
     const askedAt = bootNow();
@@ -227,15 +227,15 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     return true;
   }
 
-  function published(before: LeaseEntry, who: NodeIdentity): [object, string] {
+  function published(before: LeaseEntry, who: NodeReach): [object, string] {
     if (ownershipOf(before, who) !== 'ours') {
       return [{ publicIp: formatIpv4(who.publicIp) }, 'the new public address is published'];
     }
-    return [{ portMapped: who.portMapped }, 'whether our ports are mapped is published'];
+    return [{ ...who.backend }, 'how our backend is reached is published'];
   }
 
   /** The key says that it is held by `who`. */
-  function accept({ revision, ttlId }: Holding, who: NodeIdentity): void {
+  function accept({ revision, ttlId }: Holding, who: NodeReach): void {
     holding = { revision, ttlId };
     if (who !== identity) return;
     former = [];
@@ -269,7 +269,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     ownKey: () => ownKey,
     holding: () => holding,
     identity: () => identity,
-    moveTo,
+    publish,
     stop,
     settled: () => mending ?? Promise.resolve(),
   };

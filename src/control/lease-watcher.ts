@@ -1,7 +1,7 @@
 import { parseSubnetKey } from '../core/address-text.js';
 import { messageOf, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { type Lease, parseLease, parseLeaseValue } from '../core/lease.js';
+import { type Lease, type NotALease, parseLease, parseLeaseValue } from '../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
@@ -13,6 +13,8 @@ import { createRetryBackoff } from './retry.js';
 export interface WatcherOptions {
   readonly registry: Registry;
   readonly config: NetworkConfig;
+  /** Why this node's backend cannot reach the node of a lease; undefined: it can. */
+  readonly problemOf: (lease: Lease) => string | undefined;
   /** Name of the key that is ours: not a peer. */
   readonly ownName: string;
   /** Peers of an earlier run, in use until the first list says otherwise. */
@@ -128,25 +130,38 @@ function createPeers(options: WatcherOptions) {
   tell(set.replaceAll(options.known ?? []));
 
   function toLease(entry: LeaseEntry): Lease | undefined {
-    const lease = parseLease(options.config, entry.name, entry.value);
+    const lease = judge(entry);
     if (!('problem' in lease)) {
       forget(entry.name);
-      return entry.ttlId === NO_TTL && lease.nodeId === undefined ? { ...lease, reserved: true } : lease;
+      return lease;
     }
+    ignore(entry, lease.problem);
+    return undefined;
+  }
+
+  function judge(entry: LeaseEntry): Lease | NotALease {
+    const parsed = parseLease(options.config, entry.name, entry.value);
+    if ('problem' in parsed) return parsed;
+    const isReserved = entry.ttlId === NO_TTL && parsed.nodeId === undefined;
+    const lease = isReserved ? { ...parsed, reserved: true } : parsed;
+    const problem = options.problemOf(lease);
+    return problem === undefined ? lease : { problem };
+  }
+
+  function ignore(entry: LeaseEntry, problem: string): void {
     const attributes = parseLeaseValue(entry.value);
     const publicIp = 'problem' in attributes ? undefined : attributes.publicIp;
     ignored.add(entry.name);
-    options.onIgnored(entry.name, { key: shorten(entry.name, 80), publicIp, problem: lease.problem });
+    options.onIgnored(entry.name, { key: shorten(entry.name, 80), publicIp, problem });
     if (reported.get(entry.name) !== entry.revision) {
       limit((suppressed) => {
         reported.set(entry.name, entry.revision);
         const node = publicIp === undefined ? {} : { publicIp: formatIpv4(publicIp) };
-        const fields = { key: shorten(entry.name, 80), ...node, problem: lease.problem };
+        const fields = { key: shorten(entry.name, 80), ...node, problem };
         const told = suppressed === 0 ? fields : { ...fields, suppressed };
         options.log.warn(told, 'skipping a key that is no lease');
       });
     }
-    return undefined;
   }
 
   function forget(name: string): void {

@@ -1,21 +1,6 @@
-import type { Ipv4 } from '../core/ipv4.js';
-import { formatLeaseValue, parseLeaseValue } from '../core/lease.js';
+import { isDeepStrictEqual } from 'node:util';
+import { type NodeReach, parseLeaseValue } from '../core/lease.js';
 import { type LeaseEntry, NO_TTL } from './registry.js';
-
-/** Who we are, in the registry's eyes. */
-export interface NodeIdentity {
-  readonly publicIp: Ipv4;
-  readonly nodeId: string;
-  /** What peers are to know of our datagrams: they come from any port. */
-  readonly portMapped: boolean;
-  /** Where we receive them: peers with another Backend.Port are to see it. */
-  readonly port?: number;
-}
-
-/** What our key should say. */
-export function leaseValueOf({ publicIp, nodeId, portMapped, port }: NodeIdentity): string {
-  return formatLeaseValue(publicIp, nodeId, portMapped, port);
-}
 
 /**
  * Whose key this is:
@@ -31,7 +16,7 @@ export function leaseValueOf({ publicIp, nodeId, portMapped, port }: NodeIdentit
  */
 export type Ownership = 'ours' | 'unclear' | 'strangers';
 
-export function ownershipOf(entry: Pick<LeaseEntry, 'name' | 'value' | 'ttlId'>, identity: NodeIdentity): Ownership {
+export function ownershipOf(entry: Pick<LeaseEntry, 'name' | 'value' | 'ttlId'>, identity: NodeReach): Ownership {
   const lease = parseLeaseValue(entry.value);
   // A dual-stack key of flannel's names more than we would keep: it stays a stranger's.
   if ('problem' in lease || entry.name.includes('&')) return 'strangers';
@@ -43,13 +28,13 @@ export function ownershipOf(entry: Pick<LeaseEntry, 'name' | 'value' | 'ttlId'>,
   return 'unclear';
 }
 
-export function hasNodeId(entry: Pick<LeaseEntry, 'value'>, identity: NodeIdentity): boolean {
+export function hasNodeId(entry: Pick<LeaseEntry, 'value'>, identity: NodeReach): boolean {
   const lease = parseLeaseValue(entry.value);
   return !('problem' in lease) && lease.nodeId === identity.nodeId;
 }
 
-/** Whether the key says of our ports what it should. */
-export function saysPorts(entry: Pick<LeaseEntry, 'value'>, identity: NodeIdentity): boolean {
+/** Whether the key says of our backend what it should. */
+export function saysBackend(entry: Pick<LeaseEntry, 'value'>, { backend }: NodeReach): boolean {
   const lease = parseLeaseValue(entry.value);
-  return !('problem' in lease) && lease.portMapped === identity.portMapped && lease.port === identity.port;
+  return !('problem' in lease) && isDeepStrictEqual(lease.backend, backend);
 }

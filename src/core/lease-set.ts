@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Lease } from './lease.js';
 import { formatSubnetKey, type Subnet } from './subnet.js';
 
@@ -18,6 +19,13 @@ export interface LeaseSet {
   values(): Lease[];
 }
 
+/** A node that only took a new node id is still reached at the same place: nothing to route anew. */
+function isReachedAlike(one: Lease, other: Lease): boolean {
+  return (
+    one.publicIp === other.publicIp && one.reserved === other.reserved && isDeepStrictEqual(one.backend, other.backend)
+  );
+}
+
 export function createLeaseSet(): LeaseSet {
   const bySubnet = new Map<string, Lease>();
 
@@ -26,12 +34,7 @@ export function createLeaseSet(): LeaseSet {
     const before = bySubnet.get(key);
     bySubnet.set(key, lease);
     if (before === undefined) return [{ type: 'added', lease }];
-    // A node that only took a new node id is still reached at the same place: nothing to route anew.
-    const isSame =
-      before.publicIp === lease.publicIp &&
-      before.portMapped === lease.portMapped &&
-      before.reserved === lease.reserved;
-    return isSame ? [] : [{ type: 'changed', lease }];
+    return isReachedAlike(before, lease) ? [] : [{ type: 'changed', lease }];
   }
 
   function remove(subnet: Subnet): LeaseChange[] {

@@ -6,19 +6,43 @@ import { formatIpv4, type Ipv4, isUnusableAsHost } from './ipv4.js';
 import { isLeasable, type NetworkConfig } from './network-config.js';
 import { contains, formatSubnet, type Subnet } from './subnet.js';
 
-/** A node's claim to a subnet. */
+/** A node's claim to a subnet, and how the node is reached. Whether it can be is for the backend to say. */
 export interface Lease {
   readonly subnet: Subnet;
-  /** Where the node receives its datagrams: the next hop of the subnet. */
+  /** Where the node is reached: the next hop of the subnet, under whatever the backend wraps packets in. */
   readonly publicIp: Ipv4;
   /** The node's own name for itself; undefined in leases written by flannel. */
   readonly nodeId: string | undefined;
-  /** The node is behind a NAT that changes the ports of its datagrams: they come from any. */
-  readonly portMapped: boolean;
+  readonly backend: BackendLease;
   /** Kept for a node that has not taken it yet: a key without a TTL and a node id. A peer, if somebody answers there. */
   readonly reserved?: boolean;
-  /** Where the node receives them; undefined in leases of flannel and of earlier versions. */
-  readonly port?: number | undefined;
+}
+
+/** What a node's backend has to say to those of its peers. */
+export interface BackendLease {
+  /** In lower case; empty: the node has not said, as flannel's udp backend does not in Kubernetes. */
+  readonly type: string;
+  /** As it was written, without the node id, which stands there too. */
+  readonly data: BackendData;
+}
+
+export type BackendData = Readonly<Record<string, unknown>>;
+
+/** Who a node is to its peers: what its own key says. */
+export interface NodeReach {
+  readonly publicIp: Ipv4;
+  readonly nodeId: string;
+  readonly backend: BackendLease;
+}
+
+/** The node is behind a NAT that changes the ports of its datagrams: they come from any. */
+export function isPortMapped({ backend: { data } }: Pick<Lease, 'backend'>): boolean {
+  return data.PortMapped === true;
+}
+
+/** Nobody has taken it yet: it says no more than for whom it is. */
+export function isUntaken({ reserved, backend }: Pick<Lease, 'reserved' | 'backend'>): boolean {
+  return reserved === true && backend.type === '';
 }
 
 /** Why a registry entry is not a usable lease; a text for one log line. */
@@ -38,14 +62,14 @@ const rawValue = z.object({
 
 /**
  * The value of a lease key, byte for byte what flannel's `LeaseAttrs` decodes: PublicIP and an always present
- * PublicIPv6, then two fields that its udp backend ignores.
+ * PublicIPv6, then type and data of the backend. flannel's backends ignore fields of BackendData that they do not know.
  */
-export function formatLeaseValue(publicIp: Ipv4, nodeId: string, portMapped = false, port?: number): string {
+export function formatLeaseValue({ publicIp, nodeId, backend }: NodeReach): string {
   return JSON.stringify({
     PublicIP: formatIpv4(publicIp),
     PublicIPv6: null,
-    BackendType: 'udp',
-    BackendData: { NodeID: nodeId, Port: port, PortMapped: portMapped ? true : undefined },
+    BackendType: backend.type,
+    BackendData: { NodeID: nodeId, ...backend.data },
   });
 }
 
@@ -70,7 +94,7 @@ export function saysUntaken(value: string): boolean {
 export function parseLease(config: NetworkConfig, keyName: string, value: string): Lease | NotALease {
   const subnet = parseSubnetKey(keyName);
   if (subnet === undefined) return { problem: `key ${quote(keyName)} is not like "10.240.26.0-24"` };
-  if (keyName.includes('&')) return { problem: `key ${quote(keyName)} is a dual-stack lease: udp carries IPv4 only` };
+  if (keyName.includes('&')) return { problem: `key ${quote(keyName)} is a dual-stack lease: only IPv4 is carried` };
   if (!contains(config.network, subnet.address) || subnet.prefixLength < config.network.prefixLength) {
     return { problem: `subnet ${formatSubnet(subnet)} is outside Network ${formatSubnet(config.network)}` };
   }
@@ -88,10 +112,6 @@ export function parseLease(config: NetworkConfig, keyName: string, value: string
     // Its datagrams would be routed into the overlay, wrapped and wrapped again, each round 28 bytes larger.
     return { problem: `PublicIP ${formatIpv4(attributes.publicIp)} lies inside the overlay` };
   }
-  const { port } = attributes;
-  if (port !== undefined && port !== config.port) {
-    return { problem: `Backend.Port ${port} is not ${config.port}: its node has another network config` };
-  }
   return { subnet, ...attributes };
 }
 
@@ -105,11 +125,10 @@ export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALeas
   if (publicIp === undefined || isUnusableAsHost(publicIp)) {
     return { problem: `PublicIP ${quote(raw.data.publicip)} is not the IPv4 address of a host` };
   }
-  const type = raw.data.backendtype;
-  if (type !== null && type !== undefined && type !== '' && type.toLowerCase() !== 'udp') {
-    return { problem: `backend ${quote(type)} is not udp: the node cannot be reached from here` };
-  }
-  return { publicIp, ...readBackendData(raw.data.backenddata) };
+  const type = (raw.data.backendtype ?? '').toLowerCase();
+  const { NodeID, ...data } = asObject(raw.data.backenddata);
+  const nodeId = typeof NodeID === 'string' && NodeID !== '' ? NodeID : undefined;
+  return { publicIp, nodeId, backend: { type, data } };
 }
 
 function parseJson(text: string): unknown {
@@ -120,12 +139,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Ours: of flannel's udp backend there is none. */
-function readBackendData(data: unknown): Pick<Lease, 'nodeId' | 'portMapped' | 'port'> {
-  const { NodeID: id, PortMapped, Port } = (data ?? {}) as { NodeID?: unknown; PortMapped?: unknown; Port?: unknown };
-  return {
-    nodeId: typeof id === 'string' && id !== '' ? id : undefined,
-    portMapped: PortMapped === true,
-    port: Number.isInteger(Port) ? (Port as number) : undefined,
-  };
+/** flannel's udp, host-gw and alloc backends write none, or null. */
+function asObject(data: unknown): Record<string, unknown> {
+  return typeof data === 'object' && data !== null && !Array.isArray(data) ? { ...data } : {};
 }

@@ -13,12 +13,17 @@ export interface NetworkConfig {
   /** First and last subnet that may be leased at random, as their network addresses. */
   readonly subnetMin: Ipv4;
   readonly subnetMax: Ipv4;
-  readonly port: number;
-  /** The tunnel's MTU; undefined: derived from the underlay interface. */
-  readonly mtu: number | undefined;
+  readonly backend: BackendConfig;
 }
 
-export const DEFAULT_PORT = 8285;
+/** The config's `Backend`. What its options mean is for the backend of that type to say. */
+export interface BackendConfig {
+  /** In lower case. */
+  readonly type: string;
+  /** As written, but with keys in lower case. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
 /** Smallest MTU that IPv4 allows (RFC 791), and the largest inner packet that fits a UDP datagram (65535 - 20 - 8). */
 export const MIN_MTU = 68;
 export const MAX_MTU = 65507;
@@ -29,25 +34,29 @@ export function isLeasable(config: NetworkConfig, address: Ipv4): boolean {
   return compareIpv4(address, config.subnetMin) >= 0 && compareIpv4(address, last) <= 0;
 }
 
-/** Which keys there are, and how they are written. */
+/** Which keys there are, and how they are written. Those of `Backend` beside its Type are its kind's. */
 export const CONFIG_KEYS = ['Network', 'SubnetLen', 'SubnetMin', 'SubnetMax', 'Backend'] as const;
-export const BACKEND_KEYS = ['Type', 'Port', 'MTU'] as const;
 
 /** What to do about a key that holds no valid config. */
 export const correctKey = (key: string) => `correct the key ${key} with etcdctl, see docs/configuration.md`;
 
 /**
  * Parses the JSON as flannel does: keys match in any case, unknown keys are ignored, null counts as absent,
- * and no `Backend` means udp. Bounds are those of flannel HEAD (pkg/subnet/config.go).
+ * and no `Backend` means udp. Bounds are those of flannel HEAD (pkg/subnet/config.go). The options of `Backend` are handed
+ * on as they are: `backend/config.ts` has them checked.
  * @param remedy what to do about one that is not valid
  * @throws RudderError `network-config`
  */
-export function parseNetworkConfig(json: string, remedy = correctKey('<prefix>/config')): NetworkConfig {
+export function parseCommonConfig(json: string, remedy = correctKey('<prefix>/config')): NetworkConfig {
   try {
     return parse(json);
   } catch (error) {
-    throw error instanceof RudderError ? new RudderError(error.code, `${error.message}; ${remedy}`) : error;
+    throw withRemedy(error, remedy);
   }
+}
+
+export function withRemedy(error: unknown, remedy: string): unknown {
+  return error instanceof RudderError ? new RudderError(error.code, `${error.message}; ${remedy}`) : error;
 }
 
 function parse(json: string): NetworkConfig {
@@ -65,50 +74,27 @@ function parse(json: string): NetworkConfig {
     throw invalid(`SubnetMax ${quote(formatIpv4(subnetMax))}`, `at least SubnetMin ${quote(formatIpv4(subnetMin))}`);
   }
 
-  const type = raw.backend?.type ?? 'udp';
-  if (type.toLowerCase() !== 'udp') throw invalid(`Backend.Type ${quote(type)}`, 'the only backend here, "udp"');
-  return {
-    network,
-    subnetLength,
-    subnetMin,
-    subnetMax,
-    port: raw.backend?.port ?? DEFAULT_PORT,
-    mtu: raw.backend?.mtu ?? undefined,
-  };
+  const { type, ...options } = raw.backend ?? {};
+  const backend = { type: (type ?? 'udp').toLowerCase(), options };
+  return { network, subnetLength, subnetMin, subnetMax, backend };
 }
 
-/** Whether they mean the same, however they are written. */
-export function isSameConfig(a: NetworkConfig, b: NetworkConfig): boolean {
-  return differencesOf(a, b).length === 0;
-}
-
-/** What another config would change, such as `SubnetLen 24 becomes 26`. */
-export function differencesOf(a: NetworkConfig, b: NetworkConfig): string[] {
-  const [before, after] = [fieldsOf(a), fieldsOf(b)];
-  return Object.keys(before).flatMap((name) =>
-    before[name] === after[name] ? [] : [`${name} ${before[name]} becomes ${after[name]}`],
-  );
-}
-
-function fieldsOf(config: NetworkConfig): Record<string, string | number> {
+/** What it says, as written in full: to be compared. */
+export function fieldsOf(config: NetworkConfig): Record<string, string | number> {
   return {
     Network: formatSubnet(config.network),
     SubnetLen: config.subnetLength,
     SubnetMin: formatIpv4(config.subnetMin),
     SubnetMax: formatIpv4(config.subnetMax),
-    'Backend.Port': config.port,
-    'Backend.MTU': config.mtu ?? "the underlay's",
+    'Backend.Type': config.backend.type,
   };
 }
 
-const integer = (min: number, max: number) =>
+/** A whole number in those bounds, null counting as absent. */
+export const integer = (min: number, max: number) =>
   z.int(`expected a whole number from ${min} to ${max}`).min(min).max(max).nullish();
 
-const rawBackend = z.object({
-  type: z.string('expected text').nullish(),
-  port: integer(1, 65535),
-  mtu: integer(MIN_MTU, MAX_MTU),
-});
+const rawBackend = z.looseObject({ type: z.string('expected text').nullish() });
 
 const rawConfig = z.object({
   network: z.string('expected text like "10.240.0.0/16"'),
@@ -125,17 +111,27 @@ function parseJson(json: string): z.infer<typeof rawConfig> {
   } catch {
     throw invalid(quote(json), 'JSON such as {"Network":"10.240.0.0/16"}');
   }
-  const result = rawConfig.safeParse(lowerCaseKeys(value));
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const name = issue.path.length > 0 ? properName(issue.path.map(String)) : 'value';
-  throw invalid(`${name} in ${quote(json)}`, issue.message.replace(/^(Invalid input: )?(expected )?/, ''));
+  return checked(rawConfig, lowerCaseKeys(value), [...CONFIG_KEYS, 'Type'], '', json);
 }
 
-const PROPER_NAMES = [...CONFIG_KEYS, ...BACKEND_KEYS];
-
-function properName(path: string[]): string {
-  return path.map((part) => PROPER_NAMES.find((name) => name.toLowerCase() === part) ?? part).join('.');
+/**
+ * @param names of keys, as they are written
+ * @param path of the object among them, such as `Backend.`
+ * @throws RudderError `network-config` naming the key
+ */
+export function checked<T>(
+  schema: z.ZodType<T>,
+  value: unknown,
+  names: readonly string[],
+  path: string,
+  json: string,
+): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const parts = issue.path.map((part) => names.find((name) => name.toLowerCase() === part) ?? String(part));
+  const name = parts.length > 0 ? `${path}${parts.join('.')}` : 'value';
+  throw invalid(`${name} in ${quote(json)}`, issue.message.replace(/^(Invalid input: )?(expected )?/, ''));
 }
 
 function parseNetwork(text: string): Subnet {
@@ -180,6 +176,6 @@ function parseBound(name: string, text: string | null | undefined, network: Subn
   return address;
 }
 
-function invalid(what: string, expected: string): RudderError {
+export function invalid(what: string, expected: string): RudderError {
   return new RudderError('network-config', `network config: ${what} is not valid, expected ${expected}`);
 }

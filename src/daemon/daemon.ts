@@ -64,8 +64,10 @@ async function serve(
   signal: AbortSignal,
 ): Promise<void> {
   const { backend, control, firewall, host, memory } = node;
-  const drops = reportDrops(backend.counters, log);
-  const watchdog = keepWatchdogFed(process.env.WATCHDOG_USEC, backend.heartbeatAgeMs, notify);
+  const { packetPath } = backend;
+  const drops = packetPath && reportDrops(packetPath.counters, log);
+  // Where the kernel moves the packets, this thread is all that can hang.
+  const watchdog = keepWatchdogFed(process.env.WATCHDOG_USEC, packetPath?.heartbeatAgeMs ?? (() => 0), notify);
   const stopRequested = new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     signal.addEventListener('abort', () => resolve(), { once: true });
@@ -75,7 +77,7 @@ async function serve(
     log.info({}, 'stopping');
   } finally {
     notify('STOPPING=1');
-    drops.stop();
+    drops?.stop();
     watchdog.stop();
     await firewall?.stop();
     await host.stop();

@@ -1,3 +1,4 @@
+import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
 import { createBackoff } from '../control/backoff.js';
 import type { Registry } from '../control/registry.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
@@ -5,7 +6,7 @@ import { initCommand } from '../core/command-line.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
-import { correctKey, isSameConfig, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet } from '../core/subnet.js';
 import type { LastKnown } from '../system/last-known.js';

@@ -115,7 +115,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     // Only then: it warns of an MTU that is too large.
     if (next.mtu !== underlay.mtu) mtu = options.mtuOver(next);
     underlay = next;
-    await backend.adapt({ localAddress: next.address, mtu });
+    await backend.adapt({ interface: next.name, localAddress: next.address, mtu });
     if (next.address !== addressTold) {
       log.warn(
         { interface: next.name, address: formatIpv4(next.address) },

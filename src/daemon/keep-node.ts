@@ -2,7 +2,6 @@ import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet } from '../core/subnet.js';
 import { saveState } from '../system/state-dir.js';
-import { DEVICE_NAME } from '../system/tun-device.js';
 import { type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp } from './carriers.js';
 import { keepHost } from './host-keeper.js';
@@ -13,7 +12,7 @@ import { tunnelMtu } from './tunnel-mtu.js';
 /** After READY: remembers what is known, and follows what changes on this host. */
 export async function keepNode(context: StartContext, ground: Ground, ready: Ready): Promise<Node> {
   const { options, netlink, registry, log, version } = context;
-  const { config, json, underlay, state, publicIp } = ground;
+  const { config, settings, json, underlay, state, publicIp } = ground;
   const { subnet, backend, control, announcer, admission, carrier, firewall, subnetFile, checkOverlay } = ready;
   log.info(
     { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
@@ -22,7 +21,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
   const { nodeId } = state;
   const remembered = { source: sourceOf(options), nodeId, subnet, configJson: json };
   const memory = keepLastKnown(options.stateDir, remembered, control, log);
-  const mtuOver = (carrier: Underlay) => tunnelMtu(options, config, carrier, log);
+  const mtuOver = (carrier: Underlay) => tunnelMtu(options, settings, carrier, log);
   // An address that was given is not this host's to follow.
   const isFollowed = options.publicIp === undefined;
   const check = ({ address }: Underlay) => {
@@ -30,7 +29,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
   };
   const publish = (address: Ipv4) => {
     registry.reconnect();
-    if (isFollowed) control.moveTo(address);
+    if (isFollowed) control.publish({ publicIp: address });
     announcer.changed();
     // For the next start, which finds it without.
     saveState(options.stateDir, { nodeId, subnet, address }).catch((error: unknown) =>
@@ -45,9 +44,12 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
   const checkRoutes = async (carriedBy: Underlay) => {
     carrier.address = carriedBy.address;
     const { all } = await checkOverlay();
-    await firewall?.adapt({ localAddress: carriedBy.address, uplinks: await uplinksOf(netlink, all, carriedBy) });
+    const uplinks = await uplinksOf(netlink, all, carriedBy);
+    await firewall?.adapt({ localAddress: carriedBy.address, uplinks, devices: backend.ways() });
   };
-  const events = await netlink.watch(DEVICE_NAME, network);
+  const events = await netlink.watch(backend.device ?? underlay.name, network, {
+    neighbours: backend.packetPath === undefined,
+  });
   const seen = { netlink, choice: options.underlay, underlay, events };
   const host = keepHost({
     ...seen,

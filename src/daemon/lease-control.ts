@@ -1,17 +1,18 @@
+import { differencesOf, parseNetworkConfig } from '../backend/config.js';
+import type { BackendSettings } from '../backend/kind.js';
 import { bootNow } from '../control/boot-clock.js';
 import type { OwnLease } from '../control/lease-acquisition.js';
-import { type EarlierLease, keepLease, type OwnKey } from '../control/lease-keeper.js';
+import { type EarlierLease, keepLease, type LeaseKeeper, type OwnKey } from '../control/lease-keeper.js';
 import { type IgnoredLease, watchLeases } from '../control/lease-watcher.js';
-import type { NodeIdentity } from '../control/ownership.js';
 import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
 import { lastWord, unlessAborted } from '../control/retry.js';
 import { fitsConfig } from '../core/allocator.js';
 import { messageOf, type RudderError } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
-import type { Lease } from '../core/lease.js';
+import type { Lease, NodeReach } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
-import { differencesOf, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import type { ConfigStatus } from '../ops/status.js';
 import type { LastKnown } from '../system/last-known.js';
@@ -24,7 +25,8 @@ const RESYNC_MS = 3 * 60_000;
 export interface LeaseControlOptions {
   readonly registry: Registry;
   readonly config: NetworkConfig;
-  readonly identity: NodeIdentity;
+  readonly settings: Pick<BackendSettings, 'problemOf'>;
+  readonly identity: NodeReach;
   readonly own: OwnLease;
   /** Peers of the last run, until etcd says who they are now. */
   readonly fallback: LastKnown | undefined;
@@ -72,8 +74,8 @@ export interface LeaseControl {
   /** Rejects when the subnet has gone to another node. */
   readonly lost: Promise<never>;
   isLost(): boolean;
-  /** The node has another public address: published as soon as etcd takes it. */
-  moveTo(publicIp: Ipv4): void;
+  /** The node is reached in another way: published as soon as etcd takes it. */
+  publish: LeaseKeeper['publish'];
   /** Stops watching and keeping; the lease stays. */
   stop(): Promise<void>;
   /** Stops, and gives the subnet back, unless etcd does not answer soon: then the lease runs out by itself. */
@@ -159,6 +161,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       known: fallback?.peers ?? [],
       registry,
       config,
+      problemOf: options.settings.problemOf,
       ownName: name,
       log,
       resyncMs: RESYNC_MS,
@@ -218,7 +221,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     lost,
     isLost: () => hasLost,
     listed: (signal) => unlessAborted(Promise.race([listed, lost]), signal),
-    moveTo: keeper.moveTo,
+    publish: keeper.publish,
     stop,
     async release() {
       await stop();

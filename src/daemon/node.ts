@@ -1,4 +1,5 @@
 import type { Backend } from '../backend/backend.js';
+import type { BackendSettings } from '../backend/kind.js';
 import type { OwnLease } from '../control/lease-acquisition.js';
 import type { Registry } from '../control/registry.js';
 import type { Ipv4 } from '../core/ipv4.js';
@@ -39,6 +40,7 @@ export interface StartContext {
 
 /** This host, and the cluster as far as it is known. */
 export interface Ground extends Footing {
+  readonly settings: BackendSettings;
   readonly underlay: Underlay;
   readonly state: NodeState;
   readonly publicIp: Ipv4;

@@ -13,8 +13,13 @@ export interface OverlayRoutes extends DeviceRoutes {
   readonly all: readonly RouteInfo[];
 }
 
-export async function readOverlayRoutes(netlink: Netlink, network: Subnet | undefined): Promise<OverlayRoutes> {
-  const device = (await netlink.link(DEVICE_NAME))?.index;
+/** @param name of our device; undefined: there is none */
+export async function readOverlayRoutes(
+  netlink: Netlink,
+  name: string | undefined,
+  network: Subnet | undefined,
+): Promise<OverlayRoutes> {
+  const device = name === undefined ? undefined : (await netlink.link(name))?.index;
   const all = await netlink.routes(device);
   const isOurs = ({ destination }: RouteInfo) =>
     destination.address === network?.address && destination.prefixLength === network.prefixLength;
@@ -27,7 +32,7 @@ export async function readOverlayRoutes(netlink: Netlink, network: Subnet | unde
  * would wait for ever.
  */
 export async function takeBackRoutes(netlink: Netlink, carriers: Carriers, log: Logger): Promise<void> {
-  const { device, all } = await readOverlayRoutes(netlink, undefined);
+  const { device, all } = await readOverlayRoutes(netlink, DEVICE_NAME, undefined);
   if (device === undefined) return;
   const [covered] = await carriers.covered({ network: undefined, device }, all);
   if (covered === undefined) return;
@@ -39,7 +44,7 @@ export interface RouteCheck {
   readonly netlink: Netlink;
   readonly network: Subnet;
   readonly carriers: Carriers;
-  readonly backend: Pick<Backend, 'setRouted'>;
+  readonly backend: Pick<Backend, 'setRouted' | 'device'>;
   readonly admission: Pick<PeerAdmission, 'recheck'>;
 }
 
@@ -64,7 +69,7 @@ export function createRouteCheck(options: RouteCheck): () => Promise<OverlayRout
   async function whyCutOff(routes: OverlayRoutes): Promise<string | undefined> {
     const overlay = { network, device: routes.device };
     const [covered] = await carriers.covered(overlay, routes.all);
-    if (covered !== undefined) return describeCutOff(covered, DEVICE_NAME);
+    if (covered !== undefined) return describeCutOff(covered, backend.device ?? 'the overlay');
     const own = await ownNetworkAround(netlink, overlay);
     return own === undefined
       ? undefined
@@ -72,7 +77,7 @@ export function createRouteCheck(options: RouteCheck): () => Promise<OverlayRout
   }
 
   return async function check() {
-    const routes = await readOverlayRoutes(netlink, network);
+    const routes = await readOverlayRoutes(netlink, backend.device, network);
     const found = await whyCutOff(routes);
     const now = performance.now();
     if (found !== undefined && reason === undefined) {

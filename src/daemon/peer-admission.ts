@@ -1,7 +1,7 @@
 import type { Backend } from '../backend/backend.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import type { Lease } from '../core/lease.js';
+import { isPortMapped, type Lease } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
@@ -155,7 +155,7 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
   async function put(results: readonly LeaseChange[]): Promise<void> {
     const { added, removed } = members.count(results);
     if (firewall !== undefined && hasAny(added)) await firewall.addMembers(added);
-    backend.apply(results);
+    await backend.apply(results);
     if (firewall !== undefined && hasAny(removed)) await firewall.removeMembers(removed);
   }
 
@@ -187,7 +187,7 @@ const hasAny = ({ direct, portMapped }: Members) => direct.size + portMapped.siz
 function createMemberCounts() {
   const counts = { direct: new Map<Ipv4, number>(), portMapped: new Map<Ipv4, number>() };
   const leases = new Map<string, Lease>();
-  const kindOf = ({ portMapped }: Lease) => (portMapped ? 'portMapped' : 'direct');
+  const kindOf = (lease: Lease) => (isPortMapped(lease) ? 'portMapped' : 'direct');
 
   function change(lease: Lease, by: 1 | -1): boolean {
     const ofKind = counts[kindOf(lease)];

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
-import { openUdpBackend } from '../backend/udp/udp-backend.js';
+import { removeOthers, settingsOf } from '../backend/kinds.js';
+import { unknownKeys } from '../backend/new-config.js';
 import { type AcquireOptions, acquireLease, type OwnLease } from '../control/lease-acquisition.js';
 import type { Registry } from '../control/registry.js';
 import { isTransient, retryWhileUnavailable } from '../control/retry.js';
@@ -8,7 +9,6 @@ import { RudderError, shorten } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
-import { unknownKeys } from '../core/new-network-config.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { type LastKnown, loadLastKnown } from '../system/last-known.js';
 import { loadState, saveState } from '../system/state-dir.js';
@@ -36,7 +36,7 @@ export async function startNode(context: StartContext): Promise<Node | undefined
   const undo = createUndo(context.log);
   try {
     const ground = await surveyGround(context);
-    const backend = openBackend(context, ground, undo);
+    const backend = await openBackend(context, ground, undo);
     const taken = await takeSubnet(context, ground, backend, undo);
     const { own } = taken;
     const { firewall, checkOverlay } = await openTheWay(context, ground, backend, taken, undo);
@@ -93,7 +93,7 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
     log.warn({ key: place.key, problem }, 'the network config has keys without a meaning, which are ignored');
   }
   await warnOfNameservers(netlink, await overlayOf(footing.config), log);
-  return { ...footing, underlay, state, publicIp, carriers, checkConfig };
+  return { ...footing, settings: settingsOf(footing.config), underlay, state, publicIp, carriers, checkConfig };
 }
 
 function tellOthers({ name, address, others = [] }: Underlay, log: Logger): void {
@@ -104,18 +104,15 @@ function tellOthers({ name, address, others = [] }: Underlay, log: Logger): void
   );
 }
 
-function openBackend({ options, netlink, log }: StartContext, { config, underlay }: Ground, undo: Undo): Backend {
-  const { checkSource, offloads } = options;
-  const mtu = tunnelMtu(options, config, underlay, log);
-  const backend = openUdpBackend({
-    config,
-    netlink,
-    localAddress: underlay.address,
-    mtu,
-    checkSource,
-    offloads,
-    log,
-  });
+async function openBackend(
+  { options, netlink, log }: StartContext,
+  { config, settings, underlay, state, publicIp }: Ground,
+  undo: Undo,
+): Promise<Backend> {
+  const { checkSource, offloads, portMapped } = options;
+  const mtu = tunnelMtu(options, settings, underlay, log);
+  const host = { nodeId: state.nodeId, publicIp, interface: underlay.name, localAddress: underlay.address, mtu };
+  const backend = await settings.open({ config, netlink, ...host, portMapped, checkSource, offloads, log });
   undo.add('device', () => backend.stop(false));
   return backend;
 }
@@ -123,11 +120,12 @@ function openBackend({ options, netlink, log }: StartContext, { config, underlay
 /** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
 async function takeSubnet(context: StartContext, ground: Ground, backend: Backend, undo: Undo): Promise<Taken> {
   const { options, netlink, registry, log, enter, notify, signal } = context;
-  const { config, fallback, state, publicIp, underlay, checkConfig } = ground;
+  const { config, settings, fallback, state, publicIp, underlay, checkConfig } = ground;
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
-  const identity = { publicIp, nodeId: state.nodeId, portMapped: options.portMapped, port: config.port };
+  const reach = { type: settings.type, data: backend.leaseData() };
+  const identity = { publicIp, nodeId: state.nodeId, backend: reach };
   const ttlSeconds = options.leaseTtlSeconds;
   const wanted = { registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log };
   const { own, degraded } = await acquireOrGoOn(wanted, ground, signal);
@@ -138,10 +136,11 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   const carrier = { address: underlay.address };
   const admitting = { config, own: own.subnet, netlink, backend, source: () => carrier.address, log };
   const admission = createPeerAdmission(admitting);
-  await admission.recheck(await readOverlayRoutes(netlink, config.network));
+  await admission.recheck(await readOverlayRoutes(netlink, backend.device, config.network));
   const leasing = {
     registry,
     config,
+    settings,
     identity,
     own,
     fallback,
@@ -202,18 +201,18 @@ async function waitOrGoOn(
 /** Packets flow from here on. */
 async function openTheWay(
   { options, netlink, registry, log, enter, signal }: StartContext,
-  { config, underlay, fallback, carriers }: Ground,
+  { config, settings, underlay, fallback, carriers }: Ground,
   backend: Backend,
   { own: { subnet }, degraded, admission }: Taken,
   undo: Undo,
 ): Promise<{ firewall: Firewall | undefined; checkOverlay: () => Promise<OverlayRoutes> }> {
   const { ipMasq } = options;
-  const { network, port } = config;
+  const { network } = config;
   let firewall: Firewall | undefined;
   if (options.firewall) {
     const uplinks = await uplinksOf(netlink, await netlink.routes(undefined), underlay);
     const host = { localAddress: underlay.address, uplinks };
-    const rules = { device: DEVICE_NAME, network, subnet, ipMasq, port, ...host };
+    const rules = { devices: backend.ways(), network, subnet, ipMasq, tunnel: settings.tunnel, ...host };
     // Before the first datagram: a container could take its place in connection tracking.
     const kept = await keepFirewall(rules, admission.members(), netlink, log, signal);
     undo.add('firewall', async () => {
@@ -226,6 +225,8 @@ async function openTheWay(
     firewall = kept;
   }
   await backend.start(subnet);
+  // Not before: an earlier run's device carries packets until there is another one.
+  await removeOthers(netlink, settings.type);
   signal.throwIfAborted();
   // What was looked at before the routes were set is so with them.
   const checkOverlay = createRouteCheck({ netlink, network, carriers, backend, admission });

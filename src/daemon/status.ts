@@ -6,7 +6,6 @@ import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { problemsOf, type Status, warningsOf } from '../ops/status.js';
 import type { Firewall } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
-import { DEVICE_NAME } from '../system/tun-device.js';
 import type { HostKeeper } from './host-keeper.js';
 import type { ControlState, LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
@@ -33,6 +32,8 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
   const control = sources.control.state();
   const forwarding = await firewall?.forwarding();
   const rules = firewall?.state();
+  const packetPath = backend.packetPath ?? null;
+  const device = backend.device ?? host.underlay().name;
   const status = {
     version: sources.version,
     uptimeSeconds: process.uptime(),
@@ -44,7 +45,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       subnet: formatSubnet(sources.subnet),
       subnetFile: options.subnetFile,
     },
-    device: { name: DEVICE_NAME, mtu: backend.mtu(), up: await isUp(sources.netlink), repairs: host.repairs() },
+    device: { name: device, mtu: backend.mtu(), up: await isUp(sources.netlink, device), repairs: host.repairs() },
     hostProblem: host.problem() ?? null,
     lease: {
       ttlSeconds: control.ttlSeconds,
@@ -61,8 +62,9 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       certificates: sources.registry.certificates(),
     },
     config: control.config,
-    packetPath: { heartbeatSeconds: backend.heartbeatAgeMs() / 1000, counters: backend.counters() },
-    offloads: backend.offloads(),
+    backend: { type: config.backend.type, kernel: backend.kernelEntries() ?? null },
+    packetPath: packetPath && { heartbeatSeconds: packetPath.heartbeatAgeMs() / 1000, counters: packetPath.counters() },
+    offloads: backend.packetPath?.offloads() ?? {},
     firewall: {
       kept: rules !== undefined && rules.problem === undefined,
       checks: rules?.checks ?? 0,
@@ -72,11 +74,11 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     },
     peers: control.peers.map((lease) => {
       const { subnet, publicIp } = lease;
-      const { heardSecondsAgo, ...traffic } = backend.traffic(subnet);
+      const { heardSecondsAgo, ...traffic } = packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
       return {
         subnet: formatSubnet(subnet),
         nextHop: formatIpv4(publicIp),
-        problem: sources.admission.problemOf(lease) ?? null,
+        problem: sources.admission.problemOf(lease) ?? backend.problemOf(subnet) ?? null,
         reserved: lease.reserved === true && heardSecondsAgo === undefined,
         ...traffic,
         heardSecondsAgo: heardSecondsAgo ?? null,
@@ -86,6 +88,15 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
   };
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
 }
+
+/** The kernel does not count by peer. */
+const UNKNOWN_TRAFFIC = {
+  outPackets: null,
+  outBytes: null,
+  inPackets: null,
+  inBytes: null,
+  heardSecondsAgo: undefined,
+};
 
 /** Somebody may write as many keys as he likes. */
 const MOST_IGNORED_TOLD = 20;
@@ -102,6 +113,6 @@ function ignoredLeasesOf({ ignored }: ControlState): Status['ignoredLeases'] {
   };
 }
 
-async function isUp(netlink: Netlink): Promise<boolean> {
-  return (await netlink.link(DEVICE_NAME).catch(() => undefined))?.up === true;
+async function isUp(netlink: Netlink, device: string): Promise<boolean> {
+  return (await netlink.link(device).catch(() => undefined))?.up === true;
 }

@@ -1,13 +1,18 @@
-import { OVERHEAD_BYTES } from '../backend/udp/udp-backend.js';
+import type { BackendSettings } from '../backend/kind.js';
 import type { Logger } from '../core/logger.js';
-import { MAX_MTU, type NetworkConfig } from '../core/network-config.js';
+import { MAX_MTU } from '../core/network-config.js';
 import type { Underlay } from '../system/underlay.js';
 import type { DaemonOptions } from './options.js';
 
 /** The tunnel's MTU over that underlay: what is given, else what fits. Warns of one that does not. */
-export function tunnelMtu(options: DaemonOptions, config: NetworkConfig, underlay: Underlay, log: Logger): number {
-  const natural = Math.min(MAX_MTU, underlay.mtu - OVERHEAD_BYTES);
-  const given = options.mtu ?? config.mtu;
+export function tunnelMtu(
+  options: DaemonOptions,
+  settings: Pick<BackendSettings, 'mtu' | 'overheadBytes'>,
+  underlay: Underlay,
+  log: Logger,
+): number {
+  const natural = Math.min(MAX_MTU, underlay.mtu - settings.overheadBytes);
+  const given = options.mtu ?? settings.mtu;
   const mtu = given ?? natural;
   if (mtu > natural) {
     log.warn(

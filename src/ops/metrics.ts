@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import { CONFIG_STATES, dropOf, type ForwardingStatus, type Status } from './status.js';
+import { CONFIG_STATES, dropOf, type ForwardingStatus, type PacketPathStatus, type Status } from './status.js';
 
 /** Counters of the packet path that are totals of a direction; drops are told apart by their names. */
 const TOTALS: Record<string, { name: string; help: string; direction: 'out' | 'in' }> = {
@@ -47,7 +47,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     found.set(labels, value);
   }
 
-  function packetPath({ packetPath }: Status): void {
+  function packetPath(packetPath: PacketPathStatus): void {
     for (const [name, value] of Object.entries(packetPath.counters)) {
       const known = TOTALS[name];
       const drop = dropOf(name);
@@ -71,15 +71,16 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     ignoredLeases,
     problems,
     offloads,
+    backend,
     node,
     version,
   }: Status): void {
     gauge('rudder_info', 'Always 1; what the node is, as labels.', 1, { version, subnet: node.subnet });
     gauge('rudder_ready', 'Whether /readyz answers 200.', problems.length === 0 ? 1 : 0);
-    gauge('rudder_device_up', 'Whether the TUN device is up.', device.up ? 1 : 0);
+    gauge('rudder_device_up', "Whether the overlay's device is up.", device.up ? 1 : 0);
     total(
       'rudder_device_repairs_total',
-      'Times that the TUN device was changed by somebody and put right.',
+      "Times that the overlay's device or routes were changed by somebody and put right.",
       device.repairs,
     );
     if (lease.remainingSeconds !== null) {
@@ -114,6 +115,11 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       ignoredLeases.count,
     );
     if (firewall.forwarding !== null) passage(firewall.forwarding);
+    if (backend.kernel !== null) {
+      const help = 'Routes, neighbours and forwarding entries for the peers, wanted and present in the kernel.';
+      gauge('rudder_kernel_entries', help, backend.kernel.wanted, { state: 'wanted' });
+      gauge('rudder_kernel_entries', help, backend.kernel.present, { state: 'present' });
+    }
     for (const [offload, state] of Object.entries(offloads)) {
       gauge('rudder_offload_in_use', "Whether the kernel's offload is in use.", state === 'on' ? 1 : 0, { offload });
     }
@@ -132,6 +138,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
 
   function peerTraffic({ peers }: Status): void {
     for (const { subnet, outPackets, outBytes, inPackets, inBytes } of peers) {
+      if (outPackets === null || outBytes === null || inPackets === null || inBytes === null) continue;
       for (const [direction, packets, bytes] of [
         ['out', outPackets, outBytes],
         ['in', inPackets, inBytes],
@@ -147,7 +154,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     text(status) {
       for (const metric of [...counters.values(), ...gauges.values()]) metric.reset();
       if (status !== undefined) {
-        packetPath(status);
+        if (status.packetPath !== null) packetPath(status.packetPath);
         control(status);
         peerTraffic(status);
       }

@@ -13,6 +13,7 @@ export interface Status {
     readonly subnet: string;
     readonly subnetFile: string;
   };
+  /** The overlay's device; where packets go as they are, that of the underlay. */
   readonly device: { readonly name: string; readonly mtu: number; readonly up: boolean; readonly repairs: number };
   /** Why this host cannot carry the overlay at the moment. */
   readonly hostProblem: string | null;
@@ -38,7 +39,13 @@ export interface Status {
     readonly certificates: readonly CertificateEnd[];
   };
   readonly config: ConfigStatus;
-  readonly packetPath: { readonly heartbeatSeconds: number; readonly counters: Readonly<Record<string, number>> };
+  readonly backend: {
+    readonly type: string;
+    /** What the kernel was told for the peers; null: a packet path of ours moves the packets. */
+    readonly kernel: { readonly wanted: number; readonly present: number } | null;
+  };
+  /** Null: the kernel moves the packets. */
+  readonly packetPath: PacketPathStatus | null;
   readonly offloads: Readonly<Record<string, 'on' | 'off'>>;
   readonly firewall: {
     readonly kept: boolean;
@@ -55,6 +62,11 @@ export interface Status {
   readonly problems: readonly string[];
   /** What an operator should look at although the node is ready. */
   readonly warnings: readonly string[];
+}
+
+export interface PacketPathStatus {
+  readonly heartbeatSeconds: number;
+  readonly counters: Readonly<Record<string, number>>;
 }
 
 export const CONFIG_STATES = ['current', 'changed', 'invalid', 'deleted', 'unknown'] as const;
@@ -92,11 +104,12 @@ export interface PeerStatus {
   readonly problem: string | null;
   /** Kept for a node that has not taken it yet, and from which nothing was ever heard. */
   readonly reserved: boolean;
-  readonly outPackets: number;
-  readonly outBytes: number;
-  readonly inPackets: number;
-  readonly inBytes: number;
-  /** Null: never. */
+  /** Null, as all of traffic: the kernel moves the packets, and does not count by peer. */
+  readonly outPackets: number | null;
+  readonly outBytes: number | null;
+  readonly inPackets: number | null;
+  readonly inBytes: number | null;
+  /** Null: never, or nobody knows. */
   readonly heardSecondsAgo: number | null;
 }
 
@@ -115,14 +128,16 @@ export function dropOf(counter: string): { direction: string; reason: string } |
 
 /** True while packets are being looked at: what a liveness check and the watchdog want to know. */
 export function isAlive({ packetPath }: Pick<Status, 'packetPath'>): boolean {
-  return packetPath.heartbeatSeconds <= LONGEST_HEARTBEAT_SECONDS;
+  return packetPath === null || packetPath.heartbeatSeconds <= LONGEST_HEARTBEAT_SECONDS;
 }
 
 /** Why a node should get no new work, one text each. */
 export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): string[] {
   const { packetPath, device, etcd, lease, firewall } = status;
   const problems: string[] = [];
-  if (!isAlive(status)) problems.push(`the packet path has not run for ${Math.round(packetPath.heartbeatSeconds)} s`);
+  if (packetPath !== null && !isAlive(status)) {
+    problems.push(`the packet path has not run for ${Math.round(packetPath.heartbeatSeconds)} s`);
+  }
   if (!device.up) problems.push(`${device.name} is down or gone`);
   if (status.hostProblem !== null) problems.push(status.hostProblem);
   const reason = etcd.problem === null ? '' : `: ${etcd.problem}`;

@@ -3,15 +3,17 @@ import { formatSubnet, type Subnet } from '../core/subnet.js';
 
 /** What all of our rules are made of, those in the tables of `iptables` (here) and those in our own (nft-rules.ts). */
 export interface FirewallSettings {
-  readonly device: string;
+  /** Interfaces that the overlay's packets leave and arrive by: the tunnel's device, or the underlay itself. */
+  readonly devices: readonly string[];
   readonly network: Subnet;
   /** Our own subnet. */
   readonly subnet: Subnet;
   /** Also masquerade what our containers send to the outside, and let it pass. */
   readonly ipMasq: boolean;
-  /** Where the tunnel's socket is bound. */
+  /** This host's in the underlay, to which the tunnel's datagrams come. */
   readonly localAddress: Ipv4;
-  readonly port: number;
+  /** Undefined: packets go as they are, without a tunnel. */
+  readonly tunnel: Tunnel | undefined;
   /**
    * Somebody on this host has connections tracked, as Docker does. Else no rule of ours may ask for their state: the
    * kernel would begin to track each packet of this host, and to drop new ones when its table is full.
@@ -19,6 +21,14 @@ export interface FirewallSettings {
   readonly isTracked: boolean;
   /** Names of the interfaces that lead to other hosts: that of the underlay, and those of default routes. */
   readonly uplinks: readonly string[];
+}
+
+/** The datagrams that nodes send each other. */
+export interface Tunnel {
+  /** To which all are sent. */
+  readonly port: number;
+  /** Of VXLAN, whose datagrams come from any port; undefined: they come from `port` too. */
+  readonly vni?: number;
 }
 
 /**
@@ -69,45 +79,53 @@ const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
 export const DOCKER_USER = 'DOCKER-USER';
 
 export function ownChains(settings: FirewallSettings): OwnChain[] {
-  const { device, port, ipMasq, isTracked, uplinks } = settings;
+  const { devices, tunnel, ipMasq, isTracked, uplinks } = settings;
   const own = formatSubnet(settings.subnet);
   const all = formatSubnet(settings.network);
   const local = `${formatIpv4(settings.localAddress)}/32`;
   const answers = '-m conntrack --ctstate RELATED,ESTABLISHED';
-  const tunnel = '-m conntrack --ctstate UNTRACKED';
+  const isTunnelTracked = isTracked && tunnel !== undefined;
+  const toPort = `--dport ${tunnel?.port} -m conntrack --ctstate UNTRACKED -j ACCEPT`;
+  const fromPort = tunnel?.vni === undefined ? `--sport ${tunnel?.port} ` : '';
   const outward = [
     ...uplinks.map((name) => `-s ${own} ! -d ${all} -o ${name} -j ACCEPT`),
     `-d ${own} ${answers} -j ACCEPT`,
   ];
   return [
-    { ...CHAINS.prerouting, onlyBesideOthers: true, rules: [`-s ${all} -d ${own} -i ${device} -j ACCEPT`] },
+    {
+      ...CHAINS.prerouting,
+      onlyBesideOthers: true,
+      rules: devices.map((device) => `-s ${all} -d ${own} -i ${device} -j ACCEPT`),
+    },
     {
       ...CHAINS.forward,
       first: DOCKER_USER,
       rules: [
-        `-s ${own} -d ${all} -o ${device} -j ACCEPT`,
-        `-s ${all} -d ${own} -i ${device} -j ACCEPT`,
-        // The ICMP error of a peer's host comes from its address in the underlay.
-        ...(isTracked ? [`-d ${own} -i ${device} ${answers} -j ACCEPT`] : []),
+        ...devices.flatMap((device) => [
+          `-s ${own} -d ${all} -o ${device} -j ACCEPT`,
+          `-s ${all} -d ${own} -i ${device} -j ACCEPT`,
+          // The ICMP error of a peer's host comes from its address in the underlay.
+          ...(isTracked ? [`-d ${own} -i ${device} ${answers} -j ACCEPT`] : []),
+        ]),
         ...(ipMasq ? outward : []),
       ],
     },
     {
       ...CHAINS.input,
       onlyBesideOthers: true,
-      rules: isTracked ? [`-d ${local} -p udp -m udp --dport ${port} ${tunnel} -j ACCEPT`] : [],
+      rules: isTunnelTracked ? [`-d ${local} -p udp -m udp ${toPort}`] : [],
     },
     {
       ...CHAINS.output,
       onlyBesideOthers: true,
-      rules: isTracked ? [`-s ${local} -p udp -m udp --sport ${port} --dport ${port} ${tunnel} -j ACCEPT`] : [],
+      rules: isTunnelTracked ? [`-s ${local} -p udp -m udp ${fromPort}${toPort}`] : [],
     },
     {
       ...CHAINS.postrouting,
       rules: [
         KUBE_PROXY,
         `-s ${own} -d ${own} -j RETURN`,
-        `-s ${own} -d ${all} -o ${device} -j ACCEPT`,
+        ...devices.map((device) => `-s ${own} -d ${all} -o ${device} -j ACCEPT`),
         `-s ${all} -d ${own} -j ACCEPT`,
         ...(ipMasq ? [`-s ${own} ! -d 224.0.0.0/4 -j MASQUERADE`] : []),
       ],

@@ -62,7 +62,7 @@ export interface FirewallState {
 export interface Forwarding extends ForwardingVerdict {
   /** Somebody else's chains that may be why packets do not pass; asked for only when they do not. */
   readonly suspects: readonly string[];
-  /** Dropped since the start: forged datagrams of members, and datagrams of others on this host to a member's tunnel port. */
+  /** Dropped since the start: datagrams that were no member's but would have passed for one's, and datagrams of others on this host to a member's tunnel port. */
   readonly forged: number;
   readonly forwarded: number;
 }
@@ -77,7 +77,7 @@ export interface Firewall {
   /** Makes these the members, and those alone. */
   replaceMembers(members: Members): Promise<void>;
   /** The host has another address, or other ways to other hosts. */
-  adapt(host: Pick<FirewallSettings, 'localAddress' | 'uplinks'>): Promise<void>;
+  adapt(host: Pick<FirewallSettings, 'localAddress' | 'uplinks' | 'devices'>): Promise<void>;
   /** Whether packets of containers pass this host; undefined: nobody knows. */
   forwarding(): Promise<Forwarding | undefined>;
   /** Resolves when nothing is under way any more. The rules stay. */
@@ -208,7 +208,8 @@ export async function keepFirewall(
     if (counts === undefined) return undefined;
     const judged = judge.judge(counts, performance.now());
     await tell(judged);
-    return { ...judged, suspects, forged: counts.dropped_forged, forwarded: counts.dropped_foreign };
+    const forged = counts.dropped_forged + counts.dropped_stranger;
+    return { ...judged, suspects, forged, forwarded: counts.dropped_foreign };
   }
 
   /** Whoever asks for the node's health is not kept waiting by a slow nft: the last verdict is as good for a while. */
@@ -260,7 +261,10 @@ export async function keepFirewall(
 
   /** Entries of before: they are not looked up any more, but would be again when our rules are gone. */
   async function forgetTracked({ direct, portMapped }: Members): Promise<void> {
-    const { localAddress, port } = settings;
+    const { localAddress, tunnel } = settings;
+    // VXLAN's datagrams come from any port: none of theirs can be named.
+    if (tunnel === undefined || tunnel.vni !== undefined) return;
+    const { port } = tunnel;
     for (const member of [...direct, ...portMapped]) {
       const ports = { sourcePort: port, destinationPort: port };
       for (const [source, destination] of [

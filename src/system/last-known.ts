@@ -4,9 +4,9 @@ import { z } from 'zod';
 import { parseIpv4, parseSubnet } from '../core/address-text.js';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { formatLeaseValue, type Lease, parseLease } from '../core/lease.js';
+import { type BackendLease, formatLeaseValue, type Lease, parseLease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
-import { type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { type NetworkConfig, parseCommonConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { writeFileAtomic } from './atomic-file.js';
 import { readPlainFile } from './plain-file.js';
@@ -57,7 +57,9 @@ const stored = z.object({
       subnet,
       publicIp: ipv4,
       nodeId: z.string().optional(),
-      portMapped: z.boolean().default(false),
+      backend: z.object({ type: z.string(), data: z.record(z.string(), z.unknown()) }).optional(),
+      /** In files of earlier versions, which knew of udp alone. */
+      portMapped: z.boolean().optional(),
       reserved: z.boolean().optional(),
     }),
   ),
@@ -73,7 +75,7 @@ export async function loadLastKnown(directory: string, log: Logger): Promise<Las
   const path = join(directory, FILE);
   try {
     const { peers, ...own } = stored.parse(JSON.parse((await readPlainFile(path, MOST_BYTES)).text));
-    const config = parseNetworkConfig(own.configJson);
+    const config = parseCommonConfig(own.configJson);
     for (const lease of [own, ...peers]) checkLease(config, lease);
     if (own.subnet.prefixLength !== config.subnetLength) {
       throw new Error(
@@ -81,7 +83,7 @@ export async function loadLastKnown(directory: string, log: Logger): Promise<Las
       );
     }
     const { ttlSeconds, savedAt } = own;
-    return { ...own, ttlSeconds, savedAt, peers: peers.map((peer) => ({ ...peer, nodeId: peer.nodeId })) };
+    return { ...own, ttlSeconds, savedAt, peers: peers.map(toLease) };
   } catch (error) {
     const reason = error instanceof z.ZodError ? error.issues[0].message : messageOf(error);
     if (errnoOf(error) !== 'ENOENT') log.warn({ path, reason }, 'what was last known of the cluster cannot be read');
@@ -89,12 +91,19 @@ export async function loadLastKnown(directory: string, log: Logger): Promise<Las
   }
 }
 
+const UDP: BackendLease = { type: 'udp', data: {} };
+
+function toLease({ portMapped, backend, ...peer }: z.infer<typeof stored>['peers'][number]): Lease {
+  const earlier = portMapped ? { ...UDP, data: { PortMapped: true } } : UDP;
+  return { ...peer, nodeId: peer.nodeId, backend: backend ?? earlier };
+}
+
 /** As strictly as what etcd says. @throws Error that names the problem */
 function checkLease(
   config: NetworkConfig,
   { subnet, publicIp, nodeId = '' }: Pick<Lease, 'subnet' | 'publicIp'> & { nodeId?: string | undefined },
 ): void {
-  const lease = parseLease(config, formatSubnetKey(subnet), formatLeaseValue(publicIp, nodeId));
+  const lease = parseLease(config, formatSubnetKey(subnet), formatLeaseValue({ publicIp, nodeId, backend: UDP }));
   if ('problem' in lease) throw new Error(lease.problem);
 }
 
@@ -108,7 +117,7 @@ export async function saveLastKnown(directory: string, known: LastKnown): Promis
       subnet: formatSubnet(peer.subnet),
       publicIp: formatIpv4(peer.publicIp),
       nodeId: peer.nodeId,
-      portMapped: peer.portMapped,
+      backend: peer.backend,
       reserved: peer.reserved,
     })),
   };

@@ -3,7 +3,8 @@ import { type Ipv4, ipv4ToBytes } from '../core/ipv4.js';
 import { createOneAtATime } from '../core/one-at-a-time.js';
 import type { Subnet } from '../core/subnet.js';
 import { NetlinkError } from './netlink/error.js';
-import { type HostEvents, watchHost } from './netlink/events.js';
+import { type HostEvents, type WatchOptions, watchHost } from './netlink/events.js';
+import { createForwarding, type Forwarding } from './netlink/forwarding.js';
 import {
   type AddressInfo,
   askLink,
@@ -19,8 +20,13 @@ import { defaultsIn, listRoutes, lookUpRoute, lookUpSource, MAIN_TABLE, type Rou
 
 export { NetlinkError } from './netlink/error.js';
 export type { HostEvents } from './netlink/events.js';
+export type { Forwarding } from './netlink/forwarding.js';
 export type { AddressInfo, LinkInfo } from './netlink/links.js';
-export type { RouteInfo } from './netlink/routes.js';
+export type { Mac } from './netlink/messages.js';
+export type { Neighbour } from './netlink/neighbours.js';
+export { type RouteEntry, RTN_BLACKHOLE, RTN_UNICAST } from './netlink/route-entries.js';
+export type { Hop, RouteInfo } from './netlink/routes.js';
+export type { DetailedLink, VxlanSettings } from './netlink/vxlan.js';
 
 /**
  * The kernel's word on links, addresses and routes, and ours to it. Only this file and its folder know the netlink
@@ -31,7 +37,7 @@ export type { RouteInfo } from './netlink/routes.js';
  *  - what it fails to receive ends the process: notifications, which may be lost, are read by our own addon;
  *  - of a long list it makes megabytes of objects: lists are read message by message, in requests.ts.
  */
-export interface Netlink {
+export interface Netlink extends Forwarding {
   links(): Promise<LinkInfo[]>;
   /** One of them, by name or index, which costs little where there are thousands. */
   link(who: string | number): Promise<LinkInfo | undefined>;
@@ -71,7 +77,7 @@ export interface Netlink {
   /** Removes the connection tracking entry that such a datagram would belong to. @throws ENOENT if there is none */
   deleteConntrack(datagram: Datagram): Promise<void>;
   /** Tells from now on of changes that may concern a device and the network that is routed to it. */
-  watch(device: string, network: Subnet): Promise<HostEvents>;
+  watch(device: string, network: Subnet, options?: WatchOptions): Promise<HostEvents>;
   close(): void;
 }
 
@@ -116,6 +122,7 @@ export function openNetlink(): Netlink {
   }
 
   return {
+    ...createForwarding(requests),
     links: () => listLinks(requests),
     link: (who) => askLink(requests, who),
     addresses,
@@ -206,8 +213,8 @@ export function openNetlink(): Netlink {
     rulesGeneration: () => request('ask for the generation of nf_tables', netfilter.rulesGeneration),
     deleteConntrack: (datagram) =>
       request('delete a connection tracking entry', () => netfilter.deleteConntrack(datagram)),
-    watch: async (device, network) => {
-      const events = watchHost(device, network);
+    watch: async (device, network, options) => {
+      const events = watchHost(device, network, options);
       // Before the next one is told of: what it is called now.
       events.setDeviceIndex((await askLink(requests, device))?.index);
       return events;

@@ -1,13 +1,13 @@
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet } from '../core/subnet.js';
-import type { FirewallSettings } from './firewall-rules.js';
+import type { FirewallSettings, Tunnel } from './firewall-rules.js';
 
 /**
  * What must be dropped, or kept from connection tracking, is in an nft table of our own: a drop in any table is final,
  * and nft has sets, one look-up for 4,000 members.
  *
  *     arriving    datagrams that claim to come from a member and come from inside this host are dropped; those of members
- *                 are kept from tracking
+ *                 are kept from tracking; strangers' are dropped where nobody else asks who has sent them
  *     sending     so are our own to members; others on this host send nothing to a member's tunnel port, from any of its
  *                 addresses: masqueraded it would be ours
  *     forwarding  nor do containers; what enters the overlay's way is counted, before all others who filter there
@@ -42,19 +42,19 @@ export const TABLE_COUNTERS = [
   'in_left',
   'in_translated',
   'dropped_forged',
+  'dropped_stranger',
   'dropped_foreign',
 ] as const;
 export type TableCounter = (typeof TABLE_COUNTERS)[number];
 
 /** Makes the table anew, in one step. */
 export function tableOf(settings: FirewallSettings, members: Members): string {
-  const { device, port } = settings;
+  const { tunnel, devices } = settings;
   const own = formatSubnet(settings.subnet);
   const all = formatSubnet(settings.network);
-  const local = formatIpv4(settings.localAddress);
-  const [only, ...others] = settings.uplinks;
   const first = settings.isTracked ? 'ct state new ' : '';
-  const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
+  const way = namesOf(devices);
+  const toPort = tunnel === undefined ? '' : `    udp dport ${tunnel.port} goto forwarded_to_port\n`;
   // Each chain parts by the cheapest question first: most of a host's packets do not concern us, and those of the tunnel
   // come a hundred thousand a second.
   return `add table ip ${TABLE}
@@ -64,18 +64,48 @@ table ip ${TABLE} {
   set ${SETS.portMapped} { type ipv4_addr; ${elements([...members.portMapped].map(formatIpv4))}}
   set uplinks { type ifname; ${elements(settings.uplinks.map((name) => `"${name}"`))}}
 ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
-  chain arriving {
+${tunnel === undefined ? '' : tunnelChains(settings, tunnel)}  chain forwarding {
+    type filter hook forward priority -350; policy accept;
+    ${first}goto entering
+${toPort}  }
+  chain entering {
+    oifname ${way} ip saddr ${own} ip daddr ${all} counter name "out_entered"
+    iifname ${way} oifname != ${way} ip daddr ${own} ip saddr ${all} counter name "in_entered"
+${toPort}  }
+  chain leaving {
+    type filter hook forward priority 500; policy accept;
+    ${first}goto left
+${settings.isTracked ? '    ct status and (snat | dnat) == snat goto translated\n' : ''}  }
+  chain left {
+    oifname ${way} ip saddr ${own} ip daddr ${all} counter name "out_left"
+    iifname ${way} oifname != ${way} ip daddr ${own} ip saddr ${all} counter name "in_left"
+  }
+${settings.isTracked ? translatedOf(own, all, formatIpv4(settings.subnet.address)) : ''}}
+`;
+}
+
+/**
+ * Only a packet path of ours asks who has sent a datagram. Where it is the kernel's VXLAN, which does not, strangers'
+ * datagrams of our VNI are dropped here; others may use that port too.
+ */
+function tunnelChains({ localAddress, uplinks }: FirewallSettings, { port, vni }: Tunnel): string {
+  const local = formatIpv4(localAddress);
+  const [only, ...others] = uplinks;
+  const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
+  const fromPort = vni === undefined ? ` @th,0,16 ${port}` : '';
+  const stranger = vni === undefined ? 'accept' : 'goto stranger';
+  return `  chain arriving {
     type filter hook prerouting priority -350; policy accept;
     udp dport ${port} goto to_port
   }
   chain to_port {
-    ip saddr @${SETS.direct} @th,0,16 ${port} ip daddr ${local} iifname ${uplink} notrack accept
+    ip saddr @${SETS.direct}${fromPort} ip daddr ${local} iifname ${uplink} notrack accept
     ip saddr @${SETS.portMapped} ip daddr ${local} iifname ${uplink} notrack accept
-    iifname ${uplink} accept
+    iifname ${uplink} ${stranger}
     ip saddr @${SETS.direct} goto inside
     ip saddr @${SETS.portMapped} goto inside
-  }
-  chain inside {
+${vni === undefined ? '' : `    ${stranger}\n`}  }
+${vni === undefined ? '' : strangerChain(local, vni)}  chain inside {
     fib saddr . iif oif missing counter name "dropped_forged" drop
     ip daddr ${local} notrack
   }
@@ -87,18 +117,8 @@ ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
     ip daddr @${SETS.portMapped} goto to_member
   }
   chain to_member {
-    ip saddr ${local} @th,0,16 ${port} notrack accept
+    ip saddr ${local}${fromPort} notrack accept
     counter name "dropped_foreign" drop
-  }
-  chain forwarding {
-    type filter hook forward priority -350; policy accept;
-    ${first}goto entering
-    udp dport ${port} goto forwarded_to_port
-  }
-  chain entering {
-    oifname "${device}" ip saddr ${own} ip daddr ${all} counter name "out_entered"
-    iifname "${device}" oifname != "${device}" ip daddr ${own} ip saddr ${all} counter name "in_entered"
-    udp dport ${port} goto forwarded_to_port
   }
   chain forwarded_to_port {
     ip saddr @${SETS.direct} accept
@@ -106,17 +126,14 @@ ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
     ip daddr @${SETS.direct} counter name "dropped_foreign" drop
     ip daddr @${SETS.portMapped} counter name "dropped_foreign" drop
   }
-  chain leaving {
-    type filter hook forward priority 500; policy accept;
-    ${first}goto left
-${settings.isTracked ? '    ct status and (snat | dnat) == snat goto translated\n' : ''}  }
-  chain left {
-    oifname "${device}" ip saddr ${own} ip daddr ${all} counter name "out_left"
-    iifname "${device}" oifname != "${device}" ip daddr ${own} ip saddr ${all} counter name "in_left"
-  }
-${settings.isTracked ? translatedOf(own, all, formatIpv4(settings.subnet.address)) : ''}}
 `;
 }
+
+/** Behind the UDP header (64 bits) a VXLAN header has flags and reserved bits (32), then the VNI (RFC 7348, 5). */
+const strangerChain = (local: string, vni: number) => `  chain stranger {
+    ip daddr ${local} @th,96,24 ${vni} counter name "dropped_stranger" drop
+  }
+`;
 
 /**
  * What is not tracked cannot be translated. A changed port is no changed address, as where two of a container's connections
@@ -130,6 +147,12 @@ const translatedOf = (own: string, all: string, device: string) => `  chain tran
     ct original ip saddr != ${own} ct original ip daddr ${own} ct reply ip daddr ${own} counter name "in_translated"
   }
 `;
+
+/** `"rudder0"`, or a set of them. */
+function namesOf(devices: readonly string[]): string {
+  const quoted = devices.map((name) => `"${name}"`);
+  return quoted.length === 1 ? quoted[0] : `{ ${quoted.join(', ')} }`;
+}
 
 function elements(values: readonly string[]): string {
   return values.length === 0 ? '' : `elements = { ${values.join(', ')} }; `;

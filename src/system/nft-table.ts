@@ -31,7 +31,9 @@ export function createNftTable(initial: FirewallSettings, members: Members, sign
 
   async function carryDropped(): Promise<void> {
     const now = await counters().catch(() => undefined); // somebody may have deleted the table
-    if (now !== undefined) dropped = { dropped_forged: now.dropped_forged, dropped_foreign: now.dropped_foreign };
+    if (now === undefined) return;
+    const { dropped_forged, dropped_stranger, dropped_foreign } = now;
+    dropped = { dropped_forged, dropped_stranger, dropped_foreign };
   }
 
   async function make(): Promise<void> {

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { parseSubnet } from '../core/address-text.js';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
-import { MAX_MTU, MIN_MTU, parseNetworkConfig } from '../core/network-config.js';
+import { MAX_MTU, MIN_MTU, parseCommonConfig } from '../core/network-config.js';
 import { contains, formatSubnet, type Subnet } from '../core/subnet.js';
 import { makeDirectory, writeFileAtomic } from './atomic-file.js';
 import { NotPlainError, readPlainFile } from './plain-file.js';
@@ -53,7 +53,7 @@ export function parseSubnetEnv(text: string, prefix?: string): SubnetEnv | undef
 
 function couldLease(network: Subnet, { prefixLength }: Subnet): boolean {
   try {
-    parseNetworkConfig(JSON.stringify({ Network: formatSubnet(network), SubnetLen: prefixLength }));
+    parseCommonConfig(JSON.stringify({ Network: formatSubnet(network), SubnetLen: prefixLength }));
     return true;
   } catch {
     return false;

@@ -60,9 +60,9 @@ describeWith(['root', 'tun', 'etcd'], 'a node with another network config', () =
     // Of its subnet, an address outside the first /24: the old node's table has four entries for it.
     const [first] = readSubnetEnv(lab, next).RUDDER_SUBNET.split('/');
     const [a, b, c] = first.split('.').map(Number);
-    const before = (await statusOf(old)).peers[0].outPackets;
+    const before = (await statusOf(old)).peers[0].outPackets!;
     await execIn(lab, 'n1', ['ping', '-c1', '-W1', `${a}.${b}.${c + 2}.9`]).catch(() => undefined);
-    await waitFor('the packet to be sent', async () => (await statusOf(old)).peers[0].outPackets > before, 5000);
+    await waitFor('the packet to be sent', async () => (await statusOf(old)).peers[0].outPackets! > before, 5000);
   });
 
   it('of another Network or another port is named on both sides', async () => {

@@ -216,8 +216,8 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
     ['a config that is not JSON', 'Network: 10.240.0.0/16', /"Network: 10\.240\.0\.0\/16" is not valid, expected JSON/],
     [
       'an unknown backend type',
-      '{"Network":"10.240.0.0/16","Backend":{"Type":"vxlan"}}',
-      /Backend\.Type "vxlan" is not valid/,
+      '{"Network":"10.240.0.0/16","Backend":{"Type":"ipsec"}}',
+      /Backend\.Type "ipsec" is not valid/,
     ],
   ])('%s', async (_, config, pattern) => {
     await etcdctl(lab, 'put', CONFIG_KEY, config);

@@ -41,7 +41,7 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node under a flood', ()
     return flood(lab, program, { from, to, port: PORT, count: MILLION, kind: 'hostile', rate: 0, ...options });
   };
 
-  const counters = async () => (await statusOf(lab, lab.nodes[0])).packetPath.counters;
+  const counters = async () => (await statusOf(lab, lab.nodes[0])).packetPath!.counters;
 
   /** What n1's kernel says of UDP: datagrams that a program has read, and that found the buffer full. */
   async function udp(): Promise<{ read: number; lost: number }> {

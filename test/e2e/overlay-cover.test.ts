@@ -135,7 +135,7 @@ describeWith(['root', 'tun', 'etcd'], 'a lease whose node would be reached throu
     await waitFor('the lease to be seen', async () => (await status()).peers.length === 1, 5000);
     expect((await status()).peers[0].problem).toMatch(/10\.240\.0\.7 lies in the leased subnet 10\.240\.0\.0\/24/);
     await execIn(lab, 'n1', ['ping', '-n', '-c', '1', '-W', '1', '10.240.0.9']).catch(() => undefined);
-    const { counters } = (await status()).packetPath;
+    const { counters } = (await status()).packetPath!;
     expect(counters.out_packets).toBe(0);
     expect(counters.out_drop_no_route).toBeGreaterThan(0);
   });

@@ -35,7 +35,7 @@ describeWith(['root', 'tun', 'etcd'], 'the tunnel, whatever containers and stran
   });
   afterEach(() => labDown(NAME));
 
-  const countersOf = async (node: number) => (await statusOf(lab, lab.nodes[node])).packetPath.counters;
+  const countersOf = async (node: number) => (await statusOf(lab, lab.nodes[node])).packetPath!.counters;
   const attack = (member: string, ...args: (string | number)[]) => execIn(lab, member, [program, ...args.map(String)]);
 
   /** What the work has made a node's counters grow by. */

@@ -64,7 +64,7 @@ describeWith(
         expect(await tracked(hosts[2])).toEqual([]);
         // It was dropped here, and told: node 3 has not even seen it.
         expect((await statusOf(lab, lab.nodes[0])).firewall.forwarding).toMatchObject({ forwarded: 1 });
-        const drops = Object.entries((await statusOf(lab, lab.nodes[2])).packetPath.counters).filter(
+        const drops = Object.entries((await statusOf(lab, lab.nodes[2])).packetPath!.counters).filter(
           ([name, count]) => name.startsWith('in_drop') && count > 0,
         );
         expect(drops).toEqual([]);
@@ -120,7 +120,7 @@ describeWith(
       const program = await compile(lab, ATTACK);
       // What Debian's default lets pass: the way back need not be the way that a packet came.
       await execIn(lab, 'n1', ['sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.docker0.rp_filter=0']);
-      const inPackets = async (node: number) => (await statusOf(lab, lab.nodes[node])).packetPath.counters.in_packets;
+      const inPackets = async (node: number) => (await statusOf(lab, lab.nodes[node])).packetPath!.counters.in_packets;
       const before = [await inPackets(0), await inPackets(2)];
       for (const victim of [0, 2]) {
         const [source, destination] = [containers[1], containers[victim]].map(ip);
@@ -156,7 +156,7 @@ describeWith(
         async () => (await statusOf(lab, lab.nodes[0])).firewall.forwarding!.forwarded === before + 1,
         5000,
       );
-      const { counters } = (await statusOf(lab, lab.nodes[2])).packetPath;
+      const { counters } = (await statusOf(lab, lab.nodes[2])).packetPath!;
       expect(counters.in_drop_source).toBe(0);
       expect(counters.in_drop_malformed).toBe(0);
       await ping(lab, 'c1', containers[2]);

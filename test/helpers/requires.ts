@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -29,6 +29,7 @@ const REQUIREMENTS = {
   promtool: { present: () => onPath('promtool'), remedy: 'apt-get install prometheus' },
   shells: { present: () => onPath('zsh') && onPath('fish'), remedy: 'apt-get install zsh fish' },
   flanneld: { present: () => onPath('flanneld'), remedy: 'put a flanneld (0.18 or later) on the PATH' },
+  vxlan: { present: hasVxlan, remedy: 'load the kernel module vxlan' },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 
@@ -61,6 +62,12 @@ function hasRing(): boolean {
   const setting = '/proc/sys/kernel/io_uring_disabled';
   const isOff = existsSync(setting) && readFileSync(setting, 'utf8').trim() === '2';
   return (major > 6 || (major === 6 && minor >= 4)) && !isOff;
+}
+
+/** In a namespace that is gone with the question: the kernel loads its module by itself where it has it as one. */
+function hasVxlan(): boolean {
+  const question = 'ip link add v type vxlan id 1 dstport 8472';
+  return spawnSync('unshare', ['--net', 'sh', '-c', question], { stdio: 'ignore' }).status === 0;
 }
 
 function onPath(program: string): boolean {

@@ -50,6 +50,18 @@ export interface Machine {
   stop(): Promise<void>;
 }
 
+/**
+ * With --keep-unit a machine has the control group that it is started in: machines in one would remove each other's groups
+ * while services start in them (status 219/CGROUP).
+ */
+const IN_ITS_OWN_CGROUP = `
+for hierarchy in systemd unified .; do
+  [ -e /sys/fs/cgroup/$hierarchy/cgroup.procs ] || continue
+  group=/sys/fs/cgroup/$hierarchy/machine-$0
+  mkdir -p $group && echo $$ > $group/cgroup.procs
+done
+exec "$@"`;
+
 /** Boots a tree inside a network namespace and waits until its systemd is ready to start services. */
 export async function bootMachine(tree: string, namespace: string): Promise<Machine> {
   const log = openSync(`${tree}.log`, 'w');
@@ -62,7 +74,8 @@ export async function bootMachine(tree: string, namespace: string): Promise<Mach
   const more = ['--system-call-filter=@keyring bpf', `--network-namespace-path=/run/netns/${namespace}`];
   // As on a machine of its own, its network's sysctls can be written.
   const env = { ...process.env, SYSTEMD_NSPAWN_API_VFS_WRITABLE: 'network' };
-  const nspawn = spawn('systemd-nspawn', [...options, ...more, '-D', tree], { env, stdio: ['ignore', log, log] });
+  const boot = ['-c', IN_ITS_OWN_CGROUP, namespace, 'systemd-nspawn', ...options, ...more, '-D', tree];
+  const nspawn = spawn('sh', boot, { env, stdio: ['ignore', log, log] });
   const leader = await waitFor('the machine to have a first process', () => systemdOf(nspawn), 10_000);
   const enter = ['-t', leader, '-m', '-u', '-i', '-p', '-n', '-r', '-w', '--', ...CLEAN_ENVIRONMENT];
 

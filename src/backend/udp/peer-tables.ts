@@ -1,4 +1,5 @@
 import { type Ipv4, NO_ADDRESS } from '../../core/ipv4.js';
+import { isPortMapped } from '../../core/lease.js';
 import type { LeaseChange } from '../../core/lease-set.js';
 import type { NetworkConfig } from '../../core/network-config.js';
 import { type Subnet, subnetAt, subnetOf } from '../../core/subnet.js';
@@ -38,7 +39,7 @@ export function createPeerTables(config: NetworkConfig): PeerTables {
         leases.set(lease.subnet, address);
         // What a peer may send is known before anybody sends to it.
         memberSet.hold(keyOf(lease.subnet), address);
-        portMappedSet.hold(keyOf(lease.subnet), lease.portMapped ? address : NO_ADDRESS);
+        portMappedSet.hold(keyOf(lease.subnet), isPortMapped(lease) ? address : NO_ADDRESS);
         const { first, count } = entriesOf(routes, lease.subnet);
         for (let number = first; number < first + count; number++) setEntry(routes, number, leases.nextHopOf(number));
       }

@@ -1,11 +1,8 @@
 import type { RudderError } from '../../core/errors.js';
 import type { Ipv4 } from '../../core/ipv4.js';
-import type { Logger } from '../../core/logger.js';
-import type { NetworkConfig } from '../../core/network-config.js';
 import { createOneAtATime } from '../../core/one-at-a-time.js';
 import { maskOf, type Subnet } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
-import type { Netlink } from '../../system/netlink.js';
 import {
   configureTunDevice,
   DEVICE_NAME,
@@ -15,39 +12,25 @@ import {
   writeTunMessage,
 } from '../../system/tun-device.js';
 import { openUdpSocket } from '../../system/udp-socket.js';
-import type { Backend } from '../backend.js';
+import type { Backend, HostChange } from '../backend.js';
+import type { BackendHost } from '../kind.js';
 import { elapsedMs, nowMs } from './clock.js';
 import { readAll } from './counters.js';
 import { openHandles } from './handles.js';
+import { leaseDataOf } from './lease-data.js';
 import { createSharedMemory } from './memory.js';
-import { enableOffloads, OFFLOADS, type Offload, watchOffloads } from './offloads.js';
+import { enableOffloads, OFFLOADS, watchOffloads } from './offloads.js';
 import { type PacketPath, startPacketPath } from './packet-path.js';
 import { createPeerTables } from './peer-tables.js';
 
-/** IPv4 header (20) and UDP header (8) around each inner packet. */
-export const OVERHEAD_BYTES = 28;
-
-export interface UdpBackendOptions {
-  readonly config: NetworkConfig;
-  readonly netlink: Netlink;
-  /** Address of the underlay interface: where the socket is bound. */
-  readonly localAddress: Ipv4;
-  readonly mtu: number;
-  readonly checkSource: boolean;
-  /** Offloads to use where the kernel has them. */
-  readonly offloads: ReadonlySet<Offload>;
-  readonly log: Logger;
-}
-
 /**
- * Opens device and socket, the two things that can fail for reasons of this host, so that nothing else has been
- * touched when they do. Until persist() is called, the end of the process undoes it all.
+ * Opens device and socket.
  * @throws RudderError `device` or `socket`
  */
-export function openUdpBackend(options: UdpBackendOptions): Backend {
-  const { config, netlink, log } = options;
+export function openUdpBackend(options: BackendHost & { readonly port: number }): Backend {
+  const { config, port, netlink, log } = options;
   let { localAddress, mtu } = options;
-  const handles = openHandles(localAddress, config.port);
+  const handles = openHandles(localAddress, port);
   const memory = createSharedMemory();
   const { routes, members, portMapped, peers, apply, traffic } = createPeerTables(config);
   let fail: (error: RudderError) => void = () => undefined;
@@ -88,7 +71,7 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
       peers,
       ownAddress: subnet.address,
       ownMask: maskOf(subnet.prefixLength),
-      port: config.port,
+      port,
       localAddress,
       checkSource: options.checkSource,
     };
@@ -142,14 +125,14 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
     return problem;
   }
 
-  async function adapt(host: { localAddress: Ipv4; mtu: number }): Promise<void> {
+  async function adapt(host: HostChange): Promise<void> {
     if (own === undefined || stopped) return;
     if (host.mtu !== mtu) {
       await configureTunDevice(netlink, device(own.address, host.mtu));
       mtu = host.mtu;
     }
     if (host.localAddress === localAddress) return;
-    const next = openUdpSocket(host.localAddress, config.port);
+    const next = openUdpSocket(host.localAddress, port);
     localAddress = host.localAddress;
     await restartPath(own, () => handles.replaceUdp(next));
   }
@@ -161,20 +144,28 @@ export function openUdpBackend(options: UdpBackendOptions): Backend {
   }
 
   return {
+    device: DEVICE_NAME,
+    ways: () => [DEVICE_NAME],
+    leaseData: () => leaseDataOf(port, options.portMapped),
     mtu: () => mtu,
     failure,
     async start(subnet) {
       own = subnet;
       await startPath(subnet);
     },
-    apply,
-    traffic,
+    apply: async (changes) => apply(changes),
+    // A datagram to nobody looks like one to somebody.
+    problemOf: () => undefined,
     repair: () => oneAtATime(repair),
     adapt: (host) => oneAtATime(() => adapt(host)),
     setRouted: (wanted) => oneAtATime(() => setRouted(wanted)),
-    counters: () => ({ ...readAll(memory.counters), ...handles.queueDrops() }),
-    offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
-    heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
+    packetPath: {
+      counters: () => ({ ...readAll(memory.counters), ...handles.queueDrops() }),
+      traffic,
+      offloads: () => Object.fromEntries(OFFLOADS.map((name, i) => [name, memory.offloads[i] === 1 ? 'on' : 'off'])),
+      heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
+    },
+    kernelEntries: () => undefined,
     persist: handles.persist,
     async stop(remove) {
       stopped = true;

@@ -2,7 +2,7 @@ import { createEtcdRegistry } from '../../control/etcd-registry.js';
 import type { Holding } from '../../control/registry.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { formatLeaseValue } from '../../core/lease.js';
-import { parseNetworkConfig } from '../../core/network-config.js';
+import { parseCommonConfig } from '../../core/network-config.js';
 import { formatSubnetKey } from '../../core/subnet.js';
 
 /**
@@ -16,7 +16,7 @@ import { formatSubnetKey } from '../../core/subnet.js';
 const [url, json, mode, first, count, rate, seconds] = process.argv.slice(2);
 const TTL_SECONDS = 3600;
 const PARALLEL = 32;
-const config = parseNetworkConfig(json);
+const config = parseCommonConfig(json);
 const registry = createEtcdRegistry({ endpoints: [url], prefix: '/coreos.com/network' });
 
 const subnetOf = (number: number) => ({
@@ -24,8 +24,10 @@ const subnetOf = (number: number) => ({
   prefixLength: config.subnetLength,
 });
 const nameOf = (number: number) => formatSubnetKey(subnetOf(number));
+const backend = { type: 'udp', data: {} };
 /** Every node at an address of its own, outside of any overlay. */
-const leaseOf = (number: number) => formatLeaseValue(0xc0000000 + number, `node-${number}`);
+const leaseOf = (number: number) =>
+  formatLeaseValue({ publicIp: 0xc0000000 + number, nodeId: `node-${number}`, backend });
 /** By the name of the key. */
 const held = new Map<string, Holding>();
 

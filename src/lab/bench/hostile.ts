@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { DEFAULT_PORT } from '../../core/network-config.js';
+import { DEFAULT_PORT } from '../../backend/udp/kind.js';
 import { buildFlood, flood } from '../flood.js';
 import { nodeName } from '../names.js';
 import { execIn } from '../network.js';

@@ -4,7 +4,7 @@ import Table from 'cli-table3';
 import { Command } from 'commander';
 import { createRouteTable, nextHopOf, setRoute } from '../../backend/udp/route-table.js';
 import { messageOf } from '../../core/errors.js';
-import { parseNetworkConfig } from '../../core/network-config.js';
+import { parseCommonConfig } from '../../core/network-config.js';
 import { createLab, labDown } from '../lab.js';
 import { etcdUrl } from '../names.js';
 import { execIn } from '../network.js';
@@ -133,7 +133,7 @@ function quantile(values: number[], share: number): number {
 
 /** Nanoseconds of one look into the route table, with that many peers; the best of several turns. */
 function lookupNanoseconds(peers: number): number {
-  const config = parseNetworkConfig(CONFIGS[0]);
+  const config = parseCommonConfig(CONFIGS[0]);
   const table = createRouteTable(config);
   const size = 2 ** (32 - config.subnetLength);
   for (let i = 0; i < peers; i++) {

@@ -81,8 +81,11 @@ function showPeer({ subnet, nextHop, outBytes, inBytes, heardSecondsAgo, reserve
   Object.assign(peer, { outBytes, inBytes });
   peer.rates.push(out + inward);
   if (peer.rates.length > HISTORY) peer.rates.shift();
-  const heard = heardSecondsAgo === null ? (reserved ? 'reserved' : 'never') : `${duration(heardSecondsAgo)} ago`;
-  [subnet, nextHop, bits(out), bits(inward), heard].forEach((text, i) => {
+  // The kernel moves the packets of other backends than udp, and does not count them by peer.
+  const isCounted = outBytes !== null;
+  const never = isCounted ? 'never' : '';
+  const heard = heardSecondsAgo === null ? (reserved ? 'reserved' : never) : `${duration(heardSecondsAgo)} ago`;
+  [subnet, nextHop, isCounted ? bits(out) : '', isCounted ? bits(inward) : '', heard].forEach((text, i) => {
     if (peer.cells[i].textContent !== text) peer.cells[i].textContent = text;
   });
   peer.curve.setAttribute('points', pointsOf(peer.rates));

@@ -4,18 +4,18 @@ import { contains, type Subnet } from '../../core/subnet.js';
 import { native } from '../native.js';
 import { AF_INET6, linkOf, RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK } from './links.js';
 import { eachMessage, type Message } from './messages.js';
+import { neighbourIndexOf, RTM_DELNEIGH, RTM_NEWNEIGH } from './neighbours.js';
 import { RTM_DELROUTE, RTM_NEWROUTE, routeOf } from './routes.js';
 
 /** linux/rtnetlink.h: groups of notifications. */
 const RTNLGRP_LINK = 1;
+const RTNLGRP_NEIGH = 3;
 const RTNLGRP_IPV4_IFADDR = 5;
 const RTNLGRP_IPV4_ROUTE = 7;
 const RTNLGRP_IPV4_RULE = 8;
 const RTNLGRP_IPV6_IFADDR = 9;
-const GROUPS = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_IFADDR].reduce(
-  (bits, group) => bits | (1 << (group - 1)),
-  0,
-);
+const GROUPS = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_IFADDR];
+const bitsOf = (groups: readonly number[]) => groups.reduce((bits, group) => bits | (1 << (group - 1)), 0);
 
 /** For some thousand notifications: a routing daemon may change as many routes at once. */
 const BUFFER_BYTES = 4 << 20;
@@ -23,6 +23,11 @@ const BUFFER_BYTES = 4 << 20;
 const READ_BYTES = 1 << 16;
 /** Reads at one time at most: more than the buffer holds would be a flood that never ends. */
 const MAX_READS = 16_384;
+
+export interface WatchOptions {
+  /** Whether entries count that go from the device's neighbours or its FDB: a device of user space has none. */
+  readonly neighbours?: boolean;
+}
 
 export interface HostEvents {
   /** Whether anything that matters has changed since the last time this was asked. */
@@ -35,8 +40,9 @@ export interface HostEvents {
  * Listens from now on. On a busy host most notifications do not matter: links of containers, which are ports of a bridge,
  * and routes to elsewhere. What the kernel had no room to tell counts as a change. @throws what the kernel says
  */
-export function watchHost(device: string, network: Subnet): HostEvents {
-  const socket = native.openNetlink(GROUPS, BUFFER_BYTES);
+export function watchHost(device: string, network: Subnet, { neighbours = false }: WatchOptions = {}): HostEvents {
+  const groups = neighbours ? [...GROUPS, RTNLGRP_NEIGH] : GROUPS;
+  const socket = native.openNetlink(bitsOf(groups), BUFFER_BYTES);
   const buffer = Buffer.alloc(READ_BYTES);
   let deviceIndex: number | undefined;
 
@@ -66,6 +72,10 @@ export function watchHost(device: string, network: Subnet): HostEvents {
       case RTM_DELADDR:
         // Of IPv6 only our device's: it shall have none.
         return message.body[0] !== AF_INET6 || message.body.readInt32LE(4) === deviceIndex;
+      case RTM_NEWNEIGH:
+        return false;
+      case RTM_DELNEIGH:
+        return neighbourIndexOf(message.body) === deviceIndex;
       default: // policy rules
         return true;
     }

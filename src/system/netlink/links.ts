@@ -1,6 +1,6 @@
-import { type Ipv4, ipv4FromBytes } from '../../core/ipv4.js';
+import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../../core/ipv4.js';
 import { attribute, attributesOf, type Message } from './messages.js';
-import type { Requests } from './requests.js';
+import { NLM_F_CREATE, NLM_F_REPLACE, type Requests } from './requests.js';
 
 /** linux/rtnetlink.h: links and addresses, as lists and as notifications. */
 export const RTM_NEWLINK = 16;
@@ -71,11 +71,17 @@ export async function listLinks(requests: Requests): Promise<LinkInfo[]> {
 
 /** One link, by its name or index; undefined if there is none. @throws NetlinkError */
 export async function askLink(requests: Requests, who: string | number): Promise<LinkInfo | undefined> {
+  const message = await lookUpLink(requests, who);
+  return message && linkOf(message);
+}
+
+/** What the kernel says of one link, for who wants to know more of it. */
+export async function lookUpLink(requests: Requests, who: string | number): Promise<Message | undefined> {
   const header = Buffer.alloc(IFINFOMSG_BYTES);
   if (typeof who === 'number') header.writeInt32LE(who, 4);
   const name = typeof who === 'string' ? [attribute(IFLA_IFNAME, Buffer.from(`${who}\0`))] : [];
   try {
-    return linkOf(await requests.ask('look up a link', RTM_GETLINK, Buffer.concat([header, ...name])));
+    return await requests.ask('look up a link', RTM_GETLINK, Buffer.concat([header, ...name]));
   } catch (error) {
     if ((error as { code: string }).code === 'ENODEV') return undefined;
     throw error;
@@ -144,4 +150,20 @@ export async function listAddresses(requests: Requests): Promise<AddressInfo[]> 
     });
   });
   return addresses;
+}
+
+/** Puts an address beside those that the interface has; one that it has stays. */
+export const addAddress = (requests: Requests, entry: Omit<AddressInfo, 'scope'>) =>
+  requests.change('add an address', RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, addressBody(entry));
+
+export const deleteAddress = (requests: Requests, entry: Omit<AddressInfo, 'scope'>) =>
+  requests.change('delete an address', RTM_DELADDR, 0, addressBody(entry));
+
+function addressBody({ index, address, prefixLength }: Omit<AddressInfo, 'scope'>): Buffer {
+  const header = Buffer.alloc(IFADDRMSG_BYTES);
+  header[0] = AF_INET;
+  header[1] = prefixLength;
+  header.writeInt32LE(index, 4);
+  const bytes = ipv4ToBytes(address);
+  return Buffer.concat([header, attribute(IFA_LOCAL, bytes), attribute(IFA_ADDRESS, bytes)]);
 }

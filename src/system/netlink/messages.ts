@@ -63,3 +63,22 @@ export function request(type: number, flags: number, sequence: number, body: Buf
   header.writeUInt32LE(sequence, 8);
   return Buffer.concat([header, body]);
 }
+
+/** A number as the value of an attribute. */
+export function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}
+
+/** Text as the kernel reads it: up to a zero. */
+export const text = (value: string) => Buffer.from(`${value}\0`);
+
+/** A hardware address such as "0e:1f:00:a1:b2:c3": in lower case, so that equal ones are equal texts. */
+export type Mac = string;
+
+export const macFromBytes = (bytes: Uint8Array): Mac =>
+  Buffer.from(bytes)
+    .toString('hex')
+    .replace(/..(?=.)/g, '$&:');
+export const macToBytes = (mac: Mac): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');

@@ -4,6 +4,7 @@ import { NetlinkError } from './error.js';
 import { eachMessage, type Message, request } from './messages.js';
 
 const NLM_F_REQUEST = 1;
+const NLM_F_ACK = 4;
 const NLM_F_DUMP = 0x300;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
@@ -11,12 +12,19 @@ const NLMSG_DONE = 3;
 const SILENCE_MS = 2000;
 const BUFFERS = { recvBufferSize: 1 << 20, sendBufferSize: 1 << 16 };
 
+/** linux/netlink.h: what a change may do. */
+export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+
 /** Questions to the kernel, whose answers are looked at message by message: nothing is kept that `handle` does not keep. */
 export interface Requests {
   /** A list. @throws NetlinkError */
   dump(what: string, type: number, body: Buffer, handle: (message: Message) => void): Promise<void>;
   /** One answer. @throws NetlinkError */
   ask(what: string, type: number, body: Buffer): Promise<Message>;
+  /** A change, which the kernel confirms. @param flags such as CREATE @throws NetlinkError */
+  change(what: string, type: number, flags: number, body: Buffer): Promise<void>;
   close(): void;
 }
 
@@ -59,7 +67,7 @@ export function openRequests(): Requests {
         timer.refresh();
         eachMessage(bytes, (message) => {
           if (message.sequence !== own) return;
-          if (message.type === NLMSG_ERROR) settle(NetlinkError.fromErrno(what, message.body.readInt32LE(0)));
+          if (message.type === NLMSG_ERROR) settle(errorIn(what, message));
           else if (message.type === NLMSG_DONE || handle(message)) settle();
         });
       }
@@ -89,6 +97,13 @@ export function openRequests(): Requests {
         });
         return answer!;
       }),
+    change: (what, type, flags, body) => oneAtATime(() => run(what, type, NLM_F_ACK | flags, body, () => false)),
     close: () => socket.close(),
   };
+}
+
+/** Of errno 0, as of a change that was made, there is none. */
+function errorIn(what: string, { body }: Message): NetlinkError | undefined {
+  const errno = body.readInt32LE(0);
+  return errno === 0 ? undefined : NetlinkError.fromErrno(what, errno);
 }

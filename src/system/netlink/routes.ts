@@ -36,6 +36,8 @@ const RTA_PRIORITY = 6;
 const RTA_PREFSRC = 7;
 const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
+/** A gateway of the other family. */
+const RTA_VIA = 18;
 /** A cached exception of another route, such as a path's MTU: no route by itself. */
 const RTM_F_CLONED = 0x200;
 const RTM_F_LOOKUP_TABLE = 0x1000;
@@ -125,6 +127,27 @@ async function lookUp(
     if (NO_ROUTE.has(code) && !(code === 'EINVAL' && source !== undefined)) return undefined;
     throw error;
   }
+}
+
+/** The next step of packets to an address. */
+export interface Hop {
+  /** The interface they leave by. */
+  readonly index: number;
+  /** Whether a router forwards them; if not, the address is on that interface's link. */
+  readonly isRouted: boolean;
+  /** Whether the address is this host's own. */
+  readonly isLocal: boolean;
+}
+
+/** @returns undefined if the kernel has no way there @throws NetlinkError */
+export async function lookUpHop(requests: Requests, address: Ipv4): Promise<Hop | undefined> {
+  const body = await lookUp(requests, address, undefined, 0);
+  if (body === undefined) return undefined;
+  const attributes = attributesOf(body, RTMSG_BYTES);
+  const index = attributes.get(RTA_OIF)?.readInt32LE();
+  if (index === undefined) return undefined;
+  const isRouted = attributes.has(RTA_GATEWAY) || attributes.has(RTA_VIA);
+  return { index, isRouted, isLocal: body[7] === RTN_LOCAL };
 }
 
 const NO_ROUTE = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'EAGAIN']);

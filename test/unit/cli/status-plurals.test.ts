@@ -2,7 +2,8 @@ import { expect, it } from 'vitest';
 import { describe as describeNode } from '../../../src/cli/status.js';
 import { createStatus } from '../../helpers/status.js';
 
-const { packetPath, firewall, lease } = createStatus();
+const { firewall, lease, ...status } = createStatus();
+const packetPath = status.packetPath!;
 
 function textWith(count: number): string {
   const counters = { ...packetPath.counters, out_packets: count, in_packets: count };

@@ -1,8 +1,8 @@
 import { keepLease, type LeaseKeeper } from '../../../src/control/lease-keeper.js';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
-import type { NodeIdentity } from '../../../src/control/ownership.js';
 import type { Holding, LeaseEntry } from '../../../src/control/registry.js';
 import type { RudderError } from '../../../src/core/errors.js';
+import type { NodeReach } from '../../../src/core/lease.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import { entryOf, ME, MY_VALUE, subnet } from './cluster.js';
 
@@ -20,7 +20,7 @@ export interface Keeping {
   readonly initial: Holding;
   readonly keeper: LeaseKeeper;
   /** Another keeper of the same subnet. */
-  keep(holding: Holding, identity?: NodeIdentity): LeaseKeeper;
+  keep(holding: Holding, identity?: NodeReach): LeaseKeeper;
   /** The key as it is in the registry. */
   own(): Promise<LeaseEntry | undefined>;
 }

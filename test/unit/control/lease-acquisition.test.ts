@@ -4,6 +4,7 @@ import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/
 import { NO_TTL } from '../../../src/control/registry.js';
 import { formatLeaseValue } from '../../../src/core/lease.js';
 import { formatSubnet } from '../../../src/core/subnet.js';
+import { udp } from '../../helpers/leases.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import {
   CONFIG,
@@ -123,9 +124,9 @@ describe('the own lease', () => {
 
   it('says from now on whether our ports are mapped', async () => {
     registry.putRaw(NAME, MY_VALUE, 60);
-    const own = await acquire({ identity: { ...ME, portMapped: true } });
+    const own = await acquire({ identity: { ...ME, backend: udp(true) } });
     expect(own.created).toBe(false);
-    expect((await entryOf(registry, NAME))?.value).toBe(formatLeaseValue(ME.publicIp, ME.nodeId, true));
+    expect((await entryOf(registry, NAME))?.value).toBe(formatLeaseValue({ ...ME, backend: udp(true) }));
   });
 
   it('is that of the last run, of two that are ours', async () => {

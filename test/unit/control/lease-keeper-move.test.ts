@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { NO_TTL } from '../../../src/control/registry.js';
 import { formatLeaseValue, formatReservationValue } from '../../../src/core/lease.js';
+import { udp } from '../../helpers/leases.js';
 import { ip, ME, MY_VALUE, pass, peerValue, unavailable, warningsOf } from './cluster.js';
 import { createKeeping, type Keeping, NAME, TTL } from './keeping.js';
 
@@ -8,7 +9,7 @@ vi.mock('node:timers/promises', () => import('./fake-delay.js'));
 vi.mock('../../../src/control/boot-clock.js', () => import('./fake-boot-clock.js'));
 
 const NEXT = ip('10.1.1.99');
-const NEXT_VALUE = formatLeaseValue(NEXT, ME.nodeId);
+const NEXT_VALUE = formatLeaseValue({ ...ME, publicIp: NEXT });
 
 let { registry, log, lost, initial, keeper, keep, own } = {} as Keeping;
 /** Every value that the key has had since the start. */
@@ -40,7 +41,7 @@ async function expectMoved(): Promise<void> {
 
 describe('another address of the node', () => {
   it('is written once, with a word, and is no recovery', async () => {
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: NEXT });
     await pass(0);
     await expectMoved();
     expect(history).toEqual([NEXT_VALUE]);
@@ -64,7 +65,7 @@ describe('another address of the node', () => {
       });
       return holding;
     });
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: NEXT });
     await pass(0);
     keeper.ownKeySeen(await own());
     await pass(0.5);
@@ -78,7 +79,7 @@ describe('another address of the node', () => {
 
   it('stands against a list that was taken before it and is told after it', async () => {
     const old = await own();
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: NEXT });
     await pass(0);
     keeper.ownKeySeen(old);
     await pass(5);
@@ -92,7 +93,7 @@ describe('another address of the node', () => {
       await update(...written);
       throw unavailable();
     });
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: NEXT });
     await pass(5);
     await expectMoved();
     expect(new Set(history)).toEqual(new Set([NEXT_VALUE]));
@@ -101,7 +102,7 @@ describe('another address of the node', () => {
 
   it('waits for etcd', async () => {
     const lists = vi.spyOn(registry, 'listLeases').mockRejectedValue(unavailable());
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: NEXT });
     await pass(10);
     keeper.ownKeySeen({ name: NAME, value: MY_VALUE, ...initial }); // the old one is still ours
     lists.mockRestore();
@@ -110,8 +111,8 @@ describe('another address of the node', () => {
   });
 
   it('of two in a row ends with the last', async () => {
-    keeper.moveTo(ip('10.1.1.98'));
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: ip('10.1.1.98') });
+    keeper.publish({ publicIp: NEXT });
     await pass(5);
     await expectMoved();
   });
@@ -119,22 +120,22 @@ describe('another address of the node', () => {
   it('leaves a reservation without a TTL', async () => {
     registry.putRaw(NAME, MY_VALUE);
     keeper.ownKeySeen(await own());
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: NEXT });
     await pass(5);
     expect(await own()).toMatchObject({ value: NEXT_VALUE, ttlId: NO_TTL });
   });
 
   it('does not take a subnet that is another node by now', async () => {
     registry.putRaw(NAME, peerValue('10.1.1.77'), TTL);
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: NEXT });
     await pass(5);
     expect(lost).toHaveLength(1);
     expect((await own())?.value).toBe(peerValue('10.1.1.77'));
   });
 });
 
-describe('what the own key says of our ports', () => {
-  const MAPPED_VALUE = formatLeaseValue(ME.publicIp, ME.nodeId, true);
+describe('what the own key says of our backend', () => {
+  const MAPPED_VALUE = formatLeaseValue({ ...ME, backend: udp(true) });
 
   it('is put right once when it is not so, with a word, and is no recovery', async () => {
     await registry.updateLease((await own())!, MAPPED_VALUE, undefined);
@@ -144,18 +145,18 @@ describe('what the own key says of our ports', () => {
     expect(history).toEqual([MAPPED_VALUE, MY_VALUE]);
     expect(keeper.recoveries()).toBe(0);
     expect(lost).toEqual([]);
-    expect(log.lines).toMatchObject([{ fields: { portMapped: false }, message: /our ports are mapped/ }]);
+    expect(log.lines).toMatchObject([{ fields: { type: 'udp', data: {} }, message: /our backend is reached/ }]);
   });
 
   it('goes with the node to another address', async () => {
     keeper.stop();
-    keeper = keep(keeper.holding(), { ...ME, portMapped: true });
+    keeper = keep(keeper.holding(), { ...ME, backend: udp(true) });
     keeper.ownKeySeen(await own());
     await pass(5);
     expect((await own())?.value).toBe(MAPPED_VALUE);
-    keeper.moveTo(NEXT);
+    keeper.publish({ publicIp: NEXT });
     await pass(5);
-    expect((await own())?.value).toBe(formatLeaseValue(NEXT, ME.nodeId, true));
+    expect((await own())?.value).toBe(formatLeaseValue({ ...ME, publicIp: NEXT, backend: udp(true) }));
     expect(lost).toEqual([]);
   });
 });
@@ -198,9 +199,9 @@ it('an address of ours that etcd commits long after nobody waited for it is put 
     commit = () => update(...written);
     throw unavailable();
   });
-  keeper.moveTo(NEXT);
+  keeper.publish({ publicIp: NEXT });
   await pass(0);
-  keeper.moveTo(ME.publicIp);
+  keeper.publish({ publicIp: ME.publicIp });
   await pass(1);
   expect((await own())?.value).toBe(MY_VALUE);
 
@@ -211,7 +212,7 @@ it('an address of ours that etcd commits long after nobody waited for it is put 
 });
 
 it('an address that was ours makes no key ours that flannel has written', async () => {
-  keeper.moveTo(NEXT);
+  keeper.publish({ publicIp: NEXT });
   await pass(1);
   await registry.updateLease((await own())!, formatReservationValue(ME.publicIp), TTL);
   keeper.ownKeySeen(await own());

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { keepAliveInterval } from '../../../src/control/lease-keeper.js';
 import { NO_TTL } from '../../../src/control/registry.js';
 import { formatLeaseValue } from '../../../src/core/lease.js';
+import { udp } from '../../helpers/leases.js';
 import { ip, ME, MY_VALUE, pass, peerValue, refused, unavailable, warningsOf } from './cluster.js';
 import { bootNow, suspend } from './fake-boot-clock.js';
 import { createKeeping, INTERVAL, type Keeping, NAME, TTL } from './keeping.js';
@@ -148,7 +149,7 @@ describe('the own key, as last read', () => {
 
   it('differs while another address is not written', async () => {
     const writes = vi.spyOn(registry, 'updateLease').mockRejectedValue(refused());
-    keeper.moveTo(ip('10.1.1.99'));
+    keeper.publish({ publicIp: ip('10.1.1.99') });
     await pass(5);
     expect(keeper.ownKey()).toBe('differs');
     writes.mockRestore();
@@ -158,7 +159,7 @@ describe('the own key, as last read', () => {
 
   it('differs while somebody has written something else of ours', async () => {
     const writes = vi.spyOn(registry, 'updateLease').mockRejectedValue(refused());
-    registry.putRaw(NAME, formatLeaseValue(ME.publicIp, ME.nodeId, true), TTL);
+    registry.putRaw(NAME, formatLeaseValue({ ...ME, backend: udp(true) }), TTL);
     keeper.ownKeySeen(await own());
     await pass(5);
     expect(keeper.ownKey()).toBe('differs');

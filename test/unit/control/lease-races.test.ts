@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type AcquireOptions, acquireLease, type OwnLease } from '../../../src/control/lease-acquisition.js';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
 import { formatSubnet } from '../../../src/core/subnet.js';
+import { udp } from '../../helpers/leases.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import {
   CONFIG,
@@ -93,7 +94,7 @@ describe('races', () => {
     const nodes = Array.from({ length: 20 }, (_, i) => ({
       publicIp: ip(`10.1.1.${i + 1}`),
       nodeId: `node ${i}`,
-      portMapped: false,
+      backend: udp(),
     }));
     const results = nodes.map((identity) => stateOf(acquire({ identity })));
     await pass(300);

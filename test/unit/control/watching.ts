@@ -2,6 +2,7 @@ import { type IgnoredLease, watchLeases } from '../../../src/control/lease-watch
 import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
 import type { LeaseEntry } from '../../../src/control/registry.js';
 import { formatIpv4 } from '../../../src/core/ipv4.js';
+import type { Lease } from '../../../src/core/lease.js';
 import { formatSubnet } from '../../../src/core/subnet.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import { CONFIG } from './cluster.js';
@@ -33,6 +34,10 @@ export interface Watching {
   start(): Promise<void>;
 }
 
+/** As a backend that reaches udp's nodes would say it. */
+const problemOf = ({ backend: { type } }: Lease) =>
+  type === '' || type === 'udp' ? undefined : `backend "${type}" is not udp`;
+
 export function createWatching(): Watching {
   const watching: Watching = {
     registry: createMemoryRegistry(() => Date.now()),
@@ -48,7 +53,7 @@ export function createWatching(): Watching {
     start() {
       const { registry, log, stop, peers, ignored, ownKeys, configs } = watching;
       const options: Parameters<typeof watchLeases>[0] = {
-        ...{ registry, config: CONFIG, ownName: OWN, log, resyncMs: RESYNC * 1000 },
+        ...{ registry, config: CONFIG, problemOf, ownName: OWN, log, resyncMs: RESYNC * 1000 },
         onPeers(changes) {
           peers.push(
             ...changes.map(({ type, lease }) => {

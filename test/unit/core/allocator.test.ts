@@ -3,11 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { parseSubnet } from '../../../src/core/address-text.js';
 import { chooseSubnet, fitsConfig } from '../../../src/core/allocator.js';
 import { formatIpv4, isUnusableAsHost } from '../../../src/core/ipv4.js';
-import { type NetworkConfig, parseNetworkConfig } from '../../../src/core/network-config.js';
+import { type NetworkConfig, parseCommonConfig } from '../../../src/core/network-config.js';
 import { formatSubnet, type Subnet, subnetAt, subnetCount, subnetNumber, subnetOf } from '../../../src/core/subnet.js';
 
 const net = (text: string): Subnet => parseSubnet(text)!;
-const config = parseNetworkConfig('{"Network":"10.240.0.0/16"}');
+const config = parseCommonConfig('{"Network":"10.240.0.0/16"}');
 const lowest = () => 0;
 const highest = () => 1 - Number.EPSILON;
 
@@ -18,7 +18,7 @@ function choose(from: NetworkConfig, taken: string[], random: () => number, pref
 }
 
 describe('fitsConfig', () => {
-  const bounded = parseNetworkConfig('{"Network":"10.240.0.0/16","SubnetMin":"10.240.8.0","SubnetMax":"10.240.9.0"}');
+  const bounded = parseCommonConfig('{"Network":"10.240.0.0/16","SubnetMin":"10.240.8.0","SubnetMax":"10.240.9.0"}');
 
   it.each([
     [config, '10.240.1.0/24', true],
@@ -44,7 +44,7 @@ describe('chooseSubnet', () => {
   });
 
   it('takes the first subnet only if SubnetMin says so', () => {
-    const all = parseNetworkConfig('{"Network":"10.240.0.0/16","SubnetMin":"10.240.0.0"}');
+    const all = parseCommonConfig('{"Network":"10.240.0.0/16","SubnetMin":"10.240.0.0"}');
     expect(choose(all, [], lowest)).toBe('10.240.0.0/24');
   });
 
@@ -84,7 +84,7 @@ describe('chooseSubnet', () => {
   });
 
   it('says that the network is full', () => {
-    const tiny = parseNetworkConfig('{"Network":"192.168.7.16/28"}');
+    const tiny = parseCommonConfig('{"Network":"192.168.7.16/28"}');
     const taken = ['192.168.7.20/30', '192.168.7.28/30', '192.168.7.24/30'];
     expect(choose(tiny, taken, lowest)).toBeUndefined();
     expect(choose(tiny, taken, lowest, '192.168.7.24/30')).toBeUndefined();
@@ -106,7 +106,7 @@ const configs = fc
     return fc.tuple(number, number).map((bounds): NetworkConfig => {
       const [min, max] = bounds.sort((a, b) => a - b).map((at) => subnetAt(network, subnetLength, at).address);
       const text = { SubnetMin: formatIpv4(min), SubnetMax: formatIpv4(max) };
-      return parseNetworkConfig(JSON.stringify({ Network: formatSubnet(network), SubnetLen: subnetLength, ...text }));
+      return parseCommonConfig(JSON.stringify({ Network: formatSubnet(network), SubnetLen: subnetLength, ...text }));
     });
   });
 

@@ -1,17 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseNetworkConfig } from '../../../src/backend/config.js';
+import { settingsOf } from '../../../src/backend/kinds.js';
 import { parseIpv4, parseSubnet, parseSubnetKey } from '../../../src/core/address-text.js';
 import { chooseSubnet, fitsConfig } from '../../../src/core/allocator.js';
 import { MAX_MESSAGE_LENGTH, RudderError } from '../../../src/core/errors.js';
 import { isUnusableAsHost } from '../../../src/core/ipv4.js';
 import { parseLease, parseLeaseValue } from '../../../src/core/lease.js';
-import {
-  isLeasable,
-  MAX_MTU,
-  MIN_MTU,
-  type NetworkConfig,
-  parseNetworkConfig,
-} from '../../../src/core/network-config.js';
+import { isLeasable, MAX_MTU, MIN_MTU, type NetworkConfig } from '../../../src/core/network-config.js';
 import { contains, formatSubnet, formatSubnetKey, subnetCount } from '../../../src/core/subnet.js';
 
 /** Whatever bytes somebody put into etcd: a valid value, or one clear line; never another error. */
@@ -121,7 +117,9 @@ const leaseText = fc.oneof(
 );
 
 function expectValid(config: NetworkConfig): void {
-  const { network, subnetLength, subnetMin, subnetMax, port, mtu } = config;
+  const { network, subnetLength, subnetMin, subnetMax } = config;
+  const { tunnel, mtu } = settingsOf(config);
+  const port = tunnel!.port;
   expect(network.prefixLength).toBeGreaterThanOrEqual(8);
   expect(isUnusableAsHost(network.address)).toBe(false);
   expect(subnetLength).toBeLessThanOrEqual(30);

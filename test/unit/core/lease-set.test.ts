@@ -4,6 +4,7 @@ import { parseSubnet } from '../../../src/core/address-text.js';
 import type { Lease } from '../../../src/core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../../../src/core/lease-set.js';
 import { formatSubnet, formatSubnetKey, subnetAt } from '../../../src/core/subnet.js';
+import { udp } from '../../helpers/leases.js';
 
 const network = parseSubnet('10.240.0.0/16')!;
 
@@ -11,7 +12,7 @@ const lease = (number: number, publicIp: number, nodeId?: string, portMapped = f
   subnet: subnetAt(network, 24, number),
   publicIp,
   nodeId,
-  portMapped,
+  backend: udp(portMapped),
 });
 
 const told = (changes: LeaseChange[]) =>
@@ -53,8 +54,8 @@ describe('put', () => {
 
   it('keeps subnets of one address and different length apart', () => {
     const set = createLeaseSet();
-    const wide: Lease = { subnet: parseSubnet('10.240.0.0/20')!, publicIp: 7, nodeId: undefined, portMapped: false };
-    const narrow: Lease = { subnet: parseSubnet('10.240.0.0/24')!, publicIp: 7, nodeId: undefined, portMapped: false };
+    const wide: Lease = { subnet: parseSubnet('10.240.0.0/20')!, publicIp: 7, nodeId: undefined, backend: udp() };
+    const narrow: Lease = { subnet: parseSubnet('10.240.0.0/24')!, publicIp: 7, nodeId: undefined, backend: udp() };
     expect(told([...set.put(wide), ...set.put(narrow)])).toEqual([
       'added 10.240.0.0/20 at 7',
       'added 10.240.0.0/24 at 7',

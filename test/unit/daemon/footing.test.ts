@@ -3,7 +3,7 @@ import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/
 import type { Registry } from '../../../src/control/registry.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
-import { parseNetworkConfig } from '../../../src/core/network-config.js';
+import { parseCommonConfig } from '../../../src/core/network-config.js';
 import { type FootingOptions, findFooting, flawOf } from '../../../src/daemon/footing.js';
 import type { LastKnown } from '../../../src/system/last-known.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
@@ -68,7 +68,7 @@ const away = () => new RudderError('etcd-unavailable', 'etcd at http://a cannot 
 describe('without a lease of the last run', () => {
   it('returns the config and the text it was parsed from, without a word', async () => {
     registry.putRaw('config', JSON_TEXT);
-    const config = parseNetworkConfig(JSON_TEXT);
+    const config = parseCommonConfig(JSON_TEXT);
     expect(await find()).toEqual({ config, json: JSON_TEXT, fallback: undefined, degraded: undefined });
     expect(log.lines).toEqual([]);
   });
@@ -99,7 +99,7 @@ describe('without a lease of the last run', () => {
     '',
     '{}',
     '{"Network":"10.240.0.0/33"}',
-    '{"Network":"10.240.0.0/16","Backend":{"Type":"vxlan"}}',
+    '{"Network":"10.240.0.0/16","Backend":{"Type":"ipsec"}}',
   ])('fails at once for the config %j', async (json) => {
     registry.putRaw('config', json);
     await expect(find()).rejects.toMatchObject({ name: 'RudderError', code: 'network-config' });
@@ -150,7 +150,7 @@ describe('with a valid lease of the last run', () => {
     const footing = await find(from(), known);
     expect(performance.now() - began).toBeLessThan(1000);
     expect(footing).toEqual({
-      config: parseNetworkConfig(JSON_TEXT),
+      config: parseCommonConfig(JSON_TEXT),
       json: JSON_TEXT,
       fallback: known,
       degraded: expect.stringMatching(reason),
@@ -167,7 +167,7 @@ describe('with a valid lease of the last run', () => {
   it.each([
     '',
     '{"Network":"10.240.0.0/33"}',
-    '{"Network":"10.240.0.0/16","Backend":{"Type":"vxlan"}}',
+    '{"Network":"10.240.0.0/16","Backend":{"Type":"ipsec"}}',
   ])('goes on with it if the config is now %j', async (json) => {
     registry.putRaw('config', json);
     expect(await find(registry, known)).toMatchObject({ json: JSON_TEXT, degraded: /network config/ });

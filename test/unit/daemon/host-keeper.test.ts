@@ -1,5 +1,5 @@
 import { beforeEach, expect, it, vi } from 'vitest';
-import type { Backend } from '../../../src/backend/backend.js';
+import type { Backend, HostChange } from '../../../src/backend/backend.js';
 import { parseIpv4 } from '../../../src/core/address-text.js';
 import { type HostKeeper, keepHost } from '../../../src/daemon/host-keeper.js';
 import type { Netlink } from '../../../src/system/netlink.js';
@@ -16,7 +16,7 @@ let keeper: HostKeeper;
 let addresses: number[];
 let mtu: number;
 /** What was done of it. */
-let adapted: { localAddress: number; mtu: number };
+let adapted: HostChange;
 let published: number[];
 let written: number;
 let failures: { adapt?: Error; writeEnv?: Error; lookAtEnv?: Error; repair?: string };
@@ -29,7 +29,7 @@ beforeEach(() => {
   log = { ...createRecordingLog(), debug: () => undefined };
   addresses = [OLD];
   mtu = 1500;
-  adapted = { localAddress: OLD, mtu: 1472 };
+  adapted = { interface: 'eth0', localAddress: OLD, mtu: 1472 };
   published = [];
   written = 1472;
   failures = {};
@@ -81,7 +81,7 @@ const looks = (count: number) => vi.advanceTimersByTimeAsync(count * 1500);
 it('leaves a host that stays as it is alone', async () => {
   await looks(10);
   expect({ adapted, published, written }).toEqual({
-    adapted: { localAddress: OLD, mtu: 1472 },
+    adapted: { interface: 'eth0', localAddress: OLD, mtu: 1472 },
     published: [],
     written: 1472,
   });
@@ -92,7 +92,7 @@ it('follows another address and MTU, each told once', async () => {
   [addresses, mtu] = [[NEW], 1400];
   await looks(5);
   expect({ adapted, published, written }).toEqual({
-    adapted: { localAddress: NEW, mtu: 1372 },
+    adapted: { interface: 'eth0', localAddress: NEW, mtu: 1372 },
     published: [NEW],
     written: 1372,
   });
@@ -104,7 +104,10 @@ it('does not follow to where the overlay cannot be carried, and says why', async
   [addresses, mtu] = [[INSIDE], 1400];
   await looks(3);
   expect(keeper.problem()).toBe('inside the overlay');
-  expect({ adapted, published }).toEqual({ adapted: { localAddress: OLD, mtu: 1472 }, published: [] });
+  expect({ adapted, published }).toEqual({
+    adapted: { interface: 'eth0', localAddress: OLD, mtu: 1472 },
+    published: [],
+  });
   expect(keeper.underlay()).toMatchObject({ address: OLD, mtu: 1500 });
   addresses = [NEW];
   await looks(1);
@@ -129,7 +132,7 @@ it('does later what could not be done at once: device and socket', async () => {
   expect([adapted.mtu, published, written]).toEqual([1472, [], 1472]);
   failures.adapt = undefined;
   await looks(1);
-  expect([adapted, published, written]).toEqual([{ localAddress: NEW, mtu: 1372 }, [NEW], 1372]);
+  expect([adapted, published, written]).toEqual([{ interface: 'eth0', localAddress: NEW, mtu: 1372 }, [NEW], 1372]);
 });
 
 it('stays with its address while the interface has it, whatever comes before it', async () => {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import type { Lease } from '../../../src/core/lease.js';
 import { keepLastKnown } from '../../../src/daemon/last-known-keeper.js';
+import { udp } from '../../helpers/leases.js';
 import { createRecordingLog } from '../../helpers/recording-log.js';
 
 const own = {
@@ -18,7 +19,7 @@ const lease = (third: number): Lease => ({
   subnet: parseSubnet(`10.42.${third}.0/24`)!,
   publicIp: parseIpv4(`192.0.2.${third}`)!,
   nodeId: undefined,
-  portMapped: false,
+  backend: udp(),
 });
 
 let directory: string;

@@ -4,9 +4,10 @@ import type { Registry } from '../../../src/control/registry.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
 import { formatLeaseValue } from '../../../src/core/lease.js';
-import { parseNetworkConfig } from '../../../src/core/network-config.js';
+import { parseCommonConfig } from '../../../src/core/network-config.js';
 import { type LeaseControl, type LeaseControlOptions, startLeaseControl } from '../../../src/daemon/lease-control.js';
 import type { LastKnown } from '../../../src/system/last-known.js';
+import { udp } from '../../helpers/leases.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import { suspend } from '../control/fake-boot-clock.js';
 
@@ -14,8 +15,8 @@ vi.mock('../../../src/control/boot-clock.js', () => import('../control/fake-boot
 
 const configJson = '{"Network":"10.42.0.0/16"}';
 const NAME = '10.42.7.0-24';
-const identity = { publicIp: parseIpv4('192.0.2.7')!, nodeId: 'n', portMapped: false };
-const VALUE = formatLeaseValue(identity.publicIp, identity.nodeId);
+const identity = { publicIp: parseIpv4('192.0.2.7')!, nodeId: 'n', backend: udp() };
+const VALUE = formatLeaseValue(identity);
 const refused = new RudderError('etcd-refused', 'etcd denies');
 
 /** While it looks for something, vi.waitFor() moves the clock by some hundredths of a second. */
@@ -42,7 +43,8 @@ afterEach(async () => {
 function start(changes: Partial<LeaseControlOptions> = {}): LeaseControl {
   control = startLeaseControl({
     registry,
-    config: parseNetworkConfig(configJson),
+    config: parseCommonConfig(configJson),
+    settings: { problemOf: () => undefined },
     identity,
     own: { subnet: parseSubnet('10.42.7.0/24')!, holding: { revision: 1, ttlId: '0' }, created: true },
     fallback: undefined,

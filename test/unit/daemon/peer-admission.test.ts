@@ -3,12 +3,13 @@ import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { formatIpv4 } from '../../../src/core/ipv4.js';
 import type { Lease } from '../../../src/core/lease.js';
 import type { LeaseChange } from '../../../src/core/lease-set.js';
-import { parseNetworkConfig } from '../../../src/core/network-config.js';
+import { parseCommonConfig } from '../../../src/core/network-config.js';
 import { formatSubnet } from '../../../src/core/subnet.js';
 import { createPeerAdmission, type PeerAdmission } from '../../../src/daemon/peer-admission.js';
 import type { Firewall } from '../../../src/system/firewall.js';
 import type { RouteInfo } from '../../../src/system/netlink.js';
 import type { Members } from '../../../src/system/nft-rules.js';
+import { udp } from '../../helpers/leases.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 
 const ip = (text: string) => parseIpv4(text)!;
@@ -19,7 +20,7 @@ const lease = (subnet: string, publicIp: string, portMapped = false): Lease => (
   subnet: net(subnet),
   publicIp: ip(publicIp),
   nodeId: undefined,
-  portMapped,
+  backend: udp(portMapped),
 });
 const put = (one: Lease, type: LeaseChange['type'] = 'added'): LeaseChange => ({ type, lease: one });
 const gone = (one: Lease): LeaseChange => ({ type: 'removed', lease: one });
@@ -38,7 +39,7 @@ beforeEach(async () => {
   elsewhere = new Set();
   asked = [];
   admission = createPeerAdmission({
-    config: parseNetworkConfig('{"Network":"10.240.0.0/16"}'),
+    config: parseCommonConfig('{"Network":"10.240.0.0/16"}'),
     own: net('10.240.26.0/24'),
     netlink: {
       async routeTo(address) {
@@ -48,7 +49,7 @@ beforeEach(async () => {
       },
     },
     backend: {
-      apply(changes) {
+      async apply(changes) {
         for (const { type, lease } of changes) done.push(`${type} ${formatSubnet(lease.subnet)}`);
       },
     },

@@ -13,7 +13,7 @@ describe('metrics', () => {
   it('tell totals by direction, drops by reason, and state', async () => {
     const status = createStatus();
     const text = await createMetrics().text(status);
-    const counted = status.packetPath.counters;
+    const counted = status.packetPath!.counters;
     expect(metricOf(text, 'rudder_packets_total{direction="out"}')).toBe(String(counted.out_packets));
     expect(metricOf(text, 'rudder_bytes_total{direction="in"}')).toBe(String(counted.in_bytes));
     expect(metricOf(text, 'rudder_drops_total{direction="in",reason="source"}')).toBe(String(counted.in_drop_source));
@@ -51,7 +51,7 @@ describe('metrics', () => {
     const text = await createMetrics().text(status);
     // Each counter of the test's status has a value of its own, so each must be found.
     const shown = new Set(text.split('\n').map((line) => line.split(' ').at(-1)));
-    const { out_icmp_bytes: _, ...counters } = status.packetPath.counters;
+    const { out_icmp_bytes: _, ...counters } = status.packetPath!.counters;
     for (const [name, value] of Object.entries(counters)) expect(shown, name).toContain(String(value));
   });
 

@@ -3,13 +3,13 @@ import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { type FirewallSettings, ownChains, removalOf, repairOf, tablesIn } from '../../../src/system/firewall-rules.js';
 
 const settings: FirewallSettings = {
-  device: 'rudder0',
+  devices: ['rudder0'],
   network: parseSubnet('10.240.0.0/16')!,
   subnet: parseSubnet('10.240.26.0/24')!,
   ipMasq: false,
   isTracked: true,
   localAddress: parseIpv4('10.1.1.26')!,
-  port: 8285,
+  tunnel: { port: 8285 },
   uplinks: ['eth0', 'eth1'],
 };
 /** The chain of that name. */
@@ -53,6 +53,17 @@ describe('the rules', () => {
     const chains = ownChains({ ...settings, isTracked: false });
     expect(chains.flatMap(({ rules }) => rules).filter((rule) => rule.includes('conntrack'))).toEqual([]);
     expect(chains.find(({ name }) => name === 'RUDDER-FORWARD')?.rules).toHaveLength(2);
+  });
+
+  it('let in what VXLAN sends from any port, and nothing where there is no tunnel', () => {
+    const vxlan = { ...settings, tunnel: { port: 8472, vni: 1 } };
+    const rulesOf = (chain: string, of: FirewallSettings) => ownChains(of).find(({ name }) => name === chain)!.rules;
+    expect(rulesOf('RUDDER-OUTPUT', vxlan)).toEqual([
+      '-s 10.1.1.26/32 -p udp -m udp --dport 8472 -m conntrack --ctstate UNTRACKED -j ACCEPT',
+    ]);
+    const bare = { ...settings, tunnel: undefined, devices: ['eth0'] };
+    expect([rulesOf('RUDDER-OUTPUT', bare), rulesOf('RUDDER-INPUT', bare)]).toEqual([[], []]);
+    expect(rulesOf('RUDDER-FORWARD', bare)[0]).toMatch(/ -o eth0 -j ACCEPT$/);
   });
 
   it('go with what they are for: a chain without rules is removed', () => {

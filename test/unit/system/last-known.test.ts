@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { type LastKnown, loadLastKnown, saveLastKnown } from '../../../src/system/last-known.js';
+import { udp } from '../../helpers/leases.js';
 import { createRecordingLog } from '../../helpers/recording-log.js';
 
 const subnet = (text: string) => parseSubnet(text)!;
@@ -21,8 +22,8 @@ const known: LastKnown = {
   savedAt: 1_000_000,
   keyDiffers: false,
   peers: [
-    { subnet: subnet('10.42.8.0/24'), publicIp: ip('192.0.2.8'), nodeId: 'peer', portMapped: true },
-    { subnet: subnet('10.42.9.0/24'), publicIp: ip('192.0.2.9'), nodeId: undefined, portMapped: false, reserved: true },
+    { subnet: subnet('10.42.8.0/24'), publicIp: ip('192.0.2.8'), nodeId: 'peer', backend: udp(true) },
+    { subnet: subnet('10.42.9.0/24'), publicIp: ip('192.0.2.9'), nodeId: undefined, backend: udp(), reserved: true },
   ],
 };
 
@@ -41,9 +42,21 @@ it('what was saved is loaded', async () => {
 
 it('of a version that knew of no mapped ports is loaded too', async () => {
   const path = join(directory, 'last-known.json');
-  writeFileSync(path, readFileSync(path, 'utf8').replace(/,"portMapped":(true|false)/g, ''));
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/,"backend":\{"type":"udp","data":\{.*?\}\}/g, ''));
   const loaded = await loadLastKnown(directory, createRecordingLog());
-  expect(loaded?.peers.map(({ portMapped }) => portMapped)).toEqual([false, false]);
+  expect(loaded?.peers.map(({ backend }) => backend)).toEqual([udp(), udp()]);
+});
+
+it('of a version that knew of udp alone is loaded too', async () => {
+  const path = join(directory, 'last-known.json');
+  const text = readFileSync(path, 'utf8');
+  writeFileSync(
+    path,
+    text
+      .replace('"backend":{"type":"udp","data":{"PortMapped":true}}', '"portMapped":true')
+      .replace('"backend":{"type":"udp","data":{}}', '"portMapped":false'),
+  );
+  expect((await loadLastKnown(directory, createRecordingLog()))?.peers).toEqual(known.peers);
 });
 
 it('of a version that saved neither TTL nor time is loaded too', async () => {
@@ -61,7 +74,7 @@ it.each([
   ['an own subnet outside the Network', '10.42.7.0/24', '10.43.7.0/24', /subnet 10\.43\.7\.0\/24 is outside Network/],
   ['a config that makes no sense', '10.42.0.0/16', '10.42.0.0/33', /10\.42\.0\.0\/33/],
   ['an address that is none', '192.0.2.9', '192.0.2.999', /no IPv4 address/],
-  ['mapped ports that are neither yes nor no', '"portMapped":true', '"portMapped":"yes"', /boolean/],
+  ['a backend that is none', '"data":{"PortMapped":true}', '"data":7', /record/],
   ['a time that is none', '"savedAt":1000000', '"savedAt":"now"', /number/],
   ['a TTL that is none', '"ttlSeconds":60', '"ttlSeconds":-60', /0/],
   ['no node id', '"nodeId":"me",', '', /nodeId|string/],

@@ -6,13 +6,13 @@ import { describeWith } from '../../helpers/requires.js';
 
 const ip = (text: string) => parseIpv4(text)!;
 const settings = {
-  device: 'rudder0',
+  devices: ['rudder0'],
   network: parseSubnet('10.240.0.0/16')!,
   subnet: parseSubnet('10.240.26.0/24')!,
   ipMasq: false,
   isTracked: true,
   localAddress: ip('10.1.1.26'),
-  port: 8285,
+  tunnel: { port: 8285 },
   uplinks: ['eth0', 'weird.name-1'],
 };
 const members = (direct: string[], portMapped: string[] = []) => ({
@@ -48,6 +48,23 @@ describeWith(['root', 'nft'], 'the table', () => {
     expect(text).toContain('goto entering');
     expect(text).not.toMatch(/\bct (state|status|original)/);
     expect(nft(tableOf(settings, members(['10.1.1.7'])))).toMatch(/ct state new goto entering/);
+  });
+
+  it('drops of VXLAN what is of our VNI and from no member, and asks for no source port', () => {
+    const vxlan = { ...settings, devices: ['flannel.1', 'eth0'], tunnel: { port: 8472, vni: 1 } };
+    const text = nft(tableOf(vxlan, members(['10.1.1.7'])));
+    expect(text).toMatch(
+      /chain stranger \{\s+ip daddr 10\.1\.1\.26 @th,96,24 0x0*1 counter name "dropped_stranger" drop/,
+    );
+    expect(text).not.toContain('@th,0,16');
+    expect(text).toContain('oifname { "eth0", "flannel.1" }');
+    expect(nft(tableOf(settings, members(['10.1.1.7'])))).not.toContain('stranger {\n\t\tip');
+  });
+
+  it('has no rules for a tunnel where there is none', () => {
+    const text = nft(tableOf({ ...settings, devices: ['eth0'], tunnel: undefined }, members(['10.1.1.7'])));
+    expect(text).not.toMatch(/dport|undefined|chain (arriving|sending)/);
+    expect(text).toContain('counter name "out_entered"');
   });
 
   it('takes and gives up members', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseIpv4 } from '../../../src/core/address-text.js';
 import { formatIpv4, type Ipv4 } from '../../../src/core/ipv4.js';
-import { type Netlink, NetlinkError, type RouteInfo } from '../../../src/system/netlink.js';
+import { type Forwarding, type Netlink, NetlinkError, type RouteInfo } from '../../../src/system/netlink.js';
 import { type Candidate, matchInterface, selectUnderlay, type UnderlayChoice } from '../../../src/system/underlay.js';
 
 const ip = (text: string): Ipv4 => parseIpv4(text)!;
@@ -98,6 +98,7 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
     setAlias: unexpected,
     rulesGeneration: unexpected,
     close: () => undefined,
+    ...({} as Forwarding), // none of it is there to be called
     ...answers,
   };
 }

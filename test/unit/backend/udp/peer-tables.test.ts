@@ -5,18 +5,19 @@ import { nextHopOf } from '../../../../src/backend/udp/route-table.js';
 import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
 import { formatIpv4 } from '../../../../src/core/ipv4.js';
 import type { LeaseChange } from '../../../../src/core/lease-set.js';
-import { parseNetworkConfig } from '../../../../src/core/network-config.js';
+import { parseCommonConfig } from '../../../../src/core/network-config.js';
+import { udp } from '../../../helpers/leases.js';
 
 /** Subnets of nodes with another SubnetLen: several entries of the table, and others may lie inside them. */
 const ip = (text: string) => parseIpv4(text)!;
 let tables: PeerTables;
 beforeEach(() => {
-  tables = createPeerTables(parseNetworkConfig('{"Network":"10.240.0.0/16"}'));
+  tables = createPeerTables(parseCommonConfig('{"Network":"10.240.0.0/16"}'));
 });
 
 const change = (type: LeaseChange['type'], subnet: string, address: string): LeaseChange => ({
   type,
-  lease: { subnet: parseSubnet(subnet)!, publicIp: ip(address), nodeId: undefined, portMapped: false },
+  lease: { subnet: parseSubnet(subnet)!, publicIp: ip(address), nodeId: undefined, backend: udp() },
 });
 const hops = (...addresses: string[]) => addresses.map((text) => formatIpv4(nextHopOf(tables.routes, ip(text))));
 

@@ -6,7 +6,8 @@ import { createPeerTables } from '../../../../src/backend/udp/peer-tables.js';
 import { setRoute } from '../../../../src/backend/udp/route-table.js';
 import { parseSubnet } from '../../../../src/core/address-text.js';
 import type { Lease } from '../../../../src/core/lease.js';
-import { parseNetworkConfig } from '../../../../src/core/network-config.js';
+import { parseCommonConfig } from '../../../../src/core/network-config.js';
+import { udp } from '../../../helpers/leases.js';
 import { ipv4Packet } from '../../../helpers/packets.js';
 import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER, PORT, type TestPath } from '../../../helpers/path.js';
 import { udpPacket } from '../../../helpers/super-packets.js';
@@ -92,12 +93,12 @@ describe('whose ports are mapped', () => {
     subnet: parseSubnet(subnet)!,
     publicIp,
     nodeId: undefined,
-    portMapped,
+    backend: udp(portMapped),
   });
   const [A, B] = [ip('10.1.1.77'), ip('10.1.1.88')];
 
   it('follows the leases: one of a node is enough, and what it says now counts', () => {
-    const { portMapped, members, apply } = createPeerTables(parseNetworkConfig('{"Network":"10.240.0.0/16"}'));
+    const { portMapped, members, apply } = createPeerTables(parseCommonConfig('{"Network":"10.240.0.0/16"}'));
     const mapped = () => [A, B].filter((address) => isMember(portMapped, address));
     const first = (publicIp: number, isMapped: boolean) => lease('10.240.1.0/24', publicIp, isMapped);
     const second = lease('10.240.2.0/24', A, true);

@@ -1,10 +1,12 @@
-import { parseIpv4 } from './address-text.js';
-import { didYouMean } from './closest.js';
-import { quote, RudderError } from './errors.js';
-import { lowerCaseKeys } from './go-json.js';
-import { formatIpv4 } from './ipv4.js';
-import { BACKEND_KEYS, CONFIG_KEYS, type NetworkConfig, parseNetworkConfig } from './network-config.js';
-import { formatSubnet } from './subnet.js';
+import { parseIpv4 } from '../core/address-text.js';
+import { didYouMean } from '../core/closest.js';
+import { quote, RudderError } from '../core/errors.js';
+import { lowerCaseKeys } from '../core/go-json.js';
+import { formatIpv4 } from '../core/ipv4.js';
+import { CONFIG_KEYS, type NetworkConfig } from '../core/network-config.js';
+import { formatSubnet } from '../core/subnet.js';
+import { parseNetworkConfig } from './config.js';
+import { KINDS } from './kinds.js';
 
 /**
  * A network config that is about to be written. What a daemon forgives in one that is there, as flannel does, is a slip
@@ -35,7 +37,7 @@ export function unknownKeys(json: string): string[] {
     keys
       .filter((key) => !known.some((name) => isSame(name, key)))
       .map((key) => {
-        const elsewhere = path === '' && BACKEND_KEYS.find((name) => isSame(name, key));
+        const elsewhere = path === '' && backendKeys(json).find((name) => isSame(name, key));
         const meant = elsewhere ? `, did you mean Backend.${elsewhere}?` : didYouMean(key, known);
         return `unknown key ${quote(`${path}${key}`)}${meant || `: expected one of ${known.join(', ')}`}`;
       }),
@@ -58,8 +60,15 @@ function objectsIn(json: string): Keys[] {
   const inner = Object.entries(config).filter(([key, value]) => isSame(key, 'Backend') && value !== null);
   return [
     [Object.keys(config), '', CONFIG_KEYS],
-    ...inner.map(([, value]): Keys => [Object.keys(value as object), 'Backend.', BACKEND_KEYS]),
+    ...inner.map(([, value]): Keys => [Object.keys(value as object), 'Backend.', backendKeys(json)]),
   ];
+}
+
+/** Those of its kind: what is no config as a whole may have slips too. */
+function backendKeys(json: string): readonly string[] {
+  const { backend } = lowerCaseKeys(JSON.parse(json)) as { backend?: unknown };
+  const { type = 'udp' } = (lowerCaseKeys(backend) ?? {}) as { type?: unknown };
+  return ['Type', ...(KINDS.find((kind) => kind.type === String(type).toLowerCase())?.keys ?? [])];
 }
 
 const isSame = (one: string, other: string) => one.toLowerCase() === other.toLowerCase();

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { parseNewNetworkConfig, unknownKeys } from '../../../src/backend/new-config.js';
 import { RudderError } from '../../../src/core/errors.js';
-import { parseNetworkConfig } from '../../../src/core/network-config.js';
-import { parseNewNetworkConfig, unknownKeys } from '../../../src/core/new-network-config.js';
+import { parseCommonConfig } from '../../../src/core/network-config.js';
 
 function refusalOf(json: string): string {
   try {
@@ -20,7 +20,7 @@ describe('a new network config', () => {
     '{"network":"10.240.0.0/16","SUBNETLEN":26,"Backend":{"type":"udp","PORT":8286,"mtu":1400}}',
     '{"Network":"10.240.0.0/16","SubnetMin":"10.240.8.0","SubnetMax":null,"Backend":null}',
   ])('is accepted if every word has a meaning: %s', (json) => {
-    expect(parseNewNetworkConfig(json)).toEqual(parseNetworkConfig(json));
+    expect(parseNewNetworkConfig(json)).toEqual(parseCommonConfig(json));
   });
 
   it.each([
@@ -41,7 +41,7 @@ describe('a new network config', () => {
   ])('%s is refused', (json, reason) => {
     expect(refusalOf(json)).toBe(`network config: ${reason}; correct it, see docs/configuration.md`);
     // What is there already is taken as flannel takes it.
-    expect(() => parseNetworkConfig(json)).not.toThrow();
+    expect(() => parseCommonConfig(json)).not.toThrow();
   });
 
   it('that makes no sense is not told to be corrected in etcd, where it is not', () => {

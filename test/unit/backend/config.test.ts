@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { differencesOf, parseNetworkConfig } from '../../../src/backend/config.js';
+import { settingsOf } from '../../../src/backend/kinds.js';
 import { RudderError } from '../../../src/core/errors.js';
 import { formatIpv4 } from '../../../src/core/ipv4.js';
-import { parseNetworkConfig } from '../../../src/core/network-config.js';
 import { formatSubnet } from '../../../src/core/subnet.js';
 
 /** The config as a user would write it. */
@@ -12,8 +13,8 @@ function parse(value: unknown) {
     subnetLength: config.subnetLength,
     min: formatIpv4(config.subnetMin),
     max: formatIpv4(config.subnetMax),
-    port: config.port,
-    mtu: config.mtu,
+    port: settingsOf(config).tunnel?.port,
+    mtu: settingsOf(config).mtu,
   };
 }
 
@@ -148,7 +149,7 @@ describe('an error', () => {
     ['SubnetMax', 'false', { Network, SubnetMax: false }],
     ['Backend', 'udp', { Network, Backend: 'udp' }],
     ['Backend', '[]', { Network, Backend: [] }],
-    ['Backend.Type', '"vxlan"', { Network, Backend: { Type: 'vxlan' } }],
+    ['Backend.Type', '"ipsec"', { Network, Backend: { Type: 'ipsec' } }],
     ['Backend.Type', '""', { Network, Backend: { Type: '' } }],
     ['Backend.Type', '7', { Network, Backend: { Type: 7 } }],
     ['Backend.Port', '0', { Network, Backend: { Port: 0 } }],
@@ -156,12 +157,23 @@ describe('an error', () => {
     ['Backend.Port', '"8285"', { Network, Backend: { Port: '8285' } }],
     ['Backend.MTU', '67', { Network, Backend: { MTU: 67 } }],
     ['Backend.MTU', '65508', { Network, Backend: { MTU: 65508 } }],
+    ['Backend.VNI', '16777216', { Network, Backend: { Type: 'vxlan', VNI: 2 ** 24 } }],
+    ['Backend.VNI', '0', { Network, Backend: { Type: 'vxlan', VNI: 0 } }],
+    ['Backend.Port', '65536', { Network, Backend: { Type: 'vxlan', Port: 65536 } }],
+    ['Backend.MTU', '117', { Network, Backend: { Type: 'vxlan', MTU: 117 } }],
+    ['Backend.DirectRouting', '"yes"', { Network, Backend: { Type: 'vxlan', DirectRouting: 'yes' } }],
   ])('names %s and %s', (name, value, config) => {
     const error = errorOf(config);
     expect(error.code).toBe('network-config');
     expect(error.message).toMatch(/^network config: .+ is not valid, expected .+; .+$/);
     expect(error.message).toContain(name);
     expect(error.message).toContain(value);
+  });
+
+  it('of an unknown backend names those that there are', () => {
+    expect(errorOf({ Network, Backend: { Type: 'ipsec' } }).message).toContain(
+      'expected one of "udp", "vxlan", "host-gw", "alloc"',
+    );
   });
 
   it('is one short line for a huge value', () => {
@@ -194,5 +206,29 @@ describe('an error', () => {
   it('is no stack overflow for JSON nested deeply in a key that is ignored', () => {
     const config = `{"Network":"${Network}","x":${'{"x":'.repeat(50_000)}1${'}'.repeat(50_001)}`;
     expect(parse(config)).toEqual(defaults);
+  });
+});
+
+describe('what another config would change', () => {
+  const change = (before: unknown, after: unknown) =>
+    differencesOf(
+      parseNetworkConfig(JSON.stringify({ Network, Backend: before })),
+      parseNetworkConfig(JSON.stringify({ Network, Backend: after })),
+    );
+
+  it('is said with the options of the backend, defaults and spelling apart', () => {
+    expect(change({ Type: 'VXLAN' }, { type: 'vxlan', port: 8472, vni: 1, DirectRouting: false })).toEqual([]);
+    expect(change({ Type: 'vxlan' }, { Type: 'vxlan', VNI: 2, DirectRouting: true })).toEqual([
+      'Backend.VNI 1 becomes 2',
+      'Backend.DirectRouting false becomes true',
+    ]);
+  });
+
+  it('is the type, and what has no meaning in the other one', () => {
+    expect(change(undefined, { Type: 'host-gw' })).toEqual([
+      'Backend.Type udp becomes host-gw',
+      'Backend.Port 8285 becomes of no meaning',
+      "Backend.MTU the underlay's becomes of no meaning",
+    ]);
   });
 });

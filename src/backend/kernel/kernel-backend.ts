@@ -1,0 +1,92 @@
+import { type BackendData, isUntaken, type Lease } from '../../core/lease.js';
+import type { LeaseChange } from '../../core/lease-set.js';
+import type { Subnet } from '../../core/subnet.js';
+import type { Backend, HostChange } from '../backend.js';
+import type { BackendHost } from '../kind.js';
+import { createKernelSync, type KernelSync, type Looked, type PeerChange } from './sync.js';
+import { removeOurRoutes } from './tables.js';
+import type { KernelPeer } from './wanted.js';
+
+/** What one kind of these has that others do not: its links. */
+export interface KernelLinks {
+  /** Name of its own device; undefined: it has none. */
+  readonly device: string | undefined;
+  leaseData(): BackendData;
+  mtu(): number;
+  /** Interfaces that packets leave and arrive by. */
+  ways(): readonly string[];
+  /** Gives the device its address, and brings it up. @throws RudderError */
+  configure(own: Subnet): Promise<void>;
+  /** @throws RudderError, and leaves all as it was */
+  adapt(host: HostChange): Promise<void>;
+  /** Puts back what somebody has changed. @throws RudderError */
+  ensure(): Promise<Looked>;
+  /** The device goes, and what leads through it. `isNew`: only if this process has made it. */
+  remove(isNew: boolean): Promise<void>;
+}
+
+/** What its lease says of how a node is reached. */
+export type ToPeer = (lease: Lease) => KernelPeer;
+
+/**
+ * A backend that lets the kernel move the packets:
+ *
+ *     lease changes --toPeer--> peers --plan.ts--> entries wanted --sync.ts--> neighbours, FDB, routes
+ *                                                        KernelLinks: the devices that they lead through
+ *
+ * What is in the kernel goes on carrying packets when this process ends.
+ */
+export function createKernelBackend(host: BackendHost, links: KernelLinks, direct: boolean, toPeer: ToPeer): Backend {
+  const { netlink, config, log } = host;
+  /** Peers that are told before there is an own subnet. */
+  let early: PeerChange[] = [];
+  let sync: KernelSync | undefined;
+  let isPersistent = false;
+
+  async function start(own: Subnet): Promise<void> {
+    await links.configure(own);
+    const { network } = config;
+    sync = createKernelSync({ netlink, network, own, ensureGround: links.ensure, direct, log });
+    await sync.apply(early);
+    early = [];
+    sync.peersComplete();
+    await sync.reconcile();
+  }
+
+  async function apply(changes: readonly LeaseChange[]): Promise<void> {
+    const peers = changes.map(({ type, lease }): PeerChange => {
+      const peer = type === 'removed' || isUntaken(lease) ? undefined : toPeer(lease);
+      return peer === undefined ? { type: 'removed', subnet: lease.subnet } : { type: 'put', peer };
+    });
+    if (sync === undefined) early.push(...peers);
+    else await sync.apply(peers);
+  }
+
+  return {
+    device: links.device,
+    ways: links.ways,
+    leaseData: links.leaseData,
+    mtu: links.mtu,
+    start,
+    apply,
+    problemOf: (subnet) => sync?.problemOf(subnet),
+    repair: async () => sync?.reconcile(),
+    async adapt(change) {
+      await links.adapt(change);
+      await sync?.reconcile();
+    },
+    setRouted: async (isRouted) => sync?.setRouted(isRouted),
+    packetPath: undefined,
+    kernelEntries: () => sync?.status(),
+    persist() {
+      isPersistent = true;
+    },
+    async stop(removeDevice) {
+      await sync?.stop();
+      if (removeDevice || !isPersistent) await links.remove(!removeDevice);
+      if (removeDevice) await removeOurRoutes(netlink);
+    },
+    // The kernel does not stop forwarding by itself.
+    failure: new Promise<never>(() => undefined),
+  };
+}

@@ -1,0 +1,252 @@
+import { counted } from '../../core/counted.js';
+import { messageOf } from '../../core/errors.js';
+import type { Logger } from '../../core/logger.js';
+import { createOneAtATime } from '../../core/one-at-a-time.js';
+import { createRepeatLimit } from '../../core/rate-limit.js';
+import { formatSubnet, type Subnet } from '../../core/subnet.js';
+import type { Forwarding } from '../../system/netlink.js';
+import { createPlan } from './plan.js';
+import { erase, isOurs, readTables, type Tables, write } from './tables.js';
+import { type Entry, type Ground, isSame, type KernelPeer, KINDS, placeOf } from './wanted.js';
+
+export type PeerChange =
+  | { readonly type: 'put'; readonly peer: KernelPeer }
+  | { readonly type: 'removed'; readonly subnet: Subnet };
+
+/** The links as they are to be. `repaired`: what somebody had changed of them, in words. */
+export interface Looked {
+  readonly ground: Ground;
+  readonly repaired: string | undefined;
+}
+
+export interface KernelSyncOptions {
+  readonly netlink: Tables & Pick<Forwarding, 'hopTowards'>;
+  readonly network: Subnet;
+  readonly own: Subnet;
+  /** Looks at the links, and puts right what is ours of them. @throws RudderError if it cannot */
+  readonly ensureGround: () => Promise<Looked>;
+  /** DirectRouting: a peer on the link of the underlay is reached without the tunnel device. */
+  readonly direct?: boolean;
+  readonly log: Logger;
+}
+
+export interface SyncStatus {
+  /** Entries of the kernel's tables: how many there shall be, and how many of them were there when last looked at. */
+  readonly wanted: number;
+  readonly present: number;
+  /** Peers that are not reached, and why. */
+  readonly failed: readonly { readonly subnet: Subnet; readonly reason: string }[];
+  /** Why there are no links to forward by; undefined: there are. */
+  readonly problem: string | undefined;
+}
+
+/**
+ * Keeps the kernel's tables as the peers want them:
+ *
+ *     apply      a few peers changed: their entries are written, and what they had before goes      O(1) requests
+ *     reconcile  links, then a list of all there is: what is missing is written, what is not wanted goes
+ *
+ * Both write a peer's neighbour, FDB entry and route in this order and remove in the reverse one, so that no route leads
+ * to where nothing is. A peer whose entry is refused does not stop the others; all is looked at again soon.
+ */
+export interface KernelSync {
+  /** Never rejects: what fails is tried again, told and shown. */
+  apply(changes: readonly PeerChange[]): Promise<void>;
+  /**
+   * All peers have been applied: from now on what is not wanted is removed. Before, an earlier run's entries of peers
+   * that are not known yet go on carrying packets.
+   */
+  peersComplete(): void;
+  /** @returns what was wrong, in words; undefined: nothing. @throws RudderError if the links cannot be put right */
+  reconcile(): Promise<string | undefined>;
+  /** Takes the routes back, or puts them back. Rejects as reconcile() does. */
+  setRouted(isRouted: boolean): Promise<void>;
+  /** Why the peer with that subnet is not reached; undefined: it is. */
+  problemOf(subnet: Subnet): string | undefined;
+  status(): SyncStatus;
+  /** Removes nothing: the kernel goes on forwarding. Resolves when nothing is under way any more. */
+  stop(): Promise<void>;
+}
+
+const FIRST_RETRY_MS = 200;
+const MAX_RETRY_MS = 10_000;
+/** Log lines of one kind that are told in each interval. */
+const LINES_TOLD = 3;
+
+export function createKernelSync(options: KernelSyncOptions): KernelSync {
+  const { netlink, network, own, direct = false, log } = options;
+  const limit = createRepeatLimit(LINES_TOLD);
+  const oneAtATime = createOneAtATime();
+  const plan = createPlan({ netlink, own, direct, log });
+  /** Peers whose entries the kernel has refused, and what it said. */
+  const refused = new Map<string, string>();
+  /** What is in the kernel as far as we know, by place. */
+  let present = new Map<string, Entry>();
+  /** Undefined: not looked at yet, or not as they should be. */
+  let ground: Ground | undefined;
+  let isComplete = false;
+  let isRouted = true;
+  let isRoutedInForce: boolean | undefined;
+  /** What went wrong the last time, beside single peers; undefined: nothing. */
+  let problem: string | undefined;
+  let retryMs = FIRST_RETRY_MS;
+  let retryTimer: NodeJS.Timeout | undefined;
+  let stopped = false;
+
+  async function change(changes: readonly PeerChange[]): Promise<void> {
+    const owners = new Set<string>();
+    for (const next of changes) {
+      const owner = formatSubnet(next.type === 'put' ? next.peer.subnet : next.subnet);
+      plan.set(owner, next.type === 'put' ? next.peer : undefined);
+      if (next.type === 'removed') refused.delete(owner);
+      owners.add(owner);
+    }
+    if (ground === undefined) {
+      await converge();
+      return;
+    }
+    const before = [...owners].flatMap(plan.of);
+    // What these give up may be what others wait for.
+    if (before.length > 0) for (const owner of plan.problems.keys()) owners.add(owner);
+    await plan.decide([...owners], ground, isRouted);
+    await writeFor(owners, ground);
+    if (!isComplete) return;
+    const stale = before.filter((entry) => plan.at(placeOf(entry)) === undefined);
+    await remove(stale, ground);
+  }
+
+  async function converge(): Promise<string | undefined> {
+    const { ground: on, repaired } = await look();
+    await plan.decide([...plan.peers.keys()], on, isRouted);
+    const { byPlace, others } = compare(await readTables(netlink, network, on.tunnel), on);
+    const lost = [...present].filter(([place, entry]) => isWanted(entry) && !isSame(byPlace.get(place), entry));
+    present = byPlace;
+    await writeFor(plan.owners(), on);
+    const stale = others.filter((entry) => isComplete || (entry.kind === 'route' && !isRouted));
+    await remove(stale, on);
+    isRoutedInForce = isRouted;
+    const found = [
+      repaired,
+      lost.length > 0 && `without ${lost.length} of its entries`,
+      stale.length > 0 && `with ${counted(stale.length, 'entry', 'entries')} that nobody wants`,
+    ];
+    return found.filter(Boolean).join(', ') || undefined;
+  }
+
+  async function look(): Promise<Looked> {
+    try {
+      const looked = await options.ensureGround();
+      ground = looked.ground;
+      return looked;
+    } catch (error) {
+      ground = undefined;
+      present = new Map();
+      throw error;
+    }
+  }
+
+  const isWanted = (entry: Entry) => isSame(plan.at(placeOf(entry)), entry);
+
+  /** The kernel's entry of each place, and those that are to be removed. */
+  function compare(found: readonly Entry[], { tunnel }: Ground) {
+    const byPlace = new Map<string, Entry>();
+    for (const entry of found) {
+      // Of several routes the wanted one, else the first, whose place it will take.
+      const place = placeOf(entry);
+      if (!byPlace.has(place) || isWanted(entry)) byPlace.set(place, entry);
+    }
+    const others = found.filter((entry) =>
+      plan.at(placeOf(entry)) === undefined ? isOurs(entry, network, tunnel) : byPlace.get(placeOf(entry)) !== entry,
+    );
+    return { byPlace, others };
+  }
+
+  /** Writes what these owners want and the kernel does not have. */
+  async function writeFor(owners: Iterable<string>, on: Ground): Promise<void> {
+    for (const owner of owners) {
+      try {
+        for (const entry of plan.of(owner)) await writeOne(entry, on);
+        refused.delete(owner);
+      } catch (error) {
+        const reason = messageOf(error);
+        if (refused.get(owner) === reason) continue;
+        refused.set(owner, reason);
+        limit((suppressed) =>
+          log.warn({ subnet: owner, reason, suppressed }, 'the kernel refuses a peer: tried again'),
+        );
+      }
+    }
+  }
+
+  async function writeOne(entry: Entry, on: Ground): Promise<void> {
+    const place = placeOf(entry);
+    if (isSame(present.get(place), entry)) return;
+    await write(netlink, on.tunnel, entry);
+    present.set(place, entry);
+  }
+
+  /** The last kinds first. */
+  async function remove(entries: readonly Entry[], on: Ground): Promise<void> {
+    for (const kind of [...KINDS].reverse()) {
+      for (const entry of entries.filter((candidate) => candidate.kind === kind)) {
+        await erase(netlink, on.tunnel, entry);
+        const place = placeOf(entry);
+        if (isSame(present.get(place), entry)) present.delete(place);
+      }
+    }
+  }
+
+  /** One after the other; what could not be done is done again later. */
+  function run<T>(work: () => Promise<T>): Promise<T> {
+    return oneAtATime(async () => {
+      clearTimeout(retryTimer);
+      try {
+        const result = await work();
+        problem = undefined;
+        return result;
+      } catch (error) {
+        problem = messageOf(error);
+        throw error;
+      } finally {
+        if (problem === undefined && refused.size === 0) retryMs = FIRST_RETRY_MS;
+        else retryLater();
+      }
+    });
+  }
+
+  function retryLater(): void {
+    if (stopped) return;
+    retryTimer = setTimeout(() => void run(converge).catch(told), retryMs);
+    retryMs = Math.min(MAX_RETRY_MS, 2 * retryMs);
+  }
+
+  const told = () => limit((suppressed) => log.warn({ reason: problem, suppressed }, 'the overlay is not set up'));
+
+  return {
+    apply: (changes) => run(() => change(changes)).catch(told),
+    peersComplete() {
+      isComplete = true;
+    },
+    reconcile: () => run(converge),
+    async setRouted(next) {
+      isRouted = next;
+      if (next !== isRoutedInForce) await run(converge);
+    },
+    problemOf(subnet) {
+      const owner = formatSubnet(subnet);
+      return plan.problems.get(owner) ?? refused.get(owner);
+    },
+    status() {
+      const failed = [...plan.problems, ...refused].flatMap(([owner, reason]) => {
+        const peer = plan.peers.get(owner);
+        return peer === undefined ? [] : [{ subnet: peer.subnet, reason }];
+      });
+      const there = [...present.values()].filter(isWanted);
+      return { wanted: plan.size(), present: there.length, failed, problem };
+    },
+    async stop() {
+      stopped = true;
+      await oneAtATime(async () => clearTimeout(retryTimer));
+    },
+  };
+}

@@ -1,0 +1,36 @@
+import { quote } from '../core/errors.js';
+import { invalid, type NetworkConfig } from '../core/network-config.js';
+import type { Netlink } from '../system/netlink.js';
+import { DEVICE_NAME, removeDevice } from '../system/tun-device.js';
+import { alloc } from './alloc/kind.js';
+import { hostGw } from './host-gw/kind.js';
+import { removeVxlanDevices } from './kernel/leftovers.js';
+import { removeOurRoutes } from './kernel/tables.js';
+import type { BackendKind, BackendSettings } from './kind.js';
+import { udp } from './udp/kind.js';
+import { vxlan } from './vxlan/kind.js';
+
+/** All that there are. */
+export const KINDS: readonly BackendKind[] = [udp, vxlan, hostGw, alloc];
+
+/** @throws RudderError `network-config` if there is no such kind, or its options make no sense */
+export function settingsOf(config: NetworkConfig): BackendSettings {
+  return kindOf(config.backend.type).configure(config);
+}
+
+function kindOf(type: string): BackendKind {
+  const kind = KINDS.find((candidate) => candidate.type === type);
+  if (kind !== undefined) return kind;
+  throw invalid(`Backend.Type ${quote(type)}`, `one of ${KINDS.map((known) => quote(known.type)).join(', ')}`);
+}
+
+/**
+ * Removes what nodes with other backends have left on this host: routes of the one before would be more specific than
+ * those of the one after, or lead to where nobody listens. @throws RudderError, or what the kernel says
+ */
+export async function removeOthers(netlink: Netlink, type: string): Promise<void> {
+  const { leaves } = kindOf(type);
+  if (!leaves.includes('tun device')) await removeDevice(netlink, DEVICE_NAME);
+  if (!leaves.includes('vxlan devices')) await removeVxlanDevices(netlink);
+  if (!leaves.includes('routes')) await removeOurRoutes(netlink);
+}

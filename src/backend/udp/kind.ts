@@ -1,0 +1,33 @@
+import { z } from 'zod';
+import { integer, MAX_MTU, MIN_MTU, type NetworkConfig } from '../../core/network-config.js';
+import type { BackendKind, BackendSettings } from '../kind.js';
+import { parseOptions } from '../options.js';
+import { whyUnreachable } from './lease-data.js';
+import { openUdpBackend } from './udp-backend.js';
+
+export const DEFAULT_PORT = 8285;
+/** IPv4 header (20) and UDP header (8) around each inner packet. */
+const OVERHEAD_BYTES = 28;
+
+const keys = ['Port', 'MTU'];
+const options = z.object({ port: integer(1, 65535), mtu: integer(MIN_MTU, MAX_MTU) });
+
+/** flannel's udp: an inner packet is the payload of a datagram, and nothing else. */
+export const udp: BackendKind = {
+  type: 'udp',
+  keys,
+  leaves: ['tun device'],
+  configure(config: NetworkConfig): BackendSettings {
+    const { port: given, mtu: wanted } = parseOptions(options, config.backend, keys);
+    const [port, mtu] = [given ?? DEFAULT_PORT, wanted ?? undefined];
+    return {
+      type: 'udp',
+      fields: { Port: port, MTU: mtu ?? "the underlay's" },
+      tunnel: { port },
+      mtu,
+      overheadBytes: OVERHEAD_BYTES,
+      problemOf: (lease) => whyUnreachable(lease, port),
+      open: async (host) => openUdpBackend({ ...host, port }),
+    };
+  },
+};

@@ -1,0 +1,100 @@
+import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../../core/ipv4.js';
+import { attribute, attributesOf, type Mac, type Message, macFromBytes, macToBytes, uint32 } from './messages.js';
+import { NLM_F_CREATE, NLM_F_REPLACE, type Requests } from './requests.js';
+
+/**
+ * linux/neighbour.h: two tables behind one message. The neighbours (ARP) of a link say which hardware address an IPv4
+ * address has; the forwarding database (FDB) of a VXLAN link says to which host frames for a hardware address go.
+ */
+export const RTM_NEWNEIGH = 28;
+export const RTM_DELNEIGH = 29;
+const RTM_GETNEIGH = 30;
+
+const AF_INET = 2;
+const AF_BRIDGE = 7;
+
+/** struct ndmsg: family, padding (8 + 16 bits), link (32), state (16), flags, type (8 bits each). */
+const NDMSG_BYTES = 12;
+const NDA_DST = 1;
+const NDA_LLADDR = 2;
+const NDA_IFINDEX = 8;
+const NUD_PERMANENT = 0x80;
+/** The link's own database, and not that of a bridge it is a port of. */
+const NTF_SELF = 2;
+const RTN_UNICAST = 1;
+
+/** struct ifinfomsg, by which a list of FDB entries is limited to one link. */
+const IFINFOMSG_BYTES = 16;
+
+/** An entry of either table. */
+export interface Neighbour {
+  /** A neighbour's IPv4 address, or the host that frames go to. */
+  readonly address: Ipv4;
+  readonly mac: Mac;
+}
+
+/** Those of a link that stay for ever: others come and go by themselves. */
+export async function listNeighbours(requests: Requests, index: number): Promise<Neighbour[]> {
+  const header = Buffer.alloc(NDMSG_BYTES);
+  header[0] = AF_INET;
+  const body = Buffer.concat([header, attribute(NDA_IFINDEX, uint32(index))]);
+  return list(requests, 'list neighbours', AF_INET, index, body);
+}
+
+/** Those of the link's own database that stay for ever. */
+export async function listFdb(requests: Requests, index: number): Promise<Neighbour[]> {
+  // With a struct ndmsg the kernel would list the entries of all links of the host.
+  const body = Buffer.alloc(IFINFOMSG_BYTES);
+  body[0] = AF_BRIDGE;
+  body.writeInt32LE(index, 4);
+  return list(requests, 'list FDB entries', AF_BRIDGE, index, body);
+}
+
+async function list(
+  requests: Requests,
+  what: string,
+  family: number,
+  index: number,
+  body: Buffer,
+): Promise<Neighbour[]> {
+  const found: Neighbour[] = [];
+  await requests.dump(what, RTM_GETNEIGH, body, ({ body: entry }) => {
+    // Old kernels do not limit the list.
+    if (entry[0] !== family || neighbourIndexOf(entry) !== index) return;
+    if ((entry.readUInt16LE(8) & NUD_PERMANENT) === 0) return;
+    if (family === AF_BRIDGE && (entry[10] & NTF_SELF) === 0) return;
+    const attributes = attributesOf(entry, NDMSG_BYTES);
+    const [address, mac] = [attributes.get(NDA_DST), attributes.get(NDA_LLADDR)];
+    if (address?.length === 4 && mac !== undefined) {
+      found.push({ address: ipv4FromBytes(address), mac: macFromBytes(mac) });
+    }
+  });
+  return found;
+}
+
+/** Of which link a message's body is. */
+export const neighbourIndexOf = (body: Message['body']) => body.readInt32LE(4);
+
+const REPLACE = NLM_F_CREATE | NLM_F_REPLACE;
+
+export const replaceNeighbour = (requests: Requests, index: number, entry: Neighbour) =>
+  requests.change('set a neighbour', RTM_NEWNEIGH, REPLACE, bodyOf(AF_INET, index, entry));
+
+export const deleteNeighbour = (requests: Requests, index: number, entry: Neighbour) =>
+  requests.change('delete a neighbour', RTM_DELNEIGH, 0, bodyOf(AF_INET, index, entry));
+
+export const replaceFdb = (requests: Requests, index: number, entry: Neighbour) =>
+  requests.change('set an FDB entry', RTM_NEWNEIGH, REPLACE, bodyOf(AF_BRIDGE, index, entry));
+
+export const deleteFdb = (requests: Requests, index: number, entry: Neighbour) =>
+  requests.change('delete an FDB entry', RTM_DELNEIGH, 0, bodyOf(AF_BRIDGE, index, entry));
+
+function bodyOf(family: number, index: number, { address, mac }: Neighbour): Buffer {
+  const header = Buffer.alloc(NDMSG_BYTES);
+  header[0] = family;
+  header.writeInt32LE(index, 4);
+  header.writeUInt16LE(NUD_PERMANENT, 8);
+  header[10] = family === AF_BRIDGE ? NTF_SELF : 0;
+  header[11] = family === AF_BRIDGE ? 0 : RTN_UNICAST;
+  return Buffer.concat([header, attribute(NDA_DST, ipv4ToBytes(address)), attribute(NDA_LLADDR, macToBytes(mac))]);
+}
