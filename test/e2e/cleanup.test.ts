@@ -8,6 +8,7 @@ import { namespaceOf } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
 import { daemonCommand, nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
 import { describeWith } from '../helpers/requires.js';
 import { cli, statusOf } from './cli.js';
 
@@ -153,6 +154,9 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'rudder cleanup', () => {
 
   it('takes what a killed node has left', async () => {
     await startNode(lab, node);
+    // It is saved as soon as the node is ready, and not before that.
+    const lastKnown = `${nodePaths(lab, node).stateDir}/last-known.json`;
+    await waitFor('what it knows to be saved', () => existsSync(lastKnown), 5000);
     process.kill(node.process!.pid, 'SIGKILL');
     await stopNode(lab, node);
     const { code, stdout } = await cli(lab, node, 'cleanup');
