@@ -18,10 +18,11 @@ import { toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 import { useEtcd } from './node-etcd.js';
 
-/** What a step has removed, and what it has left alone and why; nothing if there was nothing. */
+/** What a step has removed, what it has left alone and why, and what it could not look at; nothing if there was nothing. */
 interface Outcome {
   readonly removed?: string;
   readonly note?: string;
+  readonly unseen?: readonly string[];
 }
 type Step = () => Outcome | Promise<Outcome>;
 
@@ -81,7 +82,9 @@ async function runAll(steps: readonly Step[]): Promise<void> {
   }
   const removed = outcomes.flatMap((outcome) => outcome.removed ?? []).map((what) => `removed ${what}`);
   const notes = outcomes.flatMap((outcome) => outcome.note ?? []);
-  const lines = [...(removed.length > 0 || failures.length > 0 ? removed : ['nothing to remove']), ...notes];
+  const unseen = outcomes.flatMap((outcome) => outcome.unseen ?? []).map((what) => `could not look for ${what}`);
+  const nothing = unseen.length > 0 ? 'found nothing to remove' : 'nothing to remove';
+  const lines = [...(removed.length > 0 || failures.length > 0 ? removed : [nothing]), ...notes, ...unseen];
   for (const line of lines) process.stdout.write(`${line}\n`);
   if (failures.length > 0) throw failures[0];
 }
@@ -103,7 +106,12 @@ async function cleanKernel(netlink: Netlink): Promise<Outcome> {
 }
 
 async function cleanFirewall(): Promise<Outcome> {
-  return (await removeFirewall()) ? { removed: 'the firewall rules' } : NOTHING;
+  const { isRemoved, missing } = await removeFirewall();
+  const unseen = missing.map(
+    (command) =>
+      `rules of ${command}, which is not installed: if it was when a node ran, install it and clean up again`,
+  );
+  return isRemoved ? { removed: 'the firewall rules', unseen } : { unseen };
 }
 
 async function cleanFile(path: string): Promise<Outcome> {
@@ -130,6 +138,8 @@ async function giveLeaseBack(node: NodeOptions, keepLease: boolean): Promise<Out
     const given = await releaseLease(registry, subnet, nodeId);
     return given ? { removed: `lease ${formatSubnet(subnet)} from etcd` } : NOTHING;
   } catch (error) {
+    // What was given is wrong: that is no etcd that has left long ago.
+    if (error instanceof RudderError && error.code === 'file') throw error;
     return { note: `${STAYS}: ${messageOf(error)}` };
   } finally {
     registry.close();

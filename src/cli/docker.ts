@@ -1,19 +1,26 @@
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import { writeFileAtomic } from '../system/atomic-file.js';
 import * as unit from '../system/docker-unit.js';
 import { openNetlink } from '../system/netlink.js';
+import type { NodeOptions } from './defaults-file.js';
+import { refuseOtherFile } from './docker-subnet-file.js';
 import { EXIT_OK } from './exit-codes.js';
 
 const { DOCKER_UNIT, DOCKER_SOCKET } = unit;
 const PATH_UNIT = 'rudder-docker.path';
 const DROP_INS = [DOCKER_UNIT, DOCKER_SOCKET].map(unit.dropInOf);
+/** Made by "disable", and there until Docker has started with it. */
+const ONCE = DROP_INS[0].replace('rudder.conf', 'rudder-once.conf');
+const OWN_FILES = [DROP_INS[0], ONCE];
 
 /** `rudder docker enable`: from its next start on Docker takes its bridge from Rudder, and waits for that. */
-export async function enableDocker(isNow: boolean): Promise<number> {
+export async function enableDocker(node: NodeOptions, isNow: boolean): Promise<number> {
   refuseWithoutSystemd();
+  await refuseOtherFile(node);
   const texts = await dropIns();
   const isNew = await install(texts);
   await systemctl('start', PATH_UNIT);
@@ -31,10 +38,14 @@ export async function enableDocker(isNow: boolean): Promise<number> {
     say(
       `Docker runs on as it was started and takes ${address} when it is restarted: "rudder docker enable --now" does so`,
     );
-  } else if (step === 'none') {
-    say(unit.isRunning(state) ? `Docker runs on ${address}` : `Docker is not running, and takes ${address} when it is`);
-  } else {
+  } else if (step !== 'none') {
     await takeStep(step, address);
+  } else if (!unit.isRunning(state)) {
+    say(`Docker is not running, and takes ${address} when it is`);
+  } else if (isNow && !(await isBridgeOn(address))) {
+    await takeStep('restart', address);
+  } else {
+    await sayWhere('Docker runs', address);
   }
   return EXIT_OK;
 }
@@ -78,26 +89,39 @@ export async function disableDocker(isNow: boolean): Promise<number> {
 
 const NOT_ENABLED = 'Docker takes no subnet from Rudder: nothing to remove';
 
-/** Read beside our other one, and there until Docker has started with it. */
-const ONCE = DROP_INS[0].replace('rudder.conf', 'rudder-once.conf');
-
 /** Not where Docker has settings by which it chooses anyway. */
 async function writeOnce(): Promise<void> {
-  const commandLine = unit.commandLineOf(await systemctl('cat', DOCKER_UNIT), DROP_INS[0]);
+  const commandLine = unit.commandLineOf(await systemctl('cat', DOCKER_UNIT), OWN_FILES);
   if (commandLine === undefined || unit.choosesItsAddress(await unit.readIfThere(unit.DAEMON_JSON), commandLine))
     return;
   await writeFileAtomic(ONCE, unit.onceText(commandLine, ONCE), 0o644);
 }
 
-async function bridgeAddress(): Promise<string> {
+async function bridgeAddresses(): Promise<string[]> {
   const netlink = openNetlink();
   try {
     const link = await netlink.link(unit.DOCKER_BRIDGE);
-    const found = (await netlink.addresses()).find(({ index }) => index === link?.index);
-    return found ? `${formatIpv4(found.address)}/${found.prefixLength}` : 'no bridge';
+    const found = (await netlink.addresses()).filter(({ index }) => index === link?.index);
+    return found.map(({ address, prefixLength }) => `${formatIpv4(address)}/${prefixLength}`);
   } finally {
     netlink.close();
   }
+}
+
+const bridgeAddress = async () => (await bridgeAddresses()).join(', ') || 'no bridge';
+const isBridgeOn = async (address: string) => (await bridgeAddresses()).includes(address);
+
+/** Not what Docker was told, but where it is. @throws RudderError if that is elsewhere */
+async function sayWhere(what: string, address: string): Promise<void> {
+  const found = await bridgeAddress();
+  if (!(await isBridgeOn(address))) {
+    const causes = `"systemctl cat docker" and ${unit.DAEMON_JSON}; with live-restore it keeps its bridge while containers run`;
+    throw new RudderError(
+      'not-ready',
+      `${what}, but its bridge ${unit.DOCKER_BRIDGE} is on ${found}: expected ${address}; see ${causes}`,
+    );
+  }
+  say(`${what} on ${address}`);
 }
 
 /**
@@ -110,26 +134,26 @@ export async function followRudder(): Promise<number> {
     say(NOT_ENABLED.split(':')[0]);
     return EXIT_OK;
   }
+  let failure: unknown;
   for (let done: string | undefined; ; ) {
     const subnetEnv = await unit.readIfThere(unit.SUBNET_FILE);
     const address = unit.bridgeAddressOf(subnetEnv);
-    if (subnetEnv === done || address === undefined) return EXIT_OK;
+    if (subnetEnv === done || address === undefined) break;
     const state = await unit.stateOf(DOCKER_UNIT);
     const step = unit.stepTo(subnetEnv!, state, await unit.readIfThere(unit.STARTED_WITH));
-    if (step !== 'none') await takeStep(step, address);
+    failure = step === 'none' ? undefined : await takeStep(step, address).catch((error: unknown) => error);
     done = subnetEnv;
   }
+  if (failure !== undefined) throw failure;
+  return EXIT_OK;
 }
 
 async function takeStep(step: 'start' | 'restart', address: string): Promise<void> {
   await begin(step);
   // Not what was asked for but what is: Docker may have been skipped again.
   const state = await unit.stateOf(DOCKER_UNIT);
-  say(
-    unit.isRunning(state)
-      ? `Docker is ${step}ed on ${address}`
-      : `Docker was to ${step} on ${address}, and is ${state.active}`,
-  );
+  if (unit.isRunning(state)) await sayWhere(`Docker is ${step}ed`, address);
+  else say(`Docker was to ${step} on ${address}, and is ${state.active}`);
 }
 
 /** Earlier failures do not count: they were for want of a subnet, and systemd allows Docker few of them. */
@@ -165,7 +189,16 @@ async function dropIns(): Promise<Map<string, string>> {
     if (load === 'loaded') continue;
     throw new RudderError('usage', `${name} is ${load}: expected the unit of ${whose}'s package; install that first`);
   }
-  const commandLine = unit.commandLineOf(await systemctl('cat', DOCKER_UNIT), DROP_INS[0]);
+  const cat = await systemctl('cat', DOCKER_UNIT);
+  const overrider = unit.overriderIn(cat, DROP_INS[0]);
+  if (overrider !== undefined) {
+    const { file, setting } = overrider;
+    throw new RudderError(
+      'usage',
+      `${file} has ${setting} and comes behind Rudder's rudder.conf, which would say nothing: expected what others set before it; rename that file, say to 10-${basename(file)}, and try again`,
+    );
+  }
+  const commandLine = unit.commandLineOf(cat, OWN_FILES);
   if (commandLine === undefined) {
     throw new RudderError('usage', `${DOCKER_UNIT} has no ExecStart=: expected one that starts dockerd; mend the unit`);
   }

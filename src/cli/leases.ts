@@ -3,14 +3,15 @@ import { parseNetworkConfig } from '../backend/config.js';
 import { settingsOf } from '../backend/kinds.js';
 import { createEtcdRegistry } from '../control/etcd-registry.js';
 import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
-import { parseSubnet, parseSubnetKey } from '../core/address-text.js';
+import { releaseReservation, reserveSubnet } from '../control/reservations.js';
+import { parseSubnet } from '../core/address-text.js';
 import { fitsConfig } from '../core/allocator.js';
-import { initCommand, rudderCommand } from '../core/command-line.js';
+import { initCommand } from '../core/command-line.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { formatReservationValue, isPortMapped, parseLease, parseLeaseValue } from '../core/lease.js';
+import { isPortMapped, parseLease } from '../core/lease.js';
 import type { NetworkConfig } from '../core/network-config.js';
-import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { etcdFlags, type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 import { duration } from './status.js';
@@ -101,67 +102,23 @@ function toTable(rows: readonly Row[]): string {
   return table.toString();
 }
 
-/**
- * Reserves a subnet for the node with that address, for ever. A lease that this node holds already becomes a
- * reservation; nobody else's is touched.
- */
+/** `rudder leases reserve` */
 export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4): Promise<number> {
   return withRegistry(raw, async (registry) => {
     const config = await readConfig(registry, raw);
     const subnet = subnetOf(config, text);
-    const { entries } = await registry.listLeases();
-    const entry = findIn(entries, subnet);
-    if (entry !== undefined) checkOwner(config, entry, publicIp);
-    const others = entries.filter((other) => other !== entry && isOf(publicIp, other.value));
-    refuseSecond(others, publicIp, raw);
-    const done =
-      entry === undefined
-        ? await registry.createLease(formatSubnetKey(subnet), formatReservationValue(publicIp), undefined)
-        : await registry.updateLease(entry, entry.value, undefined);
-    if (done === undefined) throw changed(subnet);
+    const others = await reserveSubnet({ registry, config, flags: etcdFlags(raw) }, subnet, publicIp);
     process.stdout.write(`reserved ${formatSubnet(subnet)} for ${formatIpv4(publicIp)}\n`);
     for (const other of others) {
-      process.stdout.write(`it holds ${subnetIn(other)} now, and keeps that until the lease ends\n`);
+      process.stdout.write(`it holds ${other} now, and keeps that until the lease ends\n`);
     }
     return EXIT_OK;
   });
 }
 
-function isOf(publicIp: Ipv4, value: string): boolean {
-  const lease = parseLeaseValue(value);
-  return !('problem' in lease) && lease.publicIp === publicIp;
-}
-
-function subnetIn({ name }: LeaseEntry): string {
-  const subnet = parseSubnetKey(name);
-  return subnet === undefined ? shorten(name, 40) : formatSubnet(subnet);
-}
-
-/** A node takes one subnet: of several reservations the others would be kept from everybody for nothing. */
-function refuseSecond(entriesOfHost: readonly LeaseEntry[], publicIp: Ipv4, raw: RawEtcdOptions): void {
-  const first = entriesOfHost.find(({ ttlId }) => ttlId === NO_TTL);
-  if (first === undefined) return;
-  const text = subnetIn(first);
-  throw new RudderError(
-    'lease-conflict',
-    `${formatIpv4(publicIp)} has the reservation ${text} already: expected one for each host; give that up first with ${rudderCommand(['leases', 'release', text], { flags: etcdFlags(raw) })}`,
-  );
-}
-
-function checkOwner(config: NetworkConfig, entry: LeaseEntry, publicIp: Ipv4): void {
-  const lease = parseLease(config, entry.name, entry.value);
-  if (!('problem' in lease) && lease.publicIp === publicIp) return;
-  const owner = 'problem' in lease ? 'something that is no lease' : formatIpv4(lease.publicIp);
-  throw new RudderError(
-    'lease-conflict',
-    `subnet ${entry.name} is held by ${owner}: expected ${formatIpv4(publicIp)} or nobody; choose another subnet`,
-  );
-}
-
 /**
- * Gives a reservation up. Of one that is used the key stays, and its node renews it from now on: if it were deleted first,
- * peers would drop their route to it.
- * @param heard subnets that somebody uses for certain; @param ttlSeconds in which the node has to do so
+ * `rudder leases release`
+ * @param heard subnets that somebody uses for certain; @param ttlSeconds in which the node has to renew its lease
  */
 export async function release(
   raw: RawEtcdOptions,
@@ -169,24 +126,13 @@ export async function release(
   ttlSeconds: number,
   text: string,
 ): Promise<number> {
+  // Not only what today's config would hand out: a reservation may be older.
+  const subnet = parseSubnet(text);
+  if (subnet === undefined)
+    throw new RudderError('usage', `subnet ${quote(text)}: expected one such as 10.240.26.0/24`);
   return withRegistry(raw, async (registry) => {
-    // Not only what today's config would hand out: a reservation may be older.
-    const subnet = parseSubnet(text);
-    if (subnet === undefined)
-      throw new RudderError('usage', `subnet ${quote(text)}: expected one such as 10.240.26.0/24`);
-    const { entries } = await registry.listLeases();
-    const entry = findIn(entries, subnet);
-    if (entry === undefined || entry.ttlId !== NO_TTL) {
-      const state = entry === undefined ? 'free' : 'an ordinary lease, which runs out by itself';
-      throw new RudderError('usage', `subnet ${formatSubnet(subnet)} is ${state}: expected a reservation`);
-    }
-    const lease = parseLeaseValue(entry.value);
-    const isUsed = !('problem' in lease) && (lease.nodeId !== undefined || heard.has(formatSubnet(subnet)));
-    const isDone = isUsed
-      ? (await registry.updateLease(entry, entry.value, ttlSeconds)) !== undefined
-      : await registry.deleteLease(entry);
-    if (!isDone) throw changed(subnet);
-    const now = isUsed ? `: an ordinary lease, which ends in ${duration(ttlSeconds)} unless its node renews it` : '';
+    const stays = await releaseReservation(registry, subnet, heard, ttlSeconds);
+    const now = stays ? `: an ordinary lease, which ends in ${duration(ttlSeconds)} unless its node renews it` : '';
     process.stdout.write(`released ${formatSubnet(subnet)}${now}\n`);
     return EXIT_OK;
   });
@@ -199,17 +145,5 @@ function subnetOf(config: NetworkConfig, text: string): Subnet {
   throw new RudderError(
     'usage',
     `subnet ${quote(text)}: expected a /${config.subnetLength} from ${formatIpv4(config.subnetMin)} to ${formatIpv4(config.subnetMax)}`,
-  );
-}
-
-function findIn(entries: readonly LeaseEntry[], subnet: Subnet): LeaseEntry | undefined {
-  const name = formatSubnetKey(subnet);
-  return entries.find((entry) => entry.name === name);
-}
-
-function changed(subnet: Subnet): RudderError {
-  return new RudderError(
-    'lease-conflict',
-    `subnet ${formatSubnet(subnet)} was changed by somebody meanwhile: try again`,
   );
 }

@@ -64,7 +64,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
       ended(await (await import('./publish.js')).publish(subnetFile, subnetEnvPrefix, beforeStart));
     });
   addLeaseCommands(program, node, ended);
-  addDockerCommands(program, ended);
+  addDockerCommands(program, node, ended);
 }
 
 function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (status: number) => void): void {
@@ -103,7 +103,7 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     });
 }
 
-function addDockerCommands(program: Command, ended: (status: number) => void): void {
+function addDockerCommands(program: Command, node: () => NodeOptions, ended: (status: number) => void): void {
   const docker: Command = program
     .command('docker')
     .description("as root: whether Docker of this host takes its bridge's subnet from Rudder")
@@ -115,7 +115,7 @@ function addDockerCommands(program: Command, ended: (status: number) => void): v
     .option('--now', 'restart Docker, if it runs on another one', false)
     .addHelpText('after', '\nExample:\n  rudder docker enable --now\n')
     .action(async ({ now }: { now: boolean }) => {
-      ended(await (await import('./docker.js')).enableDocker(now));
+      ended(await (await import('./docker.js')).enableDocker(node(), now));
     });
   docker
     .command('disable')

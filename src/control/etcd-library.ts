@@ -11,6 +11,7 @@ export {
   type DeleteBuilder,
   Etcd3,
   EtcdLeaseInvalidError,
+  type ICompare,
   type IKeyValue,
   type IWatchResponse,
   isRecoverableError,

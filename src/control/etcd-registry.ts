@@ -2,7 +2,14 @@ import type { RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { type EtcdAuth, keepCredentials, type TlsFiles } from './etcd-credentials.js';
 import { toRudderError } from './etcd-errors.js';
-import { castGrpcError, type DeleteBuilder, EtcdLeaseInvalidError, type PutBuilder } from './etcd-library.js';
+import {
+  castGrpcError,
+  type DeleteBuilder,
+  EtcdLeaseInvalidError,
+  type ICompare,
+  type PutBuilder,
+  Range,
+} from './etcd-library.js';
 import type { Client } from './etcd-member.js';
 import { connectMembers } from './etcd-members.js';
 import { openWatch, toEntry } from './etcd-watch.js';
@@ -34,7 +41,12 @@ export interface EtcdOptions {
 const DEFAULT_DEADLINE_MS = 5000;
 
 /** A column of a key and the value it must have; a version of 0: there is no such key. */
-type Comparison = readonly [column: 'Version' | 'Mod', expected: number];
+interface Comparison {
+  readonly column: 'Version' | 'Mod';
+  readonly expected: number;
+  /** The revision after which no lease may have been written; undefined: any may. */
+  readonly listedAt?: number | undefined;
+}
 
 /** @param log told of credentials that change, cannot be read, or end soon */
 export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry {
@@ -92,14 +104,23 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
    */
   async function changeKey(
     key: string,
-    [column, expected]: Comparison,
+    { column, expected, listedAt }: Comparison,
     change: (client: Client) => PutBuilder | DeleteBuilder,
     isDone: (now: LeaseEntry | undefined) => boolean,
   ): Promise<number | undefined> {
     let attempts = 0;
-    const { succeeded, header, responses } = await ask((client) => {
+    const leases = Range.prefix(leasePrefix);
+    const { succeeded, header, responses } = await ask(async (client) => {
       attempts++;
-      return client.if(key, column, '==', expected).then(change(client)).else(client.get(key)).commit();
+      const value = column === 'Version' ? { version: expected } : { mod_revision: expected };
+      // Not by the library's builder, which compares single keys.
+      const compare: ICompare[] = [{ key: Buffer.from(key), target: column, result: 'Equal', ...value }];
+      if (listedAt !== undefined) {
+        const ends = { key: Buffer.from(leases.start), range_end: Buffer.from(leases.end) };
+        compare.push({ ...ends, target: 'Mod', result: 'Less', mod_revision: listedAt + 1 });
+      }
+      const [success, failure] = await Promise.all([change(client).op(), client.get(key).op()]);
+      return client.kv.txn({ compare, success: [success], failure: [failure] });
     });
     if (succeeded) return Number(header.revision);
     const [kv] = responses[0].response_range.kvs;
@@ -121,7 +142,10 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
     createConfig: (json) =>
       call(async () => {
         const put = (client: Client) => client.put(configKey).value(json);
-        return (await changeKey(configKey, ['Version', 0], put, (now) => now?.value === json)) !== undefined;
+        return (
+          (await changeKey(configKey, { column: 'Version', expected: 0 }, put, (now) => now?.value === json)) !==
+          undefined
+        );
       }),
     listLeases: () =>
       call(async () => {
@@ -131,11 +155,14 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
           entries: response.kvs.map((kv) => toEntry(kv, leasePrefix)),
         };
       }),
-    createLease: (name, value, ttlSeconds) =>
-      call(() => withTtl(ttlSeconds, (ttlId) => putLease(name, ['Version', 0], value, ttlId))),
-    updateLease: (entry, value, ttlSeconds) =>
+    createLease: (name, value, ttlSeconds, listedAt) =>
+      call(() =>
+        withTtl(ttlSeconds, (ttlId) => putLease(name, { column: 'Version', expected: 0, listedAt }, value, ttlId)),
+      ),
+    updateLease: (entry, value, ttlSeconds, listedAt) =>
       call(async () => {
-        const holding = await withTtl(ttlSeconds, (id) => putLease(entry.name, ['Mod', entry.revision], value, id));
+        const unchanged: Comparison = { column: 'Mod', expected: entry.revision, listedAt };
+        const holding = await withTtl(ttlSeconds, (id) => putLease(entry.name, unchanged, value, id));
         // The key has left the old TTL, which holds nothing now and can go without deleting the key.
         if (holding !== undefined) await revoke(entry.ttlId);
         return holding;
@@ -144,7 +171,12 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
       call(async () => {
         const key = leasePrefix + entry.name;
         const remove = (client: Client) => client.delete().key(key);
-        const revision = await changeKey(key, ['Mod', entry.revision], remove, (now) => now === undefined);
+        const revision = await changeKey(
+          key,
+          { column: 'Mod', expected: entry.revision },
+          remove,
+          (now) => now === undefined,
+        );
         if (revision !== undefined) await revoke(entry.ttlId);
         return revision !== undefined;
       }),

@@ -8,6 +8,7 @@ import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
+import { bootNow } from './boot-clock.js';
 import { keepAliveInterval } from './lease-keeper.js';
 import { hasNodeId, ownershipOf } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
@@ -136,7 +137,7 @@ async function waitUntilUnrefreshed(entry: LeaseEntry, options: AcquireOptions, 
   const { registry, log, identity } = options;
   const first = await registry.timeToLive(entry.ttlId);
   if (first === undefined) return;
-  const start = performance.now();
+  const start = bootNow();
   const watchMs = 2 * keepAliveInterval(first.grantedSeconds) * 1000;
   log.info(
     { lease: entry.name, seconds: Math.ceil(watchMs / 1000) },
@@ -145,9 +146,9 @@ async function waitUntilUnrefreshed(entry: LeaseEntry, options: AcquireOptions, 
       : 'a lease with our PublicIP has an unknown node id, waiting to see whether its node is alive',
   );
   for (let look = 1; look <= LOOKS; look++) {
-    await delay(start + (watchMs * look) / LOOKS - performance.now(), undefined, { signal });
+    await delay(start + (watchMs * look) / LOOKS - bootNow(), undefined, { signal });
     // Before the request: an answer that travels long must not look like a refreshed lease.
-    const elapsed = (performance.now() - start) / 1000;
+    const elapsed = (bootNow() - start) / 1000;
     const now = await registry.timeToLive(entry.ttlId);
     if (now === undefined) return;
     if (now.remainingSeconds > first.remainingSeconds - elapsed + TTL_ROUNDING_SECONDS) {

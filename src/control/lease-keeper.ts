@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import { createBackoff } from './backoff.js';
+import { bootNow } from './boot-clock.js';
 import { hasNodeId, ownershipOf, saysBackend } from './ownership.js';
 import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
@@ -38,11 +39,11 @@ export interface LeaseKeeper {
   ownKeySeen(entry: LeaseEntry | undefined): void;
   /** How often the lease had to be created anew since the start. */
   recoveries(): number;
-  /** performance.now() of the last moment at which etcd confirmed the lease. */
+  /** bootNow() of the last moment at which etcd confirmed the lease. */
   confirmedAt(): number;
   /** Of the TTL that we hold. */
   ttlSeconds(): number;
-  /** performance.now() of etcd's last answer to the keeper; undefined: it had none. */
+  /** bootNow() of etcd's last answer to the keeper; undefined: it had none. */
   answeredAt(): number | undefined;
   ownKey(): OwnKey;
   /** What we hold at this moment. */
@@ -85,7 +86,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   const intervalMs = keepAliveInterval(Math.min(ttlSeconds, options.ttlSeconds)) * 1000;
   let ownKey: OwnKey = earlier?.ownKey ?? 'written';
   let recoveries = 0;
-  let confirmedAt = performance.now() - (earlier?.confirmedSecondsAgo ?? 0) * 1000;
+  let confirmedAt = bootNow() - (earlier?.confirmedSecondsAgo ?? 0) * 1000;
   let answeredAt: number | undefined;
   let mending: Promise<void> | undefined;
   let lookAgain = false;
@@ -105,14 +106,16 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   /** etcd's answer, whatever it says. */
   async function answered<T>(request: Promise<T>): Promise<T> {
     const answer = await request;
-    answeredAt = performance.now();
+    answeredAt = bootNow();
     return answer;
   }
 
   async function renew(): Promise<void> {
     const { ttlId } = holding;
+    // Of the question, not of the answer: the host may be suspended in between.
+    const askedAt = bootNow();
     try {
-      if (ttlId === NO_TTL || (await answered(registry.keepAlive(ttlId)))) confirmedAt = performance.now();
+      if (ttlId === NO_TTL || (await answered(registry.keepAlive(ttlId)))) confirmedAt = askedAt;
       else if (ttlId === holding.ttlId) {
         // Otherwise a write of ours has replaced it meanwhile.
         if (mending === undefined)
@@ -204,6 +207,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     const value = formatLeaseValue(who);
     const ttl = entry?.ttlId === NO_TTL ? undefined : options.ttlSeconds;
     const wasKept = entry !== undefined && isKept(entry);
+    const askedAt = bootNow();
     /** Its operator has given the reservation up, and the key a TTL that is not ours yet. */
     const wasReleased = entry !== undefined && !wasKept && holding.ttlId === NO_TTL;
     const written =
@@ -212,7 +216,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
         : await answered(registry.updateLease(entry, value, ttl));
     if (written === undefined) return false;
     accept(written, who);
-    confirmedAt = performance.now();
+    confirmedAt = askedAt;
     ttlSeconds = options.ttlSeconds;
     if (wasKept) log.info(...published(entry, who));
     else if (wasReleased) log.info({ subnet: formatSubnet(subnet) }, 'the reservation is given up, and a lease now');

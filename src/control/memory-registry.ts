@@ -80,6 +80,9 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
     return work();
   }
 
+  const isChangedSince = (listedAt = Number.POSITIVE_INFINITY) =>
+    [...keys].some(([name, stored]) => name !== 'config' && stored.revision > listedAt);
+
   function disconnect(): void {
     for (const watch of [...watches]) {
       watches.delete(watch);
@@ -102,16 +105,16 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
           .filter(([name]) => name !== 'config')
           .map(([name, stored]): LeaseEntry => ({ name, ...stored })),
       })),
-    createLease: (name, value, ttlSeconds) =>
+    createLease: (name, value, ttlSeconds, listedAt) =>
       call(() => {
-        if (keys.has(name)) return undefined;
+        if (keys.has(name) || isChangedSince(listedAt)) return undefined;
         const ttlId = ttlSeconds === undefined ? NO_TTL : grant(ttlSeconds);
         return { ttlId, revision: put(name, value, ttlId) };
       }),
-    updateLease: (entry, value, ttlSeconds) =>
+    updateLease: (entry, value, ttlSeconds, listedAt) =>
       call(() => {
         const stored = keys.get(entry.name);
-        if (stored?.revision !== entry.revision) return undefined;
+        if (stored?.revision !== entry.revision || isChangedSince(listedAt)) return undefined;
         const ttlId = ttlSeconds === undefined ? NO_TTL : grant(ttlSeconds);
         const at = put(entry.name, value, ttlId);
         revoke(stored.ttlId);

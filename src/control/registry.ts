@@ -17,13 +17,25 @@ export interface Registry {
   /**
    * Creates the key with a new TTL; undefined if the key exists: another node was faster.
    * @param ttlSeconds undefined: without a TTL, as a reservation
+   * @param listedAt of a list: undefined too if any lease was written since
    */
-  createLease(name: string, value: string, ttlSeconds: number | undefined): Promise<Holding | undefined>;
+  createLease(
+    name: string,
+    value: string,
+    ttlSeconds: number | undefined,
+    listedAt?: number,
+  ): Promise<Holding | undefined>;
   /**
    * Replaces the value if the key is still at the revision of `entry`; undefined if it is not.
    * @param ttlSeconds undefined keeps the key without a TTL: a reservation stays one
+   * @param listedAt of a list: undefined too if any lease was written since
    */
-  updateLease(entry: LeaseEntry, value: string, ttlSeconds: number | undefined): Promise<Holding | undefined>;
+  updateLease(
+    entry: LeaseEntry,
+    value: string,
+    ttlSeconds: number | undefined,
+    listedAt?: number,
+  ): Promise<Holding | undefined>;
   /** Deletes the key if it is still at that revision, and its TTL. */
   deleteLease(entry: Omit<LeaseEntry, 'value'>): Promise<boolean>;
   /** Extends the TTL to its full length; false if the TTL is gone, and its key with it. */

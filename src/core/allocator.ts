@@ -24,14 +24,17 @@ export function chooseSubnet(
   preferred: Subnet | undefined,
   random: () => number,
 ): Subnet | undefined {
+  if (preferred !== undefined && fitsConfig(config, preferred) && !isTaken(config, taken, preferred)) return preferred;
   const ranges = takenRanges(config, taken);
-  if (preferred !== undefined && fitsConfig(config, preferred)) {
-    const wanted = numberOf(config, preferred.address);
-    if (!ranges.some((range) => wanted >= range.first && wanted <= range.last)) return preferred;
-  }
   const free = firstFree(numberOf(config, config.subnetMin), numberOf(config, config.subnetMax), ranges);
   if (free.length === 0) return undefined;
   return subnetAt(config.network, config.subnetLength, free[Math.floor(random() * free.length)]);
+}
+
+/** Whether any of these holds a part of the subnet, which fits the config. */
+export function isTaken(config: NetworkConfig, taken: readonly Subnet[], subnet: Subnet): boolean {
+  const wanted = numberOf(config, subnet.address);
+  return takenRanges(config, taken).some((range) => wanted >= range.first && wanted <= range.last);
 }
 
 interface Range {

@@ -57,6 +57,7 @@ const rawValue = z.object({
   publicip: z.string(),
   backendtype: z.string().nullish(),
   backenddata: z.unknown().optional(),
+  untaken: z.unknown().optional(),
 });
 
 /**
@@ -72,9 +73,18 @@ export function formatLeaseValue({ publicIp, nodeId, backend }: NodeReach): stri
   });
 }
 
-/** The value of a reservation: for whichever node has that address. A lease without a node id, as flannel writes it. */
+/**
+ * The value of a reservation: for whichever node has that address. A lease without a node id, as flannel writes it, with a
+ * mark that whoever takes it does not write: without one a reservation may be in use by a node of flannel's.
+ */
 export function formatReservationValue(publicIp: Ipv4): string {
-  return JSON.stringify({ PublicIP: formatIpv4(publicIp), PublicIPv6: null });
+  return JSON.stringify({ PublicIP: formatIpv4(publicIp), PublicIPv6: null, Untaken: true });
+}
+
+/** Whether it is a reservation's value as it was made: no node has taken it. */
+export function saysUntaken(value: string): boolean {
+  const raw = rawValue.safeParse(lowerCaseKeys(parseJson(value)));
+  return raw.data?.untaken === true;
 }
 
 /**

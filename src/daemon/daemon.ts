@@ -10,8 +10,9 @@ import { reportDrops } from './drop-report.js';
 import type { LeaseControl } from './lease-control.js';
 import type { Node } from './node.js';
 import type { DaemonOptions } from './options.js';
-import { startNode, writtenFileOf } from './start-node.js';
+import { startNode } from './start-node.js';
 import { readStatus } from './status.js';
+import { writtenFileOf } from './subnet-file.js';
 import { createUndo } from './undo.js';
 import { keepWatchdogFed } from './watchdog.js';
 

@@ -20,6 +20,8 @@ export interface HostKeeperOptions {
   readonly publish: (address: Ipv4) => void;
   /** Tells this host's Docker another MTU. */
   readonly writeEnv: () => Promise<void>;
+  /** Looks whether that is still what this host's Docker is told. Throws if it is not, and cannot be. */
+  readonly lookAtEnv: () => Promise<void>;
   /** What this host's routes mean for the overlay. Throws if they cut it off. */
   readonly checkRoutes: (underlay: Underlay) => Promise<void>;
   /** Tells whether there was any change that matters. */
@@ -37,7 +39,7 @@ export interface HostKeeper {
   stop(): Promise<void>;
 }
 
-/** How often the kernel's notifications are asked after... */
+/** How often the kernel's notifications are asked after, and the subnet file, of which the kernel tells nothing... */
 const CHECK_INTERVAL_MS = 1500;
 /** ... and how often all is looked at without one: a notification may be lost, and an address be free again. */
 const FULL_LOOK_INTERVAL_MS = 120_000;
@@ -66,16 +68,13 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
 
   function look(): void {
     const hasChanged = options.events.take();
-    if (!hasChanged && problem === undefined && performance.now() - lookedAt < FULL_LOOK_INTERVAL_MS) {
-      timer = setTimeout(look, CHECK_INTERVAL_MS);
-      return;
-    }
-    lookedAt = performance.now();
-    looking = check()
+    const isDue = hasChanged || problem !== undefined || performance.now() - lookedAt >= FULL_LOOK_INTERVAL_MS;
+    if (isDue) lookedAt = performance.now();
+    looking = (isDue ? checkAll() : options.lookAtEnv())
       .then(
         () => {
           problem = undefined;
-          log.debug({ hasChanged, interface: underlay.name, mtu }, 'host looked at');
+          if (isDue) log.debug({ hasChanged, interface: underlay.name, mtu }, 'host looked at');
         },
         (error: unknown) => {
           problem = messageOf(error);
@@ -87,6 +86,12 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
       .finally(() => {
         if (!stopped) timer = setTimeout(look, CHECK_INTERVAL_MS);
       });
+  }
+
+  async function checkAll(): Promise<void> {
+    const [host] = await Promise.allSettled([check()]);
+    const [env] = await Promise.allSettled([options.lookAtEnv()]);
+    for (const result of [host, env]) if (result.status === 'rejected') throw result.reason;
   }
 
   async function check(): Promise<void> {

@@ -13,7 +13,7 @@ import { tunnelMtu } from './tunnel-mtu.js';
 export async function keepNode(context: StartContext, ground: Ground, ready: Ready): Promise<Node> {
   const { options, netlink, registry, log, version } = context;
   const { config, settings, json, underlay, state, publicIp } = ground;
-  const { subnet, backend, control, announcer, admission, carrier, firewall, checkOverlay } = ready;
+  const { subnet, backend, control, announcer, admission, carrier, firewall, subnetFile, checkOverlay } = ready;
   log.info(
     { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
     'ready',
@@ -37,7 +37,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     );
   };
   const writeEnv = async () => {
-    await ready.writeEnv();
+    await subnetFile.write();
     announcer.changed();
   };
   const { network } = config;
@@ -51,7 +51,17 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     neighbours: backend.packetPath === undefined,
   });
   const seen = { netlink, choice: options.underlay, underlay, events };
-  const host = keepHost({ ...seen, backend, check, checkRoutes, mtuOver, publish, writeEnv, log });
+  const host = keepHost({
+    ...seen,
+    backend,
+    check,
+    checkRoutes,
+    mtuOver,
+    publish,
+    writeEnv,
+    lookAtEnv: subnetFile.look,
+    log,
+  });
   const parts = { host, netlink, registry, backend, control, admission, firewall };
   const sources = { version, options, nodeId, config, subnet, ...parts };
   return { backend, control, firewall, host, memory, sources };

@@ -1,5 +1,6 @@
 import { differencesOf, parseNetworkConfig } from '../backend/config.js';
 import type { BackendSettings } from '../backend/kind.js';
+import { bootNow } from '../control/boot-clock.js';
 import type { OwnLease } from '../control/lease-acquisition.js';
 import { type EarlierLease, keepLease, type LeaseKeeper, type OwnKey } from '../control/lease-keeper.js';
 import { type IgnoredLease, watchLeases } from '../control/lease-watcher.js';
@@ -101,13 +102,13 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
 
   const peers = new Map<string, Lease>();
   let peerList: readonly Lease[] | undefined;
-  let contactAt = degraded === undefined ? performance.now() : undefined;
+  let contactAt = degraded === undefined ? bootNow() : undefined;
   let etcdProblem = degraded;
   /** Undefined: what we know is current. Not contactAt: where nothing changes the last contact is minutes ago. */
-  let staleSince: number | undefined = performance.now();
+  let staleSince: number | undefined = bootNow();
 
   function onContact(problem: string | undefined): void {
-    const now = performance.now();
+    const now = bootNow();
     const isCurrent = problem === undefined;
     etcdProblem = problem;
     if (isCurrent) contactAt = now;
@@ -188,7 +189,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
     return peerList;
   }
 
-  const secondsSince = (moment: number) => (performance.now() - moment) / 1000;
+  const secondsSince = (moment: number) => (bootNow() - moment) / 1000;
 
   function leaseRemainingSeconds(): number | undefined {
     if (keeper.ownKey() === 'gone') return 0;

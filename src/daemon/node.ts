@@ -21,6 +21,7 @@ import type { DaemonOptions } from './options.js';
 import type { OverlayRoutes } from './overlay-routes.js';
 import type { PeerAdmission } from './peer-admission.js';
 import type { StatusSources } from './status.js';
+import type { SubnetFile } from './subnet-file.js';
 
 /** What a node is made of, in the order in which it comes to be: start-node.ts makes it, keep-node.ts keeps it. */
 
@@ -70,7 +71,7 @@ export interface Ready extends Omit<Taken, 'own' | 'degraded'> {
   readonly subnet: Subnet;
   readonly backend: Backend;
   readonly firewall: Firewall | undefined;
-  readonly writeEnv: () => Promise<void>;
+  readonly subnetFile: SubnetFile;
   /** Withdraws the overlay's routes while they cut this host off; then throws. */
   readonly checkOverlay: () => Promise<OverlayRoutes>;
 }

@@ -9,12 +9,9 @@ import { RudderError, shorten } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
-import type { Subnet } from '../core/subnet.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { type LastKnown, loadLastKnown } from '../system/last-known.js';
 import { loadState, saveState } from '../system/state-dir.js';
-import { writeSubnetEnv } from '../system/subnet-env.js';
-import { proposalOf } from '../system/subnet-publish.js';
 import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
@@ -22,7 +19,6 @@ import { configPlaceOf, findFooting, tellDegraded } from './footing.js';
 import { keepNode } from './keep-node.js';
 import { startLeaseControl } from './lease-control.js';
 import { type Ground, type Node, type StartContext, sourceOf, type Taken } from './node.js';
-import type { DaemonOptions } from './options.js';
 import {
   createRouteCheck,
   findLeftDevice,
@@ -32,6 +28,7 @@ import {
 } from './overlay-routes.js';
 import { impatient, withinPatience } from './patience.js';
 import { createPeerAdmission } from './peer-admission.js';
+import { createSubnetFile } from './subnet-file.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 import { createUndo, type Undo } from './undo.js';
 
@@ -48,16 +45,22 @@ export async function startNode(context: StartContext): Promise<Node | undefined
     const taken = await takeSubnet(context, ground, backend, undo);
     const { own } = taken;
     const { firewall, checkOverlay } = await openTheWay(context, ground, backend, taken, undo);
-    const writeEnv = () => writeEnvOf(context.options, ground, own.subnet, backend);
-    await saveState(context.options.stateDir, {
-      ...ground.state,
-      subnet: own.subnet,
-      address: ground.underlay.address,
-    });
-    await writeEnv();
+    const { options, log } = context;
+    const { network } = ground.config;
+    const envNow = () => ({ subnet: own.subnet, mtu: backend.mtu(), network, ipMasq: options.ipMasq });
+    const subnetFile = createSubnetFile(options, envNow, log);
+    await saveState(options.stateDir, { ...ground.state, subnet: own.subnet, address: ground.underlay.address });
+    await subnetFile.write();
     backend.persist();
     taken.announcer.ready();
-    return await keepNode(context, ground, { ...taken, subnet: own.subnet, backend, firewall, writeEnv, checkOverlay });
+    return await keepNode(context, ground, {
+      ...taken,
+      subnet: own.subnet,
+      backend,
+      firewall,
+      subnetFile,
+      checkOverlay,
+    });
   } catch (error) {
     await undo.all();
     if (context.signal.aborted) return undefined;
@@ -270,14 +273,4 @@ async function whileChecking(
     ended.abort();
     await checking.catch(() => undefined);
   }
-}
-
-/** The subnet file, or what root shall make it of. */
-export function writtenFileOf({ subnetFile, subnetProposal }: DaemonOptions): string {
-  return subnetProposal ? proposalOf(subnetFile) : subnetFile;
-}
-
-function writeEnvOf(options: DaemonOptions, { config }: Ground, subnet: Subnet, backend: Backend): Promise<void> {
-  const env = { subnet, mtu: backend.mtu(), network: config.network, ipMasq: options.ipMasq };
-  return writeSubnetEnv(writtenFileOf(options), env, options.subnetEnvPrefix);
 }

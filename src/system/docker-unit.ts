@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { errnoOf, quote } from '../core/errors.js';
 import { call } from './command.js';
 import { unitPropertiesIn } from './unit-properties.js';
@@ -63,17 +64,44 @@ export function bridgeAddressOf(subnetEnv: string | undefined): string | undefin
 /**
  * How Docker is started without us: the last ExecStart= of its unit and of others' drop-ins.
  * @param cat what `systemctl cat` says: each file below a comment with its name
+ * @param own our drop-ins
  * @returns undefined if there is none
  */
-export function commandLineOf(cat: string, own: string): string | undefined {
-  let file = '';
+export function commandLineOf(cat: string, own: readonly string[]): string | undefined {
   let command: string | undefined;
-  for (const line of cat.replace(/\s*\\\n\s*/g, ' ').split('\n')) {
-    file = /^# (\/.*)$/.exec(line)?.[1] ?? file;
-    const given = /^\s*ExecStart\s*=\s*(.*?)\s*$/.exec(line)?.[1];
-    if (given !== undefined && file !== own) command = given === '' ? undefined : given;
+  for (const { file, name, value } of settingsIn(cat)) {
+    if (name === 'ExecStart' && !own.includes(file)) command = value === '' ? undefined : value;
   }
   return command;
+}
+
+/** What our drop-in adds to, and is lost if a later one begins anew. */
+const LISTS = ['ExecCondition', 'ExecStartPre', 'EnvironmentFile'];
+
+/**
+ * The drop-in that comes behind ours, as systemd sorts them by their names, and takes back what ours says.
+ * @returns its name and the setting; undefined: there is none
+ */
+export function overriderIn(cat: string, own: string): { file: string; setting: string } | undefined {
+  const found = settingsIn(cat).find(
+    ({ file, name, value }) =>
+      dirname(file).endsWith('.d') &&
+      basename(file) > basename(own) &&
+      (name === 'ExecStart' || (LISTS.includes(name) && value === '')),
+  );
+  return found && { file: found.file, setting: `${found.name}=` };
+}
+
+function settingsIn(cat: string): { file: string; name: string; value: string }[] {
+  let file = '';
+  return cat
+    .replace(/\s*\\\n\s*/g, ' ')
+    .split('\n')
+    .flatMap((line) => {
+      file = /^# (\/.*)$/.exec(line)?.[1] ?? file;
+      const [, name, value] = /^\s*(\w+)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
+      return name === undefined ? [] : [{ file, name, value }];
+    });
 }
 
 /** Docker refuses to start if these are in its file and on its command line too, or with a bridge of another's. */

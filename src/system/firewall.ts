@@ -13,18 +13,30 @@ import type { Netlink } from './netlink.js';
 import type { Members } from './nft-rules.js';
 import { createNftTable, isNftTableThere, removeNftTable } from './nft-table.js';
 
-/** Removes our rules, whoever made them. A host without iptables or nft has none. @throws RudderError `firewall` */
-export async function removeFirewall(): Promise<boolean> {
+export interface FirewallRemoval {
+  /** Whether there were any. */
+  readonly isRemoved: boolean;
+  /** Of these nothing is known, since they are not installed: their rules would be in the kernel all the same. */
+  readonly missing: readonly ('iptables' | 'nft')[];
+}
+
+/** Removes our rules, whoever made them, as far as they can be looked at. @throws RudderError `firewall` */
+export async function removeFirewall(): Promise<FirewallRemoval> {
+  const missing: FirewallRemoval['missing'][number][] = [];
+  let isRemoved = false;
   const removed = await Promise.allSettled([removeChains(), removeNftTable()]);
-  for (const result of removed) {
-    if (result.status === 'fulfilled' || isNotInstalled(result.reason)) continue;
-    throw new RudderError(
-      'firewall',
-      `cannot remove the firewall rules: ${messageOf(result.reason)}; run as root, or leave them with --no-firewall`,
-      { cause: result.reason },
-    );
+  for (const [i, result] of removed.entries()) {
+    if (result.status === 'fulfilled') isRemoved ||= result.value;
+    else if (isNotInstalled(result.reason)) missing.push(i === 0 ? 'iptables' : 'nft');
+    else {
+      throw new RudderError(
+        'firewall',
+        `cannot remove the firewall rules: ${messageOf(result.reason)}; run as root, or leave them with --no-firewall`,
+        { cause: result.reason },
+      );
+    }
   }
-  return removed.some((result) => result.status === 'fulfilled' && result.value);
+  return { isRemoved, missing };
 }
 
 /** Docker rewrites its rules when it starts, administrators flush them. The kernel is asked this often for changes... */
@@ -123,7 +135,7 @@ export async function keepFirewall(
     try {
       // Before the look: what changes meanwhile is seen by the next one.
       const current = await generation();
-      const wasThere = isFirst && (await isNftTableThere());
+      const wasThere = isFirst && (await isNftTableThere().catch(() => false));
       const [chains, own] = await Promise.allSettled([lookAtChains(), oneAtATime(table.look)]);
       for (const result of [own, chains]) if (result.status === 'rejected') throw result.reason;
       const found = chains.status === 'fulfilled' && chains.value.found;

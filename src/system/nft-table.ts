@@ -92,14 +92,13 @@ function whenMissing(error: unknown): undefined {
   return undefined;
 }
 
+/** @throws what nft says: that it cannot look is no answer */
 export async function isNftTableThere(): Promise<boolean> {
-  return call('nft', ['--terse', 'list', 'table', 'ip', TABLE]).then(
-    () => true,
-    () => false,
-  );
+  const tables = await call('nft', ['list', 'tables', 'ip']);
+  return tables.split('\n').includes(`table ip ${TABLE}`);
 }
 
-/** @returns whether there was one. @throws what nft says; a host without nft has none */
+/** @returns whether there was one. @throws what nft says */
 export async function removeNftTable(): Promise<boolean> {
   if (!(await isNftTableThere())) return false;
   await call('nft', ['delete', 'table', 'ip', TABLE]);

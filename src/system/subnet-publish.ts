@@ -101,8 +101,11 @@ async function makeIt(path: string, text: string): Promise<boolean> {
 /** Whether it is a file of that text which nobody but us can change. */
 async function isIt(path: string, text: string): Promise<boolean> {
   const file = await readPlainFile(path, MOST_SUBNET_ENV_BYTES).catch(() => undefined);
-  if (file === undefined || file.text !== text) return false;
-  const { uid, mode, nlink } = file.stats;
+  return file !== undefined && file.text === text && isOwnFile(file);
+}
+
+/** Whether everybody can read it, and nobody but us change it. */
+export function isOwnFile({ stats: { uid, mode, nlink } }: PlainFile): boolean {
   return uid === process.geteuid!() && (mode & 0o7777) === 0o644 && nlink === 1;
 }
 

@@ -188,6 +188,41 @@ export function keyContract(start: StartSubject): void {
     });
   });
 
+  describe('a write that looks at all leases', () => {
+    const entry = async () => (await entryOf(NAME))!;
+    const writes: [string, (listedAt: number) => Promise<unknown>][] = [
+      ['createLease', (listedAt) => registry.createLease(OTHER, 'mine', undefined, listedAt)],
+      ['updateLease', async (listedAt) => registry.updateLease(await entry(), 'mine', undefined, listedAt)],
+    ];
+
+    it.each(writes)('%s is done if none was written since', async (_, write) => {
+      await subject.put(NAME, 'there', 60);
+      const { revision } = await registry.listLeases();
+      // Neither is a lease written by that: the config, the end of one.
+      await subject.put('config', '{}');
+      expect(await write(revision)).toBeDefined();
+    });
+
+    it.each(writes)('%s is not done if any was written since', async (_, write) => {
+      await subject.put(NAME, 'there', 60);
+      const { revision } = await registry.listLeases();
+      await subject.put('10.240.99.0-24', 'faster', 60);
+      const before = await registry.listLeases();
+      expect(await write(revision)).toBeUndefined();
+      expect((await registry.listLeases()).entries).toEqual(before.entries);
+      expect(await write(before.revision)).toBeDefined();
+    });
+
+    it('is done by exactly one of 20 that race for keys of their own', async () => {
+      const { revision } = await registry.listLeases();
+      const race = Array.from({ length: 20 }, (_, i) =>
+        registry.createLease(`10.240.${i}.0-24`, 'mine', undefined, revision),
+      );
+      expect((await Promise.all(race)).filter((holding) => holding !== undefined)).toHaveLength(1);
+      expect((await registry.listLeases()).entries).toHaveLength(1);
+    });
+  });
+
   describe('TTL', () => {
     it('is kept alive, until it is revoked and the key with it', async () => {
       const { ttlId } = (await registry.createLease(NAME, 'mine', 60))!;

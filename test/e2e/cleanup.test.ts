@@ -1,11 +1,14 @@
 import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EXIT_CODES, EXIT_OK } from '../../src/cli/exit-codes.js';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown } from '../../src/lab/lab.js';
+import { namespaceOf } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
-import { nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
+import { daemonCommand, nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
 import { describeWith } from '../helpers/requires.js';
 import { cli, statusOf } from './cli.js';
 
@@ -98,6 +101,35 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'rudder cleanup', () => {
     expect(await keys()).not.toBe('');
   });
 
+  it('says what it could not look at on a host without iptables and nft', async () => {
+    const network = `--net=/run/netns/${namespaceOf(lab, 'n1')}`;
+    const command = ['/usr/bin/env', 'PATH=/absent', ...daemonCommand(lab, node), 'cleanup'];
+    const { stdout } = await execa('nsenter', [network, '--', ...command]);
+    expect(stdout.split('\n')).toEqual([
+      'found nothing to remove',
+      ...['iptables', 'nft'].map(
+        (name) =>
+          `could not look for rules of ${name}, which is not installed: if it was when a node ran, install it and clean up again`,
+      ),
+    ]);
+  });
+
+  it('leaves the lease to its TTL where it is told so, or etcd cannot be asked, and says which', async () => {
+    await startNode(lab, node);
+    await stopNode(lab, node);
+    const STAYS = 'a lease stays in etcd until its TTL ends, a reservation for ever';
+    const kept = await cli(lab, node, 'cleanup', '--keep-lease');
+    expect(kept).toMatchObject({ code: EXIT_OK, stderr: '' });
+    expect(kept.stdout.split('\n').slice(-2)).toEqual([STAYS, '']);
+    expect(kept.stdout).toMatch(/^removed rudder0 with its address and routes$/m);
+    const { code, stdout } = await cli(lab, node, 'cleanup', '--etcd-endpoints=http://127.0.0.1:9');
+    expect(code).toBe(EXIT_OK);
+    expect(stdout).toMatch(new RegExp(`^nothing to remove\n${STAYS}: etcd at http://127\\.0\\.0\\.1:9 .*\n$`));
+    expect(await keys()).not.toBe('');
+    expect((await cli(lab, node, 'cleanup')).stdout).toMatch(/^removed lease 10\.240\.\d+\.0\/24 from etcd\n$/);
+    expect(await keys()).toBe('');
+  });
+
   const add = (what: string) => `ip link add rudder0 type ${what}`;
   it.each([
     ['a bridge', add('bridge'), /of kind bridge/],
@@ -122,6 +154,9 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'rudder cleanup', () => {
 
   it('takes what a killed node has left', async () => {
     await startNode(lab, node);
+    // It is saved as soon as the node is ready, and not before that.
+    const lastKnown = `${nodePaths(lab, node).stateDir}/last-known.json`;
+    await waitFor('what it knows to be saved', () => existsSync(lastKnown), 5000);
     process.kill(node.process!.pid, 'SIGKILL');
     await stopNode(lab, node);
     const { code, stdout } = await cli(lab, node, 'cleanup');

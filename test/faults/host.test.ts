@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { labDown, labUp } from '../../src/lab/lab.js';
@@ -100,6 +100,24 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
   it('an IPv6 address that somebody gives to the device is taken away', async () => {
     await sh('echo 0 >/proc/sys/net/ipv6/conf/rudder0/disable_ipv6; ip address add fd00::7/64 dev rudder0');
     await waitFor('the device to be restored', () => isRight(), 2 * RESTORED_MS);
+    await stream.flows(RESTORED_MS);
+  });
+
+  it.each<[string, (file: string) => void]>([
+    ['removed', (file) => rmSync(file)],
+    [
+      "made another subnet's",
+      (file) => writeFileSync(file, readFileSync(file, 'utf8').replace(/\.\d+\.1\//, '.99.1/')),
+    ],
+  ])('subnet.env %s: written again within 5 s, and told', async (_, change) => {
+    const { subnetFile } = nodePaths(lab, victim);
+    const before = readFileSync(subnetFile, 'utf8');
+    const told = () => logged(/the subnet file was not as it should be: written again/);
+    const toldBefore = told();
+    change(subnetFile);
+    const isBack = () => existsSync(subnetFile) && readFileSync(subnetFile, 'utf8') === before;
+    await waitFor('the file to be back', isBack, RESTORED_MS);
+    await waitFor('it to be told', () => told() > toldBefore, RESTORED_MS);
     await stream.flows(RESTORED_MS);
   });
 

@@ -1,6 +1,6 @@
 import { parseIpv4, parseSubnet } from '../../core/address-text.js';
 import { shorten } from '../../core/errors.js';
-import { contains } from '../../core/subnet.js';
+import { contains, formatSubnet } from '../../core/subnet.js';
 import type { Status } from '../../ops/status.js';
 import { unitPropertiesIn } from '../../system/unit-properties.js';
 import { bad, ok, unknown, warn } from './findings.js';
@@ -20,11 +20,12 @@ export async function docker(host: Facts): Promise<Finding[]> {
   // That of another network namespace, which shares this host's files.
   if (bridge === undefined) return [];
   if (host.status === undefined) return [ok('docker', `runs: ${shorten(version.trim(), 40)}`)];
-  return ofBridge(host.status, bridge, network.mtu, unit?.isOurs === true);
+  return ofBridge(host.status, bridge, network, unit?.isOurs === true);
 }
 
-function ofBridge(status: Status, bridge: Facts['links'][number], mtu: number, isOurs: boolean): Finding[] {
+function ofBridge(status: Status, bridge: Facts['links'][number], network: Network, isOurs: boolean): Finding[] {
   const { subnet } = status.node;
+  const { mtu, pools } = network;
   const addresses = bridge.addr_info.map(({ local, prefixlen }) => `${local}/${prefixlen}`);
   const own = parseSubnet(subnet)!;
   const isThere = bridge.addr_info.some(
@@ -39,6 +40,23 @@ function ofBridge(status: Status, bridge: Facts['links'][number], mtu: number, i
   if (!isThere) {
     const where = addresses.length === 0 ? 'has no address' : `is on ${addresses.join(', ')}`;
     return [tell('docker', `its bridge ${bridge.ifname} ${where}, and not on ${subnet}`, remedy)];
+  }
+  // The bridge may have been given that address behind Docker's back: containers get theirs by Docker's books.
+  if (pools.length === 0) {
+    return [
+      unknown('docker', 'it does not tell which addresses its containers get', 'see "docker network inspect bridge"'),
+    ];
+  }
+  const foreign = pools.find((pool) => pool.subnet !== subnet);
+  if (foreign !== undefined) {
+    return [tell('docker', `its containers get addresses of ${foreign.subnet}, and not of ${subnet}`, remedy)];
+  }
+  // Not every Docker tells the gateway.
+  const gateways = pools.flatMap(({ gateway }) => gateway ?? []);
+  const absent = gateways.find((gateway) => !bridge.addr_info.some(({ local }) => local === gateway));
+  if (absent !== undefined) {
+    const where = `its bridge ${bridge.ifname} is on ${addresses.join(', ')}`;
+    return [tell('docker', `its containers send by ${shorten(absent, 40)}, and ${where}`, remedy)];
   }
   const most = status.device.mtu;
   if (mtu > most) {
@@ -90,11 +108,25 @@ async function ofSilent(host: Host, unit: DockerUnit | undefined): Promise<Findi
 /** Docker's own, if nobody says otherwise. */
 const DEFAULT_MTU = 1500;
 
-function readNetwork(text: string): { bridge: string; mtu: number } | undefined {
+interface Network {
+  readonly bridge: string;
+  readonly mtu: number;
+  /** From which containers get their IPv4 addresses, and by which they send. */
+  readonly pools: readonly { readonly subnet: string; readonly gateway: string | undefined }[];
+}
+
+function readNetwork(text: string): Network | undefined {
   try {
-    const { Options } = JSON.parse(text) as { Options?: Record<string, string> };
+    const { Options, IPAM } = JSON.parse(text) as {
+      Options?: Record<string, string>;
+      IPAM?: { Config?: { Subnet?: string; Gateway?: string }[] | null };
+    };
     const bridge = Options?.['com.docker.network.bridge.name'] ?? 'docker0';
-    return { bridge, mtu: Number(Options?.['com.docker.network.driver.mtu'] ?? DEFAULT_MTU) };
+    const pools = (IPAM?.Config ?? []).flatMap(({ Subnet, Gateway }) => {
+      const subnet = parseSubnet(Subnet ?? ''); // not one of IPv6
+      return subnet === undefined ? [] : [{ subnet: formatSubnet(subnet), gateway: Gateway || undefined }];
+    });
+    return { bridge, mtu: Number(Options?.['com.docker.network.driver.mtu'] ?? DEFAULT_MTU), pools };
   } catch {
     return undefined;
   }

@@ -47,9 +47,10 @@ export interface Differences extends Partial<Host> {
 export const ENDPOINT = 'http://10.1.1.1:2379';
 const GOOD_PROBE: Checkup = { failure: undefined, readMs: 1, writeMs: 2, alarms: [], version: '3.4.23' };
 
-export const docker = (mtu: string) =>
+export const docker = (mtu: string, pool: object | undefined = { Subnet: '10.240.26.0/24', Gateway: '10.240.26.1' }) =>
   JSON.stringify({
     Options: { 'com.docker.network.bridge.name': 'docker0', 'com.docker.network.driver.mtu': mtu },
+    IPAM: { Config: [pool, { Subnet: 'fd00::/64' }] },
   });
 /** As `systemctl show` prints them. */
 export const unit = (changes: Record<string, string> = {}) =>

@@ -25,6 +25,7 @@ import {
 } from './cluster.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
+vi.mock('../../../src/control/boot-clock.js', () => import('./fake-boot-clock.js'));
 
 const TTL = 3600;
 const NAME = '10.240.26.0-24';

@@ -6,6 +6,7 @@ import { ip, ME, MY_VALUE, pass, peerValue, unavailable, warningsOf } from './cl
 import { createKeeping, type Keeping, NAME, TTL } from './keeping.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
+vi.mock('../../../src/control/boot-clock.js', () => import('./fake-boot-clock.js'));
 
 const NEXT = ip('10.1.1.99');
 const NEXT_VALUE = formatLeaseValue({ ...ME, publicIp: NEXT });

@@ -4,6 +4,7 @@ import { FLANNEL_VALUE, ME, MY_VALUE, pass, peerValue, unavailable, warningsOf }
 import { createKeeping, INTERVAL, type Keeping, NAME, TTL } from './keeping.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
+vi.mock('../../../src/control/boot-clock.js', () => import('./fake-boot-clock.js'));
 
 const OTHERS_VALUE = peerValue('10.1.1.77');
 

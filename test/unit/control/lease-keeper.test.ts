@@ -4,9 +4,11 @@ import { NO_TTL } from '../../../src/control/registry.js';
 import { formatLeaseValue } from '../../../src/core/lease.js';
 import { udp } from '../../helpers/leases.js';
 import { ip, ME, MY_VALUE, pass, peerValue, refused, unavailable, warningsOf } from './cluster.js';
+import { bootNow, suspend } from './fake-boot-clock.js';
 import { createKeeping, INTERVAL, type Keeping, NAME, TTL } from './keeping.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
+vi.mock('../../../src/control/boot-clock.js', () => import('./fake-boot-clock.js'));
 
 const OTHERS_VALUE = peerValue('10.1.1.77');
 
@@ -56,6 +58,18 @@ describe('renewal', () => {
     await expectHeld();
     expect(keeper.recoveries()).toBe(0);
     expect(log.lines).toEqual([]);
+  });
+
+  it('counts from when it was asked for, also where the host is suspended before it hears the answer', async () => {
+    const keepAlive = registry.keepAlive;
+    vi.spyOn(registry, 'keepAlive').mockImplementation(async (ttlId) => {
+      const kept = await keepAlive(ttlId);
+      suspend(50);
+      return kept;
+    });
+    await pass(INTERVAL);
+    expect((bootNow() - keeper.confirmedAt()) / 1000).toBe(50);
+    expect((bootNow() - keeper.answeredAt()!) / 1000).toBe(0);
   });
 
   it('is not needed by a reservation', async () => {

@@ -7,6 +7,7 @@ import { createRecordingLog, type RecordingLog } from '../../helpers/recording-l
 import { CONFIG, entryOf, ME, MY_VALUE, pass, peerValue, stateOf, subnet, unavailable } from './cluster.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
+vi.mock('../../../src/control/boot-clock.js', () => import('./fake-boot-clock.js'));
 
 const NAME = '10.240.26.0-24';
 /** A lease with our PublicIP and another node id: perhaps our own of before we lost our state, perhaps a twin's. */

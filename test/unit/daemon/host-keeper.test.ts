@@ -19,7 +19,10 @@ let mtu: number;
 let adapted: HostChange;
 let published: number[];
 let written: number;
-let failures: { adapt?: Error; writeEnv?: Error; repair?: string };
+let failures: { adapt?: Error; writeEnv?: Error; lookAtEnv?: Error; repair?: string };
+/** How often the subnet file was looked at, and whether the kernel tells of changes. */
+let envLooks: number;
+let hasChanged: boolean;
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -30,6 +33,8 @@ beforeEach(() => {
   published = [];
   written = 1472;
   failures = {};
+  envLooks = 0;
+  hasChanged = true;
   const netlink = {
     links: async () => [{ index: 2, name: 'eth0', up: true, mtu }],
     addresses: async () => addresses.map((address) => ({ index: 2, address, prefixLength: 24, scope: 0 })),
@@ -52,12 +57,16 @@ beforeEach(() => {
       if (address === INSIDE) throw new Error('inside the overlay');
     },
     checkRoutes: async () => undefined,
-    events: { take: () => true, setDeviceIndex: () => undefined, close: () => undefined },
+    events: { take: () => hasChanged, setDeviceIndex: () => undefined, close: () => undefined },
     mtuOver: (underlay) => underlay.mtu - 28,
     publish: (address) => published.push(address),
     async writeEnv() {
       if (failures.writeEnv) throw failures.writeEnv;
       written = adapted.mtu;
+    },
+    async lookAtEnv() {
+      envLooks++;
+      if (failures.lookAtEnv) throw failures.lookAtEnv;
     },
     log,
   });
@@ -136,6 +145,25 @@ it('stays with its address while the interface has it, whatever comes before it'
   addresses = [OLD, NEW];
   await looks(3);
   expect(published).toEqual([NEW]);
+});
+
+it('looks at the subnet file each time, also when the kernel tells of nothing, and is not well without it', async () => {
+  await looks(1);
+  hasChanged = false;
+  await looks(10);
+  expect(envLooks).toBe(11);
+  failures.lookAtEnv = new Error('no space left');
+  await looks(1);
+  expect(keeper.problem()).toBe('no space left');
+  failures.lookAtEnv = undefined;
+  await looks(1);
+  expect(keeper.problem()).toBe(undefined);
+});
+
+it('looks at the subnet file beside an underlay that cannot be followed', async () => {
+  addresses = [INSIDE];
+  await looks(3);
+  expect([envLooks, keeper.problem()]).toEqual([3, 'inside the overlay']);
 });
 
 it('tells of a change that comes again and again at a bounded rate, and counts each', async () => {

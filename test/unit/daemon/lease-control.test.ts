@@ -9,6 +9,9 @@ import { type LeaseControl, type LeaseControlOptions, startLeaseControl } from '
 import type { LastKnown } from '../../../src/system/last-known.js';
 import { udp } from '../../helpers/leases.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
+import { suspend } from '../control/fake-boot-clock.js';
+
+vi.mock('../../../src/control/boot-clock.js', () => import('../control/fake-boot-clock.js'));
 
 const configJson = '{"Network":"10.42.0.0/16"}';
 const NAME = '10.42.7.0-24';
@@ -101,6 +104,24 @@ it('counts how long peers have been stale from when the watch broke, not from th
   expect(control.state()).toMatchObject({ isCurrent: false, staleSeconds: about(11) });
   await vi.waitFor(() => expect(control.state()).toMatchObject({ staleSeconds: 0, contactAgeSeconds: about(0) }));
   expect(control.state().etcdProblem).toBeUndefined();
+});
+
+it('a host that was suspended has a lease that has run on, and old news', async () => {
+  const holding = (await registry.createLease(NAME, VALUE, 3600))!;
+  start({ own: { subnet: parseSubnet('10.42.7.0/24')!, holding, created: true } });
+  await vi.waitFor(() => expect(currents).toEqual([true]));
+  expect(control.state()).toMatchObject({ leaseRemainingSeconds: about(3600), contactAgeSeconds: about(0) });
+  registry.listLeases = () => Promise.reject(refused);
+  registry.disconnect();
+  await vi.waitFor(() => expect(currents).toEqual([true, false]));
+  suspend(3000);
+  expect(control.state()).toMatchObject({
+    leaseRemainingSeconds: about(600),
+    contactAgeSeconds: about(3000),
+    staleSeconds: about(3000),
+  });
+  suspend(1000);
+  expect(control.state().leaseRemainingSeconds).toBe(0);
 });
 
 describe('a start without etcd', () => {

@@ -4,6 +4,7 @@ import {
   choosesItsAddress,
   commandLineOf,
   conflictIn,
+  overriderIn,
   stepTo,
   type UnitState,
 } from '../../../src/system/docker-unit.js';
@@ -36,25 +37,69 @@ it('the address of the bridge is in the file, unless it is empty or for another'
     expect(bridgeAddressOf(text)).toBe(undefined);
 });
 
+const OWN = '/etc/systemd/system/docker.service.d/rudder.conf';
+const ONCE = '/etc/systemd/system/docker.service.d/rudder-once.conf';
+const OURS = [OWN, ONCE];
+
 describe('how Docker is started without us', () => {
-  const OWN = '/etc/systemd/system/docker.service.d/rudder.conf';
   const base =
     '# /lib/systemd/system/docker.service\n[Service]\nExecStart=/usr/bin/dockerd -H fd:// \\\n  $DOCKER_OPTS\n';
   const dropIn = (path: string, command: string) => `\n# ${path}\n[Service]\nExecStart=\nExecStart=${command}\n`;
 
   it("is its unit's line, on one line", () => {
-    expect(commandLineOf(base, OWN)).toBe('/usr/bin/dockerd -H fd:// $DOCKER_OPTS');
+    expect(commandLineOf(base, OURS)).toBe('/usr/bin/dockerd -H fd:// $DOCKER_OPTS');
   });
 
   it("is that of an operator's drop-in, and not our own", () => {
     const cat =
       base + dropIn('/etc/systemd/system/docker.service.d/proxy.conf', '/opt/dockerd') + dropIn(OWN, '/x --bip=');
-    expect(commandLineOf(cat, OWN)).toBe('/opt/dockerd');
-    expect(commandLineOf(base + dropIn(OWN, '/x --bip='), OWN)).toBe('/usr/bin/dockerd -H fd:// $DOCKER_OPTS');
+    expect(commandLineOf(cat, OURS)).toBe('/opt/dockerd');
+    expect(commandLineOf(base + dropIn(OWN, '/x --bip='), OURS)).toBe('/usr/bin/dockerd -H fd:// $DOCKER_OPTS');
+  });
+
+  it('is not what we have told it for one start', () => {
+    expect(commandLineOf(base + dropIn(ONCE, '/x --default-address-pool'), OURS)).toBe(
+      '/usr/bin/dockerd -H fd:// $DOCKER_OPTS',
+    );
   });
 
   it('is none if there is none', () => {
-    expect(commandLineOf('# /a\n[Service]\nType=notify\nExecStartPre=/bin/true\n', OWN)).toBe(undefined);
+    expect(commandLineOf('# /a\n[Service]\nType=notify\nExecStartPre=/bin/true\n', OURS)).toBe(undefined);
+  });
+});
+
+describe('a drop-in behind ours takes back what ours says', () => {
+  const inDropIn = (name: string, ...lines: string[]) =>
+    `# /lib/systemd/system/docker.service\n[Service]\nExecStart=/a\n# /etc/systemd/system/docker.service.d/${name}\n[Service]\n${lines.join('\n')}\n`;
+
+  it.each([
+    ['sets the command', ['ExecStart=', 'ExecStart=/opt/dockerd'], 'ExecStart='],
+    ['has no condition', ['ExecCondition='], 'ExecCondition='],
+    ['begins anew what is done before', ['ExecStartPre = ', 'ExecStartPre=/bin/true'], 'ExecStartPre='],
+    ['reads no file', ['EnvironmentFile='], 'EnvironmentFile='],
+  ])('if it %s', (_, lines, setting) => {
+    const file = '/etc/systemd/system/docker.service.d/zz-proxy.conf';
+    expect(overriderIn(inDropIn('zz-proxy.conf', ...lines), OWN)).toEqual({ file, setting });
+    // As systemd sorts them, by name: capital letters come first.
+    for (const before of ['10-proxy.conf', 'ZZ.conf', 'rudder-once.conf'])
+      expect(overriderIn(inDropIn(before, ...lines), OWN)).toBe(undefined);
+  });
+
+  it.each([
+    [
+      'adds to what ours says',
+      ['ExecStartPre=/bin/true', 'EnvironmentFile=-/etc/default/docker', 'ExecCondition=/bin/true'],
+    ],
+    ['sets something else', ['LimitNOFILE=', 'Environment=HTTP_PROXY=http://proxy:3128']],
+  ])('and not if it %s', (_, lines) => {
+    expect(overriderIn(inDropIn('zz.conf', ...lines), OWN)).toBe(undefined);
+  });
+
+  it('which the unit itself and our own file are not', () => {
+    const own = inDropIn('rudder.conf', 'ExecStart=', 'ExecStart=/a --bip=');
+    expect(overriderIn(own.replace('/lib/systemd/system/docker.service', '/etc/systemd/system/zz.service'), OWN)).toBe(
+      undefined,
+    );
   });
 });
 
