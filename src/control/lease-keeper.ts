@@ -45,6 +45,8 @@ export interface LeaseKeeper {
   /** performance.now() of etcd's last answer to the keeper; undefined: it had none. */
   answeredAt(): number | undefined;
   ownKey(): OwnKey;
+  /** Why it could not renew or write, the last time that it tried; undefined: it could. */
+  problem(): string | undefined;
   /** What we hold at this moment. */
   holding(): Holding;
   /** Who we are at this moment. */
@@ -87,6 +89,8 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let recoveries = 0;
   let confirmedAt = performance.now() - (earlier?.confirmedSecondsAgo ?? 0) * 1000;
   let answeredAt: number | undefined;
+  /** By what was tried: a renewal that works says nothing of a write, for which etcd may have no room. */
+  const problems: { renewal?: string; write?: string } = {};
   let mending: Promise<void> | undefined;
   let lookAgain = false;
   let timer = setTimeout(renew, earlier === undefined ? intervalMs : 0);
@@ -121,8 +125,10 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
         ownKey = 'gone';
         mend();
       }
+      problems.renewal = undefined;
       schedule(intervalMs);
     } catch (error) {
+      problems.renewal = messageOf(error);
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'the own lease could not be renewed'));
       schedule(Math.min(intervalMs, 1000 + Math.random() * 1000));
     }
@@ -178,6 +184,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
       try {
         if (await mendOnce()) return;
       } catch (error) {
+        problems.write = messageOf(error);
         limit((suppressed) =>
           log.warn({ reason: messageOf(error), suppressed }, 'the own lease could not be restored'),
         );
@@ -235,6 +242,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     holding = { revision, ttlId };
     if (who !== identity) return;
     former = [];
+    problems.write = undefined;
     ownKey = 'written';
   }
 
@@ -263,6 +271,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     ttlSeconds: () => ttlSeconds,
     answeredAt: () => answeredAt,
     ownKey: () => ownKey,
+    problem: () => problems.write ?? problems.renewal,
     holding: () => holding,
     identity: () => identity,
     moveTo,

@@ -53,6 +53,8 @@ export interface ControlState {
   readonly leaseRemainingSeconds: number | undefined;
   readonly ttlSeconds: number;
   readonly ownKey: OwnKey;
+  /** Why the lease could not be renewed or its key written, the last time that it was tried. */
+  readonly leaseProblem: string | undefined;
   /** What etcd last said of the network config, compared with what this node runs with. */
   readonly config: ConfigStatus;
   readonly leaseRecoveries: number;
@@ -104,13 +106,16 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   /** Undefined: what we know is current. Not contactAt: where nothing changes the last contact is minutes ago. */
   let staleSince: number | undefined = performance.now();
 
-  function onContact(problem: string | undefined): void {
-    const now = performance.now();
+  function onAnswer(): void {
+    contactAt = performance.now();
+  }
+
+  function onWatch(problem: string | undefined): void {
     const isCurrent = problem === undefined;
     etcdProblem = problem;
-    if (isCurrent) contactAt = now;
+    if (isCurrent) onAnswer();
     if (isCurrent === (staleSince === undefined)) return;
-    staleSince = isCurrent ? undefined : now;
+    staleSince = isCurrent ? undefined : performance.now();
     options.onCurrent(isCurrent);
   }
 
@@ -164,7 +169,8 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       onPeers,
       onIgnored,
       onConfig,
-      onContact,
+      onAnswer,
+      onWatch,
     };
     void watchLeases({ ...watching, onOwnKey: keeper.ownKeySeen }, resolve, stopped.signal);
   });
@@ -204,6 +210,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       staleSeconds: staleSince === undefined ? 0 : secondsSince(staleSince),
       etcdProblem,
       contactAgeSeconds: contactAgeSeconds(),
+      leaseProblem: keeper.problem(),
       leaseRemainingSeconds: leaseRemainingSeconds(),
       ttlSeconds: keeper.ttlSeconds(),
       ownKey: keeper.ownKey(),

@@ -3,8 +3,8 @@ import type { Registry } from '../control/registry.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import { problemsOf, type Status, warningsOf } from '../ops/status.js';
-import type { Firewall } from '../system/firewall.js';
+import { type FirewallSettingsStatus, problemsOf, type Status, warningsOf } from '../ops/status.js';
+import type { Firewall, FirewallState } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
 import { DEVICE_NAME } from '../system/tun-device.js';
 import type { HostKeeper } from './host-keeper.js';
@@ -43,6 +43,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       network: formatSubnet(config.network),
       subnet: formatSubnet(sources.subnet),
       subnetFile: options.subnetFile,
+      port: config.port,
     },
     device: { name: DEVICE_NAME, mtu: backend.mtu(), up: await isUp(sources.netlink), repairs: host.repairs() },
     hostProblem: host.problem() ?? null,
@@ -51,6 +52,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       remainingSeconds: control.leaseRemainingSeconds ?? null,
       key: control.ownKey,
       recoveries: control.leaseRecoveries,
+      problem: control.leaseProblem ?? null,
     },
     etcd: {
       endpoints: options.etcd.endpoints,
@@ -69,6 +71,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       repairs: rules?.repairs ?? 0,
       problem: rules?.problem ?? null,
       forwarding: forwarding ?? null,
+      settings: rules === undefined ? null : settingsOf(rules),
     },
     peers: control.peers.map((lease) => {
       const { subnet, publicIp } = lease;
@@ -85,6 +88,11 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     ignoredLeases: ignoredLeasesOf(control),
   };
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
+}
+
+function settingsOf({ settings }: FirewallState): FirewallSettingsStatus {
+  const { ipMasq, isTracked, localAddress, uplinks } = settings;
+  return { ipMasq, isTracked, localAddress: formatIpv4(localAddress), uplinks };
 }
 
 /** Somebody may write as many keys as he likes. */

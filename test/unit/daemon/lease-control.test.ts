@@ -101,6 +101,41 @@ it('counts how long peers have been stale from when the watch broke, not from th
   expect(control.state().etcdProblem).toBeUndefined();
 });
 
+it('is not current while etcd lists and does not watch, however often it lists', async () => {
+  let lists = 0;
+  start({
+    registry: {
+      ...registry,
+      listLeases: () => registry.listLeases().finally(() => lists++),
+      watch(_, handler) {
+        queueMicrotask(() => handler.ended(refused));
+        return { close: () => undefined };
+      },
+    },
+  });
+  await vi.waitFor(() => expect(control.state().etcdProblem).toBe('etcd denies'));
+  vi.advanceTimersByTime(11_000);
+  const before = lists;
+  await vi.waitFor(() => expect(lists).toBeGreaterThan(before), 5000);
+  expect(control.state()).toMatchObject({ isCurrent: false, etcdProblem: 'etcd denies', contactAgeSeconds: about(0) });
+  expect(control.state().staleSeconds).toBeGreaterThanOrEqual(11);
+  expect(currents).toEqual([]);
+});
+
+it('says why its own key cannot be written, until it can', async () => {
+  registry.putRaw(NAME, VALUE);
+  let isRefused = true;
+  const createLease: Registry['createLease'] = (...args) =>
+    isRefused ? Promise.reject(refused) : registry.createLease(...args);
+  start({ registry: { ...registry, createLease } });
+  await vi.waitFor(() => expect(currents).toEqual([true]));
+  expect(control.state()).toMatchObject({ ownKey: 'written', leaseProblem: undefined });
+  registry.deleteRaw(NAME);
+  await vi.waitFor(() => expect(control.state()).toMatchObject({ ownKey: 'gone', leaseProblem: 'etcd denies' }));
+  isRefused = false;
+  await vi.waitFor(() => expect(control.state()).toMatchObject({ ownKey: 'written', leaseProblem: undefined }), 3000);
+});
+
 describe('a start without etcd', () => {
   it('tells of no contact, why, and of the lease as it was saved; a refusal does not end it', async () => {
     startDegraded(away(), 'certificate has expired');

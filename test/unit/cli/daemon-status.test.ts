@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { trustStatus } from '../../../src/cli/doctor/trust.js';
+import { toStatus } from '../../../src/cli/daemon-status.js';
 import { messageOf } from '../../../src/core/errors.js';
 import { createStatus } from '../../helpers/status.js';
 
 const FILE = '/run/rudder/subnet.env';
-const trust = (body: unknown) => trustStatus(JSON.parse(JSON.stringify(body)), FILE);
+const trust = (body: unknown) => toStatus(JSON.parse(JSON.stringify(body)), FILE);
 const status = createStatus();
 const [peer] = status.peers;
 
