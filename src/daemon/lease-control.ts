@@ -10,7 +10,7 @@ import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
-import { differencesOf, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
+import { correctKey, differencesOf, type NetworkConfig, parseNetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import type { ConfigStatus } from '../ops/status.js';
 import type { LastKnown } from '../system/last-known.js';
@@ -23,6 +23,8 @@ const RESYNC_MS = 3 * 60_000;
 export interface LeaseControlOptions {
   readonly registry: Registry;
   readonly config: NetworkConfig;
+  /** Where that is in etcd. */
+  readonly configKey: string;
   readonly identity: NodeIdentity;
   readonly own: OwnLease;
   /** Peers of the last run, until etcd says who they are now. */
@@ -150,7 +152,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   }
 
   function onConfig(json: string | undefined): void {
-    const next = compareConfig(config, own.subnet, json);
+    const next = compareConfig(config, own.subnet, json, options.configKey);
     tellConfig(next);
     if (next.state !== 'changed') return;
     options.checkConfig(parseNetworkConfig(json!)).catch((error: unknown) => {
@@ -242,11 +244,11 @@ function earlierLeaseOf({ validUntil, keyDiffers, ...known }: LastKnown, ttlSeco
 const RESTART_GOES_ON = 'a restart goes on with the config in use for as long as the lease is valid';
 
 /** What etcd says of the config, and what a restart would make of it. */
-function compareConfig(config: NetworkConfig, own: Subnet, json: string | undefined): ConfigStatus {
-  if (json === undefined) return { state: 'deleted', detail: `the key is deleted: ${RESTART_GOES_ON}` };
+function compareConfig(config: NetworkConfig, own: Subnet, json: string | undefined, key: string): ConfigStatus {
+  if (json === undefined) return { state: 'deleted', detail: `the key ${key} is deleted: ${RESTART_GOES_ON}` };
   let next: NetworkConfig;
   try {
-    next = parseNetworkConfig(json);
+    next = parseNetworkConfig(json, correctKey(key));
   } catch (error) {
     return { state: 'invalid', detail: `${messageOf(error)}: ${RESTART_GOES_ON}` };
   }

@@ -139,6 +139,7 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   const leasing = {
     registry,
     config,
+    configKey: configPlaceOf(options.etcd).key,
     identity,
     own,
     fallback,

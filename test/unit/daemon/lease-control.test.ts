@@ -40,6 +40,7 @@ function start(changes: Partial<LeaseControlOptions> = {}): LeaseControl {
   control = startLeaseControl({
     registry,
     config: parseNetworkConfig(configJson),
+    configKey: '/corp/net/config',
     identity,
     own: { subnet: parseSubnet('10.42.7.0/24')!, holding: { revision: 1, ttlId: '0' }, created: true },
     fallback: undefined,
@@ -204,9 +205,14 @@ describe('the network config in etcd', () => {
       'invalid',
       '{"Network":"10.42.0.0/99"}',
       'invalid',
-      /10\.42\.0\.0\/99.*: a restart goes on with the config in use/,
+      /10\.42\.0\.0\/99.*; correct the key \/corp\/net\/config with etcdctl.*: a restart goes on with the config in use/,
     ],
-    ['deleted', undefined, 'deleted', /^the key is deleted: a restart goes on with the config in use/],
+    [
+      'deleted',
+      undefined,
+      'deleted',
+      /^the key \/corp\/net\/config is deleted: a restart goes on with the config in use/,
+    ],
   ])('%s', async (_, json, state, detail) => {
     start();
     await vi.waitFor(() => expect(currents).toEqual([true]));
