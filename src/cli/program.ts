@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { messageOf, RudderError } from '../core/errors.js';
 import { PRIORITY } from '../ops/journal.js';
@@ -13,6 +12,7 @@ import { addLabCommand } from './lab.js';
 import { addOperatorCommands } from './operator-commands.js';
 import { unknownVariables } from './unknown-variables.js';
 import { refuseClearly } from './usage.js';
+import { packageVersion } from './version.js';
 
 /** The only place that knows argv. */
 async function main(argv: string[]): Promise<number> {
@@ -60,11 +60,6 @@ async function main(argv: string[]): Promise<number> {
   });
   await program.parseAsync(argv);
   return status;
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 /** Tells the error in one line and returns the exit status. */

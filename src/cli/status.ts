@@ -1,10 +1,10 @@
 import Table from 'cli-table3';
-import { expiryWarning } from '../core/certificates.js';
 import { counted } from '../core/counted.js';
 import { RudderError } from '../core/errors.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { dropOf, type Status } from '../ops/status.js';
+import { toStatus } from './daemon-status.js';
 import { EXIT_CODES, EXIT_OK } from './exit-codes.js';
 import { printable } from './printable.js';
 
@@ -17,7 +17,7 @@ export async function status(subnetFile: string, json: boolean): Promise<number>
     if (json) return EXIT_CODES['not-ready'];
     throw new RudderError('not-ready', `rudder is starting: ${body.starting}`);
   }
-  const node = body as Status;
+  const node = toStatus(body, subnetFile);
   if (!json) process.stdout.write(describe(node));
   return node.problems.length === 0 ? EXIT_OK : EXIT_CODES['not-ready'];
 }
@@ -33,12 +33,13 @@ function isStarting(body: unknown): body is { starting: string } {
 export function describe(node: Status): string {
   const off = Object.entries(node.offloads).filter(([, state]) => state === 'off');
   const { packetPath } = node;
+  const { port } = node.node;
   const rows: (readonly [string, string])[] = [
     ['ready', node.problems.length === 0 ? 'yes' : `no: ${node.problems.join('; ')}`],
     ['version', `${node.version}, up for ${duration(node.uptimeSeconds)}`],
     ['subnet', `${node.node.subnet} of ${node.node.network}, in ${node.node.subnetFile}`],
     ['lease', leaseText(node)],
-    ['address', `${node.node.publicIp}, interface ${node.node.interface}`],
+    ['address', `${node.node.publicIp}, interface ${node.node.interface}${port === null ? '' : `, UDP port ${port}`}`],
     ['device', `${node.device.name}, MTU ${node.device.mtu}, ${node.device.up ? 'up' : 'down or gone'}`],
     ...(packetPath === null
       ? []
@@ -48,17 +49,11 @@ export function describe(node: Status): string {
     ['firewall', firewallText(node)],
     ...carriedRows(node),
   ];
-  // A daemon of an earlier version does not tell of certificates.
-  for (const certificate of node.etcd.certificates ?? []) {
-    const warning = expiryWarning(certificate, Date.now());
-    if (warning !== undefined) rows.push(['warning', warning]);
-  }
+  for (const warning of node.warnings) rows.push(['warning', warning]);
   const lines = rows.map(([name, value]) => `${name.padEnd(10)}${value}`);
   const skipped = node.peers.flatMap(({ subnet, problem }) =>
     problem === null ? [] : [`${subnet} is skipped: ${problem}`],
   );
-  // A daemon of an earlier version has no such thing.
-  for (const warning of node.warnings ?? []) lines.push(`${'warning'.padEnd(10)}${warning}`);
   return `${lines.join('\n')}\n\n${[peersTable(node), ...skipped].join('\n')}\n`;
 }
 
@@ -66,7 +61,8 @@ function leaseText({ lease }: Status): string {
   if (lease.key === 'gone') return 'gone: its key is not in etcd';
   if (lease.remainingSeconds === null) return 'a reservation: it never runs out';
   const recovered = lease.recoveries === 0 ? '' : `, restored ${counted(lease.recoveries, 'time')}`;
-  return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds)}${recovered}`;
+  const other = lease.key === 'differs' ? ', its key in etcd differs from this node' : '';
+  return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds)}${recovered}${other}`;
 }
 
 function etcdText({ etcd }: Status): string {
@@ -78,8 +74,6 @@ function etcdText({ etcd }: Status): string {
 }
 
 function configText({ config }: Status): string {
-  // A daemon of an earlier version has no such thing.
-  if (config === undefined) return 'not told';
   if (config.state === 'unknown') return 'as last known: etcd has not told it since the start';
   return config.detail === null ? 'the one in etcd' : `${config.state} in etcd: ${config.detail}`;
 }
@@ -89,10 +83,7 @@ function firewallText({ firewall }: Status): string {
   if (!firewall.kept) return 'left alone';
   const kept = firewall.repairs === 0 ? 'kept' : `kept, put back ${counted(firewall.repairs, 'time')}`;
   const { forwarding } = firewall;
-  // A daemon of an earlier version has no such thing.
-  return forwarding === null || forwarding === undefined
-    ? kept
-    : `${kept}; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
+  return forwarding === null ? kept : `${kept}; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
 }
 
 function carriedRows({ packetPath, backend }: Status): (readonly [string, string])[] {

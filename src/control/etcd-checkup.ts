@@ -6,14 +6,17 @@ import type { Client } from './etcd-member.js';
 import { connectMembers, type EtcdMembers } from './etcd-members.js';
 import { checkName, hostPortOf, probe } from './etcd-probe.js';
 import type { EtcdOptions } from './etcd-registry.js';
+import { openWatch } from './etcd-watch.js';
 import { within } from './retry.js';
 
 /** What has to work for an endpoint to be of use, each after the other. */
-export type CheckStep = 'resolve' | 'connect' | 'TLS' | 'read' | 'write';
+export type CheckStep = 'resolve' | 'connect' | 'TLS' | 'read' | 'watch' | 'write';
 
 export interface Checkup {
   /** The first step that does not work, and why; undefined: all do. */
   readonly failure: { readonly step: CheckStep; readonly reason: string } | undefined;
+  /** The network config's JSON, or that there is none; undefined: it could not be read. */
+  readonly config: { readonly json: string | undefined } | undefined;
   readonly readMs: number;
   readonly writeMs: number;
   /** Such as `NOSPACE`; undefined: the member does not tell. */
@@ -38,7 +41,7 @@ export async function checkEndpoint(
   options: EtcdOptions,
   deadlineMs = STEP_DEADLINE_MS,
 ): Promise<Checkup> {
-  const nothing: Omit<Checkup, 'failure'> = { readMs: 0, writeMs: 0, alarms: undefined, version: undefined };
+  const found: Found = { config: undefined, readMs: 0, writeMs: 0, alarms: undefined, version: undefined };
   const { host, port, isTls } = hostPortOf(endpoint);
   const alone = { ...options, endpoints: [endpoint] };
   const credentials = keepCredentials(options, undefined);
@@ -66,12 +69,13 @@ export async function checkEndpoint(
     if (isTls) await step('TLS', () => refuseFinding(probe(endpoint, credentials.current().tls)), inWords);
     const members = connectMembers(alone, credentials, deadlineMs);
     try {
-      return await askMember(members, options.prefix, inTime, (name, work) => step(name, work, inWords));
+      await askMember(members, alone, found, inTime, (name, work) => step(name, work, inWords));
+      return { ...found, failure: undefined };
     } finally {
       members.close();
     }
   } catch (error) {
-    if (error instanceof StepError) return { ...nothing, failure: { step: error.step, reason: error.message } };
+    if (error instanceof StepError) return { ...found, failure: { step: error.step, reason: error.message } };
     throw error;
   }
 }
@@ -82,24 +86,48 @@ async function refuseFinding(finding: ReturnType<typeof probe>): Promise<void> {
   if (found !== undefined) throw found;
 }
 
+/** What is known up to the step that fails. */
+type Found = { -readonly [K in Exclude<keyof Checkup, 'failure'>]: Checkup[K] };
+
 type Step = <T>(name: CheckStep, work: () => Promise<T>) => Promise<T>;
 
 async function askMember(
-  { ask }: EtcdMembers,
-  prefix: string,
+  members: EtcdMembers,
+  options: EtcdOptions,
+  found: Found,
   inTime: <T>(work: Promise<T>) => Promise<T>,
   step: Step,
-): Promise<Checkup> {
-  const read = () => ask((client) => client.get(`${prefix}/config`).exec());
-  await step('read', read);
+): Promise<void> {
+  const { ask } = members;
+  const { prefix } = options;
+  const json = await step('read', () => ask((client) => client.get(`${prefix}/config`).string()));
+  found.config = { json: json ?? undefined };
   // The first one has connected and logged in too.
-  const readMs = await timed(() => step('read', read));
-  const writeMs = await timed(() => step('write', () => ask((client) => wouldWrite(client, prefix))));
+  const list = () => ask((client) => client.getAll().prefix(`${prefix}/subnets/`).limit(1).exec());
+  const began = performance.now();
+  const { header } = await step('read', list);
+  found.readMs = performance.now() - began;
+  await step('watch', () => wouldWatch(members, options, Number(header.revision) + 1));
+  found.writeMs = await timed(() => step('write', () => ask((client) => wouldWrite(client, prefix))));
   const unlessRefused = <T>(work: Promise<T>) => inTime(work).catch(() => undefined);
   const alarm = await unlessRefused(ask(({ maintenance }) => maintenance.alarm({ action: 0, memberID: 0, alarm: 0 })));
   const status = await unlessRefused(ask(({ maintenance }) => maintenance.status()));
-  const alarms = alarm?.alarms.map(({ alarm }) => String(alarm));
-  return { failure: undefined, readMs, writeMs, alarms, version: status?.version };
+  found.alarms = alarm?.alarms.map(({ alarm }) => String(alarm));
+  found.version = status?.version;
+}
+
+/** The watch of a node, until it stands: who may read may be refused to watch. */
+async function wouldWatch({ inUse }: EtcdMembers, options: EtcdOptions, fromRevision: number): Promise<void> {
+  const givenUp = new AbortController();
+  let close: () => void = () => undefined;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const handler = { opened: resolve, events: () => undefined, ended: reject };
+      ({ close } = openWatch(inUse(), options, fromRevision, handler, STEP_DEADLINE_MS, givenUp.signal));
+    });
+  } finally {
+    close();
+  }
 }
 
 /**

@@ -63,7 +63,10 @@ export function openWatch(
       finish(new Error(compacted ? `revision ${fromRevision} has been compacted` : response.cancel_reason));
       return;
     }
-    if (response.created) clearTimeout(created);
+    if (response.created) {
+      clearTimeout(created);
+      handler.opened();
+    }
     // etcd answers a request for progress with a message that has nothing in it.
     else if (silence !== undefined || response.events.length === 0) heard();
     const events = response.events.flatMap((event) => toWatchEvent(event, options.prefix));

@@ -46,6 +46,8 @@ export interface LeaseKeeper {
   /** bootNow() of etcd's last answer to the keeper; undefined: it had none. */
   answeredAt(): number | undefined;
   ownKey(): OwnKey;
+  /** Why it could not renew or write, the last time that it tried; undefined: it could. */
+  problem(): string | undefined;
   /** What we hold at this moment. */
   holding(): Holding;
   /** Who we are at this moment. */
@@ -88,6 +90,8 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   let recoveries = 0;
   let confirmedAt = bootNow() - (earlier?.confirmedSecondsAgo ?? 0) * 1000;
   let answeredAt: number | undefined;
+  /** By what was tried: a renewal that works says nothing of a write, for which etcd may have no room. */
+  const problems: { renewal?: string; write?: string } = {};
   let mending: Promise<void> | undefined;
   let lookAgain = false;
   let timer = setTimeout(renew, earlier === undefined ? intervalMs : 0);
@@ -124,8 +128,10 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
         ownKey = 'gone';
         mend();
       }
+      problems.renewal = undefined;
       schedule(intervalMs);
     } catch (error) {
+      problems.renewal = messageOf(error);
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'the own lease could not be renewed'));
       schedule(Math.min(intervalMs, 1000 + Math.random() * 1000));
     }
@@ -181,6 +187,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
       try {
         if (await mendOnce()) return;
       } catch (error) {
+        problems.write = messageOf(error);
         limit((suppressed) =>
           log.warn({ reason: messageOf(error), suppressed }, 'the own lease could not be restored'),
         );
@@ -239,6 +246,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     holding = { revision, ttlId };
     if (who !== identity) return;
     former = [];
+    problems.write = undefined;
     ownKey = 'written';
   }
 
@@ -267,6 +275,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     ttlSeconds: () => ttlSeconds,
     answeredAt: () => answeredAt,
     ownKey: () => ownKey,
+    problem: () => problems.write ?? problems.renewal,
     holding: () => holding,
     identity: () => identity,
     publish,

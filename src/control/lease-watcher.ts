@@ -28,8 +28,13 @@ export interface WatcherOptions {
   onIgnored(name: string, ignored: IgnoredLease | undefined): void;
   /** Our own key as it is now; undefined: it is gone. */
   onOwnKey(entry: LeaseEntry | undefined): void;
-  /** etcd has answered a list or sent events (undefined), or the watch broke: why what we know is not current. */
-  onContact(problem: string | undefined): void;
+  /** etcd has answered a list, or sent events. */
+  onAnswer(): void;
+  /**
+   * The watch that follows the last list stands, so that what we know is current (undefined), or why it does not. A list
+   * says nothing of it: who may list may be refused to watch.
+   */
+  onWatch(problem: string | undefined): void;
   /** The network config at the first list, and after each change; undefined: there is none. */
   onConfig(json: string | undefined): void;
 }
@@ -68,7 +73,7 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       // It may have changed while nobody watched. Read after the list: a later change is an event.
       const config = await registry.getConfig();
       signal.throwIfAborted();
-      options.onContact(undefined);
+      options.onAnswer();
       peers.replaceAll(list.entries);
       peers.tellConfig(config);
       if (!listed) onListed();
@@ -77,7 +82,7 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       await watchUntilResync(options, list.revision + 1, peers.apply, signal);
     } catch (error) {
       if (signal.aborted) return;
-      options.onContact(messageOf(error));
+      options.onWatch(messageOf(error));
       // A list that works and a watch that does not must not become a list every moment.
       if (performance.now() - watching > STEADY_MS) backoff.reset();
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'lease watch interrupted'));
@@ -95,8 +100,9 @@ function watchUntilResync(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const watch = options.registry.watch(fromRevision, {
+      opened: () => options.onWatch(undefined),
       events: (events) => {
-        options.onContact(undefined);
+        options.onAnswer();
         events.forEach(apply);
       },
       ended: (reason) => finish(() => reject(reason)),

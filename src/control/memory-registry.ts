@@ -148,8 +148,10 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
         if (!watches.has(watch)) return;
         if (fromRevision < compacted) {
           watches.delete(watch);
-          handler.ended(new Error(`revision ${fromRevision} has been compacted`));
-        } else if (missed.length > 0) handler.events(missed);
+          return handler.ended(new Error(`revision ${fromRevision} has been compacted`));
+        }
+        handler.opened();
+        if (missed.length > 0) handler.events(missed);
       });
       return { close: () => watches.delete(watch) };
     },

@@ -90,6 +90,8 @@ export type WatchEvent =
   | { readonly type: 'config'; readonly json: string | undefined };
 
 export interface WatchHandler {
+  /** The store has agreed to the watch. Until then nothing would be told of a change. */
+  opened(): void;
   /** All events of one revision arrive in one call. */
   events(events: WatchEvent[]): void;
   /** Called at most once, and never after close(): the watch is over, list again and watch from there. */

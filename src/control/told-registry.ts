@@ -43,6 +43,7 @@ export function toldRegistry(registry: Registry, log: Logger): Registry {
     watch(fromRevision, handler) {
       log.debug({ fromRevision }, 'watching etcd');
       return registry.watch(fromRevision, {
+        opened: handler.opened,
         events(events) {
           log.debug({ events: events.length }, 'etcd told of changes');
           handler.events(events);

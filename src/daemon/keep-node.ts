@@ -63,6 +63,6 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     log,
   });
   const parts = { host, netlink, registry, backend, control, admission, firewall };
-  const sources = { version, options, nodeId, config, subnet, ...parts };
+  const sources = { version, options, nodeId, config, settings, subnet, ...parts };
   return { backend, control, firewall, host, memory, sources };
 }

@@ -12,7 +12,7 @@ import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease, NodeReach } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
-import type { NetworkConfig } from '../core/network-config.js';
+import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import type { ConfigStatus } from '../ops/status.js';
 import type { LastKnown } from '../system/last-known.js';
@@ -26,6 +26,8 @@ export interface LeaseControlOptions {
   readonly registry: Registry;
   readonly config: NetworkConfig;
   readonly settings: Pick<BackendSettings, 'problemOf'>;
+  /** Where that is in etcd. */
+  readonly configKey: string;
   readonly identity: NodeReach;
   readonly own: OwnLease;
   /** Peers of the last run, until etcd says who they are now. */
@@ -56,6 +58,8 @@ export interface ControlState {
   readonly leaseRemainingSeconds: number | undefined;
   readonly ttlSeconds: number;
   readonly ownKey: OwnKey;
+  /** Why the lease could not be renewed or its key written, the last time that it was tried. */
+  readonly leaseProblem: string | undefined;
   /** What etcd last said of the network config, compared with what this node runs with. */
   readonly config: ConfigStatus;
   readonly leaseRecoveries: number;
@@ -107,11 +111,15 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   /** Undefined: what we know is current. Not contactAt: where nothing changes the last contact is minutes ago. */
   let staleSince: number | undefined = bootNow();
 
-  function onContact(problem: string | undefined): void {
+  function onAnswer(): void {
+    contactAt = bootNow();
+  }
+
+  function onWatch(problem: string | undefined): void {
     const now = bootNow();
     const isCurrent = problem === undefined;
     etcdProblem = problem;
-    if (isCurrent) contactAt = now;
+    if (isCurrent) onAnswer();
     if (isCurrent === (staleSince === undefined)) return;
     staleSince = isCurrent ? undefined : now;
     options.onCurrent(isCurrent);
@@ -148,7 +156,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
   }
 
   function onConfig(json: string | undefined): void {
-    const next = compareConfig(config, own.subnet, json);
+    const next = compareConfig(config, own.subnet, json, options.configKey);
     tellConfig(next);
     if (next.state !== 'changed') return;
     options.checkConfig(parseNetworkConfig(json!)).catch((error: unknown) => {
@@ -168,7 +176,8 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       onPeers,
       onIgnored,
       onConfig,
-      onContact,
+      onAnswer,
+      onWatch,
     };
     void watchLeases({ ...watching, onOwnKey: keeper.ownKeySeen }, resolve, stopped.signal);
   });
@@ -208,6 +217,7 @@ export function startLeaseControl(options: LeaseControlOptions): LeaseControl {
       staleSeconds: staleSince === undefined ? 0 : secondsSince(staleSince),
       etcdProblem,
       contactAgeSeconds: contactAgeSeconds(),
+      leaseProblem: keeper.problem(),
       leaseRemainingSeconds: leaseRemainingSeconds(),
       ttlSeconds: keeper.ttlSeconds(),
       ownKey: keeper.ownKey(),
@@ -239,11 +249,11 @@ function earlierLeaseOf({ validUntil, keyDiffers, ...known }: LastKnown, ttlSeco
 const RESTART_GOES_ON = 'a restart goes on with the config in use for as long as the lease is valid';
 
 /** What etcd says of the config, and what a restart would make of it. */
-function compareConfig(config: NetworkConfig, own: Subnet, json: string | undefined): ConfigStatus {
-  if (json === undefined) return { state: 'deleted', detail: `the key is deleted: ${RESTART_GOES_ON}` };
+function compareConfig(config: NetworkConfig, own: Subnet, json: string | undefined, key: string): ConfigStatus {
+  if (json === undefined) return { state: 'deleted', detail: `the key ${key} is deleted: ${RESTART_GOES_ON}` };
   let next: NetworkConfig;
   try {
-    next = parseNetworkConfig(json);
+    next = parseNetworkConfig(json, correctKey(key));
   } catch (error) {
     return { state: 'invalid', detail: `${messageOf(error)}: ${RESTART_GOES_ON}` };
   }

@@ -146,6 +146,7 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
     registry,
     config,
     settings,
+    configKey: configPlaceOf(options.etcd).key,
     identity,
     own,
     fallback,

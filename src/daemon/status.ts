@@ -1,10 +1,11 @@
 import type { Backend } from '../backend/backend.js';
+import type { BackendSettings } from '../backend/kind.js';
 import type { Registry } from '../control/registry.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import { problemsOf, type Status, warningsOf } from '../ops/status.js';
-import type { Firewall } from '../system/firewall.js';
+import { type FirewallSettingsStatus, problemsOf, type Status, warningsOf } from '../ops/status.js';
+import type { Firewall, FirewallState } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
 import type { HostKeeper } from './host-keeper.js';
 import type { ControlState, LeaseControl } from './lease-control.js';
@@ -16,6 +17,7 @@ export interface StatusSources {
   readonly options: DaemonOptions;
   readonly nodeId: string;
   readonly config: NetworkConfig;
+  readonly settings: BackendSettings;
   readonly subnet: Subnet;
   readonly host: HostKeeper;
   readonly netlink: Netlink;
@@ -44,6 +46,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       network: formatSubnet(config.network),
       subnet: formatSubnet(sources.subnet),
       subnetFile: options.subnetFile,
+      port: sources.settings.tunnel?.port ?? null,
     },
     device: { name: device, mtu: backend.mtu(), up: await isUp(sources.netlink, device), repairs: host.repairs() },
     hostProblem: host.problem() ?? null,
@@ -52,6 +55,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       remainingSeconds: control.leaseRemainingSeconds ?? null,
       key: control.ownKey,
       recoveries: control.leaseRecoveries,
+      problem: control.leaseProblem ?? null,
     },
     etcd: {
       endpoints: options.etcd.endpoints,
@@ -71,6 +75,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       repairs: rules?.repairs ?? 0,
       problem: rules?.problem ?? null,
       forwarding: forwarding ?? null,
+      settings: rules === undefined ? null : settingsOf(rules),
     },
     peers: control.peers.map((lease) => {
       const { subnet, publicIp } = lease;
@@ -97,6 +102,11 @@ const UNKNOWN_TRAFFIC = {
   inBytes: null,
   heardSecondsAgo: undefined,
 };
+
+function settingsOf({ settings }: FirewallState): FirewallSettingsStatus {
+  const { devices, tunnel = null, ipMasq, isTracked, localAddress, uplinks } = settings;
+  return { devices, tunnel, ipMasq, isTracked, localAddress: formatIpv4(localAddress), uplinks };
+}
 
 /** Somebody may write as many keys as he likes. */
 const MOST_IGNORED_TOLD = 20;

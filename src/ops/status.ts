@@ -1,4 +1,4 @@
-import type { CertificateEnd } from '../core/certificates.js';
+import { type CertificateEnd, expiryWarning } from '../core/certificates.js';
 import { counted } from '../core/counted.js';
 
 /** Everything a node tells about itself: what `rudder status --json` prints and metrics and health are made of. */
@@ -12,6 +12,8 @@ export interface Status {
     readonly network: string;
     readonly subnet: string;
     readonly subnetFile: string;
+    /** UDP port of the tunnel, the same on all nodes; null: there is no tunnel. */
+    readonly port: number | null;
   };
   /** The overlay's device; where packets go as they are, that of the underlay. */
   readonly device: { readonly name: string; readonly mtu: number; readonly up: boolean; readonly repairs: number };
@@ -24,6 +26,8 @@ export interface Status {
     /** The own key as last read: as it was written, gone (then nothing is left), or with something else in it. */
     readonly key: 'written' | 'gone' | 'differs';
     readonly recoveries: number;
+    /** Why it could not be renewed, or its key written, the last time that it was tried; null: it could. */
+    readonly problem: string | null;
   };
   readonly etcd: {
     readonly endpoints: readonly string[];
@@ -54,6 +58,8 @@ export interface Status {
     readonly problem: string | null;
     /** Whether packets of containers pass this host; null: nobody knows. */
     readonly forwarding: ForwardingStatus | null;
+    /** What the rules are made of, so that another can look whether they are there; null: they are left alone. */
+    readonly settings: FirewallSettingsStatus | null;
   };
   readonly peers: readonly PeerStatus[];
   /** Keys below the prefix that are no peers', the first of them with the reason. */
@@ -76,6 +82,16 @@ export interface ConfigStatus {
   readonly state: (typeof CONFIG_STATES)[number];
   /** What is other or wrong, and what a restart would do; null: nothing is. */
   readonly detail: string | null;
+}
+
+/** Beside the device, the network, the own subnet and the port. */
+export interface FirewallSettingsStatus {
+  readonly devices: readonly string[];
+  readonly tunnel: { readonly port: number; readonly vni?: number | undefined } | null;
+  readonly ipMasq: boolean;
+  readonly localAddress: string;
+  readonly isTracked: boolean;
+  readonly uplinks: readonly string[];
 }
 
 /** Of packets that cross the tunnel, by what entered and what left since the rules last changed. */
@@ -146,9 +162,10 @@ export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): strin
   } else if (etcd.staleSeconds > LONGEST_STALE_SECONDS) {
     problems.push(`etcd has not been watched for ${Math.round(etcd.staleSeconds)} s, peers may have changed${reason}`);
   }
-  if (lease.key !== 'written') problems.push(KEY_PROBLEMS[lease.key]);
+  const why = lease.problem === null ? '' : `: ${lease.problem}`;
+  if (lease.key !== 'written') problems.push(`${KEY_PROBLEMS[lease.key]}${why}`);
   else if (lease.remainingSeconds !== null && lease.remainingSeconds < lease.ttlSeconds * LEAST_LEASE_SHARE) {
-    problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed`);
+    problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed${why}`);
   }
   if (firewall.forwarding !== null) problems.push(...problemsOfForwarding(firewall.forwarding, device.name));
   return problems;
@@ -159,15 +176,10 @@ const KEY_PROBLEMS = {
   differs: 'the own lease key in etcd does not say what this node is, and is not put right yet: peers go by it',
 };
 
-/** What is not as it should be while the node does its work, one text each. */
-export function warningsOf({
-  config,
-  ignoredLeases,
-  peers,
-  node,
-  firewall,
-}: Omit<Status, 'problems' | 'warnings'>): string[] {
-  const warnings: string[] = [];
+/** What is not as it should be while the node does its work, one text each. @param now milliseconds since 1970 */
+export function warningsOf(status: Omit<Status, 'problems' | 'warnings'>, now = Date.now()): string[] {
+  const { config, etcd, ignoredLeases, peers, node, firewall } = status;
+  const warnings = etcd.certificates.flatMap((certificate) => expiryWarning(certificate, now) ?? []);
   if (firewall.problem !== null) warnings.push(`the firewall rules are not kept: ${firewall.problem}`);
   if (config.detail !== null) warnings.push(`the network config in etcd is ${config.state}: ${config.detail}`);
   const { count, first } = ignoredLeases;

@@ -139,22 +139,52 @@ const appended = (chain: string, saved: string): string[] =>
     .filter((line) => line.startsWith(`-A ${chain} `))
     .map((line) => line.slice(`-A ${chain} `.length).trim());
 
+/** Where the chain should be, and whether that is so: what the node puts right, and what `rudder doctor` tells. */
+interface Place {
+  readonly isWanted: boolean;
+  /** What the chain should hold. */
+  readonly rules: readonly string[];
+  readonly jumps: number;
+  /** In words; undefined: it is as it should be. */
+  readonly fault: string | undefined;
+}
+
+function placeOf(chain: OwnChain, saved: string): Place {
+  const { name, parent, table } = chain;
+  const jump = `-j ${name}`;
+  const inParent = appended(parent, saved);
+  const jumps = inParent.filter((rule) => rule === jump).length;
+  const isAlone = jumps === inParent.length && !saved.includes(`\n:${parent} DROP `);
+  const isWanted = chain.rules.length > 0 && !(chain.onlyBesideOthers && isAlone);
+  const asked = chain.first !== undefined && exists(chain.first, saved) ? [`-j ${chain.first}`] : [];
+  const rules = [...asked, ...chain.rules];
+  const found = appended(name, saved);
+  const isRight = found.length === rules.length && found.every((rule, i) => rule === rules[i]);
+
+  function fault(): string | undefined {
+    if (!isWanted) return isThere(chain, saved) ? `${name} is in table ${table}, and has no purpose there` : undefined;
+    if (!isThere(chain, saved)) return `${name} is not in table ${table}`;
+    if (!isRight) return `${name} in table ${table} has other rules than it was given`;
+    if (jumps === 0) return `${parent} of table ${table} has no rule for ${name}`;
+    if (inParent[0] !== jump) return `"${inParent[0]}" comes before ${name} in ${parent} of table ${table}`;
+    return jumps === 1 ? undefined : `${parent} of table ${table} has ${jumps} rules for ${name}`;
+  }
+  return { isWanted, rules, jumps, fault: fault() };
+}
+
+/** What is not as it should be with a chain, in words; undefined: nothing. @param saved output of `iptables-save` of its table */
+export const faultOf = (chain: OwnChain, saved: string) => placeOf(chain, saved).fault;
+
 /**
  * What `iptables-restore --noflush` has to be given so that the chain is as it should be and comes first; undefined if
  * it is so already. One table is changed in one step, so no packet ever meets half of it.
  * @param saved output of `iptables-save` of that table
  */
 export function repairOf(chain: OwnChain, saved: string): string | undefined {
+  const { isWanted, rules, jumps, fault } = placeOf(chain, saved);
+  if (fault === undefined) return undefined;
+  if (!isWanted) return removalOf(chain, saved);
   const jump = `-j ${chain.name}`;
-  const inParent = appended(chain.parent, saved);
-  const jumps = inParent.filter((rule) => rule === jump).length;
-  const isAlone = jumps === inParent.length && !saved.includes(`\n:${chain.parent} DROP `);
-  if (chain.rules.length === 0 || (chain.onlyBesideOthers && isAlone)) return removalOf(chain, saved);
-  const found = appended(chain.name, saved);
-  const asked = chain.first !== undefined && exists(chain.first, saved) ? [`-j ${chain.first}`] : [];
-  const rules = [...asked, ...chain.rules];
-  const isRight = found.length === rules.length && found.every((rule, i) => rule === rules[i]);
-  if (isRight && jumps === 1 && inParent[0] === jump) return undefined;
   return [
     `*${chain.table}`,
     `:${chain.name} - [0:0]`, // creates the chain, or empties it

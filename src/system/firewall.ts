@@ -57,6 +57,8 @@ export interface FirewallState {
   readonly repairs: number;
   /** What kept us from looking the last time, if anything did. */
   readonly problem: string | undefined;
+  /** What the rules are made of at the moment. */
+  readonly settings: FirewallSettings;
 }
 
 export interface Forwarding extends ForwardingVerdict {
@@ -282,7 +284,7 @@ export async function keepFirewall(
   const keeping = keep().catch(() => undefined); // the signal's reason
   return {
     isNew,
-    state: () => ({ checks, repairs, problem }),
+    state: () => ({ checks, repairs, problem, settings }),
     async addMembers(some) {
       await oneAtATime(() => changeTable(() => table.addMembers(some)));
       void forgetTracked(some);

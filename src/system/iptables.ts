@@ -1,6 +1,15 @@
 import { RudderError } from '../core/errors.js';
 import { call } from './command.js';
-import { CHAINS, type Chain, isThere, type OwnChain, removalOf, repairOf, tablesIn } from './firewall-rules.js';
+import {
+  CHAINS,
+  type Chain,
+  faultOf,
+  isThere,
+  type OwnChain,
+  removalOf,
+  repairOf,
+  tablesIn,
+} from './firewall-rules.js';
 
 /** How long another program may hold the tables' lock. */
 const LOCK_SECONDS = 5;
@@ -50,6 +59,17 @@ async function change<C extends Chain>(
   }
   const saved = text.replace(/^#.*$|\[\d+:\d+\]/gm, '');
   return { changed: inputs.length > 0, saved, found: chains.some((chain) => isThere(chain, savedOf(chain))) };
+}
+
+/** What a look at the tables finds that is not as it should be, in words. @param text output of `iptables-save` */
+export function faultsIn(text: string, chains: readonly OwnChain[]): string[] {
+  const tables = tablesIn(text);
+  const hidden = unreadableIn(text).filter((name) => chains.some(({ table }) => table === name));
+  const readable = chains.filter(({ table }) => !hidden.includes(table));
+  return [
+    ...hidden.map((name) => `iptables cannot read table "${name}": somebody has put rules into it with nft`),
+    ...readable.flatMap((chain) => faultOf(chain, tables.get(chain.table) ?? '') ?? []),
+  ];
 }
 
 /** Tables of which `iptables-save` says, as a comment and with success, that it cannot show them: they look empty. */

@@ -96,6 +96,20 @@ describeWith(['etcd'], 'etcd with users', () => {
       expect(await watchRefusalOf(registry)).toMatch(denial);
     });
 
+    it('who may list and not watch is told so, and never that the watch stands', async () => {
+      await etcd.ctl(`--user=root:${PASSWORD}`, 'user', 'add', `lister:${PASSWORD}`);
+      await etcd.ctl(`--user=root:${PASSWORD}`, 'role', 'add', 'list');
+      const grant = ['role', 'grant-permission', 'list', '--prefix=true', 'readwrite', `${PREFIX}/subnets/`];
+      await etcd.ctl(`--user=root:${PASSWORD}`, ...grant);
+      await etcd.ctl(`--user=root:${PASSWORD}`, 'user', 'grant-role', 'lister', 'list');
+      const registry = connect({ username: 'lister', password: PASSWORD });
+      const { revision } = await registry.listLeases();
+      const watch = recordWatch(registry, revision + 1);
+      await eventually(() => expect(watch.ended).toHaveLength(1));
+      expect(watch.opened()).toBe(0);
+      expect(await refusalOf(Promise.reject(watch.ended[0]))).toMatch(/denies user "lister" access/);
+    });
+
     it('refuses who gives no user', async () => {
       const registry = connect();
       expect(await refusalOf(registry.listLeases())).toMatch(/wants a user; give --etcd-username and --etcd-password/);

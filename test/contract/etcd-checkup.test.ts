@@ -32,6 +32,14 @@ describeWith(['etcd'], 'a look at one endpoint of etcd', () => {
     expect(revision(await etcd.ctl('get', '--prefix', '', '-w', 'json'))).toBe(revision(before));
   });
 
+  it('tells the network config, or that there is none', async () => {
+    expect((await probe(etcd.url)).config).toEqual({ json: undefined });
+    await etcd.ctl('put', `${PREFIX}/config`, '{}');
+    expect((await probe(etcd.url)).config).toEqual({ json: '{}' });
+    await etcd.ctl('del', `${PREFIX}/config`);
+    expect((await probe('http://127.0.0.1:1')).config).toBeUndefined();
+  });
+
   it('finds that there is no room, at the write and not before', async () => {
     const fill = async () => {
       for (let i = 0; i < 50; i++) await small.ctl('put', `/fill/${i}`, 'x'.repeat(20_000));
@@ -41,13 +49,18 @@ describeWith(['etcd'], 'a look at one endpoint of etcd', () => {
     expect(failure).toMatchObject({ step: 'write', reason: expect.stringMatching(/space/) });
   });
 
-  it('finds that the user may read and not write', async () => {
+  it('finds that the user may read and not write, or not watch', async () => {
     await etcd.ctl('user', 'add', 'root:r');
     await etcd.ctl('user', 'grant-role', 'root', 'root');
     await etcd.ctl('role', 'add', 'reader');
     await etcd.ctl('role', 'grant-permission', '--prefix=true', 'reader', 'read', `${PREFIX}/`);
     await etcd.ctl('user', 'add', 'reader:p');
     await etcd.ctl('user', 'grant-role', 'reader', 'reader');
+    await etcd.ctl('role', 'add', 'lister');
+    await etcd.ctl('role', 'grant-permission', 'lister', 'readwrite', `${PREFIX}/config`);
+    await etcd.ctl('role', 'grant-permission', '--prefix=true', 'lister', 'readwrite', `${PREFIX}/subnets/`);
+    await etcd.ctl('user', 'add', 'lister:p');
+    await etcd.ctl('user', 'grant-role', 'lister', 'lister');
     await etcd.ctl('auth', 'enable');
     try {
       const ask = (username: string, password: string) =>
@@ -55,6 +68,11 @@ describeWith(['etcd'], 'a look at one endpoint of etcd', () => {
       expect((await ask('reader', 'p')).failure).toMatchObject({
         step: 'write',
         reason: expect.stringMatching(/denies/),
+      });
+      // As etcd refuses it to a role with a grant for each key that it reads.
+      expect(await ask('lister', 'p')).toMatchObject({
+        failure: { step: 'watch', reason: expect.stringMatching(/denies user "lister"/) },
+        config: { json: undefined },
       });
       expect((await ask('reader', 'q')).failure).toMatchObject({
         step: 'read',

@@ -23,6 +23,8 @@ export interface RecordedWatch {
   /** Sizes of the calls in which the events came. */
   readonly batches: number[];
   readonly ended: Error[];
+  /** How often the store has agreed to it. */
+  opened(): number;
   close(): void;
 }
 
@@ -30,14 +32,16 @@ export function recordWatch(registry: Registry, fromRevision: number): RecordedW
   const events: WatchEvent[] = [];
   const batches: number[] = [];
   const ended: Error[] = [];
+  let opened = 0;
   const watch = registry.watch(fromRevision, {
+    opened: () => void opened++,
     events(batch) {
       batches.push(batch.length);
       events.push(...batch);
     },
     ended: (reason) => ended.push(reason),
   });
-  return { events, batches, ended, close: () => watch.close() };
+  return { events, batches, ended, opened: () => opened, close: () => watch.close() };
 }
 
 /** Waits for a condition of a test; well below the test's own deadline, so that the reason is told. */

@@ -23,6 +23,15 @@ export function watchContract(start: StartSubject): void {
 
   const nextRevision = async () => (await registry.listLeases()).revision + 1;
 
+  it('a watch is told that it stands, and one that is refused is not', async () => {
+    const watch = recordWatch(registry, await nextRevision());
+    await eventually(() => expect(watch.opened()).toBe(1));
+    await subject.put(NAME, 'a');
+    await eventually(() => expect(watch.events).toHaveLength(1));
+    expect(watch.opened()).toBe(1);
+    watch.close();
+  });
+
   describe('listLeases', () => {
     it('is empty at first, and has a revision all the same', async () => {
       const { entries, revision } = await registry.listLeases();

@@ -155,6 +155,47 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect(ill.stdout).toMatch(/^PROBLEM +forwarding: .*\n +-> sysctl -w net\.ipv4\.ip_forward=1/m);
   });
 
+  it.each<[string, string[][], string[][], RegExp]>([
+    [
+      "a route to a part of a peer's subnet",
+      [['ip', 'route', 'add', 'PEER', 'dev', 'lo']],
+      [['ip', 'route', 'delete', 'PEER', 'dev', 'lo']],
+      /^PROBLEM +routes: PEER leads to lo, inside 10\.240\.0\.0\/16: packets to 10\.240\.\d+\.0\/24 do not reach/m,
+    ],
+    [
+      'a route that takes a part of the own subnet',
+      [['ip', 'route', 'add', 'OWN', 'dev', 'eth0']],
+      [['ip', 'route', 'delete', 'OWN', 'dev', 'eth0']],
+      /^PROBLEM +routes: OWN, of this host's own subnet, leads to eth0/m,
+    ],
+    [
+      'a rule that leads the overlay to another table',
+      [
+        ['ip', 'route', 'add', 'default', 'dev', 'lo', 'table', '77'],
+        ['ip', 'rule', 'add', 'to', '10.240.0.0/16', 'lookup', '77'],
+      ],
+      [
+        ['ip', 'rule', 'delete', 'to', '10.240.0.0/16', 'lookup', '77'],
+        ['ip', 'route', 'flush', 'table', '77'],
+      ],
+      /^PROBLEM +routes: a packet to 10\.240\.\d+\.0 leaves by lo \(table 77\)/m,
+    ],
+    [
+      'no forwarding by the bridge of the containers alone',
+      [['sysctl', '-qw', 'net.ipv4.conf.docker0.forwarding=0']],
+      [['sysctl', '-qw', 'net.ipv4.conf.docker0.forwarding=1']],
+      /^PROBLEM +forwarding: IPv4 forwarding is off for docker0/m,
+    ],
+  ])('has the doctor find %s, as the kernel says', async (_, spoil, mend, text) => {
+    const [own, peer] = labStatus(lab).map((row) => row.subnet.replace('.1/24', '.128/25'));
+    const fill = (word: string) => word.replace('PEER', peer).replace('OWN', own);
+    for (const command of spoil) await execIn(lab, 'n1', command.map(fill));
+    const ill = await cli(lab, first, 'doctor');
+    for (const command of mend) await execIn(lab, 'n1', command.map(fill));
+    expect(ill.stdout).toMatch(new RegExp(fill(text.source), 'm'));
+    expect((await cli(lab, first, 'doctor')).stdout).not.toMatch(/^PROBLEM/m);
+  });
+
   it('sees a node that loses its device as not ready, and ready again', async () => {
     // Once would be put right by the daemon in a moment.
     const again = 'while [ ! -e /run/rudder-lab/test-observe/enough ]; do ip link set rudder0 down; sleep 0.02; done';

@@ -1,16 +1,17 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { etcdctl, startEtcd, stopEtcd } from '../../src/lab/etcd.js';
+import { etcdArguments, etcdctl, startEtcd, stopEtcd } from '../../src/lab/etcd.js';
 import { labDown, labUp } from '../../src/lab/lab.js';
-import { etcdUrl } from '../../src/lab/names.js';
+import { etcdAddress, etcdNamespace, etcdUrl } from '../../src/lab/names.js';
 import { containerAddress } from '../../src/lab/network.js';
 import { launchNode, logLines, logText, nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
-import { isRunning, signalProcess } from '../../src/lab/process.js';
-import type { LabNode, LabState } from '../../src/lab/state.js';
+import { isRunning, signalProcess, spawnInNamespace } from '../../src/lab/process.js';
+import { type LabNode, type LabState, labDirectory, saveLab } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import type { Status } from '../../src/ops/status.js';
 import { cli } from '../e2e/cli.js';
+import { createPki } from '../helpers/pki.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-faults-degraded';
@@ -114,10 +115,65 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
     expect(log).not.toContain('to apply it');
   });
 
-  it('is not ready when its key is gone and etcd refuses writes', async () => {
-    const key = `${KEYS}${readSubnetEnv(lab, node).RUDDER_SUBNET.replace('.1/24', '.0-24')}`;
-    const prefix = '/coreos.com/network/';
-    const asRoot = '--user=root:root';
+  it('degrades with an expired certificate, says so everywhere, and goes on by itself with a new one', async () => {
+    const pki = createPki();
+    try {
+      pki.authority('ca');
+      pki.certificate('server', 'ca', `IP:${etcdAddress(lab)}`);
+      pki.certificate('old', 'ca', 'DNS:node', -1);
+      pki.certificate('new', 'ca', 'DNS:node');
+      const client = [pki.install('old.crt', 'client.crt'), pki.install('old.key', 'client.key')];
+      const before = readSubnetEnv(lab, node);
+      await kill();
+      await stopEtcd(lab);
+      const endpoint = etcdUrl(lab).replace('http:', 'https:');
+      const tls = [
+        `--cert-file=${pki.path('server.crt')}`,
+        `--key-file=${pki.path('server.key')}`,
+        '--client-cert-auth',
+        `--trusted-ca-file=${pki.path('ca.crt')}`,
+      ];
+      const directory = `${labDirectory(NAME)}/etcd`;
+      const etcd = ['etcd', ...etcdArguments(directory, endpoint, `http://${etcdAddress(lab)}:2380`), ...tls];
+      lab.etcd = await spawnInNamespace(etcdNamespace(lab), etcd, `${labDirectory(NAME)}/etcd.log`);
+      saveLab(lab);
+      const source = `${endpoint}/coreos.com/network`;
+      writeFileSync(file(), JSON.stringify({ ...JSON.parse(readFileSync(file(), 'utf8')), source }));
+      const flags = [
+        `--etcd-endpoints=${endpoint}`,
+        `--etcd-cafile=${pki.path('ca.crt')}`,
+        `--etcd-certfile=${client[0]}`,
+        `--etcd-keyfile=${client[1]}`,
+      ];
+      await startsDegraded(/CN=old|nothing listens/, flags);
+      expect(readSubnetEnv(lab, node)).toEqual(before);
+      await waitFor(
+        'the reason to be told',
+        async () =>
+          (await problems()).some((text) =>
+            /^degraded: .*does not take our certificate: "CN=old" in .* has expired/.test(text),
+          ),
+        15_000,
+      );
+      const expired = /the certificate "CN=old" in .*client\.crt has expired, on /;
+      expect((await status()).stdout).toMatch(new RegExp(`^warning +${expired.source}`, 'm'));
+      expect((await cli(lab, node, 'doctor')).stdout).toMatch(new RegExp(`^warning +daemon: ${expired.source}`, 'm'));
+
+      pki.install('new.key', 'client.key');
+      pki.install('new.crt', 'client.crt');
+      await waitFor('the node to be ready', async () => (await problems()).length === 0, 30_000);
+      expect((await status()).stdout).not.toMatch(/has expired/);
+    } finally {
+      pki.remove();
+    }
+  });
+
+  const prefix = '/coreos.com/network/';
+  const asRoot = '--user=root:root';
+  const asRudder = ['--etcd-username=rudder', '--etcd-password=rudder'];
+
+  /** A node that is a user of etcd with a role, which may be changed. */
+  async function startAsUser(): Promise<void> {
     await etcdctl(lab, 'user', 'add', 'root:root');
     await etcdctl(lab, 'user', 'grant-role', 'root', 'root');
     await etcdctl(lab, 'user', 'add', 'rudder:rudder');
@@ -126,15 +182,42 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
     await etcdctl(lab, 'user', 'grant-role', 'rudder', 'network');
     await stopNode(lab, node);
     await etcdctl(lab, 'auth', 'enable');
-    await startNode(lab, node, ['--etcd-username=rudder', '--etcd-password=rudder']);
+    await startNode(lab, node, asRudder);
     expect(await problems()).toEqual([]);
+  }
 
+  it('is not ready while it may list and not watch, and says which', async () => {
+    await startAsUser();
+    await etcdctl(lab, asRoot, 'role', 'revoke-permission', '--prefix=true', 'network', prefix);
+    await etcdctl(lab, asRoot, 'role', 'grant-permission', 'network', 'readwrite', configKey);
+    await etcdctl(lab, asRoot, 'role', 'grant-permission', 'network', '--prefix=true', 'readwrite', KEYS);
+    await stopNode(lab, node);
+    await startNode(lab, node, asRudder);
+    await waitFor(
+      'it to say so',
+      async () =>
+        (await problems()).some((text) =>
+          /^etcd has not been watched for \d+ s, .*denies user "rudder" access/.test(text),
+        ),
+      20_000,
+    );
+    expect((await status()).stdout).toMatch(/^etcd +degraded: .*denies user "rudder".*, last word \d+ s ago/m);
+    expect((await cli(lab, node, 'doctor', ...asRudder)).stdout).toMatch(
+      /^PROBLEM +etcd: .*: reading works, watching fails: .*denies user "rudder"/m,
+    );
+    await etcdctl(lab, asRoot, 'role', 'grant-permission', 'network', '--prefix=true', 'readwrite', prefix);
+    await waitFor('the node to be ready', async () => (await problems()).length === 0, 15_000);
+  });
+
+  it('is not ready when its key is gone and etcd refuses writes', async () => {
+    const key = `${KEYS}${readSubnetEnv(lab, node).RUDDER_SUBNET.replace('.1/24', '.0-24')}`;
+    await startAsUser();
     await etcdctl(lab, asRoot, 'role', 'revoke-permission', '--prefix=true', 'network', prefix);
     await etcdctl(lab, asRoot, 'role', 'grant-permission', 'network', '--prefix=true', 'read', prefix);
     await etcdctl(lab, asRoot, 'del', key);
     await waitFor(
       'it to say so',
-      async () => (await problems()).some((text) => /own lease key is gone/.test(text)),
+      async () => (await problems()).some((text) => /own lease key is gone .*: .*denies user "rudder"/.test(text)),
       10_000,
     );
     expect((await status()).stdout).toMatch(/^lease +gone/m);

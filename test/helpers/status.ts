@@ -2,6 +2,14 @@ import { COUNTER_NAMES } from '../../src/backend/udp/counters.js';
 import type { Status } from '../../src/ops/status.js';
 
 const FORWARDING = { out: 'passes', in: 'unknown', suspects: [], forged: 0, forwarded: 0 } as const;
+const SETTINGS = {
+  devices: ['rudder0'],
+  tunnel: { port: 8285 },
+  ipMasq: false,
+  localAddress: '10.1.1.26',
+  isTracked: true,
+  uplinks: ['eth0'],
+};
 
 /** A node that is well; `changes` says what is not. */
 export function createStatus(changes: Partial<Status> = {}): Status {
@@ -15,10 +23,11 @@ export function createStatus(changes: Partial<Status> = {}): Status {
       network: '10.240.0.0/16',
       subnet: '10.240.26.0/24',
       subnetFile: '/run/rudder/subnet.env',
+      port: 8285,
     },
     device: { name: 'rudder0', mtu: 1472, up: true, repairs: 3 },
     hostProblem: null,
-    lease: { ttlSeconds: 86_400, remainingSeconds: 86_390, key: 'written', recoveries: 0 },
+    lease: { ttlSeconds: 86_400, remainingSeconds: 86_390, key: 'written', recoveries: 0, problem: null },
     etcd: {
       endpoints: ['http://127.0.0.1:2379'],
       current: true,
@@ -31,7 +40,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
     backend: { type: 'udp', kernel: null },
     packetPath: { heartbeatSeconds: 0.5, counters: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i])) },
     offloads: { 'tun-tso': 'on', 'udp-gso': 'off' },
-    firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: FORWARDING },
+    firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: FORWARDING, settings: SETTINGS },
     peers: [
       {
         subnet: '10.240.77.0/24',

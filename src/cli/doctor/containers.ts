@@ -2,13 +2,12 @@ import { parseIpv4, parseSubnet } from '../../core/address-text.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { contains, maskOf, type Subnet } from '../../core/subnet.js';
 import type { Status } from '../../ops/status.js';
-import { bad, ok, unknown } from './findings.js';
+import { bad, ok, unknown, warn } from './findings.js';
 import type { Facts, Finding, Host } from './host.js';
+import { type Answers, isLossless, LOSS_REMEDY, lossOf, ping } from './ping.js';
 
-/**
- * What happens to the packets of containers, by asking the kernel as a container would: what rules say of them may be
- * undone by somebody else's rules, tables or routes.
- */
+/** Of a text that was checked. */
+export const subnetOf = (text: string): Subnet => parseSubnet(text)!;
 
 /** The interface that containers of our subnet are behind, and its own address. */
 interface Bridge {
@@ -16,8 +15,8 @@ interface Bridge {
   readonly address: string;
 }
 
-function findBridge({ links }: Facts, status: Status): Bridge | undefined {
-  const own = parseSubnet(status.node.subnet)!;
+export function findBridge({ links }: Facts, status: Status): Bridge | undefined {
+  const own = subnetOf(status.node.subnet);
   for (const { ifname, addr_info } of links) {
     if (ifname === status.device.name) continue;
     const inside = addr_info.find(({ local }) => contains(own, parseIpv4(local) ?? 0));
@@ -30,38 +29,7 @@ const firstPeer = ({ peers }: Status) => peers.find(({ problem, reserved }) => p
 /** A peer's device answers at the first address of its subnet. */
 const deviceOf = (subnet: string) => subnet.split('/')[0];
 /** Far from where Docker and CNI plugins begin to count. */
-const lastAddressOf = ({ address, prefixLength }: Subnet) => formatIpv4((address | ~maskOf(prefixLength)) - 1);
-
-/** Where the kernel would route a container's packet to a peer: policy rules, as VPN clients set them, count. */
-export async function containerRoute(host: Facts): Promise<Finding[]> {
-  const { status } = host;
-  const peer = status && firstPeer(status);
-  const bridge = status && findBridge(host, status);
-  if (status === undefined || peer === undefined || bridge === undefined) return [];
-  // Told elsewhere, and no rule would help.
-  const isForwarding = (await host.read('/proc/sys/net/ipv4/ip_forward'))?.trim() === '1';
-  if (!isForwarding || status.hostProblem !== null) return [];
-  const to = deviceOf(peer.subnet);
-  const from = lastAddressOf(parseSubnet(status.node.subnet)!);
-  const text = await host.run('ip', ['-4', '-j', 'route', 'get', to, 'from', from, 'iif', bridge.name]);
-  const [route] = JSON.parse(text ?? '[]') as { type?: string; dev?: string; table?: string }[];
-  if (route?.dev === status.device.name) {
-    return [ok('container route', `a container's packet to ${to} is routed to ${status.device.name}`)];
-  }
-  const way = route === undefined ? 'nowhere' : nameOf(route);
-  const remedy =
-    'see "ip rule show": let a rule before it leave the overlay to the main table, ' +
-    `"ip rule add to ${status.node.network} lookup main priority 100"`;
-  return [
-    bad('container route', `a container's packet to ${to} is routed to ${way}, not to ${status.device.name}`, remedy),
-  ];
-}
-
-/** A route's way in words: not each has a device. */
-export function nameOf({ type, dev, table }: { type?: string; dev?: string; table?: string }): string {
-  const way = dev ?? (type === undefined || type === 'unicast' ? 'no device' : `${type} (no device)`);
-  return table === undefined ? way : `${way} (table ${table})`;
-}
+export const lastAddressOf = ({ address, prefixLength }: Subnet) => formatIpv4((address | ~maskOf(prefixLength)) - 1);
 
 /**
  * A container for a moment: a namespace behind the bridge, which asks a peer. Nothing else shows whether forwarded packets
@@ -76,14 +44,14 @@ export async function containerWay(host: Facts): Promise<Finding[]> {
   if (bridge === undefined) return [];
   const to = deviceOf(peer.subnet);
   const answer = await tryAsContainer(host, status, bridge, to);
-  if (answer === 'passes') return [ok('container way', `a container's packets reach ${to}, and its answers come back`)];
+  if (typeof answer !== 'string') return [ofAnswers(answer, to)];
   if (answer === 'in use') {
-    const why = `the address ${lastAddressOf(parseSubnet(status.node.subnet)!)}, which it would take, is in use`;
+    const why = `the address ${lastAddressOf(subnetOf(status.node.subnet))}, which it would take, is in use`;
     return [unknown('container way', why, 'try again when no container has that address')];
   }
   if (answer !== 'lost') return [unknown('container way', answer, 'run as root, with iproute2 installed')];
   // A peer that does not answer this host either is told elsewhere.
-  if (!(await host.succeeds('ping', ['-n', '-q', '-c', '2', '-i', '0.2', '-W', '1', to]))) return [];
+  if ((await ping(host, to)) === undefined) return [];
   const suspects = await host.suspects();
   const by = suspects.length === 0 ? '' : `; rules of others that may be why: ${suspects.join(', ')}`;
   return [
@@ -95,11 +63,16 @@ export async function containerWay(host: Facts): Promise<Finding[]> {
   ];
 }
 
-/** @returns `passes`, `lost`, `in use`, or which step could not be made */
-async function tryAsContainer(host: Host, status: Status, bridge: Bridge, to: string): Promise<string> {
-  const own = parseSubnet(status.node.subnet)!;
+function ofAnswers(answers: Answers, to: string): Finding {
+  if (isLossless(answers)) return ok('container way', `a container's packets reach ${to}, and its answers come back`);
+  return warn('container way', `of a container's packets to ${to} ${lossOf(answers)}`, LOSS_REMEDY);
+}
+
+/** @returns `lost`, `in use`, or which step could not be made */
+async function tryAsContainer(host: Host, status: Status, bridge: Bridge, to: string): Promise<Answers | string> {
+  const own = subnetOf(status.node.subnet);
   const address = lastAddressOf(own);
-  if (await host.succeeds('ping', ['-n', '-q', '-c', '1', '-W', '1', address])) return 'in use';
+  if ((await ping(host, address, { count: 1 })) !== undefined) return 'in use';
   const name = `rudder-doctor-${process.pid}`;
   const link = `rdoctor${process.pid}`;
   const mtu = String(status.device.mtu);
@@ -117,8 +90,7 @@ async function tryAsContainer(host: Host, status: Status, bridge: Bridge, to: st
     for (const step of steps) {
       if (!(await host.succeeds('ip', step))) return `"ip ${step.join(' ')}" fails`;
     }
-    const ping = ['netns', 'exec', name, 'ping', '-n', '-q', '-c', '3', '-i', '0.2', '-W', '1', to];
-    return (await host.succeeds('ip', ping)) ? 'passes' : 'lost';
+    return (await ping(host, to, { netns: name })) ?? 'lost';
   } finally {
     await host.succeeds('ip', ['netns', 'delete', name]);
     await host.succeeds('ip', ['link', 'delete', link]);

@@ -3,13 +3,15 @@ import { messageOf, RudderError, shorten } from '../../core/errors.js';
 import { tryDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';
 import type { Status } from '../../ops/status.js';
+import { toStatus } from '../daemon-status.js';
 import type { NodeOptions } from '../defaults-file.js';
 import { toEtcdOptions } from '../etcd-options.js';
 import { EXIT_CODES, EXIT_OK } from '../exit-codes.js';
 import { describeEtcd, findEtcd } from '../node-etcd.js';
 import { CHECKS } from './checks.js';
 import { type EtcdFound, type Finding, type Host, type Link, realHost, type Unready } from './host.js';
-import { trustStatus } from './trust.js';
+import { askIp } from './ip.js';
+import { readService } from './service.js';
 
 /** `rudder doctor`: looks for what usually goes wrong. @returns 0 if there is no problem */
 export async function doctor(node: NodeOptions, json: boolean): Promise<number> {
@@ -32,7 +34,8 @@ async function readEtcd(node: NodeOptions): Promise<{ options: EtcdOptions | und
     const found = await findEtcd(node);
     const options = toEtcdOptions(found.raw);
     const saidBy = found.saidBy === undefined ? undefined : describeEtcd(found);
-    return { options, etcd: { endpoints: options.endpoints, saidBy } };
+    const { endpoints, prefix, flags = [] } = options;
+    return { options, etcd: { endpoints, prefix, flags, saidBy } };
   } catch (error) {
     if (!(error instanceof RudderError)) throw error;
     return { options: undefined, etcd: { problem: messageOf(error) } };
@@ -52,21 +55,22 @@ export async function askStatus(
   if (typeof starting === 'string') return none({ is: 'starting', phase: shorten(starting, 200) });
   if (code !== 200 && typeof error === 'string') return none({ is: 'failing', reason: shorten(error, 200) });
   try {
-    return { status: trustStatus(body, subnetFile), daemon: { is: 'absent' } };
+    return { status: toStatus(body, subnetFile), daemon: { is: 'absent' } };
   } catch (thrown) {
     return none({ is: 'garbled', reason: messageOf(thrown) });
   }
 }
 
 export async function examine(host: Host): Promise<Finding[]> {
-  const facts = { ...host, links: await readLinks(host) };
+  const [links, service] = await Promise.all([readLinks(host), readService(host)]);
+  const facts = { ...host, links, service };
   const findings: Finding[] = [];
   for (const check of CHECKS) findings.push(...(await check(facts)));
   return findings;
 }
 
 async function readLinks(host: Host): Promise<Link[]> {
-  return JSON.parse((await host.run('ip', ['-4', '-j', 'address', 'show'])) ?? '[]') as Link[];
+  return (await askIp<Link>(host, 'address', 'show')) ?? [];
 }
 
 const MARKS = { ok: 'ok      ', warning: 'warning ', problem: 'PROBLEM ' };

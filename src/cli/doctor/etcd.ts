@@ -1,4 +1,8 @@
+import { parseNetworkConfig } from '../../backend/config.js';
 import type { CheckStep, Checkup } from '../../control/etcd-checkup.js';
+import { initCommand } from '../../core/command-line.js';
+import { messageOf } from '../../core/errors.js';
+import { correctKey } from '../../core/network-config.js';
 import { bad, ok, unknown, warn } from './findings.js';
 import type { Finding, Host } from './host.js';
 
@@ -20,7 +24,27 @@ export async function etcd(host: Host): Promise<Finding[]> {
   );
   const isWorking = probes.some(([, { failure }]) => failure === undefined);
   const findings = probes.flatMap(([endpoint, probe]) => ofProbe(endpoint, probe, isWorking));
+  const config = probes.flatMap(([, { config }]) => config ?? []).at(0);
+  if (config !== undefined) findings.push(...ofConfig(config.json, found, host.status === undefined ? bad : warn));
   return found.saidBy === undefined ? findings : [ok('etcd', found.saidBy), ...findings];
+}
+
+/** Without one no node starts anew; one that runs goes on. */
+function ofConfig(
+  json: string | undefined,
+  { prefix, flags }: { prefix: string; flags: readonly string[] },
+  tell: typeof bad,
+): Finding[] {
+  const key = `${prefix}/config`;
+  if (json === undefined)
+    return [tell('network config', `there is no key ${key}`, `create it: ${initCommand({ flags })}`)];
+  const remedy = correctKey(key);
+  try {
+    parseNetworkConfig(json, remedy);
+    return [];
+  } catch (error) {
+    return [tell('network config', messageOf(error).replace(`; ${remedy}`, ''), remedy)];
+  }
 }
 
 function ofProbe(
@@ -49,6 +73,7 @@ const DOES: Record<CheckStep, string> = {
   connect: 'there is no connection',
   TLS: 'there is no TLS',
   read: 'reading fails',
+  watch: 'reading works, watching fails',
   write: 'reading works, writing fails',
 };
 
@@ -57,5 +82,6 @@ const REMEDIES: Record<CheckStep, string> = {
   connect: 'is etcd running there and listening on that address, and is the way to it open?',
   TLS: 'compare --etcd-cafile, --etcd-certfile and --etcd-keyfile with what etcd was started with',
   read: 'see "etcdctl endpoint status --cluster": has the cluster a leader, may this user read the prefix?',
+  watch: 'nodes learn late of peers that come and go until that works: may this user read all keys below the prefix?',
   write: 'no node gets or moves a lease until that works: see "etcdctl alarm list" and the log of etcd',
 };

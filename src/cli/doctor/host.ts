@@ -11,6 +11,8 @@ import type { Status } from '../../ops/status.js';
 import { describeChain, foreignChains } from '../../system/foreign-chains.js';
 import { readPlainFile } from '../../system/plain-file.js';
 import { listNameservers } from '../../system/resolv-conf.js';
+import { packageVersion } from '../version.js';
+import type { Service } from './service.js';
 
 export interface Finding {
   readonly check: string;
@@ -28,11 +30,19 @@ export type Unready =
 
 /** Which etcd this host's node uses, or why that is not known. */
 export type EtcdFound =
-  | { readonly endpoints: readonly string[]; readonly saidBy: string | undefined }
+  | {
+      readonly endpoints: readonly string[];
+      readonly saidBy: string | undefined;
+      readonly prefix: string;
+      /** By which a command finds it. */
+      readonly flags: readonly string[];
+    }
   | { readonly problem: string };
 
 /** The host as the checks see it. */
 export interface Host {
+  /** Of this command. */
+  readonly version: string;
   readonly isRoot: boolean;
   readonly socketPath: string;
   /** What the running daemon says; undefined: nothing yet, or none runs, as `daemon` tells. */
@@ -64,6 +74,8 @@ export interface Link {
 /** What several checks want to know, and is asked once. */
 export interface Facts extends Host {
   readonly links: readonly Link[];
+  /** Undefined: the node is no service here. */
+  readonly service: Service | undefined;
 }
 
 const TIMEOUT_MS = 5000;
@@ -78,11 +90,14 @@ export function realHost(
 ): Host {
   const run = (command: string, args: readonly string[]) =>
     new Promise<string | undefined>((resolve) => {
-      execFile(command, args, { timeout: TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES }, (error, stdout) =>
+      // What is printed is read by words.
+      const env = { ...process.env, LC_ALL: 'C' };
+      execFile(command, args, { timeout: TIMEOUT_MS, maxBuffer: MOST_OUTPUT_BYTES, env }, (error, stdout) =>
         resolve(error === null ? stdout : undefined),
       );
     });
   return {
+    version: packageVersion(),
     isRoot: process.getuid?.() === 0,
     ...known,
     probe: (endpoint) => checkEndpoint(endpoint, etcd!),

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import type { Unready } from '../../../src/cli/doctor/host.js';
+import type { CheckStep } from '../../../src/control/etcd-checkup.js';
 import { createStatus } from '../../helpers/status.js';
-import { complaints, createHost, type Differences, docker, ENDPOINT, unit } from './fake-host.js';
+import { complaints, createHost, type Differences, docker, ENDPOINT, ETCD, unit } from './fake-host.js';
 
 const RUDDER = 'systemctl show rudder.service';
 const DOCKER = 'systemctl show docker.service';
@@ -23,21 +24,21 @@ describe('a node that is ready', () => {
     });
   });
 
-  it('warns of a certificate that ends soon, and not of others', async () => {
-    const end = (days: number) => ({
-      file: '/etc/etcd.crt',
-      subject: 'CN=node',
-      notAfter: new Date(Date.now() + days * 86_400_000).toISOString(),
+  it('warns of a daemon of another version', async () => {
+    expect(await only('daemon', { version: '1.2.4' })).toMatchObject({
+      state: 'warning',
+      text: 'runs with version 1.2.3, and this command is of 1.2.4 -> systemctl restart rudder',
     });
-    const withEnds = (...days: number[]) => {
-      const status = createStatus({});
-      return { status: { ...status, etcd: { ...status.etcd, certificates: days.map(end) } } };
-    };
-    expect(await complaints(withEnds(15.5))).toEqual([]);
-    expect(await only('certificates', withEnds(15.5, 13.5))).toMatchObject({
-      text: expect.stringMatching(/CN=node.*expires in 13 days/),
-    });
-    expect(await only('certificates', withEnds(-1))).toMatchObject({ text: expect.stringMatching(/has expired/) });
+  });
+
+  it.each<[string, Record<string, string> | undefined, RegExp]>([
+    ['is a service', {}, /-> see the log: journalctl -u rudder$/],
+    ['is no service, as in a container', undefined, /-> see its log: it is no service here/],
+    ['is not the service, which is stopped', { ActiveState: 'inactive' }, /-> see its log: it is no service here/],
+  ])('and %s has its log where that is', async (_, changes, remedy) => {
+    const printed = { [RUDDER]: changes && unit(changes) };
+    const found = await only('daemon', { status: createStatus({ problems: ['x'] }), printed });
+    expect(found.text).toMatch(remedy);
   });
 });
 
@@ -121,7 +122,7 @@ describe('the process of the node', () => {
       'one that waits for etcd',
       { is: 'starting', phase: 'waiting for etcd' },
       {},
-      /waiting for etcd -> .*see etcd below/,
+      /waiting for etcd -> .*when etcd answers.*see below/,
     ],
     [
       'one that starts again and again',
@@ -137,7 +138,19 @@ describe('the process of the node', () => {
     ],
     ['one that may not be asked', { is: 'not permitted' }, {}, /is for root alone: nothing is known -> run as root/],
     ['one that cannot tell', { is: 'failing', reason: 'too long' }, {}, /^runs, and cannot tell its status: too long/],
-    ['something else', { is: 'garbled', reason: 'it is no rudder' }, {}, /^it is no rudder -> update/],
+    ['something else', { is: 'garbled', reason: 'it is no rudder' }, {}, /^it is no rudder -> systemctl restart/],
+    [
+      'one that waits for a network config',
+      { is: 'starting', phase: 'waiting for the network config' },
+      {},
+      /network config -> .*has a network config: see below/,
+    ],
+    [
+      'one that hangs and is no service',
+      { is: 'silent', seconds: 5 },
+      undefined,
+      /-> .*restart rudder as it was started/,
+    ],
   ])('is told apart: %s', async (_, daemon, changes, text) => {
     const printed = { [RUDDER]: changes && unit(changes) };
     const found = await only('daemon', { status: undefined, daemon, printed });
@@ -163,8 +176,8 @@ describe('the process of the node', () => {
 
 describe('etcd', () => {
   const OTHER = 'http://10.1.1.2:2379';
-  const both = { etcd: { endpoints: [ENDPOINT, OTHER], saidBy: undefined } };
-  const fails = (step: 'resolve' | 'connect' | 'TLS' | 'read' | 'write') => ({
+  const both = { etcd: { ...ETCD, endpoints: [ENDPOINT, OTHER] } };
+  const fails = (step: CheckStep) => ({
     [ENDPOINT]: { failure: { step, reason: 'so it is' } },
   });
 
@@ -173,6 +186,7 @@ describe('etcd', () => {
     ['connect', /there is no connection: so it is -> is etcd running/],
     ['TLS', /there is no TLS: so it is -> .*--etcd-cafile/],
     ['read', /reading fails: so it is -> .*etcdctl endpoint status/],
+    ['watch', /reading works, watching fails: so it is -> .*may this user read all keys/],
     ['write', /reading works, writing fails: so it is -> .*etcdctl alarm list/],
   ] as const)('that fails at %s is a problem, and one of several such members is a warning', async (step, text) => {
     const alone = await only('etcd', { probes: fails(step) });
@@ -191,13 +205,44 @@ describe('etcd', () => {
     expect(found).toMatchObject({ state, text: expect.stringMatching(text) });
   });
 
+  const withConfig = (json: string | undefined, etcd = ETCD) => ({
+    etcd,
+    probes: { [ENDPOINT]: { config: { json } } },
+    status: undefined,
+    daemon: { is: 'starting', phase: 'waiting' } as const,
+  });
+  const ofConfig = async (differences: Differences) =>
+    (await complaints(differences)).filter(({ check }) => check === 'network config').map(({ text }) => text);
+
+  it('without a network config is a problem, and the remedy finds the same etcd', async () => {
+    expect(await ofConfig(withConfig(undefined))).toEqual([
+      `there is no key /coreos.com/network/config -> create it: rudder init '{"Network":"10.240.0.0/16"}'`,
+    ]);
+    const etcd = { ...ETCD, prefix: '/corp/net', flags: ['--etcd-prefix', '/corp/net'] };
+    expect(await ofConfig(withConfig(undefined, etcd))).toEqual([
+      expect.stringMatching(/no key \/corp\/net\/config -> create it: rudder init '.*' --etcd-prefix \/corp\/net$/),
+    ]);
+  });
+
+  it.each(['', '{"Network":"10.0.0.0/99"}', '[]'])('with a network config of %j is one too', async (json) => {
+    expect(await ofConfig(withConfig(json))).toEqual([
+      expect.stringMatching(/^network config.* -> correct the key \/coreos\.com\/network\/config with etcdctl/),
+    ]);
+  });
+
+  it('without one while a node runs is a warning, and one of which nothing was read is not said to be missing', async () => {
+    const status = createStatus();
+    expect(await only('network config', { ...withConfig(undefined), status })).toMatchObject({ state: 'warning' });
+    expect(await complaints({ probes: { [ENDPOINT]: { config: undefined } } })).toEqual([]);
+  });
+
   it('that does not tell of alarms is not said to have none', async () => {
     const findings = await examine(createHost({ probes: { [ENDPOINT]: { alarms: undefined, version: undefined } } }));
     expect(findings.find(({ check }) => check === 'etcd')?.detail).toMatch(/its alarms are not told$/);
   });
 
   it('is named where nobody gave it, and why it is not known', async () => {
-    const etcd = { endpoints: [ENDPOINT], saidBy: 'etcd at x, as /etc/default/rudder says' };
+    const etcd = { ...ETCD, saidBy: 'etcd at x, as /etc/default/rudder says' };
     const findings = await examine(createHost({ etcd }));
     expect(findings.filter(({ check }) => check === 'etcd').map(({ detail }) => detail)[0]).toBe(
       'etcd at x, as /etc/default/rudder says',
@@ -281,7 +326,10 @@ describe('Docker', () => {
     ['that is not there', { ...silent(undefined), exists: async (path) => !path.includes('docker') }],
     [
       'of another network namespace',
-      { bridge: [{ ifname: 'cni0', addr_info: [{ local: '10.240.26.1', prefixlen: 24 }] }] },
+      {
+        bridge: [{ ifname: 'cni0', addr_info: [{ local: '10.240.26.1', prefixlen: 24 }] }],
+        files: { '/proc/sys/net/ipv4/conf/cni0/forwarding': '1' },
+      },
     ],
   ])('%s is nothing to tell of', async (_, differences) => {
     const findings = await examine(createHost(differences));

@@ -3,7 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import { ip } from '../../helpers/path.js';
 import { createStatus } from '../../helpers/status.js';
-import { complaints, createHost, type Differences, NOW, ROUTES } from './fake-host.js';
+import { complaints, createHost, type Differences, ENDPOINT, ETCD, NOW, savedRules } from './fake-host.js';
+
+const insertBefore = (start: string, line: string) => (lines: string[]) =>
+  lines.flatMap((one) => (one.startsWith(start) ? [line, one] : [one]));
+const FIREWALL = createStatus().firewall;
 
 describe('rudder doctor', () => {
   it('finds nothing on a host that is well, and says so check by check', async () => {
@@ -17,8 +21,8 @@ describe('rudder doctor', () => {
       'rp_filter',
       'firewall',
       'routes',
-      'docker',
       'container route',
+      'docker',
       'container way',
       'path MTU',
       'overlay',
@@ -76,7 +80,7 @@ describe('rudder doctor', () => {
       'a firewall that cannot be kept',
       {
         status: createStatus({
-          firewall: { kept: false, checks: 1, repairs: 0, problem: 'no iptables', forwarding: null },
+          firewall: { kept: false, checks: 1, repairs: 0, problem: 'no iptables', forwarding: null, settings: null },
         }),
       },
       'firewall',
@@ -88,7 +92,7 @@ describe('rudder doctor', () => {
       {
         failing: ['--version'],
         status: createStatus({
-          firewall: { kept: false, checks: 1, repairs: 0, problem: 'no iptables', forwarding: null },
+          firewall: { kept: false, checks: 1, repairs: 0, problem: 'no iptables', forwarding: null, settings: null },
         }),
       },
       'firewall',
@@ -97,29 +101,67 @@ describe('rudder doctor', () => {
     ],
     [
       'a rule of somebody else before ours, which the daemon says is first',
-      { printed: { 'iptables-save': '-A FORWARD -j KUBE-FORWARD\n-A FORWARD -j RUDDER-FORWARD\n' } },
+      { printed: { 'iptables-save': savedRules(insertBefore('-A FORWARD -j RUDDER', '-A FORWARD -j KUBE-FORWARD')) } },
       'firewall',
       'problem',
-      /"-A FORWARD -j KUBE-FORWARD" comes before RUDDER-FORWARD/,
+      /"-j KUBE-FORWARD" comes before RUDDER-FORWARD in FORWARD of table filter/,
+    ],
+    [
+      "the operator's rule before ours, which the daemon would put behind",
+      { printed: { 'iptables-save': savedRules(insertBefore('-A FORWARD -j RUDDER', '-A FORWARD -j DOCKER-USER')) } },
+      'firewall',
+      'problem',
+      /"-j DOCKER-USER" comes before RUDDER-FORWARD/,
+    ],
+    [
+      'a rule of ours that somebody has changed',
+      {
+        printed: {
+          'iptables-save': savedRules((lines) =>
+            lines.map((line) => line.replace('-d 10.240.26.0/24 -i rudder0', '-i rudder0')),
+          ),
+        },
+      },
+      'firewall',
+      'problem',
+      /RUDDER-FORWARD in table filter has other rules.*/,
+    ],
+    [
+      'a translation that is not kept off',
+      { printed: { 'iptables-save': savedRules((lines) => lines.slice(0, lines.indexOf('*nat'))) } },
+      'firewall',
+      'problem',
+      /RUDDER-POSTROUTING is not in table nat/,
+    ],
+    [
+      'a table that iptables cannot read',
+      { printed: { 'iptables-save': `# Table \`nat' is incompatible, use 'nft' tool.\n${savedRules()}` } },
+      'firewall',
+      'problem',
+      /iptables cannot read table "nat"/,
+    ],
+    [
+      'no nft table of ours',
+      { printed: { 'nft --terse list table ip rudder': undefined } },
+      'firewall',
+      'problem',
+      /the nft table "ip rudder" is not there/,
     ],
     [
       'no rule of ours, which the daemon says it keeps',
-      { printed: { 'iptables-save': '-A FORWARD -j DOCKER-USER\n' } },
+      {
+        printed: {
+          'iptables-save': savedRules((lines) => lines.filter((line) => line !== '-A FORWARD -j RUDDER-FORWARD')),
+        },
+      },
       'firewall',
       'problem',
-      /no rule for RUDDER-FORWARD/,
+      /FORWARD of table filter has no rule for RUDDER-FORWARD/,
     ],
     ['no look at the rules', { printed: { 'iptables-save': undefined } }, 'firewall', 'warning', /tells nothing/],
     [
-      'no route of ours',
-      { routes: ROUTES.filter(({ dev }) => dev !== 'rudder0') },
-      'routes',
-      'problem',
-      /no route leads to 10\.240\.0\.0\/16 through rudder0/,
-    ],
-    [
       'a firewall of which nobody knows what passes',
-      { status: createStatus({ firewall: { kept: true, checks: 9, repairs: 0, problem: null, forwarding: null } }) },
+      { status: createStatus({ firewall: { ...FIREWALL, forwarding: null } }) },
       'firewall',
       'warning',
       /nft does not tell/,
@@ -169,31 +211,53 @@ describe('rudder doctor', () => {
     ],
     [
       'a firewall that somebody rewrites',
-      { status: createStatus({ firewall: { kept: true, checks: 99, repairs: 50, problem: null, forwarding: null } }) },
+      { status: createStatus({ firewall: { ...FIREWALL, repairs: 50 } }) },
       'firewall',
       'warning',
       /50 times/,
     ],
+    ['a lossy path', { lossy: ['-M'] }, 'path MTU', 'warning', /of full packets to 10\.1\.1\.77 1 of 3 is lost/],
     [
-      'a route into the overlay',
-      { routes: [...ROUTES, { dst: '10.240.3.0/24', dev: 'tun5' }] },
-      'routes',
-      'problem',
-      /10\.240\.3\.0\/24 leads to tun5/,
+      'a lossy overlay',
+      { lossy: ['10.240.77.0'], bridge: [] },
+      'overlay',
+      'warning',
+      /to 10\.240\.77\.0 .* 1 of 3 is lost/,
     ],
     [
-      'a route around the overlay',
-      { routes: [...ROUTES, { dst: '10.0.0.0/8', dev: 'wg0' }] },
-      'routes',
+      'a lossy way of containers',
+      { lossy: ['netns exec'] },
+      'container way',
+      'warning',
+      /of a container's packets to 10\.240\.77\.0 1 of 3 is lost/,
+    ],
+    ...(['rudder0', 'docker0'] as const).map((name): [string, Differences, string, 'problem', RegExp] => [
+      `forwarding off for ${name} alone`,
+      { files: { [`/proc/sys/net/ipv4/conf/${name}/forwarding`]: '0' } },
+      'forwarding',
       'problem',
-      /10\.0\.0\.0\/8 leads to wg0/,
+      new RegExp(`off for ${name}: packets of containers .*sysctl -w net/ipv4/conf/${name}/forwarding=1`),
+    ]),
+    [
+      'forwarding off for the underlay alone',
+      { files: { '/proc/sys/net/ipv4/conf/eth0/forwarding': '0' } },
+      'forwarding',
+      'warning',
+      /off for eth0: what answers containers from outside/,
     ],
     ['a path with a smaller MTU', { failing: ['-M'] }, 'path MTU', 'problem', /1500 bytes are too many/],
     ['a path that drops ICMP', { failing: ['10.1.1.77'] }, 'path MTU', 'warning', /allow ICMP/],
     ['a peer that does not answer', { failing: ['10.240.77.0'] }, 'overlay', 'problem', /UDP port 8285/],
     [
+      'one of a cluster with a port of its own',
+      { failing: ['10.240.77.0'], status: createStatus({ node: { ...createStatus().node, port: 8999 } }) },
+      'overlay',
+      'problem',
+      /UDP port 8999/,
+    ],
+    [
       'no way to see the routes',
-      { printed: { 'ip -4 -j route show': undefined } },
+      { printed: { 'ip -4 -j rule show': undefined } },
       'routes',
       'warning',
       /could not look/,
@@ -205,7 +269,23 @@ describe('rudder doctor', () => {
       'warning',
       /could not look/,
     ],
-    ['another time', { dateOf: async () => new Date(NOW - 90_000) }, 'clock', 'warning', /is 90 s away/],
+    [
+      'another time',
+      { dateOf: async () => new Date(NOW - 90_000) },
+      'clock',
+      'warning',
+      /is 90 s ahead of that of http:\/\/10\.1\.1\.1:2379 -> run an NTP/,
+    ],
+    [
+      'another time of one member of several',
+      {
+        etcd: { ...ETCD, endpoints: [ENDPOINT, 'http://10.1.1.2:2379'] },
+        dateOf: async (url) => new Date(NOW + (url.includes('10.1.1.2') ? 90_000 : 0)),
+      },
+      'clock',
+      'warning',
+      /is 90 s behind that of http:\/\/10\.1\.1\.2:2379 -> the clock there is wrong/,
+    ],
     ['no time', { dateOf: async () => undefined }, 'clock', 'warning', /is etcd running/],
   ])('finds %s', async (_, differences, check, state, text) => {
     const found = await complaints(differences);
@@ -216,7 +296,9 @@ describe('rudder doctor', () => {
 
   it('says what it can without a daemon', async () => {
     const found = await complaints({ status: undefined, printed: { 'systemctl show rudder.service': undefined } });
-    expect(found).toEqual([{ check: 'daemon', state: 'problem', text: expect.stringContaining('systemctl start') }]);
+    expect(found).toEqual([
+      { check: 'daemon', state: 'problem', text: expect.stringMatching(/start it, or .*no rudder\.service here/) },
+    ]);
   });
 
   it('says nothing of peers that it cannot ask, and nothing good either', async () => {

@@ -1,13 +1,24 @@
 import { examine } from '../../../src/cli/doctor/doctor.js';
-import type { Host, Link } from '../../../src/cli/doctor/host.js';
+import type { EtcdFound, Host, Link } from '../../../src/cli/doctor/host.js';
 import type { Checkup } from '../../../src/control/etcd-checkup.js';
+import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import { contains } from '../../../src/core/subnet.js';
+import { ownChains } from '../../../src/system/firewall-rules.js';
 import { ip } from '../../helpers/path.js';
 import { createStatus } from '../../helpers/status.js';
 
 /** A host for the doctor to look at, on which nothing is but what a test says. */
 
 export const NOW = Date.parse('2026-01-01T00:00:00Z');
-export const ROUTES = [
+interface Route {
+  readonly dst: string;
+  readonly type?: string;
+  readonly dev?: string;
+  readonly gateway?: string;
+  readonly table?: string;
+}
+
+export const ROUTES: readonly Route[] = [
   { dst: 'default', dev: 'eth0' },
   { dst: '10.1.1.0/24', dev: 'eth0' },
   { dst: '10.240.0.0/16', dev: 'rudder0' },
@@ -23,19 +34,27 @@ const TO_PEER = { dev: 'rudder0' };
 const FILES: Record<string, string> = {
   '/run/rudder/subnet.env': 'RUDDER_SUBNET=10.240.26.1/24\nRUDDER_MTU=1472\n',
   '/proc/sys/net/ipv4/ip_forward': '1\n',
+  '/proc/sys/net/ipv4/conf/rudder0/forwarding': '1\n',
+  '/proc/sys/net/ipv4/conf/docker0/forwarding': '1\n',
+  '/proc/sys/net/ipv4/conf/eth0/forwarding': '1\n',
   '/proc/sys/net/ipv4/conf/all/rp_filter': '0\n',
   '/proc/sys/net/ipv4/conf/rudder0/rp_filter': '2\n',
 };
 
 export interface Differences extends Partial<Host> {
   readonly files?: Record<string, string | undefined>;
-  readonly routes?: { dst: string; type?: string; dev?: string }[];
+  readonly routes?: readonly Route[];
+  readonly rules?: readonly { dst?: string; dstlen?: number; table: string }[];
+  /** Where the kernel leads an address, if not where `routes` say. */
+  readonly ways?: Record<string, Route | undefined>;
   /** What holds our subnet. */
   readonly bridge?: Link[];
   /** Where a container's packet to a peer would go. */
   readonly containerRoute?: { type?: string; dev?: string; table?: string } | undefined;
-  /** Pings that fail: by a text in their arguments. */
+  /** Commands that fail, pings too: by a text in their arguments. */
   readonly failing?: string[];
+  /** Pings of which one is lost, in the same way. */
+  readonly lossy?: string[];
   /** Somebody has the last address of our subnet. */
   readonly taken?: boolean;
   /** What a command prints, by its name and first arguments. */
@@ -45,7 +64,42 @@ export interface Differences extends Partial<Host> {
 }
 
 export const ENDPOINT = 'http://10.1.1.1:2379';
-const GOOD_PROBE: Checkup = { failure: undefined, readMs: 1, writeMs: 2, alarms: [], version: '3.4.23' };
+export const ETCD: Exclude<EtcdFound, { problem: string }> = {
+  endpoints: [ENDPOINT],
+  saidBy: undefined,
+  prefix: '/coreos.com/network',
+  flags: [],
+};
+const GOOD_PROBE: Checkup = {
+  failure: undefined,
+  config: { json: '{"Network":"10.240.0.0/16"}' },
+  readMs: 1,
+  writeMs: 2,
+  alarms: [],
+  version: '3.4.23',
+};
+
+/** What `iptables-save` prints where our rules are as they should be. @param changes before they are printed */
+export function savedRules(changes: (lines: string[]) => string[] = (lines) => lines): string {
+  const { node, firewall } = createStatus();
+  const chains = ownChains({
+    ...firewall.settings!,
+    tunnel: firewall.settings!.tunnel ?? undefined,
+    network: parseSubnet(node.network)!,
+    subnet: parseSubnet(node.subnet)!,
+    localAddress: parseIpv4(node.publicIp)!,
+  }).filter(({ onlyBesideOthers }) => !onlyBesideOthers);
+  const lines = chains.flatMap(({ table, parent, name, first, rules }) => [
+    `*${table}`,
+    `:${parent} ACCEPT [0:0]`,
+    `:${name} - [0:0]`,
+    ...(first === undefined ? [] : [`:${first} - [0:0]`]),
+    `-A ${parent} -j ${name}`,
+    ...[...(first === undefined ? [] : [`-j ${first}`]), ...rules].map((rule) => `-A ${name} ${rule}`),
+    'COMMIT',
+  ]);
+  return `${changes(lines).join('\n')}\n`;
+}
 
 export const docker = (mtu: string, pool: object | undefined = { Subnet: '10.240.26.0/24', Gateway: '10.240.26.1' }) =>
   JSON.stringify({
@@ -69,7 +123,8 @@ export const unit = (changes: Record<string, string> = {}) =>
     .join('\n');
 
 const PRINTED: Record<string, string | undefined> = {
-  'iptables-save': '-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n-A FORWARD -j RUDDER-FORWARD\n-A FORWARD -j ACCEPT\n',
+  'iptables-save': savedRules(),
+  'nft --terse list table ip rudder': 'table ip rudder {}',
   'systemctl show rudder.service': unit(),
   'systemctl show docker.service': unit(),
   'docker version': '28.2.2\n',
@@ -81,7 +136,10 @@ export function createHost(differences: Differences = {}): Host {
   const {
     files = {},
     routes = ROUTES,
+    rules = [],
+    ways = {},
     failing = [],
+    lossy = [],
     bridge = BRIDGE,
     containerRoute = TO_PEER,
     printed = {},
@@ -89,12 +147,53 @@ export function createHost(differences: Differences = {}): Host {
     probes = {},
     ...changes
   } = differences;
+  const isAmong = (texts: readonly string[], args: readonly string[]) =>
+    texts.some((text) => ` ${args.join(' ')} `.includes(` ${text} `));
+  const fails = (args: readonly string[]) => isAmong([...failing, ...(taken ? [] : ['10.240.26.254'])], args);
+
+  function ping(args: readonly string[]): string | undefined {
+    if (fails(args)) return undefined;
+    const sent = Number(args[args.indexOf('-c') + 1]);
+    const received = isAmong(lossy, args) ? sent - 1 : sent;
+    return `--- ping statistics ---\n${sent} packets transmitted, ${received} received, time 0ms\n`;
+  }
+
+  const subnetOf = ({ dst }: Route) =>
+    parseSubnet(dst === 'default' ? '0.0.0.0/0' : dst.includes('/') ? dst : `${dst}/32`)!;
+
+  /** The longest prefix wins, as in the kernel's main table. */
+  function wayTo(address: string): Route | undefined {
+    if (address in ways) return ways[address];
+    const length = (route: Route) => subnetOf(route).prefixLength;
+    const [best] = routes
+      .filter((route) => ['local', undefined].includes(route.table) && contains(subnetOf(route), ip(address)))
+      .sort((a, b) => length(b) - length(a));
+    return best?.type === 'blackhole' ? undefined : best;
+  }
+
+  function ipCommand(args: readonly string[]): string | undefined {
+    if (args.includes('address')) return JSON.stringify(bridge);
+    if (args.includes('rule')) return JSON.stringify(rules);
+    if (!args.includes('get')) {
+      const root = parseSubnet(args[args.indexOf('root') + 1])!;
+      return JSON.stringify(
+        routes.filter((route) => {
+          const { address, prefixLength } = subnetOf(route);
+          return contains(root, address) && prefixLength >= root.prefixLength;
+        }),
+      );
+    }
+    const way = args.includes('iif') ? containerRoute : wayTo(args[args.indexOf('fibmatch') + 1]);
+    return way === undefined ? undefined : JSON.stringify([way]);
+  }
+
   return {
+    version: '1.2.3',
     isRoot: true,
     status: createStatus(),
     socketPath: '/run/rudder/rudder.sock',
     daemon: { is: 'absent' },
-    etcd: { endpoints: [ENDPOINT], saidBy: undefined },
+    etcd: ETCD,
     settings: { unreadable: undefined, refused: [] },
     probe: async (endpoint) => ({ ...GOOD_PROBE, ...probes[endpoint] }),
     now: () => NOW,
@@ -105,11 +204,9 @@ export function createHost(differences: Differences = {}): Host {
       const known = { ...PRINTED, ...printed };
       const key = Object.keys(known).find((start) => words.startsWith(start));
       if (key !== undefined) return known[key];
-      if (args.includes('address')) return JSON.stringify(bridge);
-      return JSON.stringify(args.includes('get') ? [containerRoute] : routes);
+      return args.includes('-c') ? ping(args) : ipCommand(args);
     },
-    succeeds: async (_, args) =>
-      ![...failing, ...(taken ? [] : ['10.240.26.254'])].some((text) => ` ${args.join(' ')} `.includes(` ${text} `)),
+    succeeds: async (_, args) => !fails(args),
     nameservers: async () => [ip('192.0.2.53')],
     suspects: async () => [],
     dateOf: async () => new Date(NOW + 2000),

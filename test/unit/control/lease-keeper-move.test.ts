@@ -20,6 +20,7 @@ beforeEach(async () => {
   ({ registry, log, lost, initial, keeper, keep, own } = await createKeeping());
   history = [];
   registry.watch(initial.revision + 1, {
+    opened: () => undefined,
     events: (events) => {
       for (const event of events) if (event.type === 'put') history.push(event.entry.value);
     },
@@ -188,6 +189,7 @@ it('after a stop is settled only when the write under way has ended', async () =
 
 it('an address of ours that etcd commits long after nobody waited for it is put right, and no loss', async () => {
   registry.watch(initial.revision + 1, {
+    opened: () => undefined,
     events: (events) => {
       for (const event of events) if (event.type === 'put') keeper.ownKeySeen(event.entry);
     },

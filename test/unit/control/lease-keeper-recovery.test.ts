@@ -72,6 +72,7 @@ describe('recovery', () => {
   it('is not needed for our own write, told by the watch before or after etcd answers', async () => {
     const writes = vi.spyOn(registry, 'createLease');
     registry.watch(initial.revision + 1, {
+      opened: () => undefined,
       events: (events) => {
         for (const event of events) {
           if (event.type === 'put') keeper.ownKeySeen(event.entry);
@@ -113,6 +114,7 @@ describe('recovery', () => {
     const events: string[] = [];
     const { revision } = await registry.listLeases();
     registry.watch(revision + 1, {
+      opened: () => undefined,
       events: (some) => void events.push(...some.map(({ type }) => type)),
       ended: () => undefined,
     });

@@ -122,6 +122,7 @@ describe('a reservation that is given up', () => {
     const { revision } = await registry.listLeases();
     const watch = registry.watch(revision + 1, {
       events: (events) => seen.push(...events.map(({ type }) => type)),
+      opened: () => undefined,
       ended: () => undefined,
     });
     expect(await release(...heard)).toBe(true);

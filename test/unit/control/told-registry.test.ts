@@ -55,6 +55,7 @@ it('tells of watches that begin, tell and end, and hands everything on', async (
   const registry = toldRegistry(memory, log);
   const seen: string[] = [];
   registry.watch(1, {
+    opened: () => undefined,
     events: (events) => seen.push(`${events.length} events`),
     ended: (reason) => seen.push(reason.message),
   });

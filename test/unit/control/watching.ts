@@ -27,6 +27,10 @@ export interface Watching {
   readonly ownKeys: (LeaseEntry | undefined)[];
   readonly configs: (string | undefined)[];
   listed: number;
+  /** Of etcd, as it was told. */
+  answers: number;
+  /** Why the watch does not stand; undefined: it does. */
+  readonly watches: (string | undefined)[];
   /** Called after each batch of peer changes was noted. */
   onPeers: () => void;
   /** What was told of peers since the last look. */
@@ -48,10 +52,12 @@ export function createWatching(): Watching {
     ownKeys: [],
     configs: [],
     listed: 0,
+    answers: 0,
+    watches: [],
     onPeers: () => undefined,
     news: () => watching.peers.splice(0),
     start() {
-      const { registry, log, stop, peers, ignored, ownKeys, configs } = watching;
+      const { registry, log, stop, peers, ignored, ownKeys, configs, watches } = watching;
       const options: Parameters<typeof watchLeases>[0] = {
         ...{ registry, config: CONFIG, problemOf, ownName: OWN, log, resyncMs: RESYNC * 1000 },
         onPeers(changes) {
@@ -65,7 +71,8 @@ export function createWatching(): Watching {
         },
         onIgnored: (name, lease) => void (lease === undefined ? ignored.delete(name) : ignored.set(name, lease)),
         onOwnKey: (entry) => ownKeys.push(entry),
-        onContact: () => undefined,
+        onAnswer: () => watching.answers++,
+        onWatch: (problem) => watches.push(problem),
         onConfig: (json) => configs.push(json),
       };
       return watchLeases(options, () => watching.listed++, stop.signal);

@@ -45,6 +45,7 @@ function start(changes: Partial<LeaseControlOptions> = {}): LeaseControl {
     registry,
     config: parseCommonConfig(configJson),
     settings: { problemOf: () => undefined },
+    configKey: '/corp/net/config',
     identity,
     own: { subnet: parseSubnet('10.42.7.0/24')!, holding: { revision: 1, ttlId: '0' }, created: true },
     fallback: undefined,
@@ -124,6 +125,41 @@ it('a host that was suspended has a lease that has run on, and old news', async 
   expect(control.state().leaseRemainingSeconds).toBe(0);
 });
 
+it('is not current while etcd lists and does not watch, however often it lists', async () => {
+  let lists = 0;
+  start({
+    registry: {
+      ...registry,
+      listLeases: () => registry.listLeases().finally(() => lists++),
+      watch(_, handler) {
+        queueMicrotask(() => handler.ended(refused));
+        return { close: () => undefined };
+      },
+    },
+  });
+  await vi.waitFor(() => expect(control.state().etcdProblem).toBe('etcd denies'));
+  vi.advanceTimersByTime(11_000);
+  const before = lists;
+  await vi.waitFor(() => expect(lists).toBeGreaterThan(before), 5000);
+  expect(control.state()).toMatchObject({ isCurrent: false, etcdProblem: 'etcd denies', contactAgeSeconds: about(0) });
+  expect(control.state().staleSeconds).toBeGreaterThanOrEqual(11);
+  expect(currents).toEqual([]);
+});
+
+it('says why its own key cannot be written, until it can', async () => {
+  registry.putRaw(NAME, VALUE);
+  let isRefused = true;
+  const createLease: Registry['createLease'] = (...args) =>
+    isRefused ? Promise.reject(refused) : registry.createLease(...args);
+  start({ registry: { ...registry, createLease } });
+  await vi.waitFor(() => expect(currents).toEqual([true]));
+  expect(control.state()).toMatchObject({ ownKey: 'written', leaseProblem: undefined });
+  registry.deleteRaw(NAME);
+  await vi.waitFor(() => expect(control.state()).toMatchObject({ ownKey: 'gone', leaseProblem: 'etcd denies' }));
+  isRefused = false;
+  await vi.waitFor(() => expect(control.state()).toMatchObject({ ownKey: 'written', leaseProblem: undefined }), 3000);
+});
+
 describe('a start without etcd', () => {
   it('tells of no contact, why, and of the lease as it was saved; a refusal does not end it', async () => {
     startDegraded(away(), 'certificate has expired');
@@ -192,9 +228,14 @@ describe('the network config in etcd', () => {
       'invalid',
       '{"Network":"10.42.0.0/99"}',
       'invalid',
-      /10\.42\.0\.0\/99.*: a restart goes on with the config in use/,
+      /10\.42\.0\.0\/99.*; correct the key \/corp\/net\/config with etcdctl.*: a restart goes on with the config in use/,
     ],
-    ['deleted', undefined, 'deleted', /^the key is deleted: a restart goes on with the config in use/],
+    [
+      'deleted',
+      undefined,
+      'deleted',
+      /^the key \/corp\/net\/config is deleted: a restart goes on with the config in use/,
+    ],
   ])('%s', async (_, json, state, detail) => {
     start();
     await vi.waitFor(() => expect(currents).toEqual([true]));

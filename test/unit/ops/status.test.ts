@@ -6,7 +6,11 @@ describe('problemsOf', () => {
   it('finds none in a node that is well, one whose lease is a reservation too', () => {
     expect(problemsOf(createStatus())).toEqual([]);
     expect(
-      problemsOf(createStatus({ lease: { ttlSeconds: 60, remainingSeconds: null, key: 'written', recoveries: 0 } })),
+      problemsOf(
+        createStatus({
+          lease: { ttlSeconds: 60, remainingSeconds: null, key: 'written', recoveries: 0, problem: null },
+        }),
+      ),
     ).toEqual([]);
   });
 
@@ -48,22 +52,32 @@ describe('problemsOf', () => {
     ],
     [
       'an own key that is gone, though its TTL is not',
-      { lease: { ttlSeconds: 100, remainingSeconds: 90, key: 'gone', recoveries: 0 } },
+      { lease: { ttlSeconds: 100, remainingSeconds: 90, key: 'gone', recoveries: 0, problem: null } },
       /own lease key is gone/,
     ],
     [
       'an own key that is gone, once',
-      { lease: { ttlSeconds: 100, remainingSeconds: 0, key: 'gone', recoveries: 0 } },
+      { lease: { ttlSeconds: 100, remainingSeconds: 0, key: 'gone', recoveries: 0, problem: null } },
       /own lease key is gone/,
     ],
     [
       'an own key with another address',
-      { lease: { ttlSeconds: 100, remainingSeconds: 90, key: 'differs', recoveries: 0 } },
+      { lease: { ttlSeconds: 100, remainingSeconds: 90, key: 'differs', recoveries: 0, problem: null } },
       /does not say what this node is/,
     ],
     [
+      'an own key that etcd does not let us write, with the reason',
+      { lease: { ttlSeconds: 100, remainingSeconds: 0, key: 'gone', recoveries: 0, problem: 'etcd denies' } },
+      /own lease key is gone .*: etcd denies$/,
+    ],
+    [
+      'a lease that is not renewed, with the reason',
+      { lease: { ttlSeconds: 100, remainingSeconds: 19, key: 'written', recoveries: 0, problem: 'etcd denies' } },
+      /runs out in 19 s and cannot be renewed: etcd denies$/,
+    ],
+    [
       'a lease that is not renewed',
-      { lease: { ttlSeconds: 100, remainingSeconds: 19, key: 'written', recoveries: 0 } },
+      { lease: { ttlSeconds: 100, remainingSeconds: 19, key: 'written', recoveries: 0, problem: null } },
       /runs out in 19 s/,
     ],
   ])('names %s', (_, changes, text) => {
@@ -86,6 +100,23 @@ describe('warningsOf', () => {
     expect(warningsOf({ ...status, firewall })).toEqual(['the firewall rules are not kept: nft is not installed']);
     const peers = status.peers.map((peer) => ({ ...peer, problem: 'its subnet overlaps' }));
     expect(warningsOf({ ...status, peers })).toEqual([expect.stringMatching(/skipped: .*: its subnet overlaps/)]);
+  });
+
+  it('tells of a certificate that ends within 14 days, of a node that is ready', () => {
+    const now = Date.parse('2026-01-01T00:00:00Z');
+    const notAfter = (days: number) => new Date(now + days * 86_400_000).toISOString();
+    const ending = (days: number) => {
+      const certificates = [{ file: '/etc/rudder/client.pem', subject: 'CN=node', notAfter: notAfter(days) }];
+      return createStatus({ etcd: { ...createStatus().etcd, certificates } });
+    };
+    expect(warningsOf(ending(15), now)).toEqual([]);
+    expect(warningsOf(ending(13), now)).toEqual([
+      expect.stringMatching(
+        /^the certificate "CN=node" in \/etc\/rudder\/client\.pem expires in 13 days, on 2026-01-14/,
+      ),
+    ]);
+    expect(warningsOf(ending(-1), now)).toEqual([expect.stringMatching(/has expired, on 2025-12-31/)]);
+    expect(problemsOf(ending(-1))).toEqual([]);
   });
 
   it('finds none in a node that is well, or that has not been told its config yet', () => {

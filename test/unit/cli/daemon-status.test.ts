@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { trustStatus } from '../../../src/cli/doctor/trust.js';
+import { toStatus } from '../../../src/cli/daemon-status.js';
 import { messageOf } from '../../../src/core/errors.js';
 import { createStatus } from '../../helpers/status.js';
 
 const FILE = '/run/rudder/subnet.env';
-const trust = (body: unknown) => trustStatus(JSON.parse(JSON.stringify(body)), FILE);
+const trust = (body: unknown) => toStatus(JSON.parse(JSON.stringify(body)), FILE);
 const status = createStatus();
 const [peer] = status.peers;
 
@@ -22,7 +22,7 @@ describe('what a daemon says of itself', () => {
     ['node.subnet', { node: { ...status.node, subnet: '10.240.26.0' } }],
     ['node.network', { node: { ...status.node, network: '-f' } }],
     ['device.name', { device: { ...status.device, name: '../../../kernel/core_pattern' } }],
-    ['device.name', { device: { ...status.device, name: 'eth0' } }],
+    ['device.name', { device: { ...status.device, name: '-eth0' } }],
     ['device.mtu', { device: { ...status.device, mtu: '-f' } }],
     ['device.mtu', { device: { ...status.device, mtu: 1e9 } }],
     ['peers.0.nextHop', { peers: [{ ...peer, nextHop: '-f' }] }],

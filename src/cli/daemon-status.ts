@@ -1,0 +1,121 @@
+import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
+import { parseIpv4, parseSubnet } from '../core/address-text.js';
+import { RudderError } from '../core/errors.js';
+import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
+import { CONFIG_STATES, type Status } from '../ops/status.js';
+import { printable } from './printable.js';
+
+const ipv4 = z.string().refine((text) => parseIpv4(text) !== undefined, 'no IPv4 address');
+const subnet = z.string().refine((text) => parseSubnet(text) !== undefined, 'no subnet');
+/** It becomes a part of paths below /proc/sys, and an argument of commands. */
+const interfaceName = z.string().regex(/^[^\s/.-][^\s/]{0,14}$/, 'no name of an interface');
+
+const port = z.int().min(1).max(65535);
+const text = z.string();
+const texts = z.array(z.string());
+const count = z.number();
+const passage = z.enum(['unknown', 'passes', 'dropped', 'translated']);
+
+/** All of a status, so that nothing is shown or concluded from what a daemon of another version does not tell. */
+const shape = (directory: string) =>
+  z.looseObject({
+    version: text,
+    uptimeSeconds: count,
+    node: z.looseObject({
+      id: text,
+      publicIp: ipv4,
+      interface: interfaceName,
+      network: subnet,
+      subnet,
+      subnetFile: text.refine((path) => dirname(resolve(path)) === directory, 'not beside the control socket'),
+      port: port.nullable(),
+    }),
+    device: z.looseObject({
+      name: interfaceName,
+      mtu: z.int().min(MIN_MTU).max(MAX_MTU),
+      up: z.boolean(),
+      repairs: count,
+    }),
+    hostProblem: text.nullable(),
+    lease: z.looseObject({
+      ttlSeconds: count,
+      remainingSeconds: count.nullable(),
+      key: z.enum(['written', 'gone', 'differs']),
+      recoveries: count,
+      problem: text.nullable(),
+    }),
+    etcd: z.looseObject({
+      endpoints: texts,
+      current: z.boolean(),
+      staleSeconds: count,
+      problem: text.nullable(),
+      lastContactSeconds: count.nullable(),
+      certificates: z.array(z.looseObject({ file: text, subject: text, notAfter: text })),
+    }),
+    config: z.looseObject({ state: z.enum(CONFIG_STATES), detail: text.nullable() }),
+    backend: z.looseObject({ type: text, kernel: z.looseObject({ wanted: count, present: count }).nullable() }),
+    packetPath: z
+      .looseObject({
+        heartbeatSeconds: count,
+        counters: z
+          .object({ out_packets: count, out_bytes: count, in_packets: count, in_bytes: count })
+          .catchall(count),
+      })
+      .nullable(),
+    offloads: z.record(z.string(), z.enum(['on', 'off'])),
+    firewall: z.looseObject({
+      kept: z.boolean(),
+      checks: count,
+      repairs: count,
+      problem: text.nullable(),
+      forwarding: z
+        .looseObject({ out: passage, in: passage, suspects: texts, forged: count, forwarded: count })
+        .nullable(),
+      settings: z
+        .looseObject({
+          devices: z.array(interfaceName),
+          tunnel: z.looseObject({ port, vni: count.optional() }).nullable(),
+          ipMasq: z.boolean(),
+          localAddress: ipv4,
+          isTracked: z.boolean(),
+          uplinks: texts,
+        })
+        .nullable(),
+    }),
+    peers: z.array(
+      z.looseObject({
+        subnet,
+        nextHop: ipv4,
+        problem: text.nullable(),
+        reserved: z.boolean(),
+        outPackets: count.nullable(),
+        outBytes: count.nullable(),
+        inPackets: count.nullable(),
+        inBytes: count.nullable(),
+        heardSecondsAgo: count.nullable(),
+      }),
+    ),
+    ignoredLeases: z.looseObject({
+      count,
+      first: z.array(z.looseObject({ key: text, nextHop: text.nullable(), problem: text })),
+    }),
+    problems: texts,
+    warnings: texts,
+  });
+
+/**
+ * What a daemon tells of itself, if it is a status of this version. The daemon runs as a user of few rights, and
+ * `rudder doctor` as root: who has broken into the daemon shall not lead root to another file, to an option of a command,
+ * or to write what turns a terminal over.
+ * @throws RudderError `not-running` that names the field and does not quote it
+ */
+export function toStatus(body: unknown, subnetFile: string): Status {
+  const result = shape(dirname(resolve(subnetFile))).safeParse(printable(body));
+  if (result.success) return result.data;
+  const { path, message } = result.error.issues[0];
+  throw new RudderError(
+    'not-running',
+    `what answers beside ${subnetFile} is no rudder of this version: ${path.map(String).join('.')}: ${message}; restart the daemon, so that it is of the same version as this command`,
+  );
+}

@@ -1,0 +1,203 @@
+import { parseSubnet } from '../../core/address-text.js';
+import { counted } from '../../core/counted.js';
+import { formatIpv4, type Ipv4 } from '../../core/ipv4.js';
+import { contains, maskOf, type Subnet } from '../../core/subnet.js';
+import type { Status } from '../../ops/status.js';
+import { findBridge, lastAddressOf, subnetOf } from './containers.js';
+import { bad, ok, unknown, warn } from './findings.js';
+import { isForwardingOn } from './forwarding.js';
+import type { Facts, Finding, Host } from './host.js';
+import { askIp, nameOf, type Route, wayTo } from './ip.js';
+
+/**
+ * Which way packets to peers take, of this host and of its containers. The kernel is asked address by address, since of
+ * tables, rules and routes only it knows what they come to; lists say where to ask.
+ */
+export async function routes(host: Facts): Promise<Finding[]> {
+  const { status } = host;
+  if (status === undefined) return [];
+  const lists = await readLists(host, status);
+  if (lists === undefined) return [unknown('routes', 'the command "ip" does not answer', 'install iproute2')];
+  const asked = await ask(host, addressesOf(status, lists), lists);
+  const isRight = ({ way }: Asked) => way?.dev === status.device.name;
+  return [
+    ...ofHost(
+      status,
+      asked.filter((one) => !isRight(one)),
+    ),
+    ...(await ofOwnSubnet(host, status, lists)),
+    ...(await ofContainers(host, status, asked.filter(isRight))),
+  ];
+}
+
+interface Lists {
+  /** For a part of the Network, or all of it, in whatever table. */
+  readonly routes: readonly ListedRoute[];
+  /** What policy rules speak of, of the Network. */
+  readonly ruled: readonly Subnet[];
+}
+
+interface ListedRoute extends Route {
+  readonly to: Subnet;
+}
+
+async function readLists(host: Host, { node }: Status): Promise<Lists | undefined> {
+  const network = subnetOf(node.network);
+  const routes = await askIp<Route>(host, 'route', 'show', 'table', 'all', 'root', node.network);
+  const rules = await askIp<{ dst?: string; dstlen?: number }>(host, 'rule', 'show');
+  if (routes === undefined || rules === undefined) return undefined;
+  const listed = routes.flatMap((route) => {
+    const to = toSubnet(route.dst);
+    return to === undefined || route.type === 'broadcast' ? [] : [{ ...route, to }];
+  });
+  const ruled = rules.flatMap(({ dst, dstlen = 32 }) =>
+    dst === undefined ? [] : (toSubnet(`${dst}/${dstlen}`) ?? []),
+  );
+  return { routes: listed, ruled: ruled.filter((part) => isWithin(part, network)) };
+}
+
+const toSubnet = (dst: string): Subnet | undefined => parseSubnet(dst.includes('/') ? dst : `${dst}/32`);
+const lastOf = ({ address, prefixLength }: Subnet): Ipv4 => address | ~maskOf(prefixLength);
+const isWithin = (inner: Subnet, outer: Subnet) =>
+  contains(outer, inner.address) && inner.prefixLength >= outer.prefixLength;
+
+/** Of peers, and of the parts of each route: a process is started for each address. */
+const MOST_ADDRESSES = 20;
+const MOST_PARTS = 50;
+
+/**
+ * Whatever leads packets elsewhere does so for all peers alike, or is a route or a rule for a part of the Network: so some
+ * peers are asked for, and what lies in those parts.
+ */
+function addressesOf({ node, device, peers }: Status, { routes, ruled }: Lists): Ipv4[] {
+  const own = subnetOf(node.subnet);
+  const ofPeers = peers.map(({ subnet }) => subnetOf(subnet).address);
+  const parts = [...routes.filter(({ dev }) => dev !== device.name).map(({ to }) => to), ...ruled];
+  const within = (part: Subnet) =>
+    [part.address, lastOf(part), ...ofPeers]
+      .filter((address) => contains(part, address) && !contains(own, address))
+      .slice(0, MOST_ADDRESSES);
+  const anywhere = ofPeers.length > 0 ? ofPeers : within(subnetOf(node.network)).slice(0, 1);
+  return [...new Set([...anywhere.slice(0, MOST_ADDRESSES), ...parts.slice(0, MOST_PARTS).flatMap(within)])];
+}
+
+interface Asked {
+  readonly address: Ipv4;
+  /** Undefined: nowhere. */
+  readonly way: Route | undefined;
+}
+
+async function ask(host: Host, addresses: readonly Ipv4[], { routes }: Lists): Promise<Asked[]> {
+  return Promise.all(
+    addresses.map(async (address) => {
+      const way = await wayTo(host, formatIpv4(address));
+      // Of one that throws packets away the kernel says that there is none.
+      const thrown = routes
+        .filter(({ to, type }) => type !== undefined && THROWN.includes(type) && contains(to, address))
+        .sort((a, b) => b.to.prefixLength - a.to.prefixLength);
+      return { address, way: way ?? thrown.at(0) };
+    }),
+  );
+}
+
+const THROWN = ['blackhole', 'unreachable', 'prohibit', 'throw'];
+
+function ofHost(status: Status, wrong: readonly Asked[]): Finding[] {
+  const { node, device } = status;
+  if (wrong.length === 0) {
+    const to = status.peers.length === 0 ? node.network : counted(status.peers.length, 'peer');
+    return [ok('routes', `packets to ${to} leave by ${device.name}`)];
+  }
+  const groups = new Map<string, Asked[]>();
+  for (const one of wrong) {
+    const key = JSON.stringify([one.way?.dst, one.way?.dev, one.way?.type, one.way?.table]);
+    groups.set(key, [...(groups.get(key) ?? []), one]);
+  }
+  return [...groups.values()].map((group) => ofGroup(status, group));
+}
+
+/** @param asked all by one route, which is not ours */
+function ofGroup(status: Status, asked: readonly Asked[]): Finding {
+  const { node, device, peers } = status;
+  const [{ way }] = asked;
+  const route = way === undefined || way.dst === 'default' ? undefined : toSubnet(way.dst);
+  const isWide = route === undefined || route.prefixLength <= subnetOf(node.network).prefixLength;
+  if (way?.table === undefined && isWide) {
+    const remedy =
+      status.hostProblem === null
+        ? 'one that is gone comes back within two minutes: see "ip route show", and who changes it'
+        : 'it was withdrawn, and comes back when what the daemon tells is mended';
+    const detail = `no route leads to ${node.network} through ${device.name}, or another one goes first: packets leave by ${nameOf(way)}`;
+    return bad('routes', detail, remedy);
+  }
+  const to = peers.filter(({ subnet }) => {
+    const there = subnetOf(subnet);
+    return asked.some(({ address }) => contains(there, address)) || (!isWide && contains(route, there.address));
+  });
+  const detail = `${way?.dst} leads to ${nameOf(way)}, inside ${node.network}`;
+  const tell = to.length > 0 ? bad : warn;
+  if (way?.type === 'local') {
+    const remedy = `"ip address delete ${way.dst} dev ${way.dev}", or choose another Network`;
+    return tell('routes', `${way.dst} on ${way.dev} is an address of this host, inside ${node.network}`, remedy);
+  }
+  if (way?.table !== undefined) {
+    const remedy = `see "ip rule show": "ip rule add to ${node.network} lookup main priority 100" lets the overlay go first`;
+    return tell('routes', `a packet to ${formatIpv4(asked[0].address)} leaves by ${nameOf(way)}`, remedy);
+  }
+  if (to.length > 0) {
+    const some = to.slice(0, 3).map(({ subnet }) => subnet);
+    const more = to.length > some.length ? `, and ${to.length - some.length} more` : '';
+    const remedy = `"ip route delete ${way?.dst}" if nothing needs it, or choose another Network`;
+    return bad('routes', `${detail}: packets to ${some.join(', ')}${more} do not reach the overlay`, remedy);
+  }
+  const remedy =
+    'keep leases away from there with SubnetMin and SubnetMax, if something needs that route, or delete it';
+  return warn('routes', `${detail}: no peer is there now, and one may come`, remedy);
+}
+
+/** Routes for a part of the own subnet: to a container each, as some CNI plugins have them, or away from the containers. */
+async function ofOwnSubnet(host: Host, { node, device }: Status, lists: Lists): Promise<Finding[]> {
+  const own = subnetOf(node.subnet);
+  const inside = lists.routes.filter(({ to, type }) => isWithin(to, own) && type !== 'local').slice(0, MOST_PARTS);
+  const isAway = ({ type, dev, gateway }: Route) =>
+    !['local', 'broadcast'].includes(type ?? '') &&
+    (dev === undefined || gateway !== undefined || [node.interface, device.name].includes(dev));
+  const asked = await Promise.all(
+    inside.map(async ({ dst, to }) => {
+      const ways = (await ask(host, [to.address, lastOf(to)], lists)).map(({ way }) => way);
+      // Of a narrower one there is a finding by itself.
+      const away = ways.find((way) => way?.dst === dst && isAway(way));
+      if (away === undefined) return [];
+      const detail = `${dst}, of this host's own subnet, leads to ${nameOf(away)}: containers there are not reached`;
+      return [bad('routes', detail, `"ip route delete ${dst}" if nothing needs it`)];
+    }),
+  );
+  return asked.flat();
+}
+
+/** Where the kernel would route a container's packet: rules of its source or interface count, as VPN clients set them. */
+async function ofContainers(host: Facts, status: Status, right: readonly Asked[]): Promise<Finding[]> {
+  const { node, device, peers } = status;
+  const bridge = findBridge(host, status);
+  // Told elsewhere, and no rule would help.
+  if (bridge === undefined || status.hostProblem !== null || !(await isForwardingOn(host, bridge.name))) return [];
+  const isPeers = (address: Ipv4) => peers.some(({ subnet }) => contains(subnetOf(subnet), address));
+  const asked = await Promise.all(
+    right
+      .filter(({ address }) => isPeers(address))
+      .map(async ({ address }) => {
+        const to = formatIpv4(address);
+        return { to, way: await wayTo(host, to, { from: lastAddressOf(subnetOf(node.subnet)), bridge: bridge.name }) };
+      }),
+  );
+  if (asked.length === 0) return [];
+  const wrong = asked.find(({ way }) => way?.dev !== device.name);
+  if (wrong === undefined) {
+    return [ok('container route', `a container's packet to ${asked[0].to} is routed to ${device.name}`)];
+  }
+  const remedy =
+    'see "ip rule show": let a rule before it leave the overlay to the main table, ' +
+    `"ip rule add to ${node.network} lookup main priority 100"`;
+  const detail = `a container's packet to ${wrong.to} is routed to ${nameOf(wrong.way)}, not to ${device.name}`;
+  return [bad('container route', detail, remedy)];
+}
