@@ -3,7 +3,7 @@ import { cpus, release } from 'node:os';
 import { Command, Option } from 'commander';
 import { messageOf } from '../../core/errors.js';
 import { compile } from '../compile.js';
-import { DEFAULT_CONFIG, labDown, labUp } from '../lab.js';
+import { labDown, labUp } from '../lab.js';
 import { drawSweep, drawThroughput } from './chart.js';
 import { parseCount } from './flags.js';
 import { describeHostile, type Hostile, measureHostile } from './hostile.js';
@@ -12,7 +12,7 @@ import { onSignal } from './on-signal.js';
 import { BARE_SOURCE, type Peers } from './peers.js';
 import { describeInside, summarise, table } from './report.js';
 import { GROUPS, runRounds, type Sample } from './rounds.js';
-import { prepareSystems, systemsWith } from './systems.js';
+import { BACKENDS, type BackendName, prepareSystems, systemsWith } from './systems.js';
 
 /**
  * `npm run bench`: Rudder against plain veth, the kernel's VXLAN, itself without offloads and other overlays, in the
@@ -34,6 +34,7 @@ interface Flags {
   readonly wireguardGo?: string;
   readonly flanneld?: string;
   readonly bare: boolean;
+  readonly backend: BackendName;
 }
 
 function readFlags(): Flags {
@@ -51,9 +52,14 @@ function readFlags(): Flags {
     )
     .option('--wireguard-go <path>', 'also measure this wireguard-go')
     .option('--flanneld <path>', 'also measure this flanneld, with its udp backend')
+    .addOption(new Option('--backend <type>', "Rudder's backend").choices(BACKENDS).default('udp'))
     .option('--bare', "also measure a tunnel's system calls alone, without its work", false)
     .parse()
     .opts<Flags>();
+}
+
+function configOf(Type: BackendName): string {
+  return JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type } });
 }
 
 async function main(): Promise<void> {
@@ -71,23 +77,41 @@ async function main(): Promise<void> {
   await labDown(NAME);
   try {
     const daemon = { leaseTtl: LEASE_TTL };
-    const lab = await labUp({ name: NAME, nodes: 2, underlay: 'veth', config: DEFAULT_CONFIG, daemon, progress });
-    await prepareSystems(lab);
+    const lab = await labUp({
+      name: NAME,
+      nodes: 2,
+      underlay: 'veth',
+      config: configOf(flags.backend),
+      daemon,
+      progress,
+    });
+    await prepareSystems(lab, flags.backend);
     if (flags.bare) peers.bare = await compile(lab, BARE_SOURCE);
     const compares = GROUPS.some((group) => groups.has(group));
     const samples = compares
-      ? await runRounds(lab, { ...plan, groups, peers, daemonArguments: flags.daemon, congestion, progress })
-      : [];
-    const hostile = groups.has('hostile')
-      ? await part('rudder beside hostile datagrams', () => measureHostile(lab, plan.rounds, plan.seconds), progress)
-      : undefined;
-    const inside = groups.has('inside')
-      ? await part(
-          `rudder inside, ${plan.insideSeconds} s`,
-          () => lookInside(lab, plan.insideSeconds, flags.daemon, congestion),
+      ? await runRounds(lab, {
+          ...plan,
+          groups,
+          peers,
+          backend: flags.backend,
+          daemonArguments: flags.daemon,
+          congestion,
           progress,
-        )
-      : undefined;
+        })
+      : [];
+    const hostile =
+      groups.has('hostile') && flags.backend === 'udp'
+        ? await part('rudder beside hostile datagrams', () => measureHostile(lab, plan.rounds, plan.seconds), progress)
+        : undefined;
+    // Which look at the packet path in user space.
+    const inside =
+      groups.has('inside') && flags.backend === 'udp'
+        ? await part(
+            `rudder inside, ${plan.insideSeconds} s`,
+            () => lookInside(lab, plan.insideSeconds, flags.daemon, congestion),
+            progress,
+          )
+        : undefined;
     await report(flags, plan, peers, samples, { inside, hostile });
   } finally {
     await labDown(NAME);
@@ -117,17 +141,17 @@ function congestionControl(which: '' | 'available'): string[] {
 }
 
 async function report(
-  { out, congestion = congestionControl('')[0] }: Flags,
+  { out, backend, congestion = congestionControl('')[0] }: Flags,
   plan: typeof FULL,
   peers: Peers,
   samples: readonly Sample[],
   { inside, hostile }: { inside: Inside | undefined; hostile: Hostile | undefined },
 ): Promise<void> {
-  const systems = systemsWith(peers);
+  const systems = systemsWith(peers, backend);
   const summaries = summarise(samples, systems);
   const machine = { kernel: release(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
   mkdirSync(out, { recursive: true });
-  const json = { machine, congestion, ...plan, summaries, inside, hostile, samples };
+  const json = { machine, backend, congestion, ...plan, summaries, inside, hostile, samples };
   writeFileSync(`${out}/bench.json`, `${JSON.stringify(json, null, 2)}\n`);
   const written = ['bench.json'];
   if (summaries.some(({ measure }) => measure.startsWith('tcp'))) {
@@ -140,7 +164,7 @@ async function report(
   }
   const lines = [
     ...(summaries.length === 0 ? [] : [table(summaries, systems)]),
-    `Each cell: median, then least and most of ${plan.rounds} rounds. /x: rudder by x, median of ratios within a round.`,
+    `Rudder with ${backend}. Each cell: median, then least and most of ${plan.rounds} rounds. /x: rudder by x, median of ratios within a round.`,
     ...(inside === undefined ? [] : [describeInside(inside)]),
     ...(hostile === undefined ? [] : [describeHostile(hostile)]),
     `${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}, TCP with ${congestion}. Written to ${out}: ${written.join(', ')}`,

@@ -1,7 +1,15 @@
 import type { LabState } from '../state.js';
 import { cpuSeconds, latency, latencyUnderLoad, tcp, udp } from './measure.js';
 import type { Peers } from './peers.js';
-import { routeOf, type System, setUnderlay, switchTo, systemsWith, type UnderlayMode } from './systems.js';
+import {
+  type BackendName,
+  routeOf,
+  type System,
+  setUnderlay,
+  switchTo,
+  systemsWith,
+  type UnderlayMode,
+} from './systems.js';
 
 /** One figure of one system in one round. */
 export interface Sample {
@@ -22,6 +30,7 @@ export interface RoundOptions {
   /** Offered rates of the UDP sweep, as multiples of what a flood delivers. */
   readonly sweep: readonly number[];
   readonly peers: Peers;
+  readonly backend: BackendName;
   /** More arguments for the daemons of `rudder`. */
   readonly daemonArguments: readonly string[];
   /** TCP's congestion control; the machine's own if undefined. */
@@ -40,7 +49,7 @@ const FULL_PAYLOAD = 1392;
  */
 export async function runRounds(lab: LabState, options: RoundOptions): Promise<Sample[]> {
   const samples: Sample[] = [];
-  const systems = systemsWith(options.peers);
+  const systems = systemsWith(options.peers, options.backend);
   for (let round = 0; round < options.rounds; round++) {
     for (let turn = 0; turn < systems.length; turn++) {
       const system = systems[(turn + round) % systems.length];

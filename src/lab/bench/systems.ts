@@ -21,16 +21,21 @@ import {
  *     system          host            container
  *     veth            172.30.x.1i     10.50.i.2       routed by the hosts, no overlay
  *     vxlan           10.77.0.i       10.51.i.2       over the kernel's VXLAN device, inner MTU 1450
- *     plain, rudder   10.240.x.0      10.240.x.2      over rudder0; plain: all offloads off
+ *     plain, rudder   10.240.x.0      10.240.x.2      over rudder0, or another backend; plain: all offloads off
  *     wireguard-go    10.78.0.i       10.52.i.2       over its TUN device, inner MTU 1420
  *     flanneld        10.53.x.0       10.53.x.2       over flannel0, udp backend
  *     bare            10.79.0.i       10.54.i.2       over bare0: only the system calls of a tunnel, see bare.c
  */
-export const BUILT_IN = ['veth', 'vxlan', 'plain', 'rudder'] as const;
+const BUILT_IN = ['veth', 'vxlan', 'plain', 'rudder'] as const;
 export type System = (typeof BUILT_IN)[number] | keyof Peers;
 
-export function systemsWith(peers: Peers): System[] {
-  return [...BUILT_IN, ...(Object.keys(peers) as (keyof Peers)[])];
+/** Those of Rudder's backends that are measured. Only udp has offloads of its own to do without. */
+export const BACKENDS = ['udp', 'vxlan', 'host-gw'] as const;
+export type BackendName = (typeof BACKENDS)[number];
+
+export function systemsWith(peers: Peers, backend: BackendName): System[] {
+  const builtIn = BUILT_IN.filter((system) => system !== 'plain' || backend === 'udp');
+  return [...builtIn, ...(Object.keys(peers) as (keyof Peers)[])];
 }
 
 export type Place = 'host' | 'container';
@@ -56,7 +61,7 @@ const FIXED = {
 const NETS = Object.values(FIXED).map(({ container }) => container);
 
 /** Gives hosts and containers the addresses and routes of veth and VXLAN, and containers those of the others. */
-export async function prepareSystems(lab: LabState): Promise<void> {
+export async function prepareSystems(lab: LabState, backend: BackendName): Promise<void> {
   const [first, second] = lab.nodes;
   for (const [node, peer] of [
     [first, second],
@@ -71,6 +76,8 @@ export async function prepareSystems(lab: LabState): Promise<void> {
       `ip address add 10.77.0.${i}/24 dev vx0`,
       `ip link set vx0 mtu ${VXLAN_MTU} up`,
       ...NETS.map((net) => `ip address add ${net}.${i}.1/24 dev docker0`),
+      // Without a tunnel no device has the first address of the subnet, by which hosts are measured.
+      ...(backend === 'host-gw' ? [`ip address add ${gateway.replace(/1$/, '0')}/32 dev lo`] : []),
       `ip route add 10.50.${j}.0/24 via ${other}`,
       `ip route add 10.51.${j}.0/24 via 10.77.0.${j}`,
     ]);
