@@ -43,6 +43,8 @@ export interface HostKeeper {
 const CHECK_INTERVAL_MS = 1500;
 /** ... and how often all is looked at without one: a notification may be lost, and an address be free again. */
 const FULL_LOOK_INTERVAL_MS = 120_000;
+/** But where a look takes long, as among thousands of peers in the kernel's tables, it may not take more than this part of the time. */
+const MAX_SHARE = 1 / 20;
 /** Repairs that are told in each interval: somebody may fight for the device for ever. */
 const REPAIRS_TOLD = 3;
 
@@ -69,7 +71,8 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
   function look(): void {
     const hasChanged = options.events.take();
     const isDue = hasChanged || problem !== undefined || performance.now() - lookedAt >= FULL_LOOK_INTERVAL_MS;
-    if (isDue) lookedAt = performance.now();
+    const start = performance.now();
+    if (isDue) lookedAt = start;
     looking = (isDue ? checkAll() : options.lookAtEnv())
       .then(
         () => {
@@ -84,7 +87,8 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
         },
       )
       .finally(() => {
-        if (!stopped) timer = setTimeout(look, CHECK_INTERVAL_MS);
+        const rest = (performance.now() - start) / MAX_SHARE;
+        if (!stopped) timer = setTimeout(look, Math.max(CHECK_INTERVAL_MS, rest));
       });
   }
 
@@ -99,7 +103,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     if (found !== undefined) {
       repairs++;
       repairLimit((suppressed) =>
-        log.warn({ found, repairs, suppressed }, 'somebody changed the overlay device: put right'),
+        log.warn({ found, repairs, suppressed }, 'somebody changed the overlay device or its routes: put right'),
       );
     }
     const [followed] = await Promise.allSettled([

@@ -152,7 +152,7 @@ async function buildsOf(trees: readonly string[], flags: Flags, isLastFirst: boo
   }
   const builds: Build[] = trees.map((name, i) => ({ name, lab: labs.get(labName(i))!, system: 'rudder' }));
   if (!flags.vxlan) return builds;
-  await prepareSystems(builds[0].lab);
+  await prepareSystems(builds[0].lab, 'udp');
   return [{ name: 'VXLAN', lab: builds[0].lab, system: 'vxlan' }, ...builds];
 }
 

@@ -17,6 +17,9 @@ let addresses: number[];
 let mtu: number;
 /** What was done of it. */
 let adapted: HostChange;
+let hostLooks: number;
+/** How long a look takes. */
+let lookMs: number;
 let published: number[];
 let written: number;
 let failures: { adapt?: Error; writeEnv?: Error; lookAtEnv?: Error; repair?: string };
@@ -34,6 +37,8 @@ beforeEach(() => {
   written = 1472;
   failures = {};
   envLooks = 0;
+  hostLooks = 0;
+  lookMs = 0;
   hasChanged = true;
   const netlink = {
     links: async () => [{ index: 2, name: 'eth0', up: true, mtu }],
@@ -42,7 +47,11 @@ beforeEach(() => {
   } as unknown as Netlink;
   const backend: Pick<Backend, 'mtu' | 'repair' | 'adapt'> = {
     mtu: () => adapted.mtu,
-    repair: async () => failures.repair,
+    async repair() {
+      hostLooks++;
+      if (lookMs > 0) await new Promise((resolve) => setTimeout(resolve, lookMs));
+      return failures.repair;
+    },
     async adapt(host) {
       if (failures.adapt) throw failures.adapt;
       adapted = host;
@@ -164,6 +173,16 @@ it('looks at the subnet file beside an underlay that cannot be followed', async 
   addresses = [INSIDE];
   await looks(3);
   expect([envLooks, keeper.problem()]).toEqual([3, 'inside the overlay']);
+});
+
+it('looks seldom where a look takes long, as among thousands of peers in the kernel', async () => {
+  lookMs = 500;
+  await vi.advanceTimersByTimeAsync(1500 + 3 * 10_500);
+  expect(hostLooks).toBe(4);
+  lookMs = 0;
+  await vi.advanceTimersByTimeAsync(10_500);
+  await looks(4);
+  expect(hostLooks).toBeGreaterThanOrEqual(8);
 });
 
 it('tells of a change that comes again and again at a bounded rate, and counts each', async () => {
