@@ -1,7 +1,7 @@
 import { createEtcdRegistry } from '../../control/etcd-registry.js';
 import type { Holding } from '../../control/registry.js';
 import { formatIpv4 } from '../../core/ipv4.js';
-import { formatLeaseValue } from '../../core/lease.js';
+import { type BackendLease, formatLeaseValue } from '../../core/lease.js';
 import { parseCommonConfig } from '../../core/network-config.js';
 import { formatSubnetKey } from '../../core/subnet.js';
 
@@ -24,10 +24,18 @@ const subnetOf = (number: number) => ({
   prefixLength: config.subnetLength,
 });
 const nameOf = (number: number) => formatSubnetKey(subnetOf(number));
-const backend = { type: 'udp', data: {} };
+const { type } = config.backend;
+
+/** What a node's VXLAN device would be, each another one. */
+function backendOf(number: number): BackendLease {
+  const bytes = [0x0e, 0, 0, 0, number >> 8, number & 255];
+  const mac = bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+  return { type, data: type === 'vxlan' ? { VNI: 1, VtepMAC: mac } : {} };
+}
+
 /** Every node at an address of its own, outside of any overlay. */
 const leaseOf = (number: number) =>
-  formatLeaseValue({ publicIp: 0xc0000000 + number, nodeId: `node-${number}`, backend });
+  formatLeaseValue({ publicIp: 0xc0000000 + number, nodeId: `node-${number}`, backend: backendOf(number) });
 /** By the name of the key. */
 const held = new Map<string, Holding>();
 

@@ -157,18 +157,19 @@ function lookupNanoseconds(peers: number): number {
 
 async function main(): Promise<void> {
   const flags = new Command('npm run scale --')
+    .option('--config <json...>', 'network configs to measure with', CONFIGS)
     .option('--leases <count>', 'nodes in the cluster', '4000')
     .option('--rate <count>', 'joins a second, and as many leaves', '100')
     .option('--seconds <count>', 'how long they join and leave', '60')
     .parse()
-    .opts<Record<'leases' | 'rate' | 'seconds', string>>();
+    .opts<Record<'leases' | 'rate' | 'seconds', string> & { config: string[] }>();
   const plan = { leases: Number(flags.leases), rate: Number(flags.rate), seconds: Number(flags.seconds) };
   onSignal(() => labDown(NAME));
   await labDown(NAME);
   try {
-    const table = new Table({ head: ['', ...CONFIGS] });
+    const table = new Table({ head: ['', ...flags.config] });
     const figures: Figures[] = [];
-    for (const config of CONFIGS) {
+    for (const config of flags.config) {
       process.stderr.write(`${plan.leases} leases in ${config}\n`);
       figures.push(await measure(config, plan));
     }
