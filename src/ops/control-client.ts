@@ -75,7 +75,7 @@ async function boundedText(response: IncomingMessage): Promise<string> {
 function explain(socketPath: string, asked: Exclude<Asked, { is: 'answer' }>): string {
   switch (asked.is) {
     case 'absent':
-      return `no rudder answers on ${socketPath}: expected a running daemon; start it, a service with "systemctl start rudder", or give its --subnet-file`;
+      return `no rudder answers on ${socketPath}: expected a running daemon; start it (a service with "systemctl start rudder"), or give its --subnet-file`;
     case 'not permitted':
       return `rudder cannot be asked on ${socketPath}: the socket is for root alone; run as root`;
     case 'silent':

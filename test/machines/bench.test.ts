@@ -39,6 +39,20 @@ describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {
     }
   });
 
+  it.each(['vxlan', 'host-gw'])('measures %s beside what it is made of', { timeout: DEADLINE_MS }, async (backend) => {
+    const out = mkdtempSync(join(tmpdir(), 'rudder-bench-'));
+    try {
+      const args = ['--quick', '--backend', backend, '--only', 'latency', '--out', out];
+      const { stdout } = await execa(process.execPath, [BENCH, ...args], { timeout: DEADLINE_MS });
+      expect(stdout).toContain(`Rudder with ${backend}.`);
+      const { samples } = JSON.parse(readFileSync(`${out}/bench.json`, 'utf8')) as { samples: Sample[] };
+      expect(new Set(samples.map(({ system }) => system))).toEqual(new Set(['veth', 'vxlan', 'rudder']));
+      for (const { value } of samples) expect(value).toBeGreaterThan(0);
+    } finally {
+      rmSync(out, { recursive: true });
+    }
+  });
+
   it('compares builds, each with its own daemons in a lab of its own', { timeout: DEADLINE_MS }, async () => {
     const args = ['--rounds', '2', '--place', 'container', '--', TREE, TREE];
     const { stdout } = await execa(process.execPath, [BUILDS, ...args], { timeout: DEADLINE_MS });
