@@ -5,8 +5,8 @@ import { switchAddress } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { statusOf } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
-import { statusOf } from './cli.js';
 
 const NAME = 'test-busy';
 const ROUTES = 100_000;
