@@ -7,7 +7,7 @@ import type { DaemonOptions } from './options.js';
 /** The tunnel's MTU over that underlay: what is given, else what fits. Warns of one that does not. */
 export function tunnelMtu(
   options: DaemonOptions,
-  settings: Pick<BackendSettings, 'mtu' | 'overheadBytes'>,
+  settings: Pick<BackendSettings, 'mtu' | 'overheadBytes' | 'tunnel'>,
   underlay: Underlay,
   log: Logger,
 ): number {
@@ -17,7 +17,9 @@ export function tunnelMtu(
   if (mtu > natural) {
     log.warn(
       { mtu, underlay: underlay.name, most: natural },
-      'the MTU is too large for the underlay: full packets will be fragmented',
+      settings.tunnel?.vni === undefined
+        ? 'the MTU is too large for the underlay: full packets will be fragmented'
+        : 'the MTU is too large for the underlay: the VXLAN device has what fits',
     );
   }
   if (given === undefined && natural === MAX_MTU) {
