@@ -1,6 +1,6 @@
 import { removeKernelState } from '../backend/kernel/leftovers.js';
-import { createEtcdRegistry } from '../control/etcd-registry.js';
-import { releaseLease } from '../control/lease-release.js';
+import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
+import { releaseLease } from '../control/etcd/lease-release.js';
 import { messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet } from '../core/subnet.js';

@@ -1,6 +1,6 @@
 import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
 import { createBackoff } from '../control/backoff.js';
-import type { Registry } from '../control/registry.js';
+import type { Registry } from '../control/etcd/registry.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
 import { initCommand } from '../core/command-line.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';

@@ -1,10 +1,10 @@
 import { differencesOf, parseNetworkConfig } from '../backend/config.js';
 import type { BackendSettings } from '../backend/kind.js';
 import { bootNow } from '../control/boot-clock.js';
-import type { OwnLease } from '../control/lease-acquisition.js';
-import { type EarlierLease, keepLease, type LeaseKeeper, type OwnKey } from '../control/lease-keeper.js';
-import { type IgnoredLease, watchLeases } from '../control/lease-watcher.js';
-import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
+import type { OwnLease } from '../control/etcd/lease-acquisition.js';
+import { type EarlierLease, keepLease, type LeaseKeeper, type OwnKey } from '../control/etcd/lease-keeper.js';
+import { type IgnoredLease, watchLeases } from '../control/etcd/lease-watcher.js';
+import { type Holding, NO_TTL, type Registry } from '../control/etcd/registry.js';
 import { lastWord, unlessAborted } from '../control/retry.js';
 import { fitsConfig } from '../core/allocator.js';
 import { messageOf, type RudderError } from '../core/errors.js';

@@ -1,7 +1,7 @@
 import type { Backend } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
-import type { OwnLease } from '../control/lease-acquisition.js';
-import type { Registry } from '../control/registry.js';
+import type { OwnLease } from '../control/etcd/lease-acquisition.js';
+import type { Registry } from '../control/etcd/registry.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';

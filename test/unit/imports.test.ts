@@ -68,8 +68,8 @@ const breaksLayers = ({ from, to }: Import) =>
 /** Packages that these files alone may know. */
 const ONLY_IN: Record<string, readonly string[]> = {
   // Which takes the environment away from gRPC before it loads it.
-  'npm:etcd3': ['control/etcd-library.ts'],
-  'npm:@grpc/grpc-js': ['control/etcd-library.ts'],
+  'npm:etcd3': ['control/etcd/library.ts'],
+  'npm:@grpc/grpc-js': ['control/etcd/library.ts'],
   'npm:netlink': ['system/netlink.ts', 'system/netlink/netfilter.ts', 'system/netlink/requests.ts'],
 };
 

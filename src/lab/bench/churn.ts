@@ -1,5 +1,5 @@
-import { createEtcdRegistry } from '../../control/etcd-registry.js';
-import type { Holding } from '../../control/registry.js';
+import { createEtcdRegistry } from '../../control/etcd/etcd-registry.js';
+import type { Holding } from '../../control/etcd/registry.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { formatLeaseValue } from '../../core/lease.js';
 import { parseCommonConfig } from '../../core/network-config.js';
