@@ -3,36 +3,14 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { parseIpv4, parseSubnet } from '../core/address-text.js';
 import { errnoOf, messageOf, RudderError } from '../core/errors.js';
-import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import { formatIpv4 } from '../core/ipv4.js';
+import type { LastKnown } from '../core/last-known.js';
 import { type BackendLease, formatLeaseValue, type Lease, parseLease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { type NetworkConfig, parseCommonConfig } from '../core/network-config.js';
-import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
+import { formatSubnet, formatSubnetKey } from '../core/subnet.js';
 import { writeFileAtomic } from './atomic-file.js';
 import { readPlainFile } from './plain-file.js';
-
-/** What a node knew of the cluster when it last ran: enough to go on without etcd while its lease is valid. */
-export interface LastKnown {
-  /** Of which etcd: the endpoints and the prefix that the node was told. */
-  readonly source: string;
-  readonly configJson: string;
-  /** Who the node was: with another id, say because its state was lost, the own key would not be its own. */
-  readonly nodeId: string;
-  readonly publicIp: Ipv4;
-  readonly subnet: Subnet;
-  /** What etcd gave for the own key, for the node to go on with. */
-  readonly revision: number;
-  readonly ttlId: string;
-  /** When the lease runs out unless renewed, in ms since 1970; null: it is a reservation and never does. */
-  readonly validUntil: number | null;
-  /** The lease's TTL; undefined in files of earlier versions. */
-  readonly ttlSeconds: number | undefined;
-  /** When this was written, in ms since 1970; undefined in files of earlier versions. */
-  readonly savedAt: number | undefined;
-  /** The own key said something else than it should, and could not be put right. */
-  readonly keyDiffers: boolean;
-  readonly peers: readonly Lease[];
-}
 
 const FILE = 'last-known.json';
 /** A peer is some hundred bytes, and 65,536 of them are a /8 of /24. */

@@ -21,12 +21,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { messageOf } from '../../../src/core/errors.js';
-import { writeFileAtomic } from '../../../src/system/atomic-file.js';
-import { parseSubnetEnv } from '../../../src/system/subnet-env.js';
-import { prepareSubnetEnv, proposalOf, publishSubnetEnv } from '../../../src/system/subnet-publish.js';
+import { writeFileAtomic } from '../../../src/state/atomic-file.js';
+import { parseSubnetEnv } from '../../../src/state/subnet-env.js';
+import { prepareSubnetEnv, proposalOf, publishSubnetEnv } from '../../../src/state/subnet-publish.js';
 
-vi.mock('../../../src/system/atomic-file.js', async (original) => {
-  const file = await original<typeof import('../../../src/system/atomic-file.js')>();
+vi.mock('../../../src/state/atomic-file.js', async (original) => {
+  const file = await original<typeof import('../../../src/state/atomic-file.js')>();
   return { ...file, writeFileAtomic: vi.fn(file.writeFileAtomic) };
 });
 /** The real one. */

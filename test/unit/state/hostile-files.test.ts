@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { MAX_MESSAGE_LENGTH, messageOf, RudderError } from '../../../src/core/errors.js';
 import { formatSubnet, subnetOf } from '../../../src/core/subnet.js';
-import { loadState, saveState } from '../../../src/system/state-dir.js';
-import { formatSubnetEnv } from '../../../src/system/subnet-env.js';
+import { loadState, saveState } from '../../../src/state/node-state.js';
+import { formatSubnetEnv } from '../../../src/state/subnet-env.js';
 import { createRecordingLog } from '../../helpers/recording-log.js';
 
 let directory: string;

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { readPlainFile } from '../../../src/system/plain-file.js';
+import { readPlainFile } from '../../../src/state/plain-file.js';
 
 let directory: string;
 let path: string;

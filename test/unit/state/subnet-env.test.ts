@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseSubnet } from '../../../src/core/address-text.js';
-import { formatSubnetEnv, removeSubnetEnv, type SubnetEnv, writeSubnetEnv } from '../../../src/system/subnet-env.js';
+import { formatSubnetEnv, removeSubnetEnv, type SubnetEnv, writeSubnetEnv } from '../../../src/state/subnet-env.js';
 
 const env: SubnetEnv = {
   subnet: parseSubnet('10.240.26.0/24')!,

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
-import { type LastKnown, loadLastKnown, saveLastKnown } from '../../../src/system/last-known.js';
+import type { LastKnown } from '../../../src/core/last-known.js';
+import { loadLastKnown, saveLastKnown } from '../../../src/state/last-known-file.js';
 import { udp } from '../../helpers/leases.js';
 import { createRecordingLog } from '../../helpers/recording-log.js';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
-import { loadState, type NodeState, saveState } from '../../../src/system/state-dir.js';
+import { loadState, type NodeState, saveState } from '../../../src/state/node-state.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 
 const UUID = /^[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/;
