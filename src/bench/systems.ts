@@ -1,8 +1,8 @@
-import { nodeAddress, nodeName } from '../names.js';
-import { execIn } from '../network.js';
-import { launchNode, readSubnetEnv, stopNode, waitUntilReady } from '../nodes.js';
-import type { LabNode, LabState } from '../state.js';
-import { waitFor } from '../wait-for.js';
+import { nodeAddress, nodeName } from '../lab/names.js';
+import { execIn } from '../lab/network.js';
+import { launchNode, readSubnetEnv, stopNode, waitUntilReady } from '../lab/nodes.js';
+import type { LabNode, LabState } from '../lab/state.js';
+import { waitFor } from '../lab/wait-for.js';
 import {
   BARE_MTU,
   flannelSubnet,

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { DEFAULT_PORT } from '../../backend/udp/kind.js';
-import { buildFlood, flood } from '../flood.js';
-import { nodeName } from '../names.js';
-import { execIn } from '../network.js';
-import type { LabState } from '../state.js';
+import { DEFAULT_PORT } from '../backend/udp/kind.js';
+import { buildFlood, flood } from '../lab/flood.js';
+import { nodeName } from '../lab/names.js';
+import { execIn } from '../lab/network.js';
+import type { LabState } from '../lab/state.js';
 import { type UdpResult, udp } from './measure.js';
 import { routeOf, switchTo } from './systems.js';
 

@@ -2,10 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { namespaceOf } from '../names.js';
-import { execIn } from '../network.js';
-import type { LabState } from '../state.js';
-import { waitFor } from '../wait-for.js';
+import { namespaceOf } from '../lab/names.js';
+import { execIn } from '../lab/network.js';
+import type { LabState } from '../lab/state.js';
+import { waitFor } from '../lab/wait-for.js';
 import type { Route } from './systems.js';
 
 /** One measurement each, with well-known tools: iperf3 for throughput and packet rates, sockperf for latency. */

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { etcdctl } from '../etcd.js';
-import { act } from '../lab.js';
-import { nodeName, switchAddress } from '../names.js';
-import { execIn } from '../network.js';
-import { readSubnetEnv } from '../nodes.js';
-import type { LabNode, LabState } from '../state.js';
+import { etcdctl } from '../lab/etcd.js';
+import { act } from '../lab/lab.js';
+import { nodeName, switchAddress } from '../lab/names.js';
+import { execIn } from '../lab/network.js';
+import { readSubnetEnv } from '../lab/nodes.js';
+import type { LabNode, LabState } from '../lab/state.js';
 
 /** One way to break something. It returns when all is mended that would not mend itself. */
 export interface Fault {

@@ -1,4 +1,4 @@
-import { RudderError } from '../../core/errors.js';
+import { RudderError } from '../core/errors.js';
 
 /** Reads the value of a flag that counts something; `flag` is named when it does not. */
 export function parseCount(flag: string): (text: string) => number {

@@ -1,4 +1,4 @@
-import type { LabState } from '../state.js';
+import type { LabState } from '../lab/state.js';
 import { cpuSeconds, latency, latencyUnderLoad, tcp, udp } from './measure.js';
 import type { Peers } from './peers.js';
 import { routeOf, type System, setUnderlay, switchTo, systemsWith, type UnderlayMode } from './systems.js';

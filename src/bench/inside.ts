@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
-import { workerCollections } from '../garbage.js';
-import { launchNode, stopNode, waitUntilReady } from '../nodes.js';
-import { type LabState, labDirectory } from '../state.js';
+import { workerCollections } from '../lab/garbage.js';
+import { launchNode, stopNode, waitUntilReady } from '../lab/nodes.js';
+import { type LabState, labDirectory } from '../lab/state.js';
 import { cpuSeconds, tcp } from './measure.js';
 import { routeOf, switchTo } from './systems.js';
 

@@ -1,13 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { RudderError } from '../../core/errors.js';
-import { etcdctl } from '../etcd.js';
-import { etcdUrl, namespaceOf, nodeAddress, nodeName } from '../names.js';
-import { execIn } from '../network.js';
-import { endProcess, type LabProcess, spawnInNamespace } from '../process.js';
-import { type LabNode, type LabState, labDirectory } from '../state.js';
-import { waitFor } from '../wait-for.js';
+import { RudderError } from '../core/errors.js';
+import { etcdctl } from '../lab/etcd.js';
+import { etcdUrl, namespaceOf, nodeAddress, nodeName } from '../lab/names.js';
+import { execIn } from '../lab/network.js';
+import { endProcess, type LabProcess, spawnInNamespace } from '../lab/process.js';
+import { type LabNode, type LabState, labDirectory } from '../lab/state.js';
+import { waitFor } from '../lab/wait-for.js';
 
 /**
  * Other user-space tunnels, measured beside Rudder if the user asks for them. Values: paths of their binaries. bare is our
@@ -19,7 +19,7 @@ export interface Peers {
   bare?: string;
 }
 
-export const BARE_SOURCE = fileURLToPath(new URL('../../../src/lab/bench/bare.c', import.meta.url));
+export const BARE_SOURCE = fileURLToPath(new URL('../../src/bench/bare.c', import.meta.url));
 
 /** Underlay 1500 less 80, as its authors recommend. */
 export const WIREGUARD_MTU = 1420;

@@ -1,9 +1,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { Command, Option } from 'commander';
-import { messageOf } from '../../core/errors.js';
-import { compile } from '../compile.js';
-import { DEFAULT_CONFIG, labDown, labUp } from '../lab.js';
+import { messageOf } from '../core/errors.js';
+import { compile } from '../lab/compile.js';
+import { DEFAULT_CONFIG, labDown, labUp } from '../lab/lab.js';
 import { drawSweep, drawThroughput } from './chart.js';
 import { parseCount } from './flags.js';
 import { describeHostile, type Hostile, measureHostile } from './hostile.js';

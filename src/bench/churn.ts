@@ -1,9 +1,9 @@
-import { createEtcdRegistry } from '../../control/etcd/etcd-registry.js';
-import type { Holding } from '../../control/etcd/registry.js';
-import { formatIpv4 } from '../../core/ipv4.js';
-import { formatLeaseValue } from '../../core/lease.js';
-import { parseCommonConfig } from '../../core/network-config.js';
-import { formatSubnetKey } from '../../core/subnet.js';
+import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
+import type { Holding } from '../control/etcd/registry.js';
+import { formatIpv4 } from '../core/ipv4.js';
+import { formatLeaseValue } from '../core/lease.js';
+import { parseCommonConfig } from '../core/network-config.js';
+import { formatSubnetKey } from '../core/subnet.js';
 
 /**
  * Nodes that join and leave, seen from etcd: a program of its own, run in etcd's namespace by the scale measurement.
