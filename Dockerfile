@@ -17,7 +17,7 @@ COPY scripts ./scripts
 RUN scripts/build-native Release
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
-RUN npm run --silent build:ts && rm -r dist/lab/bench && npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
+RUN npm run --silent build:ts && rm -r dist/bench && npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
  && find node_modules/netlink -mindepth 1 -maxdepth 1 ! -name dist ! -name build ! -name package.json ! -name LICENSE -exec rm -r {} + \
  && find node_modules/netlink/build -type f ! -name netlink_binding.node -delete \
  && mkdir -p /out/native/build/Release \

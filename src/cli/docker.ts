@@ -3,7 +3,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
-import { writeFileAtomic } from '../system/atomic-file.js';
+import { writeFileAtomic } from '../state/atomic-file.js';
 import * as unit from '../system/docker-unit.js';
 import { openNetlink } from '../system/netlink.js';
 import type { NodeOptions } from './defaults-file.js';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { EtcdOptions } from '../control/etcd-registry.js';
+import type { EtcdOptions } from '../control/etcd/etcd-registry.js';
 import { RudderError } from '../core/errors.js';
 import { option } from './option.js';
 import * as values from './values.js';

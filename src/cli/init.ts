@@ -1,7 +1,7 @@
 import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
 import { parseNewNetworkConfig } from '../backend/new-config.js';
-import { createEtcdRegistry } from '../control/etcd-registry.js';
-import type { Registry } from '../control/registry.js';
+import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
+import type { Registry } from '../control/etcd/registry.js';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';

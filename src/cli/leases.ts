@@ -1,9 +1,9 @@
 import Table from 'cli-table3';
 import { parseNetworkConfig } from '../backend/config.js';
 import { settingsOf } from '../backend/kinds.js';
-import { createEtcdRegistry } from '../control/etcd-registry.js';
-import { type LeaseEntry, NO_TTL, type Registry } from '../control/registry.js';
-import { releaseReservation, reserveSubnet } from '../control/reservations.js';
+import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
+import { type LeaseEntry, NO_TTL, type Registry } from '../control/etcd/registry.js';
+import { releaseReservation, reserveSubnet } from '../control/etcd/reservations.js';
 import { parseSubnet } from '../core/address-text.js';
 import { fitsConfig } from '../core/allocator.js';
 import { initCommand } from '../core/command-line.js';

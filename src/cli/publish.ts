@@ -2,7 +2,7 @@ import { lstat, rm } from 'node:fs/promises';
 import { shorten } from '../core/errors.js';
 import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
-import { prepareSubnetEnv, publishSubnetEnv } from '../system/subnet-publish.js';
+import { prepareSubnetEnv, publishSubnetEnv } from '../state/subnet-publish.js';
 import { complain } from './complain.js';
 import { EXIT_OK } from './exit-codes.js';
 

@@ -1,11 +1,11 @@
-import { createEtcdRegistry } from '../control/etcd-registry.js';
-import { toldRegistry } from '../control/told-registry.js';
+import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
+import { loggedRegistry } from '../control/etcd/logged-registry.js';
 import type { Logger } from '../core/logger.js';
 import { controlSocketOf, serveHttp } from '../ops/http.js';
+import { prepareSubnetDirectory, removeSubnetEnv } from '../state/subnet-env.js';
 import { removeFirewall } from '../system/firewall.js';
 import { openNetlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
-import { prepareSubnetDirectory, removeSubnetEnv } from '../system/subnet-env.js';
 import { reportDrops } from './drop-report.js';
 import type { LeaseControl } from './lease-control.js';
 import type { Node } from './node.js';
@@ -30,7 +30,7 @@ export interface DaemonContext {
  */
 export async function runDaemon(options: DaemonOptions, context: DaemonContext, signal: AbortSignal): Promise<void> {
   const netlink = openNetlink();
-  const registry = toldRegistry(createEtcdRegistry(options.etcd, context.log), context.log);
+  const registry = loggedRegistry(createEtcdRegistry(options.etcd, context.log), context.log);
   let phase = "reading the host's interfaces";
   let node: Node | undefined;
   const { log, setLogLevel, notify, version } = context;

@@ -1,15 +1,15 @@
 import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
 import { createBackoff } from '../control/backoff.js';
-import type { Registry } from '../control/registry.js';
+import type { Registry } from '../control/etcd/registry.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
 import { initCommand } from '../core/command-line.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
 import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet } from '../core/subnet.js';
-import type { LastKnown } from '../system/last-known.js';
 import { impatient, patienceLeft } from './patience.js';
 
 /** Where the network config is, and the flags by which a command finds it. */

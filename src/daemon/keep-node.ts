@@ -1,7 +1,7 @@
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet } from '../core/subnet.js';
-import { saveState } from '../system/state-dir.js';
+import { saveState } from '../state/node-state.js';
 import { type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp } from './carriers.js';
 import { keepHost } from './host-keeper.js';

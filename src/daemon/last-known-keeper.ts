@@ -1,7 +1,8 @@
 import { messageOf } from '../core/errors.js';
+import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import { forgetLastKnown, type LastKnown, saveLastKnown } from '../system/last-known.js';
+import { forgetLastKnown, saveLastKnown } from '../state/last-known-file.js';
 import type { LeaseControl } from './lease-control.js';
 
 const SAVE_INTERVAL_MS = 5000;

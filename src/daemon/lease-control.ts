@@ -1,21 +1,21 @@
 import { differencesOf, parseNetworkConfig } from '../backend/config.js';
 import type { BackendSettings } from '../backend/kind.js';
 import { bootNow } from '../control/boot-clock.js';
-import type { OwnLease } from '../control/lease-acquisition.js';
-import { type EarlierLease, keepLease, type LeaseKeeper, type OwnKey } from '../control/lease-keeper.js';
-import { type IgnoredLease, watchLeases } from '../control/lease-watcher.js';
-import { type Holding, NO_TTL, type Registry } from '../control/registry.js';
+import type { OwnLease } from '../control/etcd/lease-acquisition.js';
+import { type EarlierLease, keepLease, type LeaseKeeper, type OwnKey } from '../control/etcd/lease-keeper.js';
+import { type IgnoredLease, watchLeases } from '../control/etcd/lease-watcher.js';
+import { type Holding, NO_TTL, type Registry } from '../control/etcd/registry.js';
 import { lastWord, unlessAborted } from '../control/retry.js';
 import { fitsConfig } from '../core/allocator.js';
 import { messageOf, type RudderError } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
+import type { LastKnown } from '../core/last-known.js';
 import type { Lease, NodeReach } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../core/subnet.js';
 import type { ConfigStatus } from '../ops/status.js';
-import type { LastKnown } from '../system/last-known.js';
 import type { PeerAdmission } from './peer-admission.js';
 import { createPeerLog } from './peer-log.js';
 

@@ -1,5 +1,5 @@
 import type { Offload } from '../backend/udp/offloads.js';
-import type { EtcdOptions } from '../control/etcd-registry.js';
+import type { EtcdOptions } from '../control/etcd/etcd-registry.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { EtcdSettings } from '../ops/etcd-settings.js';
 import type { UnderlayChoice } from '../system/underlay.js';

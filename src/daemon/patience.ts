@@ -1,4 +1,4 @@
-import type { Registry } from '../control/registry.js';
+import type { Registry } from '../control/etcd/registry.js';
 import { within } from '../control/retry.js';
 import { RudderError } from '../core/errors.js';
 

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
-import type { Registry } from '../control/registry.js';
+import type { Registry } from '../control/etcd/registry.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';

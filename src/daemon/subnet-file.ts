@@ -1,9 +1,9 @@
 import { errnoOf, messageOf } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import { readPlainFile } from '../system/plain-file.js';
-import { formatSubnetEnv, MOST_SUBNET_ENV_BYTES, type SubnetEnv, writeSubnetEnv } from '../system/subnet-env.js';
-import { isOwnFile, proposalOf } from '../system/subnet-publish.js';
+import { readPlainFile } from '../state/plain-file.js';
+import { formatSubnetEnv, MOST_SUBNET_ENV_BYTES, type SubnetEnv, writeSubnetEnv } from '../state/subnet-env.js';
+import { isOwnFile, proposalOf } from '../state/subnet-publish.js';
 import type { DaemonOptions } from './options.js';
 
 /** The subnet file, which Docker reads at any time: so it is kept as it should be, whatever others do with it. */

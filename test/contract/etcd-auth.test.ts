@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createEtcdRegistry } from '../../src/control/etcd-registry.js';
-import type { Registry } from '../../src/control/registry.js';
+import { createEtcdRegistry } from '../../src/control/etcd/etcd-registry.js';
+import type { Registry } from '../../src/control/etcd/registry.js';
 import { RudderError } from '../../src/core/errors.js';
 import { freeze, startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { describeWith } from '../helpers/requires.js';

@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { checkEndpoint } from '../../src/control/etcd-checkup.js';
+import { checkEndpoint } from '../../src/control/etcd/checkup.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { describeWith } from '../helpers/requires.js';
 

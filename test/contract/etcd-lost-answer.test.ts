@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
-import { createEtcdRegistry } from '../../src/control/etcd-registry.js';
-import { NO_TTL, type Registry } from '../../src/control/registry.js';
+import { createEtcdRegistry } from '../../src/control/etcd/etcd-registry.js';
+import { NO_TTL, type Registry } from '../../src/control/etcd/registry.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { type ForgetfulEtcd, startForgetfulEtcd } from '../helpers/forgetful-etcd.js';
 import { describeWith } from '../helpers/requires.js';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { createEtcdRegistry } from '../../src/control/etcd-registry.js';
-import type { Registry } from '../../src/control/registry.js';
+import { createEtcdRegistry } from '../../src/control/etcd/etcd-registry.js';
+import type { Registry } from '../../src/control/etcd/registry.js';
 import { freeze, startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { describeWith } from '../helpers/requires.js';
 import { eventually, NAME, recordWatch } from './registry-suite.js';

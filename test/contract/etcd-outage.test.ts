@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { NO_TTL, type Registry } from '../../src/control/registry.js';
+import { NO_TTL, type Registry } from '../../src/control/etcd/registry.js';
 import { RudderError } from '../../src/core/errors.js';
 import { freeze, startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { describeWith } from '../helpers/requires.js';

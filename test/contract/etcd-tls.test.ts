@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { dateOf } from '../../src/cli/doctor/host.js';
-import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd-registry.js';
-import type { Registry } from '../../src/control/registry.js';
+import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd/etcd-registry.js';
+import type { Registry } from '../../src/control/etcd/registry.js';
 import { RudderError } from '../../src/core/errors.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { createPki } from '../helpers/pki.js';

@@ -5,7 +5,7 @@ import { createServer as createHttp2Server, type ServerHttp2Stream } from 'node:
 import { createServer as createTlsWebServer } from 'node:https';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd-registry.js';
+import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd/etcd-registry.js';
 import { RudderError } from '../../src/core/errors.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { loopbackUrl, startTestCluster, type TestCluster } from '../helpers/members.js';

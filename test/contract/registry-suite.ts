@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Registry, WatchEvent } from '../../src/control/registry.js';
+import type { Registry, WatchEvent } from '../../src/control/etcd/registry.js';
 
 /** One registry, and what other clients of the same store do to it. Keys are relative to the prefix. */
 export interface Subject {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe } from 'vitest';
-import { createMemoryRegistry } from '../../src/control/memory-registry.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
+import { createMemoryRegistry } from '../helpers/memory-registry.js';
 import { describeWith } from '../helpers/requires.js';
 import { createEtcdSubject } from './etcd-subject.js';
 import { keyContract, type Subject } from './registry-suite.js';

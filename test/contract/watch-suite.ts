@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Registry, WatchEvent } from '../../src/control/registry.js';
+import type { Registry, WatchEvent } from '../../src/control/etcd/registry.js';
 import { eventually, NAME, OTHER, recordWatch, type StartSubject, type Subject } from './registry-suite.js';
 
 /** Events without revisions and TTL ids, which differ from store to store. */

@@ -6,7 +6,7 @@ import { execIn } from '../../src/lab/network.js';
 import { nodePaths, startNode, stopNode } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
-import { proposalOf } from '../../src/system/subnet-publish.js';
+import { proposalOf } from '../../src/state/subnet-publish.js';
 import { describeWith } from '../helpers/requires.js';
 import { cli } from './cli.js';
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { cpuSeconds } from '../../src/lab/bench/measure.js';
+import { cpuSeconds } from '../../src/bench/measure.js';
 import { etcdctl, startEtcd, stopEtcd } from '../../src/lab/etcd.js';
 import { addNode, labDown, labUp } from '../../src/lab/lab.js';
 import { containerAddress, setConnected } from '../../src/lab/network.js';

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { expect, it } from 'vitest';
-import type { Sample } from '../../src/lab/bench/rounds.js';
+import type { Sample } from '../../src/bench/rounds.js';
 import { describeWith } from '../helpers/requires.js';
 
 const TREE = fileURLToPath(new URL('../../', import.meta.url));
-const BENCH = `${TREE}dist/lab/bench/main.js`;
-const BUILDS = `${TREE}dist/lab/bench/builds.js`;
+const BENCH = `${TREE}dist/bench/main.js`;
+const BUILDS = `${TREE}dist/bench/builds.js`;
 const DEADLINE_MS = 170_000;
 
 describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {

@@ -33,8 +33,8 @@ describe('npm pack', () => {
     expect(names.stdout).toBe('true');
   });
 
-  it('holds the units and the documentation, and nothing of the tests', () => {
+  it('holds the units and the documentation, and nothing of tests and benchmarks', () => {
     expect(files).toEqual(expect.arrayContaining(['systemd/rudder.service', 'docs/running.md', 'docs/rudder.8']));
-    expect(files.filter((path) => /^(test|src|scripts|\.ci)\//.test(path))).toEqual([]);
+    expect(files.filter((path) => /^(test|src|scripts|\.ci|dist\/bench)\//.test(path))).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-import type { EtcdOptions } from '../../control/etcd-registry.js';
+import type { EtcdOptions } from '../../control/etcd/etcd-registry.js';
 import { messageOf, RudderError, shorten } from '../../core/errors.js';
 import { tryDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import type { Unready } from '../../../src/cli/doctor/host.js';
-import type { CheckStep } from '../../../src/control/etcd-checkup.js';
+import type { CheckStep } from '../../../src/control/etcd/checkup.js';
 import { createStatus } from '../../helpers/status.js';
 import { complaints, createHost, type Differences, docker, ENDPOINT, ETCD, unit } from './fake-host.js';
 

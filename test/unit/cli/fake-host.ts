@@ -1,6 +1,6 @@
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import type { EtcdFound, Host, Link } from '../../../src/cli/doctor/host.js';
-import type { Checkup } from '../../../src/control/etcd-checkup.js';
+import type { Checkup } from '../../../src/control/etcd/checkup.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { contains } from '../../../src/core/subnet.js';
 import { ownChains } from '../../../src/system/firewall-rules.js';

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { parseNewNetworkConfig } from '../../../src/backend/new-config.js';
 import { createConfig } from '../../../src/cli/init.js';
-import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
+import { createMemoryRegistry, type MemoryRegistry } from '../../helpers/memory-registry.js';
 
 const KEY = '/x/config';
 const JSON_TEXT = '{"Network":"10.240.0.0/16"}';

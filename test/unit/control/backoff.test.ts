@@ -1,6 +1,6 @@
 import { beforeEach, expect, it, vi } from 'vitest';
 import { createBackoff } from '../../../src/control/backoff.js';
-import { stateOf } from './cluster.js';
+import { stateOf } from './etcd/cluster.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
 

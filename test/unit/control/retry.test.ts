@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { isTransient, retryWhileUnavailable } from '../../../src/control/retry.js';
 import { RudderError } from '../../../src/core/errors.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
-import { pass, refused, stateOf, unavailable, warningsOf } from './cluster.js';
+import { pass, refused, stateOf, unavailable, warningsOf } from './etcd/cluster.js';
 
 vi.mock('node:timers/promises', () => import('./fake-delay.js'));
 

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
-import type { Registry } from '../../../src/control/registry.js';
+import type { Registry } from '../../../src/control/etcd/registry.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
+import type { LastKnown } from '../../../src/core/last-known.js';
 import { parseCommonConfig } from '../../../src/core/network-config.js';
 import { type FootingOptions, findFooting, flawOf } from '../../../src/daemon/footing.js';
-import type { LastKnown } from '../../../src/system/last-known.js';
+import { createMemoryRegistry, type MemoryRegistry } from '../../helpers/memory-registry.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 
 const KEY = '/coreos.com/network/config';

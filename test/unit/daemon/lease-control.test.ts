@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createMemoryRegistry, type MemoryRegistry } from '../../../src/control/memory-registry.js';
-import type { Registry } from '../../../src/control/registry.js';
+import type { Registry } from '../../../src/control/etcd/registry.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
+import type { LastKnown } from '../../../src/core/last-known.js';
 import { formatLeaseValue } from '../../../src/core/lease.js';
 import { parseCommonConfig } from '../../../src/core/network-config.js';
 import { type LeaseControl, type LeaseControlOptions, startLeaseControl } from '../../../src/daemon/lease-control.js';
-import type { LastKnown } from '../../../src/system/last-known.js';
 import { udp } from '../../helpers/leases.js';
+import { createMemoryRegistry, type MemoryRegistry } from '../../helpers/memory-registry.js';
 import { createRecordingLog, type RecordingLog } from '../../helpers/recording-log.js';
 import { suspend } from '../control/fake-boot-clock.js';
 
