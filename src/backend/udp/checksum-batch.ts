@@ -1,6 +1,13 @@
 import { CHECKSUM_INTS, type Native } from '../../system/native.js';
 import { MAX_SEGMENTS, type SharedMemory } from './memory.js';
 
+/** Fields of records (native/src/rudder.h). */
+const CHECKSUM_OFFSET = 0;
+const CHECKSUM_LENGTH = 1;
+const CHECKSUM_REST = 2;
+const CHECKSUM_FIELD = 3;
+const CHECKSUM_ZERO = 4;
+
 /** Transport checksums of packets in the outbound slab, finished together by native code. */
 export interface ChecksumBatch {
   /**
@@ -26,11 +33,11 @@ export function createChecksumBatch(native: Native, memory: SharedMemory): Check
     queue(offset, length, rest, field, isUdp) {
       if (batch.queued === MAX_SEGMENTS) finish();
       const record = batch.queued++ * CHECKSUM_INTS;
-      checksums[record] = offset;
-      checksums[record + 1] = length;
-      checksums[record + 2] = rest;
-      checksums[record + 3] = field;
-      checksums[record + 4] = isUdp ? 0xffff : 0;
+      checksums[record + CHECKSUM_OFFSET] = offset;
+      checksums[record + CHECKSUM_LENGTH] = length;
+      checksums[record + CHECKSUM_REST] = rest;
+      checksums[record + CHECKSUM_FIELD] = field;
+      checksums[record + CHECKSUM_ZERO] = isUdp ? 0xffff : 0;
     },
     finish,
   };

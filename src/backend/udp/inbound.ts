@@ -22,6 +22,18 @@ import { addReceived } from './peer-counters.js';
 import { isInside, nextHopOf, subnetNumberOf } from './route-table.js';
 import { createWriteBatch } from './write-batch.js';
 
+/** Fields of records (native/src/rudder.h). */
+const DATAGRAM_OFFSET = 0;
+const DATAGRAM_LENGTH = 1;
+const DATAGRAM_SENDER = 2;
+const DATAGRAM_PORT = 3;
+const DATAGRAM_SEGMENT_SIZE = 4;
+const DATAGRAM_TRUNCATED = 5;
+const CHECKSUM_OFFSET = 0;
+const CHECKSUM_LENGTH = 1;
+const CHECKSUM_REST = 2;
+const CHECKSUM_WRONG = 3;
+
 const { EBADF } = constants.errno;
 
 /**
@@ -29,14 +41,6 @@ const { EBADF } = constants.errno;
  * socket comes as it is. INBOUND_TRAINS of them are a bounded turn, and no more than MAX_SEGMENTS.
  */
 const MOST_SEGMENTS = 128;
-
-/** Fields of a datagram's record. */
-const OFFSET = 0;
-const LENGTH = 1;
-const SENDER = 2;
-const SENDER_PORT = 3;
-const SEGMENT_SIZE = 4;
-const TRUNCATED = 5;
 
 /** What a range sums up to, with the rest, if its checksum is right; alone, that of an empty range. */
 const RIGHT = 0xffff;
@@ -98,9 +102,9 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
     train.packets++;
     train.bytes += length;
     const record = accepted.packets++ * CHECKSUM_INTS;
-    checksums[record] = offset + ADDRESSES;
-    checksums[record + 1] = isCandidate ? length - ADDRESSES : 0;
-    checksums[record + 2] = isCandidate ? merger.restOfChecksum(offset, length) : RIGHT;
+    checksums[record + CHECKSUM_OFFSET] = offset + ADDRESSES;
+    checksums[record + CHECKSUM_LENGTH] = isCandidate ? length - ADDRESSES : 0;
+    checksums[record + CHECKSUM_REST] = isCandidate ? merger.restOfChecksum(offset, length) : RIGHT;
   }
 
   function countTrain(): void {
@@ -131,9 +135,9 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
     merger.reset();
     for (let i = 0; i < accepted.packets; i++) {
       const record = i * CHECKSUM_INTS;
-      const offset = checksums[record] - ADDRESSES;
+      const offset = checksums[record + CHECKSUM_OFFSET] - ADDRESSES;
       const length = totalLengthOf(packets, offset);
-      const isMergeable = checksums[record + 1] !== 0 && checksums[record + 3] === 0;
+      const isMergeable = checksums[record + CHECKSUM_LENGTH] !== 0 && checksums[record + CHECKSUM_WRONG] === 0;
       if (writes.isFull()) write();
       if (!isMergeable) merger.pass(offset, length);
       else if (merger.joins(offset, length)) merger.join(offset, length);
@@ -156,14 +160,14 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
   };
 
   function takeApart(record: number): void {
-    const offset = datagrams[record + OFFSET];
-    const length = datagrams[record + LENGTH];
-    const sender = datagrams[record + SENDER];
-    if (datagrams[record + TRUNCATED] !== 0) return add(counters, IN_DROP_TRUNCATED, 1);
+    const offset = datagrams[record + DATAGRAM_OFFSET];
+    const length = datagrams[record + DATAGRAM_LENGTH];
+    const sender = datagrams[record + DATAGRAM_SENDER];
+    if (datagrams[record + DATAGRAM_TRUNCATED] !== 0) return add(counters, IN_DROP_TRUNCATED, 1);
     if (length === 0) return add(counters, IN_DROP_MALFORMED, 1);
-    const segment = datagrams[record + SEGMENT_SIZE] || length;
+    const segment = datagrams[record + DATAGRAM_SEGMENT_SIZE] || length;
     if (length > segment * MOST_SEGMENTS) return add(counters, IN_DROP_SEGMENTS, 1);
-    if (datagrams[record + SENDER_PORT] !== port && !mayUseAnyPort(sender)) return dropAll(length, segment);
+    if (datagrams[record + DATAGRAM_PORT] !== port && !mayUseAnyPort(sender)) return dropAll(length, segment);
     for (let done = 0; done < length; done += segment) {
       handle(sender, offset + done, Math.min(segment, length - done));
     }

@@ -1,8 +1,11 @@
 import {
   CHECKSUM_INTS,
+  INBOUND_SKEW_BYTES,
   IOVEC_INTS,
   MAX_DATAGRAMS,
   MAX_MESSAGES,
+  OUTBOUND_SKEW_BYTES,
+  PAGE_BYTES,
   type PathHandles,
   type PathMemory,
   RECORD_INTS,
@@ -27,17 +30,17 @@ export const MAX_SEGMENTS = INBOUND_BATCH * MAX_TRAIN_SEGMENTS;
 /**
  * The outbound slab: first what is read from TUN, then room for packets that have to lie elsewhere (split.ts). Each read
  * must find room for the largest, and for what spreads it: up to an eighth more for headers, as with segments of 536
- * bytes (RFC 9293's default MSS), and a page between slots. What is not touched takes no memory.
+ * bytes (RFC 9293's default MSS). What is not touched takes no memory.
  */
-export const OUTBOUND_READ_BYTES = OUTBOUND_BATCH * (SLOT_BYTES + SLOT_BYTES / 8 + 4096);
+export const OUTBOUND_READ_BYTES = OUTBOUND_BATCH * (SLOT_BYTES + SLOT_BYTES / 8 + PAGE_BYTES + OUTBOUND_SKEW_BYTES);
 /**
  * More super-packets at once would push each other out of the cache. They are read 4, 4 and 8 at a time, so this ends
  * with 16; only behind many small packets it can be more.
  */
 export const OUTBOUND_ENOUGH_BYTES = 12 * SLOT_BYTES;
 export const OUTBOUND_SPARE_BYTES = 4 * SLOT_BYTES;
-/** See receive_udp() in native/src/udp.c for the 1536 between slots, and the page before the first. */
-const INBOUND_SLAB_BYTES = 4096 + INBOUND_BATCH * (SLOT_BYTES + 1536);
+/** The first slot begins at a page. */
+const INBOUND_SLAB_BYTES = PAGE_BYTES + INBOUND_BATCH * (SLOT_BYTES + INBOUND_SKEW_BYTES);
 
 /** Room for one header that we write: IPv4 and TCP with all their options are 120 bytes. */
 export const HEADER_SLOT_BYTES = 128;
@@ -50,7 +53,16 @@ export const WRITE_IOVECS = MAX_SEGMENTS + MAX_MESSAGES;
 /** Index into `control`: not 0 when the worker shall stop. */
 export const CONTROL_STOP = 0;
 
-/** All that the two threads share. It is made once, and nothing is allocated after. */
+/**
+ * All that the two threads share. It is made once, and nothing is allocated after.
+ *
+ *     the way out    outboundSlab  tunPackets  sends  sendIovecs      a turn may leave packets in the first two
+ *     the way in     inboundSlab   datagrams
+ *     scratch        headers  checksums  writes  writeIovecs          of the direction whose turn it is
+ *
+ * The two directions take turns in one thread (loop.ts) and use the same scratch. What one of them puts there it has written
+ * or forgotten when its turn ends, so neither may keep anything there, nor rely on what it finds.
+ */
 export interface SharedMemory extends PathMemory {
   readonly control: Int32Array;
   readonly counters: Int32Array;
@@ -88,8 +100,8 @@ export function createSharedMemory(): SharedMemory {
     outboundSlab: bytes(OUTBOUND_READ_BYTES + OUTBOUND_SPARE_BYTES),
     inboundSlab: bytes(INBOUND_SLAB_BYTES),
     headers: bytes(HEADER_SLOTS * HEADER_SLOT_BYTES),
-    tunPackets: ints(MAX_MESSAGES * RECORD_INTS),
-    datagrams: ints(MAX_DATAGRAMS * RECORD_INTS),
+    tunPackets: ints(OUTBOUND_BATCH * RECORD_INTS),
+    datagrams: ints(INBOUND_BATCH * RECORD_INTS),
     sends: ints(MAX_MESSAGES * RECORD_INTS),
     sendIovecs: ints(SEND_IOVECS * IOVEC_INTS),
     writes: ints(MAX_MESSAGES * RECORD_INTS),

@@ -37,6 +37,12 @@ import { createSplitter } from './split.js';
 import { createSpread } from './spread.js';
 import { createWriteBatch } from './write-batch.js';
 
+/** Fields of records (native/src/rudder.h). */
+const PACKET_OFFSET = 0;
+const PACKET_LENGTH = 1;
+const PACKET_VNET_FLAGS = 2;
+const PACKET_GSO_TYPE = 3;
+
 const { EBADF } = constants.errno;
 /** A turn's full super-packets of 536 bytes (RFC 9293's default MSS) are half as many. */
 const TURN_SEGMENTS = 4096;
@@ -80,8 +86,8 @@ export function createOutbound(
   const batch = { next: 0, count: 0, segments: 0 };
 
   function handle(record: number): void {
-    const offset = tunPackets[record];
-    const length = tunPackets[record + 1];
+    const offset = tunPackets[record + PACKET_OFFSET];
+    const length = tunPackets[record + PACKET_LENGTH];
     if (!isWellFormed(packets, offset, length)) return add(counters, OUT_DROP_MALFORMED, 1);
     if (sourceOf(packets, offset) === localAddress && isOwnDatagram(offset, length)) {
       return add(counters, OUT_DROP_LOOP, 1);
@@ -98,7 +104,7 @@ export function createOutbound(
       return answer(ICMP_TIME_EXCEEDED, offset, length);
     }
     const subnet = subnetNumberOf(routes, destination);
-    if (tunPackets[record + 3] !== GSO_NONE) {
+    if (tunPackets[record + PACKET_GSO_TYPE] !== GSO_NONE) {
       if (!splitter.isValid(record)) return add(counters, OUT_DROP_MALFORMED, 1);
       if (splitter.isTooMany(record)) return add(counters, OUT_DROP_SEGMENTS, 1);
       // Counted by the split and not by a division: until code is compiled, a quotient is an object on the heap.
@@ -107,7 +113,7 @@ export function createOutbound(
       return addSent(peers, subnet, segments, length + (segments - 1) * splitter.headerLength(record));
     }
     spread.gather(offset, length);
-    if ((tunPackets[record + 2] & VNET_NEEDS_CHECKSUM) !== 0 && !splitter.finishChecksum(record)) {
+    if ((tunPackets[record + PACKET_VNET_FLAGS] & VNET_NEEDS_CHECKSUM) !== 0 && !splitter.finishChecksum(record)) {
       return add(counters, OUT_DROP_MALFORMED, 1);
     }
     sends.queue(nextHop, offset, length, length);

@@ -22,6 +22,19 @@ import {
 import { SEND_IOVECS, type SharedMemory } from './memory.js';
 import { UDP_GSO } from './offloads.js';
 
+/** Fields of records (native/src/rudder.h). */
+const SEND_FIRST_IOVEC = 0;
+const SEND_IOVEC_COUNT = 1;
+const SEND_ADDRESS = 2;
+const SEND_PORT = 3;
+const SEND_SEGMENT_SIZE = 4;
+const IOVEC_SLAB = 0;
+const IOVEC_OFFSET = 1;
+const IOVEC_LENGTH = 2;
+/** Of a send record, and ours alone. */
+const SEND_PACKETS = 5;
+const SEND_BYTES = 6;
+
 const { EAGAIN, EINVAL, EIO, EMSGSIZE, EOPNOTSUPP } = constants.errno;
 /** How long a full socket buffer may hold up the loop before packets are dropped, as a full queue does. */
 const FULL_BUFFER_WAIT_MS = 5;
@@ -34,10 +47,6 @@ const MAX_TRAIN_BYTES = 65000;
 /** What every interface in use carries (RFC 791: 576 bytes) less our headers: a train of such packets is not too large. */
 const MIN_MTU_PAYLOAD = 548;
 
-/** Fields of a send record that only we read. */
-const PACKETS = 5;
-const BYTES = 6;
-const SEGMENT_SIZE = 4;
 /** The last record and the last iovec are kept for sending the packets of a refused train one by one. */
 const SCRATCH = MAX_MESSAGES - 1;
 const SCRATCH_IOVEC = SEND_IOVECS - 1;
@@ -79,17 +88,17 @@ export function createSendBatch(
 
   function joinsTrain(nextHop: Ipv4, bytes: number): boolean {
     if (open.record < 0 || nextHop !== open.nextHop || bytes > open.size) return false;
-    return sends[open.record + BYTES] + bytes <= MAX_TRAIN_BYTES;
+    return sends[open.record + SEND_BYTES] + bytes <= MAX_TRAIN_BYTES;
   }
 
   function startMessage(nextHop: Ipv4, size: number): void {
     const record = batch.messages++ * RECORD_INTS;
-    sends[record] = batch.iovecs;
-    sends[record + 1] = 0;
-    sends[record + 2] = nextHop;
-    sends[record + 3] = port;
-    sends[record + PACKETS] = 0;
-    sends[record + BYTES] = 0;
+    sends[record + SEND_FIRST_IOVEC] = batch.iovecs;
+    sends[record + SEND_IOVEC_COUNT] = 0;
+    sends[record + SEND_ADDRESS] = nextHop;
+    sends[record + SEND_PORT] = port;
+    sends[record + SEND_PACKETS] = 0;
+    sends[record + SEND_BYTES] = 0;
     open.record = record;
     open.nextHop = nextHop;
     open.size = size;
@@ -99,8 +108,8 @@ export function createSendBatch(
   function fill(from: number, size: number, end: number): number {
     const most = offloads[UDP_GSO] === 0 ? 1 : MAX_SENT_SEGMENTS;
     const { record } = open;
-    const bytes = sends[record + BYTES];
-    let packets = sends[record + PACKETS];
+    const bytes = sends[record + SEND_BYTES];
+    let packets = sends[record + SEND_PACKETS];
     let to = from;
     let next = Math.min(size, end - from);
     do {
@@ -111,20 +120,20 @@ export function createSendBatch(
     } while (to < end && bytes + to - from + next <= MAX_TRAIN_BYTES);
 
     addPiece(from, to - from);
-    sends[record + 1]++;
-    sends[record + SEGMENT_SIZE] = packets === 1 ? 0 : open.size;
-    sends[record + PACKETS] = packets;
-    sends[record + BYTES] = bytes + to - from;
+    sends[record + SEND_IOVEC_COUNT]++;
+    sends[record + SEND_SEGMENT_SIZE] = packets === 1 ? 0 : open.size;
+    sends[record + SEND_PACKETS] = packets;
+    sends[record + SEND_BYTES] = bytes + to - from;
     // A shorter packet is the last one.
-    if (sends[record + BYTES] < packets * open.size || packets === most) open.record = -1;
+    if (sends[record + SEND_BYTES] < packets * open.size || packets === most) open.record = -1;
     return to;
   }
 
   function addPiece(offset: number, length: number): void {
     const iovec = batch.iovecs++ * IOVEC_INTS;
-    sendIovecs[iovec] = SLAB_OUTBOUND;
-    sendIovecs[iovec + 1] = offset;
-    sendIovecs[iovec + 2] = length;
+    sendIovecs[iovec + IOVEC_SLAB] = SLAB_OUTBOUND;
+    sendIovecs[iovec + IOVEC_OFFSET] = offset;
+    sendIovecs[iovec + IOVEC_LENGTH] = length;
   }
 
   function flush(): void {
@@ -140,7 +149,8 @@ export function createSendBatch(
         refused(first * RECORD_INTS, sent);
         first++;
       } else if (!waitForRoom()) {
-        for (; first < messages; first++) add(counters, OUT_DROP_SEND_BUFFER, sends[first * RECORD_INTS + PACKETS]);
+        for (; first < messages; first++)
+          add(counters, OUT_DROP_SEND_BUFFER, sends[first * RECORD_INTS + SEND_PACKETS]);
       }
     }
     batch.messages = 0;
@@ -163,19 +173,20 @@ export function createSendBatch(
 
   function count(record: number): void {
     add(counters, OUT_DATAGRAMS, 1);
-    add(counters, OUT_PACKETS, sends[record + PACKETS]);
-    add(counters, OUT_BYTES, sends[record + BYTES]);
+    add(counters, OUT_PACKETS, sends[record + SEND_PACKETS]);
+    add(counters, OUT_BYTES, sends[record + SEND_BYTES]);
   }
 
   /** The message cannot go as it is (no route to the peer, larger than the interface's MTU, no trains): others may. */
   function refused(record: number, error: number): void {
-    if (sends[record + PACKETS] === 1) {
+    if (sends[record + SEND_PACKETS] === 1) {
       return add(counters, error === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
     }
     // Larger than the interface's MTU: EMSGSIZE, before Linux 6.14 EINVAL. A train is never fragmented, a single datagram is.
-    const isTooLarge = error === -EMSGSIZE || (error === -EINVAL && sends[record + SEGMENT_SIZE] > MIN_MTU_PAYLOAD);
+    const isTooLarge =
+      error === -EMSGSIZE || (error === -EINVAL && sends[record + SEND_SEGMENT_SIZE] > MIN_MTU_PAYLOAD);
     const noTrains = error === -EIO || error === -EINVAL || error === -EOPNOTSUPP;
-    if (!noTrains && !isTooLarge) return add(counters, OUT_DROP_SEND_ERROR, sends[record + PACKETS]);
+    if (!noTrains && !isTooLarge) return add(counters, OUT_DROP_SEND_ERROR, sends[record + SEND_PACKETS]);
     const sent = sendOneByOne(record);
     // EIO: the device cannot finish checksums (before Linux 6.11). EINVAL: trains are not known, or not this long. But a
     // blackhole route answers EINVAL too: what refuses single packets as well says nothing about trains.
@@ -187,13 +198,15 @@ export function createSendBatch(
 
   /** Returns how many could be sent. */
   function sendOneByOne(train: number): number {
-    const size = sends[train + SEGMENT_SIZE];
+    const size = sends[train + SEND_SEGMENT_SIZE];
     let done = 0;
-    for (let i = sends[train]; i < sends[train] + sends[train + 1]; i++) {
+    const first = sends[train + SEND_FIRST_IOVEC];
+    const behind = first + sends[train + SEND_IOVEC_COUNT];
+    for (let i = first; i < behind; i++) {
       // A piece holds whole packets.
-      const end = sendIovecs[i * IOVEC_INTS + 1] + sendIovecs[i * IOVEC_INTS + 2];
-      for (let at = sendIovecs[i * IOVEC_INTS + 1]; at < end; at += size) {
-        if (sendOne(sends[train + 2], at, Math.min(size, end - at))) done++;
+      const end = sendIovecs[i * IOVEC_INTS + IOVEC_OFFSET] + sendIovecs[i * IOVEC_INTS + IOVEC_LENGTH];
+      for (let at = sendIovecs[i * IOVEC_INTS + IOVEC_OFFSET]; at < end; at += size) {
+        if (sendOne(sends[train + SEND_ADDRESS], at, Math.min(size, end - at))) done++;
       }
     }
     return done;
@@ -201,16 +214,16 @@ export function createSendBatch(
 
   function sendOne(nextHop: Ipv4, offset: number, length: number): boolean {
     const scratch = SCRATCH * RECORD_INTS;
-    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS] = SLAB_OUTBOUND;
-    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + 1] = offset;
-    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + 2] = length;
-    sends[scratch] = SCRATCH_IOVEC;
-    sends[scratch + 1] = 1;
-    sends[scratch + 2] = nextHop;
-    sends[scratch + 3] = port;
-    sends[scratch + SEGMENT_SIZE] = 0;
-    sends[scratch + PACKETS] = 1;
-    sends[scratch + BYTES] = length;
+    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + IOVEC_SLAB] = SLAB_OUTBOUND;
+    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + IOVEC_OFFSET] = offset;
+    sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + IOVEC_LENGTH] = length;
+    sends[scratch + SEND_FIRST_IOVEC] = SCRATCH_IOVEC;
+    sends[scratch + SEND_IOVEC_COUNT] = 1;
+    sends[scratch + SEND_ADDRESS] = nextHop;
+    sends[scratch + SEND_PORT] = port;
+    sends[scratch + SEND_SEGMENT_SIZE] = 0;
+    sends[scratch + SEND_PACKETS] = 1;
+    sends[scratch + SEND_BYTES] = length;
     let sent = native.sendUdp(SCRATCH, 1);
     if (sent === -EAGAIN && waitForRoom()) sent = native.sendUdp(SCRATCH, 1);
     if (sent === 1) count(scratch);

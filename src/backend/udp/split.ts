@@ -19,6 +19,15 @@ import { OUTBOUND_READ_BYTES, OUTBOUND_SPARE_BYTES, type SharedMemory, viewOf } 
 import type { SendBatch } from './send-batch.js';
 import type { Spread } from './spread.js';
 
+/** Fields of records (native/src/rudder.h). */
+const PACKET_OFFSET = 0;
+const PACKET_LENGTH = 1;
+const PACKET_VNET_FLAGS = 2;
+const PACKET_GSO_TYPE = 3;
+const PACKET_GSO_SIZE = 5;
+const PACKET_CSUM_START = 6;
+const PACKET_CSUM_OFFSET = 7;
+
 /**
  * Splits a super-packet into the packets that the sender meant (TCP: RFC 9293; kernel: tcp_gso_segment(),
  * __udp_gso_segment()). Only headers are written, into the room that the read has left for them (spread.ts):
@@ -80,14 +89,14 @@ export function createSplitter(
   };
 
   function isValid(record: number): boolean {
-    const offset = tunPackets[record];
-    const length = tunPackets[record + 1];
-    const type = tunPackets[record + 3] & ~GSO_ECN;
-    const size = tunPackets[record + 5];
+    const offset = tunPackets[record + PACKET_OFFSET];
+    const length = tunPackets[record + PACKET_LENGTH];
+    const type = tunPackets[record + PACKET_GSO_TYPE] & ~GSO_ECN;
+    const size = tunPackets[record + PACKET_GSO_SIZE];
     const ipLength = headerLengthOf(packets, offset);
     // csum_start says where the kernel takes the transport header to be; hdr_len is not trustworthy when forwarding.
-    if (size === 0 || (tunPackets[record + 2] & VNET_NEEDS_CHECKSUM) === 0) return false;
-    if (tunPackets[record + 6] !== ipLength || fragmentOf(packets, offset) !== 0) return false;
+    if (size === 0 || (tunPackets[record + PACKET_VNET_FLAGS] & VNET_NEEDS_CHECKSUM) === 0) return false;
+    if (tunPackets[record + PACKET_CSUM_START] !== ipLength || fragmentOf(packets, offset) !== 0) return false;
     const protocol = protocolOf(packets, offset);
     if (type === GSO_UDP) return protocol === PROTOCOL_UDP && ipLength + UDP_HEADER_BYTES <= length;
     if (type !== GSO_TCP4 || protocol !== PROTOCOL_TCP || ipLength + 20 > length) return false;
@@ -96,14 +105,17 @@ export function createSplitter(
   }
 
   function isTooMany(record: number): boolean {
-    return tunPackets[record + 1] - headerLengthOfBoth(record) > MAX_SEGMENTS * tunPackets[record + 5];
+    return (
+      tunPackets[record + PACKET_LENGTH] - headerLengthOfBoth(record) >
+      MAX_SEGMENTS * tunPackets[record + PACKET_GSO_SIZE]
+    );
   }
 
   function split(record: number, nextHop: Ipv4): number {
-    const offset = tunPackets[record];
-    const size = tunPackets[record + 5];
+    const offset = tunPackets[record + PACKET_OFFSET];
+    const size = tunPackets[record + PACKET_GSO_SIZE];
     const headerLength = headerLengthOfBoth(record);
-    const payloadBytes = tunPackets[record + 1] - headerLength;
+    const payloadBytes = tunPackets[record + PACKET_LENGTH] - headerLength;
     readHeader(offset);
     spread.expect(headerLength, size);
     const isInPlace = spread.isOf(headerLength, size);
@@ -132,7 +144,7 @@ export function createSplitter(
   }
 
   function headerLengthOfBoth(record: number): number {
-    const offset = tunPackets[record];
+    const offset = tunPackets[record + PACKET_OFFSET];
     const ipLength = headerLengthOf(packets, offset);
     if (protocolOf(packets, offset) === PROTOCOL_UDP) return ipLength + UDP_HEADER_BYTES;
     return ipLength + tcpHeaderLengthOf(packets, offset + ipLength);
@@ -183,10 +195,10 @@ export function createSplitter(
   }
 
   function finishChecksum(record: number): boolean {
-    const offset = tunPackets[record];
-    const length = tunPackets[record + 1];
-    const start = tunPackets[record + 6];
-    const field = start + tunPackets[record + 7];
+    const offset = tunPackets[record + PACKET_OFFSET];
+    const length = tunPackets[record + PACKET_LENGTH];
+    const start = tunPackets[record + PACKET_CSUM_START];
+    const field = start + tunPackets[record + PACKET_CSUM_OFFSET];
     if (start < headerLengthOf(packets, offset) || start >= length || field + 2 > length) return false;
     // The field holds the sum of the pseudo header, so it is summed with the rest (virtio 1.2, 5.1.6.2).
     const isUdp = protocolOf(packets, offset) === PROTOCOL_UDP;

@@ -14,6 +14,19 @@ import { TUN_GRO_TCP, TUN_GRO_UDP } from './offloads.js';
 import { PathFailure } from './path-failure.js';
 import { lowerRing } from './ring.js';
 
+/** Fields of records (native/src/rudder.h). */
+const WRITE_FIRST_IOVEC = 0;
+const WRITE_IOVEC_COUNT = 1;
+const WRITE_VNET_FLAGS = 2;
+const WRITE_GSO_TYPE = 3;
+const WRITE_HEADER_LENGTH = 4;
+const WRITE_GSO_SIZE = 5;
+const WRITE_CSUM_START = 6;
+const WRITE_CSUM_OFFSET = 7;
+const IOVEC_SLAB = 0;
+const IOVEC_OFFSET = 1;
+const IOVEC_LENGTH = 2;
+
 const { EINVAL } = constants.errno;
 /** The last record is kept for writing the packets of a refused super-packet one by one. */
 const SCRATCH = MAX_MESSAGES - 1;
@@ -48,23 +61,23 @@ export function createWriteBatch(native: Native, memory: SharedMemory, packets: 
 
   function addPiece(slab: number, offset: number, length: number): void {
     const iovec = (batch.committed + batch.pieces) * IOVEC_INTS;
-    writeIovecs[iovec] = slab;
-    writeIovecs[iovec + 1] = offset;
-    writeIovecs[iovec + 2] = length;
+    writeIovecs[iovec + IOVEC_SLAB] = slab;
+    writeIovecs[iovec + IOVEC_OFFSET] = offset;
+    writeIovecs[iovec + IOVEC_LENGTH] = length;
     batch.pieces++;
     batch.bytes += length;
   }
 
   function commit(flags: number, type: number, headerLength: number, size: number, start: number, field: number): void {
     const record = batch.messages * RECORD_INTS;
-    writes[record] = batch.committed;
-    writes[record + 1] = batch.pieces;
-    writes[record + 2] = flags;
-    writes[record + 3] = type;
-    writes[record + 4] = headerLength;
-    writes[record + 5] = size;
-    writes[record + 6] = start;
-    writes[record + 7] = field;
+    writes[record + WRITE_FIRST_IOVEC] = batch.committed;
+    writes[record + WRITE_IOVEC_COUNT] = batch.pieces;
+    writes[record + WRITE_VNET_FLAGS] = flags;
+    writes[record + WRITE_GSO_TYPE] = type;
+    writes[record + WRITE_HEADER_LENGTH] = headerLength;
+    writes[record + WRITE_GSO_SIZE] = size;
+    writes[record + WRITE_CSUM_START] = start;
+    writes[record + WRITE_CSUM_OFFSET] = field;
     messageBytes[batch.messages] = batch.bytes;
     batch.messages++;
     batch.committed += batch.pieces;
@@ -111,16 +124,16 @@ export function createWriteBatch(native: Native, memory: SharedMemory, packets: 
   function count(message: number): void {
     const record = message * RECORD_INTS;
     // In a super-packet each piece behind the header is one packet's payload.
-    const merged = writes[record + 3] === 0 ? 1 : writes[record + 1] - 1;
+    const merged = writes[record + WRITE_GSO_TYPE] === 0 ? 1 : writes[record + WRITE_IOVEC_COUNT] - 1;
     add(counters, IN_WRITES, 1);
     add(counters, packets, merged);
-    add(counters, bytes, messageBytes[message] + (merged - 1) * writes[record + 4]);
+    add(counters, bytes, messageBytes[message] + (merged - 1) * writes[record + WRITE_HEADER_LENGTH]);
   }
 
   /** EIO while the device is down, EINVAL for what the kernel takes for garbage: this message only. */
   function refused(record: number, error: number): void {
     if (error === -EBADFD) throw new PathFailure('writeTun', error);
-    const type = writes[record + 3];
+    const type = writes[record + WRITE_GSO_TYPE];
     if (type === 0) return add(counters, IN_DROP_WRITE_ERROR, 1);
     if (error === -EINVAL) {
       // Some kernels refuse super-packets from TUN (6.10.3, 6.6.44): merge no more of that kind.
@@ -132,17 +145,17 @@ export function createWriteBatch(native: Native, memory: SharedMemory, packets: 
 
   /** The packets are still whole where they were received: each payload has its own header before it. */
   function writeOneByOne(record: number): void {
-    const headerLength = writes[record + 4];
-    const end = writes[record] + writes[record + 1];
+    const headerLength = writes[record + WRITE_HEADER_LENGTH];
+    const end = writes[record + WRITE_FIRST_IOVEC] + writes[record + WRITE_IOVEC_COUNT];
     const scratch = SCRATCH * RECORD_INTS;
-    for (let i = writes[record] + 1; i < end; i++) {
-      writeIovecs[i * IOVEC_INTS + 1] -= headerLength;
-      writeIovecs[i * IOVEC_INTS + 2] += headerLength;
+    for (let i = writes[record + WRITE_FIRST_IOVEC] + 1; i < end; i++) {
+      writeIovecs[i * IOVEC_INTS + IOVEC_OFFSET] -= headerLength;
+      writeIovecs[i * IOVEC_INTS + IOVEC_LENGTH] += headerLength;
       writes.fill(0, scratch, scratch + RECORD_INTS);
-      writes[scratch] = i;
-      writes[scratch + 1] = 1;
+      writes[scratch + WRITE_FIRST_IOVEC] = i;
+      writes[scratch + WRITE_IOVEC_COUNT] = 1;
       const written = native.writeTun(SCRATCH, 1);
-      messageBytes[SCRATCH] = writeIovecs[i * IOVEC_INTS + 2];
+      messageBytes[SCRATCH] = writeIovecs[i * IOVEC_INTS + IOVEC_LENGTH];
       if (written === 1) count(SCRATCH);
       else if (written === -EBADFD) throw new PathFailure('writeTun', written);
       else add(counters, IN_DROP_WRITE_ERROR, 1);

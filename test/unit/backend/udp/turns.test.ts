@@ -74,6 +74,22 @@ it('whatever a turn may do, the same packets go out in the same order', { timeou
   expect(seen.left).toBeGreaterThan(50);
 });
 
+it('a turn leaves nothing in the memory that the two directions share, and relies on nothing there', () => {
+  const queue = [
+    ...Array.from({ length: 4 }, (_, i) => superPacket(tcpPacket({ payload: payload(9000, i) }), 1000)),
+    ipv4Packet({ source: OWN_CONTAINER, destination: nowhere }),
+    ipv4Packet({ source: OWN_CONTAINER, destination: PEER_CONTAINER, ttl: 1 }),
+    superPacket(udpPacket({ payload: payload(3000, 9) }), 1000),
+  ];
+  let turns = 0;
+  const scribbled = run([queue, queue], 10, ({ memory: { headers, checksums, writes, writeIovecs } }) => {
+    turns++;
+    for (const scratch of [headers, checksums, writes, writeIovecs]) scratch.fill(-turns);
+  });
+  expect(turns).toBeGreaterThan(4);
+  expect(scribbled).toEqual(run([queue, queue], Number.MAX_SAFE_INTEGER, () => undefined));
+});
+
 it('a turn ends once it has made as many segments as it may, with the super-packet at hand', () => {
   const made: number[] = [];
   const queue = Array.from({ length: 20 }, () => superPacket(tcpPacket({ payload: payload(2048, 1) }), 1));
