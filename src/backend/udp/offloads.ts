@@ -25,13 +25,15 @@ import { superPacketProbe } from './super-packet-probe.js';
 export const OFFLOADS = ['tun-tso', 'tun-uso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso', 'udp-gro', 'io-uring'] as const;
 export type Offload = (typeof OFFLOADS)[number];
 
-export const TUN_TSO = 0;
-export const TUN_USO = 1;
-export const TUN_GRO_TCP = 2;
-export const TUN_GRO_UDP = 3;
-export const UDP_GSO = 4;
-export const UDP_GRO = 5;
-export const IO_URING = 6;
+const numberOf = (offload: Offload): number => OFFLOADS.indexOf(offload);
+
+export const TUN_TSO = numberOf('tun-tso');
+export const TUN_USO = numberOf('tun-uso');
+export const TUN_GRO_TCP = numberOf('tun-gro-tcp');
+export const TUN_GRO_UDP = numberOf('tun-gro-udp');
+export const UDP_GSO = numberOf('udp-gso');
+export const UDP_GRO = numberOf('udp-gro');
+export const IO_URING = numberOf('io-uring');
 
 /** What probing needs of the system. */
 export interface OffloadSystem {

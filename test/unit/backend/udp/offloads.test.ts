@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import * as offloadNumbers from '../../../../src/backend/udp/offloads.js';
 import {
   enableOffloads,
   OFFLOADS,
@@ -10,6 +11,14 @@ import { superPacketProbe } from '../../../../src/backend/udp/super-packet-probe
 import { GSO_TCP4, GSO_UDP, VNET_BYTES } from '../../../../src/system/native.js';
 import { headerChecksumIsRight } from '../../../helpers/packets.js';
 import { createRecordingLog } from '../../../helpers/recording-log.js';
+
+it('each offload has a number, by its name', () => {
+  const numbers = Object.entries(offloadNumbers).filter(([, value]) => typeof value === 'number');
+  expect(numbers).toHaveLength(OFFLOADS.length);
+  for (const [name, number] of numbers) {
+    expect(OFFLOADS[number as number]).toBe(name.toLowerCase().replaceAll('_', '-'));
+  }
+});
 
 const handles = { tun: 3, udp: 4 };
 const refuse = () => {
