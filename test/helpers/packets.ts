@@ -1,5 +1,5 @@
-import * as field from '../../src/backend/udp/ipv4-packet.js';
-import { viewOf } from '../../src/backend/udp/memory.js';
+import { viewOf } from '../../src/backend/udp/tables/memory.js';
+import * as field from '../../src/backend/udp/wire/ipv4-packet.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 
 export interface PacketOptions {

@@ -129,8 +129,8 @@ describe('imports of src', () => {
 
   // The worker's thread parses and runs what this loads before the first packet.
   it('of the packet path load nothing from npm', () => {
-    expect(reachableFrom('backend/udp/worker.ts', imports)).toContain('backend/udp/outbound.ts');
-    expect(npmImportsUnder('backend/udp/worker.ts', imports).map(line)).toEqual([]);
+    expect(reachableFrom('backend/udp/datapath/worker.ts', imports)).toContain('backend/udp/datapath/outbound.ts');
+    expect(npmImportsUnder('backend/udp/datapath/worker.ts', imports).map(line)).toEqual([]);
   });
 });
 
@@ -140,8 +140,8 @@ describe('the rules', () => {
   it.each([
     ['core/ipv4.ts', "import { native } from '../system/native.js';", 'system/native.ts'],
     ['control/retry.ts', "import type { Backend } from '../backend/backend.js';", 'backend/backend.ts'],
-    ['backend/udp/loop.ts', "import {\n  a,\n} from '../../control/retry.js';", 'control/retry.ts'],
-    ['backend/udp/loop.ts', "export * from '../../ops/logger.js';", 'ops/logger.ts'],
+    ['backend/udp/datapath/loop.ts', "import {\n  a,\n} from '../../../control/retry.js';", 'control/retry.ts'],
+    ['backend/udp/datapath/loop.ts', "export * from '../../../ops/logger.js';", 'ops/logger.ts'],
     ['daemon/daemon.ts', "const up = await import('../lab/lab.js');", 'lab/lab.ts'],
     ['daemon/daemon.ts', "import '../cli/main.js';", 'cli/main.ts'],
     ['lab/lab.ts', "type A = import('../system/native.js').Native;", 'system/native.ts'],
@@ -154,7 +154,7 @@ describe('the rules', () => {
   it.each([
     ['cli/lab.ts', "import('../lab/commands.js');"],
     ['daemon/daemon.ts', "import { a } from '../backend/udp/udp-backend.js';"],
-    ['backend/udp/loop.ts', "import { a } from '../../system/native.js';"],
+    ['backend/udp/datapath/loop.ts', "import { a } from '../../../system/native.js';"],
     ['lab/lab.ts', "import { execa } from 'execa'; import { a } from '../core/errors.js'; import './names.js';"],
   ])('allow %s: %s', (file, text) => {
     expect(rule(file, text).length).toBeGreaterThan(0);

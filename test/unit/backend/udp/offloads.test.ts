@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import * as offloadNumbers from '../../../../src/backend/udp/offloads.js';
+import * as offloadNumbers from '../../../../src/backend/udp/tables/offloads.js';
 import {
   enableOffloads,
   OFFLOADS,
   type Offload,
   UDP_GSO,
   watchOffloads,
-} from '../../../../src/backend/udp/offloads.js';
-import { superPacketProbe } from '../../../../src/backend/udp/super-packet-probe.js';
+} from '../../../../src/backend/udp/tables/offloads.js';
+import { superPacketProbe } from '../../../../src/backend/udp/wire/super-packet-probe.js';
 import { GSO_TCP4, GSO_UDP, VNET_BYTES } from '../../../../src/system/native.js';
 import { headerChecksumIsRight } from '../../../helpers/packets.js';
 import { createRecordingLog } from '../../../helpers/recording-log.js';
