@@ -65,6 +65,17 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const breaksLayers = ({ from, to }: Import) =>
   !/^(npm|node):/.test(to) && folderOf(to) !== folderOf(from) && !MAY_IMPORT[folderOf(from)]?.includes(folderOf(to));
 
+/** The rooms of backend/udp: which of them a room may import from, besides itself. The control side may all. */
+const ROOMS: Record<string, readonly string[]> = { wire: [], tables: [], datapath: ['wire', 'tables'] };
+
+const roomOf = (file: string) => /^backend\/udp\/(?:(\w+)\/)?/.exec(file)?.[1] ?? file;
+
+const breaksRooms = ({ from, to }: Import) =>
+  to.startsWith('backend/udp/') &&
+  ROOMS[roomOf(from)] !== undefined &&
+  roomOf(to) !== roomOf(from) &&
+  !ROOMS[roomOf(from)].includes(roomOf(to));
+
 /** Packages that these files alone may know. */
 const ONLY_IN: Record<string, readonly string[]> = {
   // Which takes the environment away from gRPC before it loads it.
@@ -102,6 +113,11 @@ describe('imports of src', () => {
 
   it('go down only', () => {
     expect(imports.filter(breaksLayers).map(line)).toEqual([]);
+  });
+
+  it('of the rooms of backend/udp know packets, then tables, then the worker', () => {
+    expect(imports.filter(breaksRooms).map(line)).toEqual([]);
+    for (const room of Object.keys(ROOMS)) expect(files.map(roomOf)).toContain(room);
   });
 
   it('of etcd3 and netlink are in their own files only', () => {
@@ -159,6 +175,15 @@ describe('the rules', () => {
   ])('allow %s: %s', (file, text) => {
     expect(rule(file, text).length).toBeGreaterThan(0);
     expect(rule(file, text).filter(breaksLayers)).toEqual([]);
+  });
+
+  it.each([
+    ['backend/udp/wire/icmp.ts', "import { x } from '../tables/memory.js';"],
+    ['backend/udp/tables/peers.ts', "import { x } from '../datapath/loop.js';"],
+    ['backend/udp/datapath/loop.ts', "import { x } from '../udp-backend.js';"],
+    ['backend/udp/tables/peers.ts', "import type { X } from '../kind.js';"],
+  ])('forbid a room %s: %s', (file, text) => {
+    expect(rule(file, text).filter(breaksRooms)).toHaveLength(1);
   });
 
   it('forbid etcd3 and netlink elsewhere, as types too', () => {

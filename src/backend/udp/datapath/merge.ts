@@ -1,22 +1,21 @@
 import { GSO_TCP4, GSO_UDP, SLAB_HEADERS, SLAB_INBOUND, VNET_NEEDS_CHECKSUM } from '../../../system/native.js';
 import { HEADER_SLOT_BYTES, MAX_TRAIN_SEGMENTS, type SharedMemory, viewOf } from '../tables/memory.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP } from '../tables/offloads.js';
+import { checksumOf, fold, sumOfWords } from '../wire/checksum.js';
 import {
-  checksumOf,
   copyHeader,
-  fold,
   fragmentOf,
   MIN_HEADER_BYTES,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   protocolOf,
-  sumOfWords,
   TCP_CHECKSUM,
   TCP_PSH,
   tcpHeaderLengthOf,
   UDP_CHECKSUM,
   UDP_HEADER_BYTES,
 } from '../wire/ipv4-packet.js';
+import { isNextOfFlow } from '../wire/tcp-flow.js';
 import type { WriteBatch } from './write-batch.js';
 
 /**
@@ -141,29 +140,21 @@ export function createMerger(memory: SharedMemory, writes: WriteBatch): Merger {
     ) {
       return false;
     }
-    return chain.protocol === PROTOCOL_TCP ? isNextOfTcp(offset) : isWholeUdp(offset, length);
+    if (chain.protocol !== PROTOCOL_TCP) return isWholeUdp(offset, length);
+    const tcp = offset + IP_HEADER_BYTES;
+    return isNextOfFlow(
+      packets,
+      tcp,
+      chain.first + IP_HEADER_BYTES,
+      chain.headerLength - IP_HEADER_BYTES,
+      chain.payloadBytes,
+    );
   }
 
   /** With a length of its own that is right, and a checksum: 0 is "none", and nothing tells whether it is intact. */
   function isWholeUdp(offset: number, length: number): boolean {
     const udp = offset + IP_HEADER_BYTES;
     return packets.getUint16(udp + 4) === length - IP_HEADER_BYTES && packets.getUint16(udp + UDP_CHECKSUM) !== 0;
-  }
-
-  function isNextOfTcp(offset: number): boolean {
-    const tcp = offset + IP_HEADER_BYTES;
-    const firstTcp = chain.first + IP_HEADER_BYTES;
-    const expected = (packets.getInt32(firstTcp + 4) + chain.payloadBytes) | 0;
-    if (packets.getInt32(tcp + 4) !== expected) return false;
-    if (packets.getInt32(tcp + 8) !== packets.getInt32(firstTcp + 8)) return false;
-    // Header length, flags but PSH, window, as the kernel compares them; urgent pointer and options below.
-    const different = packets.getInt32(tcp + 12) ^ packets.getInt32(firstTcp + 12);
-    if ((different & ~(TCP_PSH << 16)) !== 0) return false;
-    if (packets.getUint16(tcp + 18) !== packets.getUint16(firstTcp + 18)) return false;
-    for (let i = 20; i < chain.headerLength - IP_HEADER_BYTES; i += 4) {
-      if (packets.getInt32(tcp + i) !== packets.getInt32(firstTcp + i)) return false;
-    }
-    return true;
   }
 
   function join(offset: number, length: number): void {

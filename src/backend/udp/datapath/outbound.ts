@@ -24,7 +24,7 @@ import {
 import { HEADER_SLOT_BYTES, type PathSettings, type SharedMemory, viewOf } from '../tables/memory.js';
 import { addSent } from '../tables/peer-counters.js';
 import { nextHopOf, subnetNumberOf } from '../tables/routes.js';
-import { createIcmpLimit, ICMP_NET_UNREACHABLE, ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from '../wire/icmp.js';
+import { ICMP_NET_UNREACHABLE, ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from '../wire/icmp.js';
 import {
   decrementTtl,
   destinationOf,
@@ -38,6 +38,7 @@ import {
   UDP_HEADER_BYTES,
 } from '../wire/ipv4-packet.js';
 import { createChecksumBatch } from './checksum-batch.js';
+import { createIcmpLimit } from './icmp-limit.js';
 import { PathFailure } from './path-failure.js';
 import { createSendBatch } from './send-batch.js';
 import { createSplitter } from './split.js';

@@ -1,14 +1,13 @@
 import type { Ipv4 } from '../../../core/ipv4.js';
 import { GSO_ECN, GSO_TCP4, GSO_UDP, VNET_NEEDS_CHECKSUM } from '../../../system/native.js';
 import { OUTBOUND_READ_BYTES, OUTBOUND_SPARE_BYTES, type SharedMemory, viewOf } from '../tables/memory.js';
+import { fold, sumOfWords } from '../wire/checksum.js';
 import {
-  fold,
   fragmentOf,
   headerLengthOf,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   protocolOf,
-  sumOfWords,
   TCP_CHECKSUM,
   TCP_PSH,
   tcpHeaderLengthOf,

@@ -1,8 +1,7 @@
 import type { Ipv4 } from '../../../core/ipv4.js';
 import { isUnusableAsHost } from '../../../core/ipv4.js';
-import { elapsedMs } from '../tables/clock.js';
+import { checksumOf } from './checksum.js';
 import {
-  checksumOf,
   destinationOf,
   headerLengthOf,
   isLaterFragment,
@@ -20,9 +19,6 @@ const ICMP_HEADER_BYTES = 8;
 /** The offending packet's header and the first 8 bytes behind it. */
 const QUOTED_PAYLOAD_BYTES = 8;
 const TTL = 64;
-
-/** Largest message: our header, ICMP header, a header of 60 bytes and 8 bytes of payload. */
-export const MAX_ICMP_BYTES = MIN_HEADER_BYTES + ICMP_HEADER_BYTES + 60 + QUOTED_PAYLOAD_BYTES;
 
 /** ICMP types that ask or answer; every other one is, or might be, an error message. */
 function isIcmpQuery(type: number): boolean {
@@ -70,32 +66,4 @@ export function writeIcmpError(
   for (let i = 0; i < quoted; i++) out.setUint8(icmp + ICMP_HEADER_BYTES + i, packets.getUint8(offset + i));
   out.setUint16(icmp + 2, checksumOf(out, icmp, ICMP_HEADER_BYTES + quoted));
   return total;
-}
-
-/** Messages at once, and a second: enough for traceroute and a few confused hosts, too few to amplify anything. */
-const BURST = 50;
-const PER_SECOND = 100;
-const MS_PER_TOKEN = 1000 / PER_SECOND;
-
-/** Token bucket over the packet path's clock. */
-export interface IcmpLimit {
-  /** True if a message may be sent now. */
-  take(nowMs: number): boolean;
-}
-
-export function createIcmpLimit(): IcmpLimit {
-  let tokens = BURST;
-  let filledAt = 0;
-  return {
-    take(nowMs) {
-      const earned = (elapsedMs(filledAt, nowMs) / MS_PER_TOKEN) | 0;
-      if (earned > 0) {
-        tokens = Math.min(BURST, tokens + earned);
-        filledAt = nowMs;
-      }
-      if (tokens === 0) return false;
-      tokens--;
-      return true;
-    },
-  };
 }

@@ -1,12 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { viewOf } from '../../../../../src/backend/udp/tables/memory.js';
-import {
-  createIcmpLimit,
-  ICMP_TIME_EXCEEDED,
-  MAX_ICMP_BYTES,
-  mayAnswer,
-  writeIcmpError,
-} from '../../../../../src/backend/udp/wire/icmp.js';
+import { createIcmpLimit } from '../../../../../src/backend/udp/datapath/icmp-limit.js';
+import { HEADER_SLOT_BYTES, viewOf } from '../../../../../src/backend/udp/tables/memory.js';
+import { ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from '../../../../../src/backend/udp/wire/icmp.js';
 import { checksumOf, headerChecksumIsRight, ICMP, ipv4Packet } from '../../../../helpers/packets.js';
 import { ip, OWN_CONTAINER, PEER_CONTAINER } from '../../../../helpers/path.js';
 
@@ -57,7 +52,7 @@ describe('writeIcmpError', () => {
       options: new Uint8Array(40),
       payload: Uint8Array.from(Array(32).keys()),
     });
-    const out = new Uint8Array(MAX_ICMP_BYTES + 7);
+    const out = new Uint8Array(HEADER_SLOT_BYTES + 7);
     const length = writeIcmpError(
       viewOf(out),
       7,

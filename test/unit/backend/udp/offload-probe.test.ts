@@ -1,12 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { enableOffloads, watchOffloads } from '../../../../src/backend/udp/offload-probe.js';
 import * as offloadNumbers from '../../../../src/backend/udp/tables/offloads.js';
-import {
-  enableOffloads,
-  OFFLOADS,
-  type Offload,
-  UDP_GSO,
-  watchOffloads,
-} from '../../../../src/backend/udp/tables/offloads.js';
+import { OFFLOADS, type Offload, UDP_GSO } from '../../../../src/backend/udp/tables/offloads.js';
 import { superPacketProbe } from '../../../../src/backend/udp/wire/super-packet-probe.js';
 import { GSO_TCP4, GSO_UDP, VNET_BYTES } from '../../../../src/system/native.js';
 import { headerChecksumIsRight } from '../../../helpers/packets.js';
