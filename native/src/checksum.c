@@ -74,7 +74,8 @@ WIDE static int32_t finish_all(const struct memory *slab, const int32_t *records
   for (int32_t i = 0; i < count; i++, records += CHECKSUM_INTS) {
     int32_t record[CHECKSUM_INTS];
     copy_ints(record, records, CHECKSUM_INTS);
-    int32_t offset = record[0], length = record[1], rest = record[2], field = record[3], zero = record[4];
+    int32_t offset = record[CHECKSUM_OFFSET], length = record[CHECKSUM_LENGTH], rest = record[CHECKSUM_REST];
+    int32_t field = record[CHECKSUM_FIELD], zero = record[CHECKSUM_ZERO];
     if (!lies_inside(slab, offset, length) || !lies_inside(slab, field, sizeof(uint16_t))) return i;
     uint16_t sum = network_order(sum_range(slab->data + offset, (size_t)length));
     uint16_t checksum = (uint16_t)~fold((uint64_t)(uint32_t)rest + sum);
@@ -88,13 +89,13 @@ WIDE static int32_t finish_all(const struct memory *slab, const int32_t *records
 /* Tells in each record whether its checksum is wrong, and counts those in `wrong`. Returns as the one above. */
 WIDE static int32_t verify_all(const struct memory *slab, int32_t *records, int32_t count, int32_t *wrong) {
   for (int32_t i = 0; i < count; i++, records += CHECKSUM_INTS) {
-    int32_t record[3];
-    copy_ints(record, records, 3);
-    int32_t offset = record[0], length = record[1], rest = record[2];
+    int32_t record[CHECKSUM_REST + 1];
+    copy_ints(record, records, CHECKSUM_REST + 1);
+    int32_t offset = record[CHECKSUM_OFFSET], length = record[CHECKSUM_LENGTH], rest = record[CHECKSUM_REST];
     if (!lies_inside(slab, offset, length)) return i;
     uint16_t sum = network_order(sum_range(slab->data + offset, (size_t)length));
     int32_t is_wrong = fold((uint64_t)(uint32_t)rest + sum) != 0xffff;
-    records[3] = is_wrong;
+    records[CHECKSUM_WRONG] = is_wrong;
     *wrong += is_wrong;
   }
   return count;

@@ -120,6 +120,19 @@ static bool take_handle(napi_env env, const napi_value *values, enum property at
   return true;
 }
 
+/* A slot for each packet and datagram that one call may bring. */
+static bool has_slots(napi_env env, const struct path *path) {
+  struct memory outbound = path->slabs[SLAB_OUTBOUND], inbound = path->slabs[SLAB_INBOUND];
+  size_t start = first_inbound_slot(inbound);
+  size_t room = inbound.size > start ? inbound.size - start : 0;
+  if (slots_in(outbound.size, SLOT_BYTES, outbound_distance(SLOT_BYTES)) <
+      (size_t)limit_of(&path->tun_packets, MAX_MESSAGES)) {
+    return throw_range(env, NAMES[OUTBOUND_SLAB], "expected a slot for each record of tunPackets");
+  }
+  return slots_in(room, SLOT_BYTES, INBOUND_DISTANCE) >= (size_t)limit_of(&path->datagrams, MAX_DATAGRAMS) ||
+         throw_range(env, NAMES[INBOUND_SLAB], "expected a slot for each record of datagrams");
+}
+
 static bool take_all(napi_env env, const napi_value *values, struct path *path) {
   struct records clock;
   if (!(take_handle(env, values, TUN, HANDLE_TUN, &path->tun) &&
@@ -140,7 +153,7 @@ static bool take_all(napi_env env, const napi_value *values, struct path *path) 
   }
   if (clock.count < 1) return throw_range(env, NAMES[CLOCK], "expected room for one number");
   path->clock_ms = clock.data;
-  return true;
+  return has_slots(env, path);
 }
 
 void path_release(napi_env env, struct path *path) {

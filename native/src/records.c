@@ -30,7 +30,7 @@ bool build_iovecs(const struct path *path, const struct records *iovecs, int32_t
   for (int32_t i = 0; i < count; i++) {
     int32_t record[IOVEC_INTS];
     copy_ints(record, iovecs->data + ((size_t)first + (size_t)i) * IOVEC_INTS, IOVEC_INTS);
-    int32_t slab = record[0], offset = record[1], length = record[2];
+    int32_t slab = record[IOVEC_SLAB], offset = record[IOVEC_OFFSET], length = record[IOVEC_LENGTH];
     if (slab < 0 || slab >= SLAB_COUNT || offset < 0 || length < 1) return false;
     if ((size_t)offset + (size_t)length > path->slabs[slab].size) return false;
     out[i] = (struct iovec){.iov_base = path->slabs[slab].data + offset, .iov_len = (size_t)length};

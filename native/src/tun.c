@@ -8,12 +8,6 @@
 
 #define VNET_BYTES sizeof(struct virtio_net_hdr)
 
-/*
- * Slots of the outbound slab are whole pages and this apart, an odd number of cache lines: so the headers of small packets
- * lie in 64 different sets of the L1 cache, and not all in the same few.
- */
-#define SLOT_SKEW (25 * 64)
-
 /* One packet by itself costs less without the ring. */
 static int transfer_all(struct path *path, enum transfer_kind kind, struct transfer *transfers, int count) {
   if (path->ring.fd >= 0 && count > 1) {
@@ -72,8 +66,14 @@ static void copy_headers(const struct spread *spread, uint8_t *at, size_t length
 
 static void record_packet(struct path *path, int32_t number, size_t offset, size_t length,
                           const struct virtio_net_hdr *vnet) {
-  int32_t record[RECORD_INTS] = {(int32_t)offset, (int32_t)length, vnet->flags,      vnet->gso_type,
-                                 vnet->hdr_len,   vnet->gso_size,  vnet->csum_start, vnet->csum_offset};
+  int32_t record[RECORD_INTS] = {[PACKET_OFFSET] = (int32_t)offset,
+                                 [PACKET_LENGTH] = (int32_t)length,
+                                 [PACKET_VNET_FLAGS] = vnet->flags,
+                                 [PACKET_GSO_TYPE] = vnet->gso_type,
+                                 [PACKET_HEADER_LENGTH] = vnet->hdr_len,
+                                 [PACKET_GSO_SIZE] = vnet->gso_size,
+                                 [PACKET_CSUM_START] = vnet->csum_start,
+                                 [PACKET_CSUM_OFFSET] = vnet->csum_offset};
   memcpy(path->tun_packets.data + (size_t)number * RECORD_INTS, record, sizeof record);
 }
 
@@ -104,8 +104,8 @@ napi_value read_tun(napi_env env, napi_callback_info info) {
   struct transfer transfers[RING_ENTRIES];
   struct spread spread = make_spread((size_t)header, (size_t)segment);
   size_t slot_bytes = spread.pieces * spread.stride;
-  size_t slot_distance = (slot_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES + SLOT_SKEW;
-  size_t slots = (size_t)limit < slot_bytes ? 0 : 1 + ((size_t)limit - slot_bytes) / slot_distance;
+  size_t slot_distance = outbound_distance(slot_bytes);
+  size_t slots = slots_in((size_t)limit, slot_bytes, slot_distance);
   if ((size_t)max > slots) max = (int32_t)slots;
 
   int32_t done = 0;
@@ -142,16 +142,17 @@ static bool build_write(const struct path *path, int32_t number, struct virtio_n
                         struct transfer *transfer) {
   int32_t record[RECORD_INTS];
   copy_ints(record, path->writes.data + (size_t)number * RECORD_INTS, RECORD_INTS);
-  *vnet = (struct virtio_net_hdr){.flags = (uint8_t)record[2],
-                                  .gso_type = (uint8_t)record[3],
-                                  .hdr_len = (uint16_t)record[4],
-                                  .gso_size = (uint16_t)record[5],
-                                  .csum_start = (uint16_t)record[6],
-                                  .csum_offset = (uint16_t)record[7]};
+  *vnet = (struct virtio_net_hdr){.flags = (uint8_t)record[WRITE_VNET_FLAGS],
+                                  .gso_type = (uint8_t)record[WRITE_GSO_TYPE],
+                                  .hdr_len = (uint16_t)record[WRITE_HEADER_LENGTH],
+                                  .gso_size = (uint16_t)record[WRITE_GSO_SIZE],
+                                  .csum_start = (uint16_t)record[WRITE_CSUM_START],
+                                  .csum_offset = (uint16_t)record[WRITE_CSUM_OFFSET]};
   iovecs[0] = (struct iovec){.iov_base = vnet, .iov_len = VNET_BYTES};
-  if (record[1] >= MAX_IOVECS_PER_MESSAGE) return false;
-  *transfer = (struct transfer){.iovecs = iovecs, .iovec_count = record[1] + 1};
-  return build_iovecs(path, &path->write_iovecs, record[0], record[1], iovecs + 1);
+  int32_t first = record[WRITE_FIRST_IOVEC], count = record[WRITE_IOVEC_COUNT];
+  if (count >= MAX_IOVECS_PER_MESSAGE) return false;
+  *transfer = (struct transfer){.iovecs = iovecs, .iovec_count = count + 1};
+  return build_iovecs(path, &path->write_iovecs, first, count, iovecs + 1);
 }
 
 /* writeTun(first, count): packets (or super-packets) written. */

@@ -39,16 +39,16 @@ napi_value send_udp(napi_env env, napi_callback_info info) {
   for (; built < count; built++) {
     int32_t record[RECORD_INTS];
     copy_ints(record, path->sends.data + (size_t)(first + built) * RECORD_INTS, RECORD_INTS);
-    int32_t iovec_count = record[1], port = record[3], segment = record[4];
+    int32_t iovec_count = record[SEND_IOVEC_COUNT], port = record[SEND_PORT], segment = record[SEND_SEGMENT_SIZE];
     /* Out of room for iovecs: this much now, the caller asks again for the rest. */
     if (built > 0 && iovec_count > 0 && used + (size_t)iovec_count > sizeof iovecs / sizeof iovecs[0]) break;
-    if (!build_iovecs(path, &path->send_iovecs, record[0], iovec_count, iovecs + used) || port < 1 || port > 65535 ||
-        segment < 0 || segment > 65535) {
+    if (!build_iovecs(path, &path->send_iovecs, record[SEND_FIRST_IOVEC], iovec_count, iovecs + used) || port < 1 ||
+        port > 65535 || segment < 0 || segment > 65535) {
       return throw_errno(env, EINVAL, "sendUdp", "a record points outside its memory");
     }
     addresses[built] = (struct sockaddr_in){.sin_family = AF_INET,
                                             .sin_port = htons((uint16_t)port),
-                                            .sin_addr.s_addr = htonl((uint32_t)record[2])};
+                                            .sin_addr.s_addr = htonl((uint32_t)record[SEND_ADDRESS])};
     struct msghdr *message = &messages[built].msg_hdr;
     *message = (struct msghdr){.msg_name = &addresses[built],
                                .msg_namelen = sizeof addresses[built],
@@ -73,20 +73,8 @@ static int32_t segment_size_of(struct msghdr *message) {
   return 0;
 }
 
-/*
- * The first slot of the inbound slab begins at a page. The kernel copies with `rep movsb`, which on AMD's Zen 3 falls
- * from some 70 to 2 GB/s if the target lies 1 to 31 bytes behind the source modulo 4096. Trains of full-size packets lie
- * mostly at multiples of 256 in the sender's pages, and large buffers of V8 lie 16 bytes behind a page.
- */
-static size_t first_slot(struct memory slab) { return -(uintptr_t)slab.data % PAGE_BYTES; }
-
-/*
- * receiveUdp(max): datagrams received in one recvmmsg, one slot of the inbound slab each. The slots are spread by a
- * little more than SLOT_BYTES: at equal distance modulo 4096 their first bytes would all compete for the same few sets
- * of the L1 cache.
- */
+/* receiveUdp(max): datagrams received in one recvmmsg, one slot of the inbound slab each. attach() has counted the slots. */
 napi_value receive_udp(napi_env env, napi_callback_info info) {
-  enum { STRIDE = SLOT_BYTES + 1536 };
   struct path *path = attached_path(env, "receiveUdp");
   napi_value arguments[1];
   int32_t max;
@@ -97,28 +85,27 @@ napi_value receive_udp(napi_env env, napi_callback_info info) {
   static _Thread_local union segment_control controls[MAX_DATAGRAMS];
   static _Thread_local struct iovec iovecs[MAX_DATAGRAMS];
   struct memory slab = path->slabs[SLAB_INBOUND];
-  size_t start = first_slot(slab);
-  int32_t slots = 0;
-  for (; slots < max && start + (size_t)slots * STRIDE + SLOT_BYTES <= slab.size; slots++) {
-    iovecs[slots] = (struct iovec){.iov_base = slab.data + start + (size_t)slots * STRIDE, .iov_len = SLOT_BYTES};
-    messages[slots].msg_hdr = (struct msghdr){.msg_name = &sources[slots],
-                                              .msg_namelen = sizeof sources[slots],
-                                              .msg_iov = &iovecs[slots],
-                                              .msg_iovlen = 1,
-                                              .msg_control = controls[slots].bytes,
-                                              .msg_controllen = sizeof controls[slots].bytes};
+  size_t start = first_inbound_slot(slab);
+  for (int32_t i = 0; i < max; i++) {
+    iovecs[i] = (struct iovec){.iov_base = slab.data + start + (size_t)i * INBOUND_DISTANCE, .iov_len = SLOT_BYTES};
+    messages[i].msg_hdr = (struct msghdr){.msg_name = &sources[i],
+                                          .msg_namelen = sizeof sources[i],
+                                          .msg_iov = &iovecs[i],
+                                          .msg_iovlen = 1,
+                                          .msg_control = controls[i].bytes,
+                                          .msg_controllen = sizeof controls[i].bytes};
   }
-  if (slots == 0) return int_value(env, 0);
-  int received = recvmmsg(path->udp, messages, (unsigned)slots, MSG_DONTWAIT, NULL);
+  if (max == 0) return int_value(env, 0);
+  int received = recvmmsg(path->udp, messages, (unsigned)max, MSG_DONTWAIT, NULL);
   if (received < 0) return int_value(env, errno == EAGAIN || errno == EINTR ? 0 : -errno);
   for (int i = 0; i < received; i++) {
     struct msghdr *message = &messages[i].msg_hdr;
-    int32_t record[RECORD_INTS] = {(int32_t)start + i * STRIDE,
-                                   (int32_t)messages[i].msg_len,
-                                   (int32_t)ntohl(sources[i].sin_addr.s_addr),
-                                   ntohs(sources[i].sin_port),
-                                   segment_size_of(message),
-                                   message->msg_flags & MSG_TRUNC ? 1 : 0};
+    int32_t record[RECORD_INTS] = {[DATAGRAM_OFFSET] = (int32_t)start + i * INBOUND_DISTANCE,
+                                   [DATAGRAM_LENGTH] = (int32_t)messages[i].msg_len,
+                                   [DATAGRAM_SENDER] = (int32_t)ntohl(sources[i].sin_addr.s_addr),
+                                   [DATAGRAM_PORT] = ntohs(sources[i].sin_port),
+                                   [DATAGRAM_SEGMENT_SIZE] = segment_size_of(message),
+                                   [DATAGRAM_TRUNCATED] = message->msg_flags & MSG_TRUNC ? 1 : 0};
     memcpy(path->datagrams.data + (size_t)i * RECORD_INTS, record, sizeof record);
   }
   return int_value(env, received);

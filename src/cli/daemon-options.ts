@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { OFFLOADS, type Offload } from '../backend/udp/offloads.js';
+import { OFFLOADS, type Offload } from '../backend/udp/tables/offloads.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';

@@ -1,11 +1,14 @@
 import { createRequire } from 'node:module';
 import type { Ipv4 } from '../core/ipv4.js';
 
-/** The typed arrays, all on shared memory, that the batch calls read and write. Record formats: native/src/rudder.h. */
+/**
+ * The typed arrays, all on shared memory, that the batch calls read and write. native/src/rudder.h names the fields of
+ * their records. attach() refuses slabs that have no slot for each record of `tunPackets` or `datagrams`.
+ */
 export interface PathMemory {
-  /** Packets read from TUN, one after the other. */
+  /** Packets read from TUN, one slot each. */
   readonly outboundSlab: Uint8Array;
-  /** Datagrams received, one slot each. */
+  /** Datagrams received, one slot each, the first one at a page. */
   readonly inboundSlab: Uint8Array;
   /** Headers that we write ourselves. */
   readonly headers: Uint8Array;
@@ -90,6 +93,10 @@ export const RECORD_INTS = 8;
 export const IOVEC_INTS = 3;
 export const CHECKSUM_INTS = 5;
 export const SLOT_BYTES = 65536;
+export const PAGE_BYTES = 4096;
+/** Between slots, which are whole pages in the outbound slab. */
+export const OUTBOUND_SKEW_BYTES = 1600;
+export const INBOUND_SKEW_BYTES = 1536;
 export const MAX_MESSAGES = 256;
 export const MAX_DATAGRAMS = 64;
 export const MAX_SPREAD_HEADER = 120;

@@ -95,7 +95,11 @@ describe('one clear line and the documented exit code', () => {
     ['--etcd-password p --etcd-password-file f --etcd-username u', 'usage', /are both given: expected one of them/],
     ['leases', 'etcd-unavailable', /http:\/\/127\.0\.0\.1:1 cannot be reached/],
     ['leases reserve 10.240.1.0/24 --for 10.1.1.7', 'etcd-unavailable', /cannot be reached/],
-    ['status', 'not-running', /no rudder answers on .*: expected a running daemon; start it \(a service with "systemctl start/],
+    [
+      'status',
+      'not-running',
+      /no rudder answers on .*: expected a running daemon; start it \(a service with "systemctl start/,
+    ],
     ['status --json', 'not-running', /no rudder answers on /],
     ['log-level debug', 'not-running', /no rudder answers on /],
   ])('rudder %s', async (line, kind, pattern) => {

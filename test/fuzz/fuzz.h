@@ -29,6 +29,7 @@ int32_t next_near(int32_t size);
 napi_value next_argument(int32_t size);
 /* Arrays for attach(), behind `count` others. */
 napi_value next_slab(const napi_value *before, size_t count);
+napi_value next_slots(size_t slots, const napi_value *before, size_t count);
 napi_value next_records(size_t width, const napi_value *before, size_t count);
 
 struct path;

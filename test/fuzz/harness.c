@@ -22,17 +22,29 @@ static struct path *const path = &instance.path;
 enum { MAX_ATTACHES = 24 };
 static unsigned attaches, interruptions;
 
-/* attach() with a path of its own. If it throws and nothing was called meanwhile, all is as it was. */
-static void call_attach(void) {
+/* How many records may have a slot in a slab. */
+static size_t slots_of(napi_value array, enum slab slab) {
+  struct memory memory = {bytes_of(array), length_of(array)};
+  size_t start = slab == SLAB_INBOUND ? first_inbound_slot(memory) : 0;
+  size_t distance = slab == SLAB_INBOUND ? INBOUND_DISTANCE : outbound_distance(SLOT_BYTES);
+  return memory.size > start ? slots_in(memory.size - start, SLOT_BYTES, distance) : 0;
+}
+
+/* Slabs come first, then the records of what lies in them, then all others. */
+static napi_value next_property(const napi_value *before, size_t count) {
   static const size_t widths[] = {RECORD_INTS, RECORD_INTS, RECORD_INTS,   IOVEC_INTS,
                                   RECORD_INTS, IOVEC_INTS,  CHECKSUM_INTS, 1};
+  if (count < SLAB_COUNT) return next_slab(before, count);
+  size_t slab = count - SLAB_COUNT;
+  if (slab <= SLAB_INBOUND) return next_slots(slots_of(before[slab], (enum slab)slab), before, count);
+  return next_records(widths[count - SLAB_COUNT], before, count);
+}
+
+/* attach() with a path of its own. If it throws and nothing was called meanwhile, all is as it was. */
+static void call_attach(void) {
   if (attaches++ == MAX_ATTACHES) return;
   napi_value values[PROPERTIES] = {make_number(TUN), make_number(UDP), make_number(EVENT)};
-  for (size_t i = HANDLES; i < PROPERTIES; i++) {
-    size_t count = i - HANDLES;
-    values[i] = count < SLAB_COUNT ? next_slab(values + HANDLES, count)
-                                   : next_records(widths[count - SLAB_COUNT], values + HANDLES, count);
-  }
+  for (size_t i = HANDLES; i < PROPERTIES; i++) values[i] = next_property(values + HANDLES, i - HANDLES);
   /* Now and then a property of another kind. */
   if (next_byte() == 255) values[next_byte() % PROPERTIES] = next_argument(0);
   napi_value object = next_byte() == 255 ? next_argument(0) : make_object(NAMES, values, PROPERTIES);
@@ -57,10 +69,11 @@ static void check_finished(uint8_t *before, double count) {
   const int32_t *record = path->checksums.data;
   const struct memory *slab = &path->slabs[SLAB_OUTBOUND];
   for (int i = 0; i < count; i++, record += CHECKSUM_INTS) {
-    uint16_t checksum = (uint16_t)~plain_sum(before + record[0], (size_t)record[1], (uint32_t)record[2]);
-    if (checksum == 0) checksum = (uint16_t)record[4];
-    before[record[3]] = (uint8_t)(checksum >> 8);
-    before[record[3] + 1] = (uint8_t)checksum;
+    const uint8_t *range = before + record[CHECKSUM_OFFSET];
+    uint16_t checksum = (uint16_t)~plain_sum(range, (size_t)record[CHECKSUM_LENGTH], (uint32_t)record[CHECKSUM_REST]);
+    if (checksum == 0) checksum = (uint16_t)record[CHECKSUM_ZERO];
+    before[record[CHECKSUM_FIELD]] = (uint8_t)(checksum >> 8);
+    before[record[CHECKSUM_FIELD] + 1] = (uint8_t)checksum;
   }
   if (slab->size > 0 && memcmp(before, slab->data, slab->size) != 0) abort();
 }
@@ -69,8 +82,9 @@ static void check_verified(double asked, double wrong) {
   const int32_t *record = path->checksums.data;
   const uint8_t *slab = path->slabs[SLAB_INBOUND].data;
   for (int i = 0; i < asked; i++, record += CHECKSUM_INTS) {
-    int is_wrong = plain_sum(slab + record[0], (size_t)record[1], (uint32_t)record[2]) != 0xffff;
-    if (record[3] != is_wrong) abort();
+    const uint8_t *range = slab + record[CHECKSUM_OFFSET];
+    int is_wrong = plain_sum(range, (size_t)record[CHECKSUM_LENGTH], (uint32_t)record[CHECKSUM_REST]) != 0xffff;
+    if (record[CHECKSUM_WRONG] != is_wrong) abort();
     wrong -= is_wrong;
   }
   if (wrong != 0) abort();

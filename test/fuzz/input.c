@@ -69,6 +69,13 @@ napi_value next_slab(const napi_value *before, size_t count) {
   return next_array(napi_uint8_array, next_byte() % 8, length, before, count);
 }
 
+/* Records that need a slot each: as many as there is room for, or fewer, or now and then too many. */
+napi_value next_slots(size_t slots, const napi_value *before, size_t count) {
+  uint8_t choice = next_byte();
+  size_t length = choice == 255 ? slots + 1 : choice < 64 ? (size_t)choice % (slots + 1) : slots;
+  return next_array(napi_int32_array, next_byte() % 8, length * RECORD_INTS + next_byte() % 2, before, count);
+}
+
 /* Iovecs are right at first, one byte each: a message may take them all. */
 napi_value next_records(size_t width, const napi_value *before, size_t count) {
   static const size_t counts[] = {7, 0, 1, 2, 64, 256, 1100};
@@ -76,7 +83,7 @@ napi_value next_records(size_t width, const napi_value *before, size_t count) {
   napi_value array = next_array(napi_int32_array, next_byte() % 8, length, before, count);
   int32_t *range = bytes_of(array);
   for (size_t i = 0; width == IOVEC_INTS && (i + 1) * IOVEC_INTS <= length_of(array); i++) {
-    range[i * IOVEC_INTS + 2] = 1;
+    range[i * IOVEC_INTS + IOVEC_LENGTH] = 1;
   }
   return array;
 }
@@ -84,10 +91,12 @@ napi_value next_records(size_t width, const napi_value *before, size_t count) {
 /* A range of a slab, as a caller with a mistake could have it. */
 static void next_range(const struct path *path, int32_t *range) {
   uint8_t choice = next_byte();
-  range[0] = choice < 250 ? choice % 3 : next_near(SLAB_COUNT);
-  int32_t size = range[0] >= 0 && range[0] < SLAB_COUNT ? (int32_t)path->slabs[range[0]].size : 0;
-  range[1] = next_near(size);
-  range[2] = next_near(range[1] >= 0 && range[1] < size ? size - range[1] : size);
+  int32_t slab = choice < 250 ? choice % 3 : next_near(SLAB_COUNT);
+  int32_t size = slab >= 0 && slab < SLAB_COUNT ? (int32_t)path->slabs[slab].size : 0;
+  int32_t offset = next_near(size);
+  range[IOVEC_SLAB] = slab;
+  range[IOVEC_OFFSET] = offset;
+  range[IOVEC_LENGTH] = next_near(offset >= 0 && offset < size ? size - offset : size);
 }
 
 /* Writes the first iovecs of an array. */
@@ -99,11 +108,12 @@ void fill_iovecs(const struct path *path, const struct records *iovecs, size_t c
 void fill_checksums(const struct path *path, size_t count, int32_t size) {
   int32_t *record = path->checksums.data;
   for (size_t i = 0; i < count && i < path->checksums.count; i++, record += CHECKSUM_INTS) {
-    record[0] = next_near(size);
-    record[1] = next_near(record[0] >= 0 && record[0] < size ? size - record[0] : size);
-    record[2] = next_byte() < 240 ? next_byte() * 1001 : next_int();
-    record[3] = next_near(size);
-    record[4] = next_byte() % 2 ? 0xffff : 0;
+    int32_t offset = next_near(size);
+    record[CHECKSUM_OFFSET] = offset;
+    record[CHECKSUM_LENGTH] = next_near(offset >= 0 && offset < size ? size - offset : size);
+    record[CHECKSUM_REST] = next_byte() < 240 ? next_byte() * 1001 : next_int();
+    record[CHECKSUM_FIELD] = next_near(size);
+    record[CHECKSUM_ZERO] = next_byte() % 2 ? 0xffff : 0;
   }
 }
 
@@ -111,11 +121,13 @@ void fill_checksums(const struct path *path, size_t count, int32_t size) {
 void fill_messages(const struct records *messages, const struct records *iovecs) {
   int32_t *record = messages->data;
   for (size_t i = 0; i < 8 && i < messages->count; i++, record += RECORD_INTS) {
-    record[0] = next_near((int32_t)iovecs->count);
+    record[SEND_FIRST_IOVEC] = next_near((int32_t)iovecs->count);
     uint8_t pieces = next_byte();
-    record[1] = pieces < 208 ? pieces % 4 + 1 : pieces < 240 ? MAX_IOVECS_PER_MESSAGE : next_near(MAX_IOVECS_PER_MESSAGE);
-    record[2] = next_int();
-    record[3] = next_byte() < 240 ? 8285 : next_near(65535);
-    record[4] = next_byte() < 240 ? 1400 : next_near(65535);
+    record[SEND_IOVEC_COUNT] = pieces < 208   ? pieces % 4 + 1
+                               : pieces < 240 ? MAX_IOVECS_PER_MESSAGE
+                                              : next_near(MAX_IOVECS_PER_MESSAGE);
+    record[SEND_ADDRESS] = next_int();
+    record[SEND_PORT] = next_byte() < 240 ? 8285 : next_near(65535);
+    record[SEND_SEGMENT_SIZE] = next_byte() < 240 ? 1400 : next_near(65535);
   }
 }

@@ -1,5 +1,5 @@
-import * as field from '../../src/backend/udp/ipv4-packet.js';
-import { viewOf } from '../../src/backend/udp/memory.js';
+import { viewOf } from '../../src/backend/udp/tables/memory.js';
+import * as sums from '../../src/backend/udp/wire/checksum.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 
 export interface PacketOptions {
@@ -19,7 +19,7 @@ export const ICMP = 1;
 
 /** The fields of a packet that has bytes of its own. */
 export const checksumOf = (packet: Uint8Array, at: number, length: number): number =>
-  field.checksumOf(viewOf(packet), at, length);
+  sums.checksumOf(viewOf(packet), at, length);
 export const writeUint16 = (packet: Uint8Array, at: number, value: number): void => viewOf(packet).setUint16(at, value);
 export const writeInt32 = (packet: Uint8Array, at: number, value: number): void => viewOf(packet).setInt32(at, value);
 

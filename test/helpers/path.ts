@@ -1,9 +1,9 @@
 import type { PeerTraffic } from '../../src/backend/backend.js';
-import { type CounterName, readAll } from '../../src/backend/udp/counters.js';
-import { createMemberSet, createMembers } from '../../src/backend/udp/members.js';
-import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/memory.js';
-import { createPeerCounters, readPeer } from '../../src/backend/udp/peer-counters.js';
-import { createRouteTable, entriesOf, setRoute } from '../../src/backend/udp/route-table.js';
+import { type CounterName, readAll } from '../../src/backend/udp/tables/counters.js';
+import { createMemberSet, createMembers } from '../../src/backend/udp/tables/members.js';
+import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/tables/memory.js';
+import { createPeerCounters, readPeer } from '../../src/backend/udp/tables/peer-counters.js';
+import { createRouteTable, entriesOf, setRoute } from '../../src/backend/udp/tables/routes.js';
 import { parseIpv4, parseSubnet } from '../../src/core/address-text.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 import { maskOf } from '../../src/core/subnet.js';

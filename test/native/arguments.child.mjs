@@ -1,6 +1,7 @@
 // Every argument that a caller could get wrong. Prints what each call did.
 import { readdirSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { INBOUND_SKEW_BYTES, OUTBOUND_SKEW_BYTES, PAGE_BYTES, SLOT_BYTES } from '../../dist/system/native.js';
 import { attempt, bytes, ints, ip, LOOPBACK, native, openPath, readTun, setIovec, setRecord } from './setup.mjs';
 
 const openFds = () => readdirSync('/proc/self/fd').length;
@@ -66,7 +67,7 @@ out.attachWrongArray = attempt(() => native.attach({ ...handles, ...memory, send
 out.waitInterest = attempt(() => native.wait(1024, 0, 0));
 out.waitTimeout = attempt(() => native.wait(1, -1, 0));
 out.waitSpin = attempt(() => native.wait(1, 0, 1001));
-out.readTooMany = attempt(() => native.readTun(257, 0, 65536, 0, 0));
+out.readTooMany = attempt(() => native.readTun(65, 0, 65536, 0, 0));
 out.readNegative = attempt(() => native.readTun(-1, 0, 65536, 0, 0));
 out.readPastEnd = attempt(() => native.readTun(1, memory.outboundSlab.length + 1, 65536, 0, 0));
 out.readEnoughNegative = attempt(() => native.readTun(1, 0, -1, 0, 0));
@@ -122,11 +123,37 @@ out['send.portZero'] = attempt(() => native.sendUdp(0, 1));
 setRecord(memory.sends, 0, [0, 1, LOOPBACK, 5001, 65536]);
 out['send.segmentHuge'] = attempt(() => native.sendUdp(0, 1));
 
-// A slab smaller than a slot, record arrays of no records: nothing is read, nothing overrun.
-native.attach({ ...handles, ...memory, outboundSlab: bytes(100), inboundSlab: bytes(100) });
-out.readSmallSlab = attempt(() => native.readTun(1, 100, 65536, 0, 0));
-out.receiveSmallSlab = attempt(() => native.receiveUdp(1));
-native.attach({ ...handles, ...memory, tunPackets: ints(0), datagrams: ints(7) });
+// Each record has its slot, else attach() refuses the slab. Slots are so far apart, and the first inbound one begins at a page:
+const outboundDistance = SLOT_BYTES + OUTBOUND_SKEW_BYTES;
+const inboundDistance = SLOT_BYTES + INBOUND_SKEW_BYTES;
+const two = { tunPackets: ints(16), datagrams: ints(16) };
+const attachTwo = (slabs) => attempt(() => native.attach({ ...handles, ...memory, ...two, ...slabs }));
+const isAttachable = (inboundSlab) =>
+  attempt(() => native.attach({ ...handles, ...memory, datagrams: ints(8), inboundSlab })).code === undefined;
+const room = bytes(inboundDistance + SLOT_BYTES + 2 * PAGE_BYTES);
+let page = 0;
+while (page < PAGE_BYTES && !isAttachable(room.subarray(page, page + SLOT_BYTES))) page++;
+const fromPage = (behind, length) => room.subarray(page + behind, page + behind + length);
+out.attachTwoSlots = attachTwo({
+  outboundSlab: bytes(outboundDistance + SLOT_BYTES),
+  inboundSlab: fromPage(0, inboundDistance + SLOT_BYTES),
+});
+out.attachOutboundSlot = attachTwo({ outboundSlab: bytes(outboundDistance + SLOT_BYTES - 1) });
+out.attachInboundSlot = attachTwo({ inboundSlab: fromPage(0, inboundDistance + SLOT_BYTES - 1) });
+out.attachInboundPage = attachTwo({ inboundSlab: fromPage(1, inboundDistance + SLOT_BYTES + PAGE_BYTES - 2) });
+out.attachSmallSlabs = attachTwo({ outboundSlab: bytes(100), inboundSlab: bytes(100) });
+
+// A limit smaller than a slot, record arrays of no records: nothing is read, nothing overrun.
+native.attach({ ...handles, ...memory });
+out.readSmallLimit = attempt(() => native.readTun(1, 100, 65536, 0, 0));
+native.attach({
+  ...handles,
+  ...memory,
+  tunPackets: ints(0),
+  datagrams: ints(7),
+  outboundSlab: bytes(100),
+  inboundSlab: bytes(0),
+});
 out.readNoRecords = attempt(() => readTun(memory, 1));
 out.receiveNoRecords = attempt(() => native.receiveUdp(1));
 out.attachNoClock = attempt(() => native.attach({ ...handles, ...memory, clock: ints(0) }));
@@ -141,7 +168,7 @@ const code = `
   const native = require(${JSON.stringify(new URL(`../../native/build/${process.env.RUDDER_NATIVE_BUILD}/rudder_native.node`, import.meta.url).pathname)});
   for (let i = 0; i < 5; i++) native.openEvent();
   const handles = { tun: native.openTun('t1'), udp: native.openUdp(${LOOPBACK}, 5002, 65536), event: native.openEvent() };
-  const slabs = ['outboundSlab', 'inboundSlab', 'headers'].map((name) => [name, new Uint8Array(new SharedArrayBuffer(100))]);
+  const slabs = ['outboundSlab', 'inboundSlab', 'headers'].map((name) => [name, new Uint8Array(new SharedArrayBuffer(70000))]);
   const records = ['tunPackets', 'datagrams', 'sends', 'sendIovecs', 'writes', 'writeIovecs', 'checksums', 'clock'];
   const memory = [...slabs, ...records.map((name) => [name, new Int32Array(new SharedArrayBuffer(32))])];
   native.attach({ ...handles, ...Object.fromEntries(memory) });

@@ -94,13 +94,13 @@ function textsRead(count) {
   });
 }
 await hostSends(numbers);
-out.readMany = readTun(memory, 256);
+out.readMany = readTun(memory, 64);
 out.manyInOrder = textsRead(out.readMany);
 await hostSends(numbers);
-out.readEnough = native.readTun(256, memory.outboundSlab.length, 1, 0, 0);
+out.readEnough = native.readTun(64, memory.outboundSlab.length, 1, 0, 0);
 out.readThirty = readTun(memory, 30);
 out.thirtyInOrder = textsRead(out.readThirty);
-out.readRest = readTun(memory, 256);
+out.readRest = readTun(memory, 64);
 numbers.forEach((text, i) => {
   const numbered = udpPacket('10.99.0.9', '10.99.0.1', 4000, 6000, Buffer.from(text));
   memory.inboundSlab.set(numbered, i * 100);

@@ -66,6 +66,17 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const breaksLayers = ({ from, to }: Import) =>
   !/^(npm|node):/.test(to) && folderOf(to) !== folderOf(from) && !MAY_IMPORT[folderOf(from)]?.includes(folderOf(to));
 
+/** The rooms of backend/udp: which of them a room may import from, besides itself. The control side may all. */
+const ROOMS: Record<string, readonly string[]> = { wire: [], tables: [], datapath: ['wire', 'tables'] };
+
+const roomOf = (file: string) => /^backend\/udp\/(?:(\w+)\/)?/.exec(file)?.[1] ?? file;
+
+const breaksRooms = ({ from, to }: Import) =>
+  to.startsWith('backend/udp/') &&
+  ROOMS[roomOf(from)] !== undefined &&
+  roomOf(to) !== roomOf(from) &&
+  !ROOMS[roomOf(from)].includes(roomOf(to));
+
 /** Packages that these files alone may know. */
 const ONLY_IN: Record<string, readonly string[]> = {
   // Which takes the environment away from gRPC before it loads it.
@@ -105,6 +116,11 @@ describe('imports of src', () => {
     expect(imports.filter(breaksLayers).map(line)).toEqual([]);
   });
 
+  it('of the rooms of backend/udp know packets, then tables, then the worker', () => {
+    expect(imports.filter(breaksRooms).map(line)).toEqual([]);
+    for (const room of Object.keys(ROOMS)) expect(files.map(roomOf)).toContain(room);
+  });
+
   it('of etcd3 and netlink are in their own files only', () => {
     expect(imports.filter(breaksMonopoly).map(line)).toEqual([]);
     for (const [to, files] of Object.entries(ONLY_IN)) {
@@ -130,8 +146,8 @@ describe('imports of src', () => {
 
   // The worker's thread parses and runs what this loads before the first packet.
   it('of the packet path load nothing from npm', () => {
-    expect(reachableFrom('backend/udp/worker.ts', imports)).toContain('backend/udp/outbound.ts');
-    expect(npmImportsUnder('backend/udp/worker.ts', imports).map(line)).toEqual([]);
+    expect(reachableFrom('backend/udp/datapath/worker.ts', imports)).toContain('backend/udp/datapath/outbound.ts');
+    expect(npmImportsUnder('backend/udp/datapath/worker.ts', imports).map(line)).toEqual([]);
   });
 });
 
@@ -141,8 +157,8 @@ describe('the rules', () => {
   it.each([
     ['core/ipv4.ts', "import { native } from '../system/native.js';", 'system/native.ts'],
     ['control/retry.ts', "import type { Backend } from '../backend/backend.js';", 'backend/backend.ts'],
-    ['backend/udp/loop.ts', "import {\n  a,\n} from '../../control/retry.js';", 'control/retry.ts'],
-    ['backend/udp/loop.ts', "export * from '../../ops/logger.js';", 'ops/logger.ts'],
+    ['backend/udp/datapath/loop.ts', "import {\n  a,\n} from '../../../control/retry.js';", 'control/retry.ts'],
+    ['backend/udp/datapath/loop.ts', "export * from '../../../ops/logger.js';", 'ops/logger.ts'],
     ['daemon/daemon.ts', "const up = await import('../lab/lab.js');", 'lab/lab.ts'],
     ['daemon/daemon.ts', "import '../cli/main.js';", 'cli/main.ts'],
     ['cli/lab.ts', "import('../bench/main.js');", 'bench/main.ts'],
@@ -157,11 +173,20 @@ describe('the rules', () => {
   it.each([
     ['cli/lab.ts', "import('../lab/commands.js');"],
     ['daemon/daemon.ts', "import { a } from '../backend/udp/udp-backend.js';"],
-    ['backend/udp/loop.ts', "import { a } from '../../system/native.js';"],
+    ['backend/udp/datapath/loop.ts', "import { a } from '../../../system/native.js';"],
     ['lab/lab.ts', "import { execa } from 'execa'; import { a } from '../core/errors.js'; import './names.js';"],
   ])('allow %s: %s', (file, text) => {
     expect(rule(file, text).length).toBeGreaterThan(0);
     expect(rule(file, text).filter(breaksLayers)).toEqual([]);
+  });
+
+  it.each([
+    ['backend/udp/wire/icmp.ts', "import { x } from '../tables/memory.js';"],
+    ['backend/udp/tables/peers.ts', "import { x } from '../datapath/loop.js';"],
+    ['backend/udp/datapath/loop.ts', "import { x } from '../udp-backend.js';"],
+    ['backend/udp/tables/peers.ts', "import type { X } from '../kind.js';"],
+  ])('forbid a room %s: %s', (file, text) => {
+    expect(rule(file, text).filter(breaksRooms)).toHaveLength(1);
   });
 
   it('forbid etcd3 and netlink elsewhere, as types too', () => {

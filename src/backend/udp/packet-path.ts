@@ -1,8 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import { messageOf, RudderError } from '../../core/errors.js';
 import { native, type PathHandles } from '../../system/native.js';
-import { nowMs } from './clock.js';
-import { CONTROL_STOP, type PathSettings, type SharedMemory } from './memory.js';
+import { nowMs } from './tables/clock.js';
+import { CONTROL_STOP, type PathSettings, type SharedMemory } from './tables/memory.js';
 
 /** How long a worker may take to see the stop event before it is ended from outside. */
 const STOP_DEADLINE_MS = 500;
@@ -30,7 +30,7 @@ export async function startPacketPath(
   // Its heart has not stopped before it begins to beat.
   memory.clock[0] = nowMs();
   const workerData = { handles, memory, settings };
-  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, name: 'packet-path' });
+  const worker = new Worker(new URL('./datapath/worker.js', import.meta.url), { workerData, name: 'packet-path' });
   let told = false;
   function fail(error: RudderError): void {
     if (!told && Atomics.load(memory.control, CONTROL_STOP) === 0) failed(error);

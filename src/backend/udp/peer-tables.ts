@@ -4,10 +4,10 @@ import type { LeaseChange } from '../../core/lease-set.js';
 import type { NetworkConfig } from '../../core/network-config.js';
 import { type Subnet, subnetAt, subnetOf } from '../../core/subnet.js';
 import type { PeerTraffic } from '../backend.js';
-import { nowMs } from './clock.js';
-import { createMemberSet, createMembers, type Members } from './members.js';
-import { createPeerCounters, readPeer } from './peer-counters.js';
-import { createRouteTable, entriesOf, type RouteTable, setEntry } from './route-table.js';
+import { nowMs } from './tables/clock.js';
+import { createMemberSet, createMembers, type Members } from './tables/members.js';
+import { createPeerCounters, readPeer } from './tables/peer-counters.js';
+import { createRouteTable, entriesOf, type RouteTable, setEntry } from './tables/routes.js';
 
 /** What the packet path knows of the peers, and the control side's hand on it. */
 export interface PeerTables {

@@ -14,14 +14,15 @@ import {
 import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend, HostChange } from '../backend.js';
 import type { BackendHost } from '../kind.js';
-import { elapsedMs, nowMs } from './clock.js';
-import { readAll } from './counters.js';
 import { openHandles } from './handles.js';
 import { leaseDataOf } from './lease-data.js';
-import { createSharedMemory } from './memory.js';
-import { enableOffloads, OFFLOADS, watchOffloads } from './offloads.js';
+import { enableOffloads, watchOffloads } from './offload-probe.js';
 import { type PacketPath, startPacketPath } from './packet-path.js';
 import { createPeerTables } from './peer-tables.js';
+import { elapsedMs, nowMs } from './tables/clock.js';
+import { readAll } from './tables/counters.js';
+import { createSharedMemory } from './tables/memory.js';
+import { OFFLOADS } from './tables/offloads.js';
 
 /**
  * Opens device and socket.

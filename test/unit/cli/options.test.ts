@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { OFFLOADS } from '../../../src/backend/udp/offloads.js';
+import { OFFLOADS } from '../../../src/backend/udp/tables/offloads.js';
 import { addDaemonOptions, toDaemonOptions } from '../../../src/cli/daemon-options.js';
 import { addEtcdOptions } from '../../../src/cli/etcd-options.js';
 import { parseIpv4 } from '../../../src/core/address-text.js';

@@ -1,7 +1,7 @@
 import { beforeEach, expect, it } from 'vitest';
-import { isMember } from '../../../../src/backend/udp/members.js';
 import { createPeerTables, type PeerTables } from '../../../../src/backend/udp/peer-tables.js';
-import { nextHopOf } from '../../../../src/backend/udp/route-table.js';
+import { isMember } from '../../../../src/backend/udp/tables/members.js';
+import { nextHopOf } from '../../../../src/backend/udp/tables/routes.js';
 import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
 import { formatIpv4 } from '../../../../src/core/ipv4.js';
 import type { LeaseChange } from '../../../../src/core/lease-set.js';
