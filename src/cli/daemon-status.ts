@@ -70,7 +70,14 @@ const shape = (directory: string) =>
       repairs: count,
       problem: text.nullable(),
       forwarding: z
-        .looseObject({ out: passage, in: passage, suspects: texts, forged: count, forwarded: count })
+        .looseObject({
+          out: passage,
+          in: passage,
+          suspects: texts,
+          forged: count,
+          strangers: count,
+          forwarded: count,
+        })
         .nullable(),
       settings: z
         .looseObject({

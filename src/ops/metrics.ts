@@ -131,8 +131,10 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       const help = "Whether containers' packets are dropped or translated on this host, by somebody else's rules.";
       gauge('rudder_forwarding_broken', help, isLost ? 1 : 0, { direction });
     }
-    const help = "Datagrams dropped that would have passed for the tunnel's: forged here, or sent by a container.";
+    const help =
+      "Datagrams dropped that would have passed for the tunnel's: forged here, of a host that is no member, or sent by a container.";
     total('rudder_impostor_datagrams_total', help, forwarding.forged, { kind: 'forged' });
+    total('rudder_impostor_datagrams_total', help, forwarding.strangers, { kind: 'stranger' });
     total('rudder_impostor_datagrams_total', help, forwarding.forwarded, { kind: 'container' });
   }
 

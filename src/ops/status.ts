@@ -100,8 +100,12 @@ export interface ForwardingStatus {
   readonly in: Passage;
   /** Chains of others that may be why packets do not pass. */
   readonly suspects: readonly string[];
-  /** Datagrams dropped that claimed to come from a member, and that others on this host sent to a member's tunnel port. */
+  /**
+   * Datagrams dropped that claimed to come from a member, that came from a host which is none (of our VXLAN, where the
+   * kernel would take them), and that others on this host sent to a member's tunnel port.
+   */
   readonly forged: number;
+  readonly strangers: number;
   readonly forwarded: number;
 }
 

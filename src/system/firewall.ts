@@ -64,8 +64,12 @@ export interface FirewallState {
 export interface Forwarding extends ForwardingVerdict {
   /** Somebody else's chains that may be why packets do not pass; asked for only when they do not. */
   readonly suspects: readonly string[];
-  /** Dropped since the start: datagrams that were no member's but would have passed for one's, and datagrams of others on this host to a member's tunnel port. */
+  /**
+   * Dropped since the start: datagrams that claimed to come from a member, datagrams of our VXLAN from hosts that are no
+   * members, and datagrams of others on this host to a member's tunnel port.
+   */
   readonly forged: number;
+  readonly strangers: number;
   readonly forwarded: number;
 }
 
@@ -210,8 +214,8 @@ export async function keepFirewall(
     if (counts === undefined) return undefined;
     const judged = judge.judge(counts, performance.now());
     await tell(judged);
-    const forged = counts.dropped_forged + counts.dropped_stranger;
-    return { ...judged, suspects, forged, forwarded: counts.dropped_foreign };
+    const { dropped_forged: forged, dropped_stranger: strangers, dropped_foreign: forwarded } = counts;
+    return { ...judged, suspects, forged, strangers, forwarded };
   }
 
   /** Whoever asks for the node's health is not kept waiting by a slow nft: the last verdict is as good for a while. */

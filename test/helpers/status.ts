@@ -1,7 +1,7 @@
 import { COUNTER_NAMES } from '../../src/backend/udp/tables/counters.js';
 import type { Status } from '../../src/ops/status.js';
 
-const FORWARDING = { out: 'passes', in: 'unknown', suspects: [], forged: 0, forwarded: 0 } as const;
+const FORWARDING = { out: 'passes', in: 'unknown', suspects: [], forged: 0, strangers: 0, forwarded: 0 } as const;
 const SETTINGS = {
   devices: ['rudder0'],
   tunnel: { port: 8285 },

@@ -1,6 +1,8 @@
+import { counted } from '../../core/counted.js';
 import { shorten } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { contains } from '../../core/subnet.js';
+import type { Status } from '../../ops/status.js';
 import { clock } from './clock.js';
 import { containerWay, subnetOf } from './containers.js';
 import { daemon } from './daemon.js';
@@ -13,7 +15,9 @@ import type { Facts, Finding } from './host.js';
 import { wayTo } from './ip.js';
 import { overlay, pathMtu } from './peers.js';
 import { routes } from './routes.js';
-import { restart } from './service.js';
+import { restart, seeLog } from './service.js';
+import { isOurs } from './traits.js';
+import { kernel, tunnelPort } from './tunnel-port.js';
 
 /**
  * What usually goes wrong with an overlay, one function each, in the order in which a packet would meet it. Each looks
@@ -23,6 +27,7 @@ export type Check = (host: Facts) => Promise<Finding[]>;
 
 const permissions: Check = async (host) => {
   if (!host.isRoot) return [bad('permissions', 'not run as root: the checks below see little', 'run as root')];
+  if (host.backend !== undefined && host.backend.type !== 'udp') return [ok('permissions', 'root')];
   if (!(await host.exists('/dev/net/tun'))) {
     return [bad('permissions', '/dev/net/tun is missing', 'run "modprobe tun", or pass the device into the container')];
   }
@@ -57,23 +62,32 @@ const reversePath: Check = async (host) => {
   if (values.includes(undefined)) return [unknown('rp_filter', '/proc/sys cannot be read', 'run as root')];
   const filter = Math.max(...values.map(Number));
   if (filter !== 1) return [ok('rp_filter', `lets replies in through ${name}`)];
+  // What comes by the kernel's own ways has sources that the same ways lead back to, ICMP errors too.
+  if (host.status.packetPath === null) {
+    return [ok('rp_filter', `is strict on ${name}: what peers send comes by the way that leads to them`)];
+  }
   const remedy = `sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.${name}.rp_filter=2`;
   return [warn('rp_filter', `is strict on ${name}: ICMP errors of other hosts are dropped`, remedy)];
 };
 
 /** Peers that the daemon does not send to. */
 const peers: Check = async ({ status }) =>
-  (status?.peers ?? []).flatMap(({ subnet, problem }) =>
-    problem === null
-      ? []
-      : [
-          bad(
-            'peers',
-            `${subnet} is skipped: ${problem}`,
-            "correct that node's --public-ip or the routes of this host",
-          ),
-        ],
+  (status?.peers ?? []).flatMap(({ subnet, nextHop, problem }) =>
+    problem === null ? [] : [bad('peers', `${subnet} on ${nextHop} is skipped: ${problem}`, skipRemedy(status!))],
   );
+
+const skipRemedy = ({ packetPath }: Status) =>
+  packetPath === null
+    ? 'mend what it says there; it is tried again when routes or leases change, and every two minutes'
+    : "correct that node's --public-ip or the routes of this host";
+
+/** What the kernel holds for the peers, as the daemon has last looked. */
+const entries: Check = async ({ status, service }) => {
+  const kernel = status?.backend.kernel ?? null;
+  if (kernel === null || kernel.present >= kernel.wanted) return [];
+  const detail = `${kernel.present} of ${counted(kernel.wanted, 'entry', 'entries')} for the peers are in the kernel`;
+  return [warn('kernel', detail, `they are written again within seconds; if it stays so, ${seeLog(service)}`)];
+};
 
 /** What this host asks for names must not depend on what it asks them for. */
 const nameservers: Check = async (host) => {
@@ -83,7 +97,7 @@ const nameservers: Check = async (host) => {
   const findings = await Promise.all(
     inside.map(async (address) => {
       const way = await wayTo(host, formatIpv4(address));
-      if (way?.dev !== status.device.name) return [];
+      if (way === undefined || !isOurs(status, way)) return [];
       const remedy = 'give it a more specific route of its own, or use another one';
       return [warn('name servers', `${formatIpv4(address)} is reached through the overlay only`, remedy)];
     }),
@@ -93,15 +107,18 @@ const nameservers: Check = async (host) => {
 
 export const CHECKS: readonly Check[] = [
   permissions,
+  kernel,
   settings,
   daemon,
   etcd,
+  tunnelPort,
   subnetFile,
   forwarding,
   reversePath,
   firewall,
   routes,
   peers,
+  entries,
   docker,
   containerWay,
   nameservers,

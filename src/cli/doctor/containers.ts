@@ -5,6 +5,7 @@ import type { Status } from '../../ops/status.js';
 import { bad, ok, unknown, warn } from './findings.js';
 import type { Facts, Finding, Host } from './host.js';
 import { type Answers, isLossless, LOSS_REMEDY, lossOf, ping } from './ping.js';
+import { traitsOf } from './traits.js';
 
 /** Of a text that was checked. */
 export const subnetOf = (text: string): Subnet => parseSubnet(text)!;
@@ -26,8 +27,14 @@ export function findBridge({ links }: Facts, status: Status): Bridge | undefined
 }
 
 const firstPeer = ({ peers }: Status) => peers.find(({ problem, reserved }) => problem === null && !reserved);
-/** A peer's device answers at the first address of its subnet. */
-const deviceOf = (subnet: string) => subnet.split('/')[0];
+
+/** An address of the peer's host inside the overlay; undefined: it has none that is known. */
+export function addressOn({ backend }: Status, subnet: string): string | undefined {
+  const { answers } = traitsOf(backend.type);
+  if (answers === undefined) return undefined;
+  return formatIpv4(subnetOf(subnet).address + (answers === 'device' ? 0 : 1));
+}
+
 /** Far from where Docker and CNI plugins begin to count. */
 export const lastAddressOf = ({ address, prefixLength }: Subnet) => formatIpv4((address | ~maskOf(prefixLength)) - 1);
 
@@ -39,10 +46,10 @@ export async function containerWay(host: Facts): Promise<Finding[]> {
   const { status } = host;
   const peer = status && firstPeer(status);
   if (status === undefined || peer === undefined) return [];
+  const to = addressOn(status, peer.subnet);
   const bridge = findBridge(host, status);
   // Then there is no container of the overlay's whose packet could be tried.
-  if (bridge === undefined) return [];
-  const to = deviceOf(peer.subnet);
+  if (bridge === undefined || to === undefined) return [];
   const answer = await tryAsContainer(host, status, bridge, to);
   if (typeof answer !== 'string') return [ofAnswers(answer, to)];
   if (answer === 'in use') {

@@ -1,3 +1,5 @@
+import { parseNetworkConfig } from '../../backend/config.js';
+import { settingsOf } from '../../backend/kinds.js';
 import type { EtcdOptions } from '../../control/etcd/etcd-registry.js';
 import { messageOf, RudderError, shorten } from '../../core/errors.js';
 import { tryDaemon } from '../../ops/control-client.js';
@@ -9,7 +11,7 @@ import { toEtcdOptions } from '../etcd-options.js';
 import { EXIT_CODES, EXIT_OK } from '../exit-codes.js';
 import { describeEtcd, findEtcd } from '../node-etcd.js';
 import { CHECKS } from './checks.js';
-import { type EtcdFound, type Finding, type Host, type Link, realHost, type Unready } from './host.js';
+import { type EtcdFound, type Facts, type Finding, type Host, type Link, realHost, type Unready } from './host.js';
 import { askIp } from './ip.js';
 import { readService } from './service.js';
 
@@ -62,11 +64,28 @@ export async function askStatus(
 }
 
 export async function examine(host: Host): Promise<Finding[]> {
-  const [links, service] = await Promise.all([readLinks(host), readService(host)]);
-  const facts = { ...host, links, service };
+  const [links, service, probes] = await Promise.all([readLinks(host), readService(host), probeEtcd(host)]);
+  const facts = { ...host, links, service, probes, backend: backendOf(host, probes) };
   const findings: Finding[] = [];
   for (const check of CHECKS) findings.push(...(await check(facts)));
   return findings;
+}
+
+async function probeEtcd(host: Host): Promise<Facts['probes']> {
+  if ('problem' in host.etcd) return [];
+  return Promise.all(host.etcd.endpoints.map(async (endpoint) => [endpoint, await host.probe(endpoint)] as const));
+}
+
+function backendOf({ status }: Host, probes: Facts['probes']): Facts['backend'] {
+  if (status !== undefined) return { type: status.backend.type, port: status.node.port ?? undefined };
+  const json = probes.flatMap(([, { config }]) => config?.json ?? []).at(0);
+  if (json === undefined) return undefined;
+  try {
+    const { type, tunnel } = settingsOf(parseNetworkConfig(json));
+    return { type, port: tunnel?.port };
+  } catch {
+    return undefined; // told elsewhere
+  }
 }
 
 async function readLinks(host: Host): Promise<Link[]> {

@@ -4,7 +4,7 @@ import { initCommand } from '../../core/command-line.js';
 import { messageOf } from '../../core/errors.js';
 import { correctKey } from '../../core/network-config.js';
 import { bad, ok, unknown, warn } from './findings.js';
-import type { Finding, Host } from './host.js';
+import type { Facts, Finding, Host } from './host.js';
 
 /** Slower than this, and a busy node's requests come near their deadline of some seconds. */
 const SLOW_MS = 500;
@@ -16,12 +16,10 @@ export async function settings({ settings: { unreadable, refused } }: Host): Pro
 }
 
 /** Each endpoint by itself: a cluster works while most of its members do, and a node while one of them answers. */
-export async function etcd(host: Host): Promise<Finding[]> {
+export async function etcd(host: Facts): Promise<Finding[]> {
   const { etcd: found } = host;
   if ('problem' in found) return [bad('etcd', found.problem, 'without it etcd could not be looked at')];
-  const probes = await Promise.all(
-    found.endpoints.map(async (endpoint) => [endpoint, await host.probe(endpoint)] as const),
-  );
+  const { probes } = host;
   const isWorking = probes.some(([, { failure }]) => failure === undefined);
   const findings = probes.flatMap(([endpoint, probe]) => ofProbe(endpoint, probe, isWorking));
   const config = probes.flatMap(([, { config }]) => config ?? []).at(0);

@@ -28,7 +28,10 @@ export async function firewall(host: Facts): Promise<Finding[]> {
   }
   if (forwarding === null) {
     findings.push(unknown('firewall', 'nft does not tell what has passed', `see "nft list table ip ${TABLE}"`));
-  } else if (forwarding.forged > 0) findings.push(tellForged(forwarding.forged));
+  } else {
+    if (forwarding.forged > 0) findings.push(tellForged(forwarding.forged));
+    if (forwarding.strangers > 0) findings.push(tellStrangers(forwarding.strangers));
+  }
   if (forwarding === null || findings.some(({ state }) => state === 'problem')) return findings;
   const { out, in: inward } = forwarding;
   const seen = `of containers' packets since: out ${SEEN[out]}, in ${SEEN[inward]}`;
@@ -65,6 +68,14 @@ function tellForged(forged: number): Finding {
     'see "ip route get ADDRESS" for the members: the way to each must leave by the interface that its datagrams come by; if it does, a container or a program of this host passes itself off as a member';
   const claimed = `${counted(forged, 'datagram')} that claimed to come from a member`;
   return warn('firewall', `${claimed} came by an interface that does not lead there, and had to be dropped`, remedy);
+}
+
+/** An attack, or a node whose lease names another address than it sends from. */
+function tellStrangers(strangers: number): Finding {
+  const detail = `${counted(strangers, 'datagram')} of this VXLAN came from hosts that hold no lease, and had to be dropped`;
+  const remedy =
+    '"tcpdump -ni INTERFACE udp port PORT" shows from whom: a node behind NAT needs --public-ip; let nobody else reach that port';
+  return warn('firewall', detail, remedy);
 }
 
 /** Those that are lost or translated make the node not ready, which is told by the check of the daemon. */

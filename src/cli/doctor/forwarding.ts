@@ -22,14 +22,19 @@ export async function forwarding(host: Facts): Promise<Finding[]> {
   const isAny = (await host.read(GLOBAL))?.trim() === '1';
   if (!isAny || status === undefined) return [ofGlobal(isAny)];
   const bridge = findBridge(host, status);
-  const inner = [status.device.name, ...(bridge === undefined ? [] : [bridge.name])];
+  const ways = status.firewall.settings?.devices ?? [status.device.name];
+  const inner = [...ways, ...(bridge === undefined ? [] : [bridge.name])];
   const { interface: outer } = status.node;
   const findings = await Promise.all([
     ...inner.map((name) => ofInterface(host, name, bad, 'packets of containers that come in there are dropped')),
-    ofInterface(host, outer, warn, 'what answers containers from outside is dropped'),
+    ...(inner.includes(outer) ? [] : [outer]).map((name) =>
+      ofInterface(host, name, warn, 'what answers containers from outside is dropped'),
+    ),
   ]);
   const wrong = findings.filter((finding) => finding !== undefined);
-  return wrong.length > 0 ? wrong : [ok('forwarding', `IPv4 forwarding is on for ${[...inner, outer].join(', ')}`)];
+  return wrong.length > 0
+    ? wrong
+    : [ok('forwarding', `IPv4 forwarding is on for ${[...new Set([...inner, outer])].join(', ')}`)];
 }
 
 function ofGlobal(isOn: boolean): Finding {

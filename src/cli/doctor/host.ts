@@ -71,8 +71,19 @@ export interface Link {
   readonly addr_info: readonly { readonly local: string; readonly prefixlen: number }[];
 }
 
+/** What moves the packets of this host's node: as the node says, else as the network config would have it. */
+export interface BackendFacts {
+  readonly type: string;
+  /** Of the tunnel; undefined: there is none. */
+  readonly port: number | undefined;
+}
+
 /** What several checks want to know, and is asked once. */
 export interface Facts extends Host {
+  /** Of each endpoint of etcd. */
+  readonly probes: readonly (readonly [endpoint: string, found: Checkup])[];
+  /** Undefined: nobody tells. */
+  readonly backend: BackendFacts | undefined;
   readonly links: readonly Link[];
   /** Undefined: the node is no service here. */
   readonly service: Service | undefined;

@@ -14,6 +14,8 @@ export interface Route {
   readonly type?: string;
   readonly dev?: string;
   readonly gateway?: string;
+  /** Who has made it. */
+  readonly protocol?: string;
   /** Undefined: the main one. */
   readonly table?: string;
 }

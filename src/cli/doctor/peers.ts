@@ -1,23 +1,34 @@
 import { counted } from '../../core/counted.js';
 import type { PeerStatus } from '../../ops/status.js';
+import { addressOn } from './containers.js';
 import { bad, ok, unknown, warn } from './findings.js';
 import type { Finding, Host } from './host.js';
 import { isLossless, LOSS_REMEDY, lossOf, ping } from './ping.js';
+import { traitsOf } from './traits.js';
 
 /** Peers that are asked one by one; more would take minutes. */
 const MOST_PEERS = 20;
 
-/** Ping with "don't fragment", of the size of a full tunnel packet: 28 bytes of it are the headers of ping itself. */
+/** IPv4 and ICMP. */
+const PING_HEADERS = 28;
+
+/** Ping with "don't fragment", of the size of a full tunnel packet. */
 export async function pathMtu(host: Host): Promise<Finding[]> {
-  const size = host.status?.device.mtu ?? 0;
+  const { status } = host;
+  if (status === undefined) return [];
+  const { routes, overheadBytes, mtu } = traitsOf(status.backend.type);
+  // Which way packets take is not for us to say.
+  if (routes === 'others') return [];
+  const full = status.device.mtu + overheadBytes;
+  const size = full - PING_HEADERS;
   return eachPeer('path MTU', host, async ({ nextHop }) => {
     if ((await ping(host, nextHop, { count: 1 })) === undefined) {
       return warn('path MTU', `${nextHop} answers no ping, so nothing is known`, 'allow ICMP between the hosts');
     }
     const answers = await ping(host, nextHop, { size });
     if (answers === undefined) {
-      const remedy = `find the smaller MTU on the way and set Backend.MTU or --mtu to it less 28`;
-      return bad('path MTU', `full packets do not reach ${nextHop}: ${size + 28} bytes are too many`, remedy);
+      const remedy = `find the smaller MTU on the way and set ${mtu}`;
+      return bad('path MTU', `full packets do not reach ${nextHop}: ${full} bytes are too many`, remedy);
     }
     if (isLossless(answers)) return undefined;
     const remedy = 'see whether the network between the hosts loses packets';
@@ -25,17 +36,23 @@ export async function pathMtu(host: Host): Promise<Finding[]> {
   });
 }
 
-/** A peer's device answers at the first address of its subnet: all of the way, both ways. */
+/** All of the way, both ways. */
 export async function overlay(host: Host): Promise<Finding[]> {
-  const port = host.status?.node.port;
-  // Without a tunnel no device has that address.
-  if (port === null) return [];
+  const { status } = host;
+  if (status === undefined) return [];
+  const { port } = status.node;
+  if (traitsOf(status.backend.type).answers === undefined) return [];
   return eachPeer('overlay', host, async ({ subnet, nextHop }) => {
-    const address = subnet.split('/')[0];
+    const address = addressOn(status, subnet)!;
     const answers = await ping(host, address);
     if (answers !== undefined && isLossless(answers)) return undefined;
     if (answers !== undefined) {
       return warn('overlay', `of packets to ${address} on ${nextHop} ${lossOf(answers)}`, LOSS_REMEDY);
+    }
+    if (port === null) {
+      const why = `${address}, which the bridge of containers has on ${nextHop}, does not answer`;
+      const remedy = 'if there are containers, see "rudder doctor" there: has it the routes, does it forward?';
+      return unknown('overlay', why, remedy);
     }
     // Connection tracking does not see the tunnel's datagrams, so that "established" does not let them in.
     const filters = (await host.suspects('input')).join(', ');

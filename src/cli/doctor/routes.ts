@@ -1,13 +1,15 @@
-import { parseSubnet } from '../../core/address-text.js';
 import { counted } from '../../core/counted.js';
+import { shorten } from '../../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../../core/ipv4.js';
 import { contains, maskOf, type Subnet } from '../../core/subnet.js';
-import type { Status } from '../../ops/status.js';
+import type { PeerStatus, Status } from '../../ops/status.js';
 import { findBridge, lastAddressOf, subnetOf } from './containers.js';
 import { bad, ok, unknown, warn } from './findings.js';
 import { isForwardingOn } from './forwarding.js';
 import type { Facts, Finding, Host } from './host.js';
 import { askIp, nameOf, type Route, wayTo } from './ip.js';
+import { isWithin, toSubnet } from './subnets.js';
+import { hasDevice, isOurs, isRight, OUR_PROTOCOL, routedPeers, traitsOf } from './traits.js';
 
 /**
  * Which way packets to peers take, of this host and of its containers. The kernel is asked address by address, since of
@@ -16,17 +18,18 @@ import { askIp, nameOf, type Route, wayTo } from './ip.js';
 export async function routes(host: Facts): Promise<Finding[]> {
   const { status } = host;
   if (status === undefined) return [];
+  if (traitsOf(status.backend.type).routes === 'others') {
+    return [ok('routes', `those to peers are others' to set, as ${shorten(status.backend.type, 20)} says`)];
+  }
   const lists = await readLists(host, status);
   if (lists === undefined) return [unknown('routes', 'the command "ip" does not answer', 'install iproute2')];
-  const asked = await ask(host, addressesOf(status, lists), lists);
-  const isRight = ({ way }: Asked) => way?.dev === status.device.name;
+  const asked = await ask(host, status, addressesOf(status, lists), lists);
+  const isGood = ({ way, peer }: Asked) => isRight(status, peer, way);
+  const wrong = asked.filter((one) => !isGood(one));
   return [
-    ...ofHost(
-      status,
-      asked.filter((one) => !isRight(one)),
-    ),
+    ...(wrong.length === 0 ? [allRight(status, asked)] : ofHost(status, wrong)),
     ...(await ofOwnSubnet(host, status, lists)),
-    ...(await ofContainers(host, status, asked.filter(isRight))),
+    ...(await ofContainers(host, status, asked.filter(isGood))),
   ];
 }
 
@@ -56,10 +59,7 @@ async function readLists(host: Host, { node }: Status): Promise<Lists | undefine
   return { routes: listed, ruled: ruled.filter((part) => isWithin(part, network)) };
 }
 
-const toSubnet = (dst: string): Subnet | undefined => parseSubnet(dst.includes('/') ? dst : `${dst}/32`);
 const lastOf = ({ address, prefixLength }: Subnet): Ipv4 => address | ~maskOf(prefixLength);
-const isWithin = (inner: Subnet, outer: Subnet) =>
-  contains(outer, inner.address) && inner.prefixLength >= outer.prefixLength;
 
 /** Of peers, and of the parts of each route: a process is started for each address. */
 const MOST_ADDRESSES = 20;
@@ -69,25 +69,30 @@ const MOST_PARTS = 50;
  * Whatever leads packets elsewhere does so for all peers alike, or is a route or a rule for a part of the Network: so some
  * peers are asked for, and what lies in those parts.
  */
-function addressesOf({ node, device, peers }: Status, { routes, ruled }: Lists): Ipv4[] {
+function addressesOf(status: Status, { routes, ruled }: Lists): Ipv4[] {
+  const { node } = status;
   const own = subnetOf(node.subnet);
-  const ofPeers = peers.map(({ subnet }) => subnetOf(subnet).address);
-  const parts = [...routes.filter(({ dev }) => dev !== device.name).map(({ to }) => to), ...ruled];
+  const ofPeers = routedPeers(status).map(({ subnet }) => subnetOf(subnet).address);
+  const parts = [...routes.filter((route) => !isOurs(status, route)).map(({ to }) => to), ...ruled];
   const within = (part: Subnet) =>
     [part.address, lastOf(part), ...ofPeers]
       .filter((address) => contains(part, address) && !contains(own, address))
       .slice(0, MOST_ADDRESSES);
-  const anywhere = ofPeers.length > 0 ? ofPeers : within(subnetOf(node.network)).slice(0, 1);
+  const isOneForAll = traitsOf(status.backend.type).routes === 'network';
+  const anywhere = ofPeers.length > 0 || !isOneForAll ? ofPeers : within(subnetOf(node.network)).slice(0, 1);
   return [...new Set([...anywhere.slice(0, MOST_ADDRESSES), ...parts.slice(0, MOST_PARTS).flatMap(within)])];
 }
 
 interface Asked {
   readonly address: Ipv4;
+  /** Who has it. */
+  readonly peer: PeerStatus | undefined;
   /** Undefined: nowhere. */
   readonly way: Route | undefined;
 }
 
-async function ask(host: Host, addresses: readonly Ipv4[], { routes }: Lists): Promise<Asked[]> {
+async function ask(host: Host, status: Status, addresses: readonly Ipv4[], { routes }: Lists): Promise<Asked[]> {
+  const known = routedPeers(status).map((peer) => ({ peer, subnet: subnetOf(peer.subnet) }));
   return Promise.all(
     addresses.map(async (address) => {
       const way = await wayTo(host, formatIpv4(address));
@@ -95,19 +100,29 @@ async function ask(host: Host, addresses: readonly Ipv4[], { routes }: Lists): P
       const thrown = routes
         .filter(({ to, type }) => type !== undefined && THROWN.includes(type) && contains(to, address))
         .sort((a, b) => b.to.prefixLength - a.to.prefixLength);
-      return { address, way: way ?? thrown.at(0) };
+      const peer = known.find(({ subnet }) => contains(subnet, address))?.peer;
+      return { address, peer, way: way ?? thrown.at(0) };
     }),
   );
 }
 
 const THROWN = ['blackhole', 'unreachable', 'prohibit', 'throw'];
 
-function ofHost(status: Status, wrong: readonly Asked[]): Finding[] {
-  const { node, device } = status;
-  if (wrong.length === 0) {
-    const to = status.peers.length === 0 ? node.network : counted(status.peers.length, 'peer');
-    return [ok('routes', `packets to ${to} leave by ${device.name}`)];
+function allRight(status: Status, asked: readonly Asked[]): Finding {
+  const { node, device, backend } = status;
+  const isOneForAll = traitsOf(backend.type).routes === 'network';
+  const count = routedPeers(status).length;
+  if (count === 0) {
+    return ok(
+      'routes',
+      isOneForAll ? `packets to ${node.network} leave by ${device.name}` : 'there is no peer to reach',
+    );
   }
+  const ways = isOneForAll ? [device.name] : asked.flatMap(({ peer, way }) => (peer && way?.dev) ?? []);
+  return ok('routes', `packets to ${counted(count, 'peer')} leave by ${[...new Set(ways)].join(', ')}`);
+}
+
+function ofHost(status: Status, wrong: readonly Asked[]): Finding[] {
   const groups = new Map<string, Asked[]>();
   for (const one of wrong) {
     const key = JSON.stringify([one.way?.dst, one.way?.dev, one.way?.type, one.way?.table]);
@@ -118,17 +133,12 @@ function ofHost(status: Status, wrong: readonly Asked[]): Finding[] {
 
 /** @param asked all by one route, which is not ours */
 function ofGroup(status: Status, asked: readonly Asked[]): Finding {
-  const { node, device, peers } = status;
+  const { node, peers } = status;
   const [{ way }] = asked;
   const route = way === undefined || way.dst === 'default' ? undefined : toSubnet(way.dst);
   const isWide = route === undefined || route.prefixLength <= subnetOf(node.network).prefixLength;
   if (way?.table === undefined && isWide) {
-    const remedy =
-      status.hostProblem === null
-        ? 'one that is gone comes back within two minutes: see "ip route show", and who changes it'
-        : 'it was withdrawn, and comes back when what the daemon tells is mended';
-    const detail = `no route leads to ${node.network} through ${device.name}, or another one goes first: packets leave by ${nameOf(way)}`;
-    return bad('routes', detail, remedy);
+    return missing(status, asked);
   }
   const to = peers.filter(({ subnet }) => {
     const there = subnetOf(subnet);
@@ -145,26 +155,49 @@ function ofGroup(status: Status, asked: readonly Asked[]): Finding {
     return tell('routes', `a packet to ${formatIpv4(asked[0].address)} leaves by ${nameOf(way)}`, remedy);
   }
   if (to.length > 0) {
-    const some = to.slice(0, 3).map(({ subnet }) => subnet);
-    const more = to.length > some.length ? `, and ${to.length - some.length} more` : '';
     const remedy = `"ip route delete ${way?.dst}" if nothing needs it, or choose another Network`;
-    return bad('routes', `${detail}: packets to ${some.join(', ')}${more} do not reach the overlay`, remedy);
+    return bad('routes', `${detail}: packets to ${someOf(to)} do not reach the overlay`, remedy);
   }
   const remedy =
     'keep leases away from there with SubnetMin and SubnetMax, if something needs that route, or delete it';
   return warn('routes', `${detail}: no peer is there now, and one may come`, remedy);
 }
 
+/** None of ours. @param asked what leaves by another one, which is wider */
+function missing(status: Status, asked: readonly Asked[]): Finding {
+  const { node, device, hostProblem, backend } = status;
+  const isOneForAll = traitsOf(backend.type).routes === 'network';
+  const there = [...new Set(asked.flatMap(({ peer }) => peer ?? []))];
+  const to = isOneForAll ? node.network : someOf(there);
+  const through = hasDevice(status) ? device.name : there.map(({ nextHop }) => nextHop)[0];
+  const back = isOneForAll ? 'within two minutes' : 'within seconds';
+  const remedy =
+    hostProblem === null
+      ? `one that is gone comes back ${back}: look again, see "ip route show", and who changes it ("ip monitor route")`
+      : 'it was withdrawn, and comes back when what the daemon tells is mended';
+  const detail = `no route leads to ${to} through ${through}, or another one goes first: packets leave by ${nameOf(asked[0].way)}`;
+  return bad('routes', detail, remedy);
+}
+
+function someOf(peers: readonly PeerStatus[]): string {
+  const some = peers.slice(0, 3).map(({ subnet }) => subnet);
+  return peers.length > some.length ? `${some.join(', ')}, and ${peers.length - some.length} more` : some.join(', ');
+}
+
 /** Routes for a part of the own subnet: to a container each, as some CNI plugins have them, or away from the containers. */
-async function ofOwnSubnet(host: Host, { node, device }: Status, lists: Lists): Promise<Finding[]> {
+async function ofOwnSubnet(host: Host, status: Status, lists: Lists): Promise<Finding[]> {
+  const { node, device } = status;
   const own = subnetOf(node.subnet);
-  const inside = lists.routes.filter(({ to, type }) => isWithin(to, own) && type !== 'local').slice(0, MOST_PARTS);
+  // Our own blackhole for it gives way to any other.
+  const isAnother = ({ to, type, protocol }: ListedRoute) =>
+    isWithin(to, own) && type !== 'local' && protocol !== OUR_PROTOCOL;
+  const inside = lists.routes.filter(isAnother).slice(0, MOST_PARTS);
   const isAway = ({ type, dev, gateway }: Route) =>
     !['local', 'broadcast'].includes(type ?? '') &&
     (dev === undefined || gateway !== undefined || [node.interface, device.name].includes(dev));
   const asked = await Promise.all(
     inside.map(async ({ dst, to }) => {
-      const ways = (await ask(host, [to.address, lastOf(to)], lists)).map(({ way }) => way);
+      const ways = (await ask(host, status, [to.address, lastOf(to)], lists)).map(({ way }) => way);
       // Of a narrower one there is a finding by itself.
       const away = ways.find((way) => way?.dst === dst && isAway(way));
       if (away === undefined) return [];
@@ -177,27 +210,27 @@ async function ofOwnSubnet(host: Host, { node, device }: Status, lists: Lists): 
 
 /** Where the kernel would route a container's packet: rules of its source or interface count, as VPN clients set them. */
 async function ofContainers(host: Facts, status: Status, right: readonly Asked[]): Promise<Finding[]> {
-  const { node, device, peers } = status;
+  const { node } = status;
   const bridge = findBridge(host, status);
   // Told elsewhere, and no rule would help.
   if (bridge === undefined || status.hostProblem !== null || !(await isForwardingOn(host, bridge.name))) return [];
-  const isPeers = (address: Ipv4) => peers.some(({ subnet }) => contains(subnetOf(subnet), address));
+  const from = { from: lastAddressOf(subnetOf(node.subnet)), bridge: bridge.name };
   const asked = await Promise.all(
     right
-      .filter(({ address }) => isPeers(address))
-      .map(async ({ address }) => {
+      .filter(({ peer }) => peer !== undefined)
+      .map(async ({ address, peer, way: hostWay }) => {
         const to = formatIpv4(address);
-        return { to, way: await wayTo(host, to, { from: lastAddressOf(subnetOf(node.subnet)), bridge: bridge.name }) };
+        return { to, peer, hostWay, way: await wayTo(host, to, from) };
       }),
   );
   if (asked.length === 0) return [];
-  const wrong = asked.find(({ way }) => way?.dev !== device.name);
+  const wrong = asked.find(({ peer, way }) => !isRight(status, peer, way));
   if (wrong === undefined) {
-    return [ok('container route', `a container's packet to ${asked[0].to} is routed to ${device.name}`)];
+    return [ok('container route', `a container's packet to ${asked[0].to} is routed to ${asked[0].way?.dev}`)];
   }
   const remedy =
     'see "ip rule show": let a rule before it leave the overlay to the main table, ' +
     `"ip rule add to ${node.network} lookup main priority 100"`;
-  const detail = `a container's packet to ${wrong.to} is routed to ${nameOf(wrong.way)}, not to ${device.name}`;
+  const detail = `a container's packet to ${wrong.to} is routed to ${nameOf(wrong.way)}, not to ${nameOf(wrong.hostWay)}`;
   return [bad('container route', detail, remedy)];
 }

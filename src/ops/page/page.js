@@ -33,7 +33,7 @@ function show(status) {
   showFacts(status);
   showPeers(status, seconds);
   showMap(status);
-  showDrops(status.packetPath.counters);
+  showDrops(status);
 }
 
 function setState(text, isBad) {
@@ -41,19 +41,26 @@ function setState(text, isBad) {
   byId('state').className = isBad ? 'bad' : '';
 }
 
-function showFacts({ node, lease, device, etcd, offloads, uptimeSeconds, version }) {
+function showFacts({ node, lease, device, etcd, offloads, backend, packetPath, uptimeSeconds, version }) {
   const off = Object.keys(offloads).filter((name) => offloads[name] === 'off');
   fill(byId('facts'), [
     ['network', node.network],
     ['lease', lease.remainingSeconds === null ? 'reserved' : `${duration(lease.remainingSeconds)} left`],
     ['device', `${device.name}, MTU ${device.mtu}, ${device.up ? 'up' : 'down or gone'}`],
-    ['offloads', off.length === 0 ? 'all on' : `off: ${off.join(', ')}`],
+    packetPath === null
+      ? ['carried', `by the kernel, ${backend.type}${entriesOf(backend.kernel)}`]
+      : ['offloads', off.length === 0 ? 'all on' : `off: ${off.join(', ')}`],
     [
       'etcd',
       `${etcd.current ? 'watched' : 'not reached'}, ${etcd.lastContactSeconds === null ? 'no word since the start' : `last word ${duration(etcd.lastContactSeconds)} ago`}`,
     ],
     ['daemon', `${version}, up for ${duration(uptimeSeconds)}`],
   ]);
+}
+
+/** What the kernel was told for the peers. */
+function entriesOf(kernel) {
+  return kernel === null ? '' : `: ${kernel.present} of ${kernel.wanted} entries for the peers`;
 }
 
 function showPeers(status, seconds) {
@@ -76,7 +83,7 @@ function showPeer({ subnet, nextHop, outBytes, inBytes, heardSecondsAgo, reserve
   }
   const body = byId('peers');
   if (body.children[index] !== peer.row) body.insertBefore(peer.row, body.children[index] ?? null);
-  const rate = (now, last) => (seconds > 0 ? Math.max(0, now - last) / seconds : 0);
+  const rate = (now, last) => (seconds > 0 && now !== null ? Math.max(0, now - last) / seconds : 0);
   const [out, inward] = [rate(outBytes, peer.outBytes), rate(inBytes, peer.inBytes)];
   Object.assign(peer, { outBytes, inBytes });
   peer.rates.push(out + inward);
@@ -132,10 +139,14 @@ function showMap({ node, peers: list }) {
   });
 }
 
-function showDrops(counters) {
+function showDrops({ packetPath, firewall }) {
+  const counters = packetPath === null ? {} : packetPath.counters;
   const drops = Object.entries(counters).filter(([name, count]) => name.includes('_drop_') && count > 0);
   const rows = drops.map(([name, count]) => [name.replace('_drop_', ': ').replaceAll('_', ' '), String(count)]);
-  fill(byId('drops'), rows.length > 0 ? rows : [['none', '']]);
+  const strangers = firewall.forwarding === null ? 0 : firewall.forwarding.strangers;
+  if (strangers > 0) rows.push(["strangers' datagrams", String(strangers)]);
+  const none = packetPath === null ? 'the kernel does not tell' : 'none';
+  fill(byId('drops'), rows.length > 0 ? rows : [[none, '']]);
 }
 
 /** Sets the rows of a definition list, touching only what differs. */

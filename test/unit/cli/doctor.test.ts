@@ -207,7 +207,7 @@ describe('rudder doctor', () => {
       { status: createStatus({ peers: [{ ...createStatus().peers[0], problem: 'it lies inside' }] }) },
       'peers',
       'problem',
-      /10\.240\.77\.0\/24 is skipped: it lies inside/,
+      /10\.240\.77\.0\/24 on 10\.1\.1\.77 is skipped: it lies inside/,
     ],
     [
       'a firewall that somebody rewrites',

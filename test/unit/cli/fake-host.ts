@@ -3,6 +3,7 @@ import type { EtcdFound, Host, Link } from '../../../src/cli/doctor/host.js';
 import type { Checkup } from '../../../src/control/etcd/checkup.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { contains } from '../../../src/core/subnet.js';
+import type { Status } from '../../../src/ops/status.js';
 import { ownChains } from '../../../src/system/firewall-rules.js';
 import { ip } from '../../helpers/path.js';
 import { createStatus } from '../../helpers/status.js';
@@ -15,6 +16,7 @@ interface Route {
   readonly type?: string;
   readonly dev?: string;
   readonly gateway?: string;
+  readonly protocol?: string;
   readonly table?: string;
 }
 
@@ -50,7 +52,7 @@ export interface Differences extends Partial<Host> {
   /** What holds our subnet. */
   readonly bridge?: Link[];
   /** Where a container's packet to a peer would go. */
-  readonly containerRoute?: { type?: string; dev?: string; table?: string } | undefined;
+  readonly containerRoute?: Partial<Route> | 'as the host' | undefined;
   /** Commands that fail, pings too: by a text in their arguments. */
   readonly failing?: string[];
   /** Pings of which one is lost, in the same way. */
@@ -80,8 +82,9 @@ const GOOD_PROBE: Checkup = {
 };
 
 /** What `iptables-save` prints where our rules are as they should be. @param changes before they are printed */
-export function savedRules(changes: (lines: string[]) => string[] = (lines) => lines): string {
-  const { node, firewall } = createStatus();
+export const savedRules = (changes?: (lines: string[]) => string[]) => savedRulesOf(createStatus(), changes);
+
+export function savedRulesOf({ node, firewall }: Status, changes = (lines: string[]) => lines): string {
   const chains = ownChains({
     ...firewall.settings!,
     tunnel: firewall.settings!.tunnel ?? undefined,
@@ -127,6 +130,8 @@ const PRINTED: Record<string, string | undefined> = {
   'nft --terse list table ip rudder': 'table ip rudder {}',
   'systemctl show rudder.service': unit(),
   'systemctl show docker.service': unit(),
+  'ip -4 -j -d link show type vxlan': '[]',
+  'ss -H -lunp': '',
   'docker version': '28.2.2\n',
   'docker network': docker('1472'),
 };
@@ -183,7 +188,8 @@ export function createHost(differences: Differences = {}): Host {
         }),
       );
     }
-    const way = args.includes('iif') ? containerRoute : wayTo(args[args.indexOf('fibmatch') + 1]);
+    const isOwn = !args.includes('iif') || containerRoute === 'as the host';
+    const way = isOwn ? wayTo(args[args.indexOf('fibmatch') + 1]) : containerRoute;
     return way === undefined ? undefined : JSON.stringify([way]);
   }
 

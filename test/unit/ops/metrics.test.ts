@@ -29,7 +29,14 @@ describe('metrics', () => {
   it('tell what is wrong with peers and with forwarding', async () => {
     const [peer] = createStatus().peers;
     const { firewall } = createStatus();
-    const forwarding = { out: 'translated', in: 'passes', suspects: [], forged: 3, forwarded: 4 } as const;
+    const forwarding = {
+      out: 'translated',
+      in: 'passes',
+      suspects: [],
+      forged: 3,
+      strangers: 2,
+      forwarded: 4,
+    } as const;
     const status = createStatus({ peers: [{ ...peer, problem: 'x' }], firewall: { ...firewall, forwarding } });
     const text = await createMetrics().text(status);
     expect(metricOf(text, 'rudder_peers')).toBe('0');

@@ -1,0 +1,53 @@
+import type { PeerStatus, Status } from '../../ops/status.js';
+import { subnetOf } from './containers.js';
+import type { Route } from './ip.js';
+import { isWithin, toSubnet } from './subnets.js';
+
+/** What the checks have to know of a kind of backend, beside what its nodes tell. */
+export interface Traits {
+  /** Whose routes lead to peers: ours, one for the whole Network or one for each peer; or others'. */
+  readonly routes: 'network' | 'each' | 'others';
+  /** What is wrapped around each packet. */
+  readonly overheadBytes: number;
+  /** Where to say that the way carries less. */
+  readonly mtu: string;
+  /** Who answers for a peer: its device, at the first address of its subnet, or the bridge of its containers behind that. */
+  readonly answers: 'device' | 'bridge' | undefined;
+}
+
+const TRAITS: Record<string, Traits> = {
+  udp: { routes: 'network', overheadBytes: 28, mtu: 'Backend.MTU or --mtu to it less 28', answers: 'device' },
+  vxlan: { routes: 'each', overheadBytes: 50, mtu: 'Backend.MTU to it, or --mtu to it less 50', answers: 'device' },
+  'host-gw': { routes: 'each', overheadBytes: 0, mtu: '--mtu to it', answers: 'bridge' },
+};
+/** Of alloc, and of what a later version may have. */
+const OTHERS: Traits = { routes: 'others', overheadBytes: 0, mtu: '--mtu to it', answers: undefined };
+
+export const traitsOf = (type: string): Traits => TRAITS[type] ?? OTHERS;
+
+/** Whether a device of our own carries the overlay: else packets leave by the underlay as they are. */
+export const hasDevice = ({ device, node }: Status) => device.name !== node.interface;
+
+/** By which routes to peers are told from others' (backend/kernel/wanted.ts). */
+export const OUR_PROTOCOL = '80';
+
+/** Whether it is a node's doing. */
+export const isOurs = (status: Status, { protocol, dev }: Route) =>
+  protocol === OUR_PROTOCOL || (hasDevice(status) && dev === status.device.name);
+
+/** Whether a packet on that way comes to the peer. @param peer undefined: nobody has the address */
+export function isRight(status: Status, peer: PeerStatus | undefined, way: Route | undefined): boolean {
+  const { routes } = traitsOf(status.backend.type);
+  if (routes === 'network') return way?.dev === status.device.name;
+  const to = way === undefined || way.dst === 'default' ? undefined : toSubnet(way.dst);
+  const isInside = to !== undefined && isWithin(to, subnetOf(status.node.network));
+  if (peer === undefined) return !isInside && way?.table === undefined;
+  if (!isInside) return false;
+  return way?.gateway === peer.nextHop || (hasDevice(status) && way?.dev === status.device.name);
+}
+
+/** Those that packets are sent to. One route for all leads to the others too. */
+export function routedPeers({ peers, backend }: Status): readonly PeerStatus[] {
+  const { routes } = traitsOf(backend.type);
+  return routes === 'each' ? peers.filter(({ problem, reserved }) => problem === null && !reserved) : peers;
+}

@@ -1,0 +1,245 @@
+import { describe, expect, it } from 'vitest';
+import { parseNetworkConfig } from '../../../src/backend/config.js';
+import { KINDS, settingsOf } from '../../../src/backend/kinds.js';
+import { examine } from '../../../src/cli/doctor/doctor.js';
+import { traitsOf } from '../../../src/cli/doctor/traits.js';
+import type { Status } from '../../../src/ops/status.js';
+import { createStatus } from '../../helpers/status.js';
+import { complaints, createHost, type Differences, ENDPOINT, savedRulesOf } from './fake-host.js';
+
+/** Hosts whose kernel moves the packets. */
+
+const well = createStatus();
+const [known] = well.peers;
+const UNKNOWN = { outPackets: null, outBytes: null, inPackets: null, inBytes: null, heardSecondsAgo: null };
+const peer = { ...known, ...UNKNOWN };
+const far = { ...peer, subnet: '10.240.78.0/24', nextHop: '10.9.9.78' };
+
+function statusOf(type: string, device: Status['device'], port: number | null, changes: Partial<Status>): Status {
+  const tunnel = port === null ? null : { port, vni: 1 };
+  return createStatus({
+    node: { ...well.node, port },
+    device,
+    backend: { type, kernel: type === 'alloc' ? null : { wanted: 7, present: 7 } },
+    packetPath: null,
+    offloads: {},
+    firewall: { ...well.firewall, settings: { ...well.firewall.settings!, devices: [device.name], tunnel } },
+    peers: [peer, { ...peer, subnet: '10.240.79.0/24', nextHop: '10.1.1.79' }],
+    ...changes,
+  });
+}
+
+const OUTSIDE = [
+  { dst: 'default', dev: 'eth0', gateway: '10.1.1.1' },
+  { dst: '10.1.1.0/24', dev: 'eth0' },
+  { dst: '10.240.26.0/24', dev: 'docker0' },
+  { dst: '10.240.26.0/24', type: 'blackhole', protocol: '80' },
+];
+const DOCKER = { ifname: 'docker0', addr_info: [{ local: '10.240.26.1', prefixlen: 24 }] };
+const ours = (subnet: string, dev: string, gateway: string) => ({ dst: subnet, dev, gateway, protocol: '80' });
+
+const tunnelled = [
+  ours('10.240.77.0/24', 'rudder.1', '10.240.77.0'),
+  ours('10.240.79.0/24', 'rudder.1', '10.240.79.0'),
+];
+const direct = [ours('10.240.77.0/24', 'eth0', '10.1.1.77'), ours('10.240.79.0/24', 'eth0', '10.1.1.79')];
+const LINKS = 'ip -4 -j -d link show type vxlan';
+const DEVICE = JSON.stringify([{ ifname: 'rudder.1', linkinfo: { info_data: { id: 1, port: 8472 } } }]);
+
+function host(status: Status, routes: Differences['routes']): Differences {
+  const { name, mtu } = status.device;
+  const isTunnel = name !== 'eth0';
+  const own = isTunnel ? [{ ifname: name, addr_info: [{ local: '10.240.26.0', prefixlen: 32 }] }] : [];
+  return {
+    status,
+    routes: [...OUTSIDE, ...routes!],
+    containerRoute: 'as the host',
+    bridge: [...own, DOCKER],
+    files: {
+      '/run/rudder/subnet.env': `RUDDER_SUBNET=10.240.26.1/24\nRUDDER_MTU=${mtu}\n`,
+      [`/proc/sys/net/ipv4/conf/${name}/forwarding`]: '1\n',
+      [`/proc/sys/net/ipv4/conf/${name}/rp_filter`]: '1\n',
+    },
+    printed: {
+      'iptables-save': savedRulesOf(status),
+      'docker network':
+        '{"Options":{"com.docker.network.driver.mtu":"1000"},"IPAM":{"Config":[{"Subnet":"10.240.26.0/24"}]}}',
+      ...(isTunnel ? { [LINKS]: DEVICE } : {}),
+    },
+    // What kernel backends do not need.
+    exists: async (path) => path !== '/dev/net/tun',
+  };
+}
+
+const DEV = { name: 'rudder.1', mtu: 1450, up: true, repairs: 0 };
+const ETH = { name: 'eth0', mtu: 1500, up: true, repairs: 0 };
+const vxlan = (changes: Partial<Status> = {}, routes = tunnelled) =>
+  host(statusOf('vxlan', DEV, 8472, changes), routes);
+const hostGw = (changes: Partial<Status> = {}, routes = direct) =>
+  host(statusOf('host-gw', ETH, null, changes), routes);
+const alloc = (changes: Partial<Status> = {}) => host(statusOf('alloc', ETH, null, changes), []);
+
+describe('rudder doctor of kernel backends', () => {
+  it.each<[string, Differences, string[]]>([
+    ['vxlan', vxlan(), ['kernel', 'tunnel port', 'routes', 'container route', 'container way', 'path MTU', 'overlay']],
+    ['vxlan with DirectRouting', vxlan({}, direct), ['routes', 'container route']],
+    ['host-gw', hostGw(), ['routes', 'container route', 'container way', 'path MTU', 'overlay']],
+    ['alloc', alloc(), ['routes']],
+  ])('finds nothing on a %s host that is well', async (_, differences, checks) => {
+    const findings = await examine(createHost(differences));
+    expect(findings.filter(({ state }) => state !== 'ok')).toEqual([]);
+    const told = findings.map(({ check }) => check);
+    for (const check of checks) expect(told).toContain(check);
+    if (!checks.includes('tunnel port') && checks.length > 2) expect(told).not.toContain('tunnel port');
+  });
+
+  it('knows what each kind wraps around a packet', () => {
+    for (const { type } of KINDS) {
+      const config = parseNetworkConfig(JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type: type } }));
+      expect(traitsOf(type).overheadBytes).toBe(settingsOf(config).overheadBytes);
+    }
+  });
+
+  it('asks for the size of a full tunnel packet', async () => {
+    for (const [differences, size] of [
+      [vxlan(), '1472'],
+      [hostGw(), '1472'],
+      [{}, '1472'],
+    ] as const) {
+      const asked: string[] = [];
+      const { run, ...rest } = createHost(differences);
+      const spied = (command: string, args: readonly string[]) => {
+        asked.push([command, ...args].join(' '));
+        return run(command, args);
+      };
+      await examine({ ...rest, run: spied });
+      expect(asked).toContain(`ping -n -q -c 3 -i 0.2 -W 1 -M do -s ${size} 10.1.1.77`);
+    }
+  });
+
+  const holder = (name: string) => `UNCONN 0 0 0.0.0.0:8472 0.0.0.0:* users:(("${name}",pid=77,fd=3))\n`;
+  const stopped = { status: undefined, daemon: { is: 'absent' } as const };
+  const config = (backend: string) => ({
+    [ENDPOINT]: { config: { json: `{"Network":"10.240.0.0/16","Backend":${backend}}` } },
+  });
+  const noUnit = { 'systemctl show rudder.service': undefined };
+
+  it.each<[string, Differences, string, 'problem' | 'warning', RegExp]>([
+    [
+      "a peer's route that is gone (vxlan)",
+      vxlan({}, tunnelled.slice(1)),
+      'routes',
+      'problem',
+      /^no route leads to 10\.240\.77\.0\/24 through rudder\.1, .*: packets leave by eth0 -> .*within seconds.*ip monitor route/,
+    ],
+    [
+      "a peer's route that is gone (host-gw), where the default route has the same device",
+      hostGw({}, direct.slice(1)),
+      'routes',
+      'problem',
+      /^no route leads to 10\.240\.77\.0\/24 through 10\.1\.1\.77, .*: packets leave by eth0/,
+    ],
+    [
+      "a peer's route by another gateway",
+      hostGw({}, [direct[1], { ...ours('10.240.77.0/24', 'eth0', '10.1.1.9'), protocol: 'static' }]),
+      'routes',
+      'problem',
+      /^10\.240\.77\.0\/24 leads to eth0.*packets to 10\.240\.77\.0\/24 do not reach the overlay/,
+    ],
+    [
+      "another route for a part of a peer's subnet",
+      vxlan({}, [...tunnelled, { ...ours('10.240.77.128/25', 'tun5', '10.2.2.2'), protocol: 'static' }]),
+      'routes',
+      'problem',
+      /^10\.240\.77\.128\/25 leads to tun5/,
+    ],
+    [
+      'a peer behind a router in host-gw',
+      hostGw({
+        peers: [
+          peer,
+          { ...far, problem: 'its address 10.9.9.78 is behind a router, expected on the link of eth0; use vxlan' },
+        ],
+      }),
+      'peers',
+      'problem',
+      /^10\.240\.78\.0\/24 on 10\.9\.9\.78 is skipped: its address 10\.9\.9\.78 is behind a router.*use vxlan -> mend/,
+    ],
+    [
+      'entries that are not in the kernel',
+      vxlan({ backend: { type: 'vxlan', kernel: { wanted: 7, present: 5 } } }),
+      'kernel',
+      'warning',
+      /^5 of 7 entries for the peers are in the kernel/,
+    ],
+    [
+      'a blocked port',
+      {
+        ...vxlan(),
+        failing: ['10.240.77.0', '10.240.79.0'],
+        suspects: async () => ['ip filter INPUT (input 0: drop)'],
+      },
+      'overlay',
+      'problem',
+      /^10\.240\.77\.0 on 10\.1\.1\.77 does not answer -> .*UDP port 8472.*ip filter INPUT/,
+    ],
+    [
+      'no bridge at a host-gw peer',
+      { ...hostGw(), failing: ['10.240.77.1'] },
+      'overlay',
+      'warning',
+      /^could not look: 10\.240\.77\.1, which the bridge of containers has on 10\.1\.1\.77, does not answer/,
+    ],
+    [
+      'a smaller MTU on the way (vxlan)',
+      { ...vxlan(), failing: ['-M'] },
+      'path MTU',
+      'problem',
+      /1500 bytes are too many -> .*set Backend\.MTU to it, or --mtu to it less 50/,
+    ],
+    ['a smaller MTU on the way (host-gw)', { ...hostGw(), failing: ['-M'] }, 'path MTU', 'problem', /set --mtu to it/],
+    [
+      'forwarding off for the VXLAN device',
+      { ...vxlan(), files: { ...vxlan().files, '/proc/sys/net/ipv4/conf/rudder.1/forwarding': '0' } },
+      'forwarding',
+      'problem',
+      /off for rudder\.1.*net\/ipv4\/conf\/rudder\.1\/forwarding=1/,
+    ],
+    [
+      "strangers' datagrams",
+      vxlan({ firewall: { ...vxlan().status!.firewall, forwarding: { ...well.firewall.forwarding!, strangers: 5 } } }),
+      'firewall',
+      'warning',
+      /^5 datagrams of this VXLAN came from hosts that hold no lease/,
+    ],
+  ])('finds %s', async (_, differences, check, state, text) => {
+    const found = await complaints(differences);
+    expect(found.filter((one) => one.check === check)).toHaveLength(found.length);
+    expect(found[0]).toMatchObject({ check, state });
+    expect(found[0].text).toMatch(text);
+  });
+
+  it.each<[string, Differences, RegExp | undefined]>([
+    [
+      'with another program on 8472',
+      { printed: { ...noUnit, 'ss -H -lunp': holder('flowd') } },
+      /^UDP port 8472 is taken by flowd \(process 77\)/,
+    ],
+    ['on a kernel without VXLAN', { printed: noUnit, failing: ['type vxlan'] }, /^it has no VXLAN -> modprobe vxlan/],
+    ['with nothing in its way', { printed: noUnit }, undefined],
+  ])('looks at a stopped vxlan node %s', async (_, differences, text) => {
+    const found = await complaints({ ...stopped, probes: config('{"Type":"vxlan"}'), ...differences });
+    const others = found.filter(({ check }) => check !== 'daemon');
+    expect(others.map((one) => one.text)).toEqual(text === undefined ? [] : [expect.stringMatching(text)]);
+  });
+
+  it('of udp takes a program on loopback for no hindrance, and another one for one', async () => {
+    const at = (address: string) => `UNCONN 0 0 ${address}:8285 0.0.0.0:* users:(("x",pid=7,fd=3))\n`;
+    const ports = async (address: string) =>
+      (await complaints({ ...stopped, printed: { ...noUnit, 'ss -H -lunp': at(address) } })).filter(
+        ({ check }) => check === 'tunnel port',
+      );
+    expect(await ports('127.0.0.1')).toEqual([]);
+    expect(await ports('0.0.0.0')).toHaveLength(1);
+  });
+});
