@@ -183,4 +183,4 @@ function duration(seconds) {
   return `${(seconds / 86_400).toFixed(1)} d`;
 }
 
-look();
+void look();
