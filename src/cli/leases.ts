@@ -46,6 +46,8 @@ interface Row {
   readonly ttlSeconds: number | null;
   /** Kept for a node that has not taken it. */
   readonly reserved: boolean;
+  /** `BackendType` of the lease; null: it is none. */
+  readonly backend: string | null;
   /** Why it is no lease of this network, or its node cannot be reached; null if it can. */
   readonly problem: string | null;
 }
@@ -73,7 +75,7 @@ async function toRow(
   // One that has run out since the list is no reservation.
   const ttlSeconds = isPermanent ? null : ((await registry.timeToLive(entry.ttlId))?.remainingSeconds ?? 0);
   if ('problem' in lease) {
-    const none = { publicIp: null, nodeId: null, portMapped: false, reserved: false };
+    const none = { publicIp: null, nodeId: null, portMapped: false, reserved: false, backend: null };
     return { subnet: shorten(entry.name, 40), ...none, ttlSeconds, problem: lease.problem };
   }
   const { subnet, publicIp, nodeId } = lease;
@@ -84,6 +86,7 @@ async function toRow(
     portMapped: isPortMapped(lease),
     ttlSeconds,
     reserved: isPermanent && nodeId === undefined && !heard.has(formatSubnet(subnet)),
+    backend: shorten(lease.backend.type, 40),
     problem: settingsOf(config).problemOf(lease) ?? null,
   };
 }
@@ -97,7 +100,9 @@ function toTable(rows: readonly Row[]): string {
     const node = portMapped ? `${publicIp}, any port` : publicIp;
     if (problem === null)
       table.push([subnet, node, nodeId ?? (reserved ? 'none yet' : 'none: written by flannel'), left]);
-    else table.push([subnet, { colSpan: 2, content: `no lease: ${problem}` }, left]);
+    // What names no node is no lease at all; of a node's one the address says whose it is.
+    else if (publicIp === null) table.push([subnet, { colSpan: 2, content: `no lease: ${problem}` }, left]);
+    else table.push([subnet, node, `unreachable: ${problem}`, left]);
   }
   return table.toString();
 }
