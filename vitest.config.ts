@@ -20,8 +20,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'e2e',
-          // Of the fault suite what takes seconds; npm run test:faults has the rest.
-          include: ['test/e2e/**/*.test.ts', 'test/faults/{host,degraded,process}.test.ts'],
+          include: ['test/e2e/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 60_000,

@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Everything that can break under running traffic: `npm run test:faults`. What takes seconds is in `npm test` too. */
+/** Everything that can break under running traffic, and what takes long: `npm run test:faults`. */
 export default defineConfig({
   test: {
     pool: 'forks',
