@@ -13,7 +13,7 @@ import {
   listIpv6Addresses,
   listLinks,
 } from './netlink/links.js';
-import { attribute } from './netlink/messages.js';
+import { AF_INET, attribute } from './netlink/messages.js';
 import { type Datagram, openNetfilter } from './netlink/netfilter.js';
 import { openRequests } from './netlink/requests.js';
 import { defaultsIn, listRoutes, lookUpRoute, lookUpSource, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
@@ -81,7 +81,6 @@ export interface Netlink extends Forwarding {
   close(): void;
 }
 
-const AF_INET = 2;
 const AF_INET6 = 10;
 
 /** linux/if_link.h and linux/ip.h: settings of one interface, below IFLA_AF_SPEC. */

@@ -4,7 +4,7 @@ import { errnoOf, messageOf, RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { native } from './native.js';
-import type { LinkInfo, Netlink, RouteInfo } from './netlink.js';
+import { type LinkInfo, type Netlink, type RouteInfo, RTN_UNICAST } from './netlink.js';
 
 export const DEVICE_NAME = 'rudder0';
 /** The mark of a device that a node has configured, by which it is told from another one of that name. */
@@ -111,8 +111,6 @@ export async function deviceProblem(netlink: Netlink, settings: TunSettings): Pr
     return `without its route to ${formatSubnet(network)}`;
   return undefined;
 }
-
-const RTN_UNICAST = 1;
 
 /** Whether packets leave by the device: what is local to this host has its index too. */
 export const isThroughRoute = (route: RouteInfo, index: number) => route.index === index && route.type === RTN_UNICAST;

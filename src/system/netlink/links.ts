@@ -1,5 +1,5 @@
 import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../../core/ipv4.js';
-import { attribute, attributesOf, type Message } from './messages.js';
+import { AF_INET, attribute, attributesOf, type Message } from './messages.js';
 import { NLM_F_CREATE, NLM_F_REPLACE, type Requests } from './requests.js';
 
 /** linux/rtnetlink.h: links and addresses, as lists and as notifications. */
@@ -33,16 +33,15 @@ export interface AddressInfo {
   readonly scope: number;
 }
 
-const AF_INET = 2;
 export const AF_INET6 = 10;
 
 /** struct ifinfomsg: family, padding, device type (16 bits), index, flags, change mask. */
-const IFINFOMSG_BYTES = 16;
-const IFF_UP = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
+export const IFINFOMSG_BYTES = 16;
+export const IFF_UP = 1;
+export const IFLA_IFNAME = 3;
+export const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
-const IFLA_LINKINFO = 18;
+export const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
 const IFLA_CARRIER = 33;
 /** What a list of thousands of links mostly consists of, unless it is left out. */
@@ -55,8 +54,8 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 
 /** linux/if_link.h and linux/if_tun.h, below IFLA_LINKINFO. For the kernel, TUN and TAP are of one kind. */
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
+export const IFLA_INFO_KIND = 1;
+export const IFLA_INFO_DATA = 2;
 const IFLA_TUN_TYPE = 3;
 const IFF_TAP = 2;
 

@@ -12,6 +12,9 @@ export interface Message {
   readonly body: Buffer;
 }
 
+/** linux/socket.h: family of what a message is about. */
+export const AF_INET = 2;
+
 const HEADER_BYTES = 16;
 const ATTRIBUTE_HEADER_BYTES = 4;
 /** The two highest bits of an attribute's type are flags (NLA_TYPE_MASK). */

@@ -1,6 +1,17 @@
 import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../../core/ipv4.js';
-import { attribute, attributesOf, type Mac, type Message, macFromBytes, macToBytes, uint32 } from './messages.js';
+import { IFINFOMSG_BYTES } from './links.js';
+import {
+  AF_INET,
+  attribute,
+  attributesOf,
+  type Mac,
+  type Message,
+  macFromBytes,
+  macToBytes,
+  uint32,
+} from './messages.js';
 import { NLM_F_CREATE, NLM_F_REPLACE, type Requests } from './requests.js';
+import { RTN_UNICAST } from './route-entries.js';
 
 /**
  * linux/neighbour.h: two tables behind one message. The neighbours (ARP) of a link say which hardware address an IPv4
@@ -10,7 +21,6 @@ export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
 const RTM_GETNEIGH = 30;
 
-const AF_INET = 2;
 const AF_BRIDGE = 7;
 
 /** struct ndmsg: family, padding (8 + 16 bits), link (32), state (16), flags, type (8 bits each). */
@@ -21,10 +31,6 @@ const NDA_IFINDEX = 8;
 const NUD_PERMANENT = 0x80;
 /** The link's own database, and not that of a bridge it is a port of. */
 const NTF_SELF = 2;
-const RTN_UNICAST = 1;
-
-/** struct ifinfomsg, by which a list of FDB entries is limited to one link. */
-const IFINFOMSG_BYTES = 16;
 
 /** An entry of either table. */
 export interface Neighbour {
@@ -43,7 +49,7 @@ export async function listNeighbours(requests: Requests, index: number): Promise
 
 /** Those of the link's own database that stay for ever. */
 export async function listFdb(requests: Requests, index: number): Promise<Neighbour[]> {
-  // With a struct ndmsg the kernel would list the entries of all links of the host.
+  // With a struct ndmsg, and not a struct ifinfomsg, the kernel would list the entries of all links of the host.
   const body = Buffer.alloc(IFINFOMSG_BYTES);
   body[0] = AF_BRIDGE;
   body.writeInt32LE(index, 4);

@@ -1,8 +1,19 @@
 import { type Ipv4, ipv4FromBytes, ipv4ToBytes, NO_ADDRESS } from '../../core/ipv4.js';
 import { contains, type Subnet } from '../../core/subnet.js';
-import { attribute, uint32 } from './messages.js';
+import { AF_INET, attribute, uint32 } from './messages.js';
 import { NLM_F_CREATE, NLM_F_REPLACE, type Requests } from './requests.js';
-import { MAIN_TABLE, RTM_DELROUTE, RTM_NEWROUTE, routeOf } from './routes.js';
+import {
+  MAIN_TABLE,
+  RTA_DST,
+  RTA_GATEWAY,
+  RTA_OIF,
+  RTA_PRIORITY,
+  RTM_DELROUTE,
+  RTM_GETROUTE,
+  RTM_NEWROUTE,
+  RTMSG_BYTES,
+  routeOf,
+} from './routes.js';
 
 /** Routes of the main table as they are written, one by one, and read back. */
 export interface RouteEntry {
@@ -31,14 +42,6 @@ export interface RouteFilter {
 export const RTN_UNICAST = 1;
 export const RTN_BLACKHOLE = 6;
 
-const RTM_GETROUTE = 26;
-const AF_INET = 2;
-/** struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type (8 bits each), flags. */
-const RTMSG_BYTES = 12;
-const RTA_DST = 1;
-const RTA_OIF = 4;
-const RTA_GATEWAY = 5;
-const RTA_PRIORITY = 6;
 const RTNH_F_ONLINK = 4;
 const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_NOWHERE = 255;

@@ -1,12 +1,12 @@
 import { type Ipv4, ipv4FromBytes, ipv4ToBytes, NO_ADDRESS } from '../../core/ipv4.js';
 import type { Subnet } from '../../core/subnet.js';
-import { attribute, attributesOf } from './messages.js';
+import { AF_INET, attribute, attributesOf } from './messages.js';
 import type { Requests } from './requests.js';
 
 /** linux/rtnetlink.h: routes, as a list, as answers to a question, and as notifications. */
 export const RTM_NEWROUTE = 24;
 export const RTM_DELROUTE = 25;
-const RTM_GETROUTE = 26;
+export const RTM_GETROUTE = 26;
 
 export interface RouteInfo {
   readonly table: number;
@@ -25,14 +25,13 @@ export const MAIN_TABLE = 254;
 export const DEFAULT_TABLE = 253;
 export const RTN_LOCAL = 2;
 
-const AF_INET = 2;
 /** struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type (8 bits each), flags. */
-const RTMSG_BYTES = 12;
-const RTA_DST = 1;
+export const RTMSG_BYTES = 12;
+export const RTA_DST = 1;
 const RTA_SRC = 2;
-const RTA_OIF = 4;
-const RTA_GATEWAY = 5;
-const RTA_PRIORITY = 6;
+export const RTA_OIF = 4;
+export const RTA_GATEWAY = 5;
+export const RTA_PRIORITY = 6;
 const RTA_PREFSRC = 7;
 const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;

@@ -1,5 +1,17 @@
 import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../../core/ipv4.js';
-import { type LinkInfo, linkOf, lookUpLink, RTM_NEWLINK } from './links.js';
+import {
+  IFF_UP,
+  IFINFOMSG_BYTES,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  IFLA_MTU,
+  type LinkInfo,
+  linkOf,
+  lookUpLink,
+  RTM_NEWLINK,
+} from './links.js';
 import { attribute, attributesOf, type Mac, macFromBytes, macToBytes, text, uint32 } from './messages.js';
 import { NLM_F_CREATE, NLM_F_EXCL, type Requests } from './requests.js';
 
@@ -27,14 +39,7 @@ export interface DetailedLink extends LinkInfo {
   };
 }
 
-const IFINFOMSG_BYTES = 16;
-const IFF_UP = 1;
 const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINKINFO = 18;
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_GROUP = 2;
 const IFLA_VXLAN_LINK = 3;
