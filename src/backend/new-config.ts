@@ -33,11 +33,13 @@ function refused(what: string): RudderError {
 
 /** Each key that has no meaning here, with what was probably meant. */
 export function unknownKeys(json: string): string[] {
-  return objectsIn(json).flatMap(([keys, path, known]) =>
+  const config = JSON.parse(json) as Record<string, unknown>;
+  const inBackend = backendKeys(config);
+  return objectsIn(config, inBackend).flatMap(([keys, path, known]) =>
     keys
       .filter((key) => !known.some((name) => isSame(name, key)))
       .map((key) => {
-        const elsewhere = path === '' && backendKeys(json).find((name) => isSame(name, key));
+        const elsewhere = path === '' && inBackend.find((name) => isSame(name, key));
         const meant = elsewhere ? `, did you mean Backend.${elsewhere}?` : didYouMean(key, known);
         return `unknown key ${quote(`${path}${key}`)}${meant || `: expected one of ${known.join(', ')}`}`;
       }),
@@ -46,7 +48,7 @@ export function unknownKeys(json: string): string[] {
 
 /** Keys match in any case, so that one can be there in two spellings. */
 function repeatedKeys(json: string): string[] {
-  return objectsIn(json).flatMap(([keys, path]) =>
+  return objectsIn(JSON.parse(json), []).flatMap(([keys, path]) =>
     keys
       .filter((key, index) => keys.findIndex((other) => isSame(other, key)) < index)
       .map((key) => `key ${quote(`${path}${key}`)} is given twice`),
@@ -55,18 +57,17 @@ function repeatedKeys(json: string): string[] {
 
 type Keys = readonly [keys: string[], path: string, known: readonly string[]];
 
-function objectsIn(json: string): Keys[] {
-  const config = JSON.parse(json) as Record<string, unknown>;
+function objectsIn(config: Record<string, unknown>, inBackend: readonly string[]): Keys[] {
   const inner = Object.entries(config).filter(([key, value]) => isSame(key, 'Backend') && value !== null);
   return [
     [Object.keys(config), '', CONFIG_KEYS],
-    ...inner.map(([, value]): Keys => [Object.keys(value as object), 'Backend.', backendKeys(json)]),
+    ...inner.map(([, value]): Keys => [Object.keys(value as object), 'Backend.', inBackend]),
   ];
 }
 
 /** Those of its kind: what is no config as a whole may have slips too. */
-function backendKeys(json: string): readonly string[] {
-  const { backend } = lowerCaseKeys(JSON.parse(json)) as { backend?: unknown };
+function backendKeys(config: Record<string, unknown>): readonly string[] {
+  const { backend } = lowerCaseKeys(config) as { backend?: unknown };
   const { type = 'udp' } = (lowerCaseKeys(backend) ?? {}) as { type?: unknown };
   return ['Type', ...(KINDS.find((kind) => kind.type === String(type).toLowerCase())?.keys ?? [])];
 }

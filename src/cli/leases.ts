@@ -1,5 +1,6 @@
 import Table from 'cli-table3';
 import { parseNetworkConfig } from '../backend/config.js';
+import type { BackendSettings } from '../backend/kind.js';
 import { settingsOf } from '../backend/kinds.js';
 import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
 import { type LeaseEntry, NO_TTL, type Registry } from '../control/etcd/registry.js';
@@ -58,7 +59,8 @@ export async function listLeases(raw: RawEtcdOptions, heard: ReadonlySet<string>
     const config = await readConfig(registry, raw);
     const { entries } = await registry.listLeases();
     const rows: Row[] = [];
-    for (const entry of entries) rows.push(await toRow(registry, config, entry, heard));
+    const { problemOf } = settingsOf(config);
+    for (const entry of entries) rows.push(await toRow(registry, { config, problemOf }, entry, heard));
     process.stdout.write(json ? `${JSON.stringify(rows, null, 2)}\n` : `${toTable(rows)}\n`);
     return EXIT_OK;
   });
@@ -66,7 +68,7 @@ export async function listLeases(raw: RawEtcdOptions, heard: ReadonlySet<string>
 
 async function toRow(
   registry: Registry,
-  config: NetworkConfig,
+  { config, problemOf }: { config: NetworkConfig } & Pick<BackendSettings, 'problemOf'>,
   entry: LeaseEntry,
   heard: ReadonlySet<string>,
 ): Promise<Row> {
@@ -87,7 +89,7 @@ async function toRow(
     ttlSeconds,
     reserved: isPermanent && nodeId === undefined && !heard.has(formatSubnet(subnet)),
     backend: shorten(lease.backend.type, 40),
-    problem: settingsOf(config).problemOf(lease) ?? null,
+    problem: problemOf(lease) ?? null,
   };
 }
 

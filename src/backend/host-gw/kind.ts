@@ -1,9 +1,10 @@
-import { quote, RudderError } from '../../core/errors.js';
+import { RudderError } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
-import { isUntaken, type Lease } from '../../core/lease.js';
+import type { Lease } from '../../core/lease.js';
 import { createKernelBackend, type KernelLinks } from '../kernel/kernel-backend.js';
 import { lookAtUnderlay } from '../kernel/underlay-link.js';
 import type { BackendHost, BackendKind } from '../kind.js';
+import { whyOtherType } from '../other-type.js';
 
 /** Plain routes, as flannel sets them: nodes on one link, whose packets go as they are. */
 export const hostGw: BackendKind = {
@@ -16,7 +17,7 @@ export const hostGw: BackendKind = {
     tunnel: undefined,
     mtu: undefined,
     overheadBytes: 0,
-    problemOf: whyUnreachable,
+    problemOf: (lease) => whyOtherType(lease, 'host-gw'),
     async open(host) {
       refuseNat(host);
       const toPeer = ({ subnet, publicIp }: Lease) => ({ subnet, endpoint: publicIp });
@@ -32,12 +33,6 @@ function refuseNat({ publicIp, localAddress, interface: name }: BackendHost): vo
     'network-config',
     `host-gw with the public address ${formatIpv4(publicIp)}: expected ${formatIpv4(localAddress)}, the one of ${name}; run without --public-ip, or choose another backend`,
   );
-}
-
-function whyUnreachable(lease: Pick<Lease, 'backend' | 'reserved'>): string | undefined {
-  const { type } = lease.backend;
-  if (type === 'host-gw' || isUntaken(lease)) return undefined;
-  return `backend ${quote(type)} is not host-gw: the node cannot be reached from here`;
 }
 
 function linksOf({ netlink, interface: name, mtu: initial }: BackendHost): KernelLinks {

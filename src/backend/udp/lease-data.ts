@@ -1,5 +1,5 @@
-import { quote } from '../../core/errors.js';
 import type { BackendData, Lease } from '../../core/lease.js';
+import { whyOtherType } from '../other-type.js';
 
 /** What peers need to know of a node beside its address. */
 export function leaseDataOf(port: number, portMapped: boolean): BackendData {
@@ -7,9 +7,11 @@ export function leaseDataOf(port: number, portMapped: boolean): BackendData {
 }
 
 /** @param port of this cluster */
-export function whyUnreachable({ backend: { type, data } }: Pick<Lease, 'backend'>, port: number): string | undefined {
+export function whyUnreachable(lease: Pick<Lease, 'backend' | 'reserved'>, port: number): string | undefined {
+  const { type, data } = lease.backend;
   // flannel's udp says no type in Kubernetes, and a reservation none at all.
-  if (type !== '' && type !== 'udp') return `backend ${quote(type)} is not udp: the node cannot be reached from here`;
+  const other = type === '' ? undefined : whyOtherType(lease, 'udp');
+  if (other !== undefined) return other;
   // flannel's, and that of earlier versions, does not say its port.
   const theirs = data.Port;
   if (!Number.isInteger(theirs) || theirs === port) return undefined;

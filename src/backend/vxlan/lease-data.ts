@@ -3,6 +3,7 @@ import { type BackendData, isUntaken, type Lease } from '../../core/lease.js';
 import type { Mac } from '../../system/netlink.js';
 import { parseMac } from '../kernel/mac.js';
 import type { KernelPeer } from '../kernel/wanted.js';
+import { whyOtherType } from '../other-type.js';
 
 /** As flannel writes it: the VXLAN network, and the MAC of this node's end of it. */
 export function leaseDataOf(vni: number, mac: Mac): BackendData {
@@ -11,9 +12,9 @@ export function leaseDataOf(vni: number, mac: Mac): BackendData {
 
 /** @param vni of this cluster */
 export function whyUnreachable(lease: Pick<Lease, 'backend' | 'reserved'>, vni: number): string | undefined {
-  const { type, data } = lease.backend;
-  if (isUntaken(lease)) return undefined;
-  if (type !== 'vxlan') return `backend ${quote(type)} is not vxlan: the node cannot be reached from here`;
+  const other = whyOtherType(lease, 'vxlan');
+  if (other !== undefined || isUntaken(lease)) return other;
+  const { data } = lease.backend;
   // flannel before 0.12 wrote none.
   if (data.VNI !== undefined && data.VNI !== vni) {
     return `VNI ${quote(String(data.VNI))} is not ${vni}: its node has another network config`;
