@@ -47,10 +47,11 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, direc
     await links.configure(own);
     const { network } = config;
     sync = createKernelSync({ netlink, network, own, ensureGround: links.ensure, direct, log });
+    sync.peersComplete();
+    // Which has no ground to stand on yet, and so looks at everything.
     await sync.apply(early);
     early = [];
-    sync.peersComplete();
-    await sync.reconcile();
+    if (sync.status().problem !== undefined) await sync.reconcile(); // to reject
   }
 
   async function apply(changes: readonly LeaseChange[]): Promise<void> {
