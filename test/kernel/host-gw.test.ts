@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { macOf } from '../../src/backend/kernel/mac.js';
 import { describeWith } from '../helpers/requires.js';
 import {
+  bothWays,
   ip,
   lossWhile,
   makeBridges,
@@ -20,7 +21,6 @@ import {
   within5s,
 } from './namespaces.js';
 
-const bothWays = () => reaches(US, '10.240.1.1', '10.240.2.1') && reaches(PEER, '10.240.2.1', '10.240.1.1');
 const routeToPeer = () => ip(US, 'route show 10.240.2.0/24').trim();
 
 describeWith(['root'], 'host-gw beside a peer that was made by hand', () => {

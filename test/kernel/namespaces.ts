@@ -78,6 +78,9 @@ export function reaches(namespace: string, source: string, destination: string, 
   }
 }
 
+/** From a container of ours to one of the peer, and from there to ours. */
+export const bothWays = () => reaches(US, '10.240.1.1', '10.240.2.1') && reaches(PEER, '10.240.2.1', '10.240.1.1');
+
 export interface TestNode {
   readonly lines: Record<string, unknown>[];
   readonly process: ChildProcess;

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { macOf } from '../../src/backend/kernel/mac.js';
 import { describeWith } from '../helpers/requires.js';
 import {
+  bothWays,
   ip,
   lossWhile,
   makeBridges,
@@ -11,7 +12,6 @@ import {
   PEER,
   PEER_MAC,
   PEERS,
-  reaches,
   removeHosts,
   run,
   startNode,
@@ -22,7 +22,6 @@ import {
 
 const FLANNELS_MAC = '0e:00:00:00:00:01';
 const OUR_MAC = macOf('node 1');
-const bothWays = () => reaches(US, '10.240.1.1', '10.240.2.1') && reaches(PEER, '10.240.2.1', '10.240.1.1');
 const devices = () =>
   (JSON.parse(run(US, 'ip', '-j', 'link', 'show', 'type', 'vxlan')) as { ifname?: string }[])
     .map(({ ifname }) => ifname)

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { macOf } from '../../src/backend/kernel/mac.js';
 import { describeWith } from '../helpers/requires.js';
 import {
+  bothWays,
   ip,
   lossWhile,
   makeBridges,
@@ -22,7 +23,6 @@ import {
 
 const OUR_MAC = macOf('node 1');
 const atPeer = (endpoint = '10.1.1.1') => makeByHand(PEER, PEER_MAC, { number: 1, mac: OUR_MAC, endpoint });
-const bothWays = () => reaches(US, '10.240.1.1', '10.240.2.1') && reaches(PEER, '10.240.2.1', '10.240.1.1');
 const fromHost = () => run(US, 'ping', '-q', '-c', '1', '-W', '0.5', '10.240.2.1') !== '';
 /** What ip says of our device: of what kind it is, and how it is set. */
 const device = () => JSON.parse(run(US, 'ip', '-j', '-d', 'link', 'show', 'type', 'vxlan'));

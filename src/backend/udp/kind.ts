@@ -7,7 +7,7 @@ import { openUdpBackend } from './udp-backend.js';
 
 export const DEFAULT_PORT = 8285;
 /** IPv4 header (20) and UDP header (8) around each inner packet. */
-const OVERHEAD_BYTES = 28;
+export const UDP_OVERHEAD_BYTES = 28;
 
 const keys = ['Port', 'MTU'];
 const options = z.object({ port: integer(1, 65535), mtu: integer(MIN_MTU, MAX_MTU) });
@@ -25,7 +25,7 @@ export const udp: BackendKind = {
       fields: { Port: port, MTU: mtu ?? "the underlay's" },
       tunnel: { port },
       mtu,
-      overheadBytes: OVERHEAD_BYTES,
+      overheadBytes: UDP_OVERHEAD_BYTES,
       problemOf: (lease) => whyUnreachable(lease, port),
       open: async (host) => openUdpBackend({ ...host, port }),
     };

@@ -1,3 +1,6 @@
+import { VXLAN_OVERHEAD_BYTES } from '../../backend/kernel/vxlan-device.js';
+import { ROUTE_PROTOCOL } from '../../backend/kernel/wanted.js';
+import { UDP_OVERHEAD_BYTES } from '../../backend/udp/kind.js';
 import type { PeerStatus, Status } from '../../ops/status.js';
 import { subnetOf } from './containers.js';
 import type { Route } from './ip.js';
@@ -16,8 +19,18 @@ export interface Traits {
 }
 
 const TRAITS: Record<string, Traits> = {
-  udp: { routes: 'network', overheadBytes: 28, mtu: 'Backend.MTU or --mtu to it less 28', answers: 'device' },
-  vxlan: { routes: 'each', overheadBytes: 50, mtu: 'Backend.MTU to it, or --mtu to it less 50', answers: 'device' },
+  udp: {
+    routes: 'network',
+    overheadBytes: UDP_OVERHEAD_BYTES,
+    mtu: `Backend.MTU or --mtu to it less ${UDP_OVERHEAD_BYTES}`,
+    answers: 'device',
+  },
+  vxlan: {
+    routes: 'each',
+    overheadBytes: VXLAN_OVERHEAD_BYTES,
+    mtu: `Backend.MTU to it, or --mtu to it less ${VXLAN_OVERHEAD_BYTES}`,
+    answers: 'device',
+  },
   'host-gw': { routes: 'each', overheadBytes: 0, mtu: '--mtu to it', answers: 'bridge' },
 };
 /** Of alloc, and of what a later version may have. */
@@ -28,8 +41,8 @@ export const traitsOf = (type: string): Traits => TRAITS[type] ?? OTHERS;
 /** Whether a device of our own carries the overlay: else packets leave by the underlay as they are. */
 export const hasDevice = ({ device, node }: Status) => device.name !== node.interface;
 
-/** By which routes to peers are told from others' (backend/kernel/wanted.ts). */
-export const OUR_PROTOCOL = '80';
+/** By which routes to peers are told from others', as `ip` prints it. */
+export const OUR_PROTOCOL = String(ROUTE_PROTOCOL);
 
 /** Whether it is a node's doing. */
 export const isOurs = (status: Status, { protocol, dev }: Route) =>
