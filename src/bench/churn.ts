@@ -1,5 +1,5 @@
 import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
-import type { Holding } from '../control/etcd/registry.js';
+import type { Holding } from '../control/membership.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import { type BackendLease, formatLeaseValue } from '../core/lease.js';
 import { parseCommonConfig } from '../core/network-config.js';

@@ -1,6 +1,5 @@
 import { removeKernelState } from '../backend/kernel/leftovers.js';
-import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
-import { releaseLease } from '../control/etcd/lease-release.js';
+import { openAdministration } from '../control/open.js';
 import { messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet } from '../core/subnet.js';
@@ -14,7 +13,7 @@ import { removeFirewall } from '../system/firewall.js';
 import { type Netlink, openNetlink } from '../system/netlink.js';
 import { DEVICE_NAME, findLeftover, type Leftover } from '../system/tun-device.js';
 import { type NodeOptions, refuseWrong } from './defaults-file.js';
-import { toEtcdOptions } from './etcd-options.js';
+import { toRegistryOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 import { useEtcd } from './node-etcd.js';
 
@@ -132,16 +131,16 @@ async function giveLeaseBack(node: NodeOptions, keepLease: boolean): Promise<Out
   const { nodeId, subnet } = await loadState(node.raw.stateDir, SILENT);
   if (subnet === undefined) return NOTHING;
   if (keepLease) return { note: STAYS };
-  const etcd = toEtcdOptions(await useEtcd(node));
-  const registry = createEtcdRegistry({ ...etcd, deadlineMs: ETCD_DEADLINE_MS });
+  const registry = toRegistryOptions(await useEtcd(node));
+  const administration = openAdministration({ ...registry, deadlineMs: ETCD_DEADLINE_MS });
   try {
-    const given = await releaseLease(registry, subnet, nodeId);
+    const given = await administration.giveBack(subnet, nodeId);
     return given ? { removed: `lease ${formatSubnet(subnet)} from etcd` } : NOTHING;
   } catch (error) {
     // What was given is wrong: that is no etcd that has left long ago.
     if (error instanceof RudderError && error.code === 'file') throw error;
     return { note: `${STAYS}: ${messageOf(error)}` };
   } finally {
-    registry.close();
+    administration.close();
   }
 }

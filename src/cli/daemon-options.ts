@@ -5,7 +5,7 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { LOG_LEVELS } from '../ops/logger.js';
-import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
+import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
 import { toEtcdSettings } from './node-etcd.js';
 import { option } from './option.js';
 import * as values from './values.js';
@@ -134,7 +134,7 @@ export function addDaemonOptions(command: Command): Command {
     .addOption(option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'));
 }
 
-/** @throws RudderError as {@link toEtcdOptions} */
+/** @throws RudderError as {@link toRegistryOptions} */
 export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLevel: string } {
   if (raw.ipMasq && !raw.firewall) {
     throw new RudderError(
@@ -143,7 +143,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLev
     );
   }
   return {
-    etcd: toEtcdOptions(raw),
+    registry: toRegistryOptions(raw),
     etcdSettings: toEtcdSettings(raw),
     underlay: { iface: raw.iface ?? [], ifaceRegex: raw.ifaceRegex ?? [], canReach: raw.ifaceCanReach },
     publicIp: raw.publicIp,

@@ -45,7 +45,8 @@ const shape = (directory: string) =>
       recoveries: count,
       problem: text.nullable(),
     }),
-    etcd: z.looseObject({
+    registry: z.looseObject({
+      kind: z.enum(['etcd']),
       endpoints: texts,
       current: z.boolean(),
       staleSeconds: count,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { EtcdOptions } from '../control/etcd/etcd-registry.js';
+import type { RegistryOptions } from '../control/open.js';
 import { RudderError } from '../core/errors.js';
 import { option } from './option.js';
 import * as values from './values.js';
@@ -45,7 +45,7 @@ export function addEtcdOptions(command: Command): Command {
  * Files are named and not read: they may change, and whoever connects reads them then.
  * @throws RudderError `usage` for contradictions
  */
-export function toEtcdOptions(raw: RawEtcdOptions): EtcdOptions {
+export function toRegistryOptions(raw: RawEtcdOptions): RegistryOptions {
   // Nor is a flag that is given as empty, as a script's unset variable leaves it.
   const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, givenPassword, passwordFile] = [
     raw.etcdCafile,
@@ -79,6 +79,7 @@ export function toEtcdOptions(raw: RawEtcdOptions): EtcdOptions {
     );
   }
   return {
+    kind: 'etcd',
     endpoints: raw.etcdEndpoints,
     prefix: raw.etcdPrefix,
     tls: etcdCafile === undefined ? undefined : { ca: etcdCafile, cert: etcdCertfile, key: etcdKeyfile },
@@ -91,7 +92,7 @@ function authOf(
   username: string | undefined,
   password: string | undefined,
   passwordFile: string | undefined,
-): EtcdOptions['auth'] {
+): RegistryOptions['auth'] {
   if (username === undefined) return undefined;
   if (passwordFile !== undefined) return { username, passwordFile };
   return password === undefined ? undefined : { username, password };

@@ -8,8 +8,8 @@ export const EXIT_INTERNAL = 1;
 export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   usage: 2,
   'network-config': 3,
-  'etcd-refused': 4,
-  'etcd-unavailable': 5,
+  'registry-refused': 4,
+  'registry-unavailable': 5,
   interface: 6,
   device: 7,
   socket: 8,

@@ -1,23 +1,22 @@
 import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
 import { parseNewNetworkConfig } from '../backend/new-config.js';
-import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
-import type { Registry } from '../control/etcd/registry.js';
+import type { Administration } from '../control/administration.js';
+import { openAdministration } from '../control/open.js';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';
-import { type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
+import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 
 /** `rudder init JSON`: creates the network config. Again with the same one it changes nothing and is content. */
 export async function init(json: string, raw: RawEtcdOptions): Promise<number> {
   const config = parseNewNetworkConfig(json);
-  const etcd = toEtcdOptions(raw);
-  const registry = createEtcdRegistry(etcd);
+  const administration = openAdministration(toRegistryOptions(raw));
   try {
-    process.stdout.write(`${await createConfig(registry, `${etcd.prefix}/config`, config, json)}\n`);
+    process.stdout.write(`${await createConfig(administration, config, json)}\n`);
     return EXIT_OK;
   } finally {
-    registry.close();
+    administration.close();
   }
 }
 
@@ -26,14 +25,14 @@ export async function init(json: string, raw: RawEtcdOptions): Promise<number> {
  * @throws RudderError `config-exists` if there is another config: a running cluster's is not changed in passing
  */
 export async function createConfig(
-  registry: Registry,
-  key: string,
+  administration: Pick<Administration, 'configPlace' | 'createConfig' | 'getConfig'>,
   config: NetworkConfig,
   json: string,
 ): Promise<string> {
+  const { key } = administration.configPlace;
   const meaning = `Network ${formatSubnet(config.network)}, a /${config.subnetLength} for each node`;
-  if (await registry.createConfig(json)) return `created ${key}: ${meaning}`;
-  const existing = await registry.getConfig();
+  if (await administration.createConfig(json)) return `created ${key}: ${meaning}`;
+  const existing = await administration.getConfig();
   if (existing === undefined) throw otherConfig(key, 'a config that somebody has deleted at this moment', 'try again');
   let found: NetworkConfig;
   try {

@@ -2,9 +2,8 @@ import Table from 'cli-table3';
 import { parseNetworkConfig } from '../backend/config.js';
 import type { BackendSettings } from '../backend/kind.js';
 import { settingsOf } from '../backend/kinds.js';
-import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
-import { type LeaseEntry, NO_TTL, type Registry } from '../control/etcd/registry.js';
-import { releaseReservation, reserveSubnet } from '../control/etcd/reservations.js';
+import type { Administration, StoredLease } from '../control/administration.js';
+import { openAdministration } from '../control/open.js';
 import { parseSubnet } from '../core/address-text.js';
 import { fitsConfig } from '../core/allocator.js';
 import { initCommand } from '../core/command-line.js';
@@ -13,27 +12,27 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { isPortMapped, parseLease } from '../core/lease.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import { etcdFlags, type RawEtcdOptions, toEtcdOptions } from './etcd-options.js';
+import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 import { duration } from './status.js';
 
 /** `rudder leases`: the registry as people read it, and reservations. */
 
-async function withRegistry<T>(raw: RawEtcdOptions, work: (registry: Registry) => Promise<T>): Promise<T> {
-  const registry = createEtcdRegistry(toEtcdOptions(raw));
+async function administer<T>(raw: RawEtcdOptions, work: (administration: Administration) => Promise<T>): Promise<T> {
+  const administration = openAdministration(toRegistryOptions(raw));
   try {
-    return await work(registry);
+    return await work(administration);
   } finally {
-    registry.close();
+    administration.close();
   }
 }
 
-async function readConfig(registry: Registry, raw: RawEtcdOptions): Promise<NetworkConfig> {
-  const json = await registry.getConfig();
+async function readConfig({ getConfig, configPlace }: Administration): Promise<NetworkConfig> {
+  const json = await getConfig();
   if (json !== undefined) return parseNetworkConfig(json);
   throw new RudderError(
     'network-config',
-    `there is no network config in etcd: expected one; create it with ${initCommand({ flags: etcdFlags(raw) })}`,
+    `there is no network config in etcd: expected one; create it with ${initCommand(configPlace)}`,
   );
 }
 
@@ -55,30 +54,25 @@ interface Row {
 
 /** @param heard subnets that somebody uses for certain */
 export async function listLeases(raw: RawEtcdOptions, heard: ReadonlySet<string>, json: boolean): Promise<number> {
-  return withRegistry(raw, async (registry) => {
-    const config = await readConfig(registry, raw);
-    const { entries } = await registry.listLeases();
-    const rows: Row[] = [];
+  return administer(raw, async (administration) => {
+    const config = await readConfig(administration);
     const { problemOf } = settingsOf(config);
-    for (const entry of entries) rows.push(await toRow(registry, { config, problemOf }, entry, heard));
+    const leases = await administration.listLeases();
+    const rows = leases.map((lease) => toRow({ config, problemOf }, lease, heard));
     process.stdout.write(json ? `${JSON.stringify(rows, null, 2)}\n` : `${toTable(rows)}\n`);
     return EXIT_OK;
   });
 }
 
-async function toRow(
-  registry: Registry,
+function toRow(
   { config, problemOf }: { config: NetworkConfig } & Pick<BackendSettings, 'problemOf'>,
-  entry: LeaseEntry,
+  { name, value, ttlSeconds }: StoredLease,
   heard: ReadonlySet<string>,
-): Promise<Row> {
-  const lease = parseLease(config, entry.name, entry.value);
-  const isPermanent = entry.ttlId === NO_TTL;
-  // One that has run out since the list is no reservation.
-  const ttlSeconds = isPermanent ? null : ((await registry.timeToLive(entry.ttlId))?.remainingSeconds ?? 0);
+): Row {
+  const lease = parseLease(config, name, value);
   if ('problem' in lease) {
     const none = { publicIp: null, nodeId: null, portMapped: false, reserved: false, backend: null };
-    return { subnet: shorten(entry.name, 40), ...none, ttlSeconds, problem: lease.problem };
+    return { subnet: shorten(name, 40), ...none, ttlSeconds, problem: lease.problem };
   }
   const { subnet, publicIp, nodeId } = lease;
   return {
@@ -87,7 +81,7 @@ async function toRow(
     nodeId: nodeId === undefined ? null : shorten(nodeId, 40),
     portMapped: isPortMapped(lease),
     ttlSeconds,
-    reserved: isPermanent && nodeId === undefined && !heard.has(formatSubnet(subnet)),
+    reserved: ttlSeconds === null && nodeId === undefined && !heard.has(formatSubnet(subnet)),
     backend: shorten(lease.backend.type, 40),
     problem: problemOf(lease) ?? null,
   };
@@ -111,10 +105,10 @@ function toTable(rows: readonly Row[]): string {
 
 /** `rudder leases reserve` */
 export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4): Promise<number> {
-  return withRegistry(raw, async (registry) => {
-    const config = await readConfig(registry, raw);
+  return administer(raw, async (administration) => {
+    const config = await readConfig(administration);
     const subnet = subnetOf(config, text);
-    const others = await reserveSubnet({ registry, config, flags: etcdFlags(raw) }, subnet, publicIp);
+    const others = await administration.reserve(config, subnet, publicIp);
     process.stdout.write(`reserved ${formatSubnet(subnet)} for ${formatIpv4(publicIp)}\n`);
     for (const other of others) {
       process.stdout.write(`it holds ${other} now, and keeps that until the lease ends\n`);
@@ -137,8 +131,8 @@ export async function release(
   const subnet = parseSubnet(text);
   if (subnet === undefined)
     throw new RudderError('usage', `subnet ${quote(text)}: expected one such as 10.240.26.0/24`);
-  return withRegistry(raw, async (registry) => {
-    const stays = await releaseReservation(registry, subnet, heard, ttlSeconds);
+  return administer(raw, async (administration) => {
+    const stays = await administration.release(subnet, heard, ttlSeconds);
     const now = stays ? `: an ordinary lease, which ends in ${duration(ttlSeconds)} unless its node renews it` : '';
     process.stdout.write(`released ${formatSubnet(subnet)}${now}\n`);
     return EXIT_OK;

@@ -44,7 +44,7 @@ export function describe(node: Status): string {
     ...(packetPath === null
       ? []
       : [['offloads', off.length === 0 ? 'all on' : `off: ${off.map(([name]) => name).join(', ')}`] as const]),
-    ['etcd', etcdText(node)],
+    [node.registry.kind, registryText(node)],
     ['config', configText(node)],
     ['firewall', firewallText(node)],
     ...carriedRows(node),
@@ -65,12 +65,14 @@ function leaseText({ lease }: Status): string {
   return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds)}${recovered}${other}`;
 }
 
-function etcdText({ etcd }: Status): string {
-  const reason = etcd.problem ? ` (${etcd.problem})` : '';
-  const state = etcd.current ? 'watched' : `degraded: peers are as they were last known${reason}`;
+function registryText({ registry }: Status): string {
+  const reason = registry.problem ? ` (${registry.problem})` : '';
+  const state = registry.current ? 'watched' : `degraded: peers are as they were last known${reason}`;
   const word =
-    etcd.lastContactSeconds === null ? 'no word since the start' : `last word ${duration(etcd.lastContactSeconds)} ago`;
-  return `${state}, ${word} (${etcd.endpoints.join(', ')})`;
+    registry.lastContactSeconds === null
+      ? 'no word since the start'
+      : `last word ${duration(registry.lastContactSeconds)} ago`;
+  return `${state}, ${word} (${registry.endpoints.join(', ')})`;
 }
 
 function configText({ config }: Status): string {

@@ -11,7 +11,7 @@ export const createRetryBackoff = (): Backoff => createBackoff(FIRST_WAIT_MS, LO
 
 /** True for what passes by itself: an etcd that is down, slow or partitioned. */
 export function isTransient(error: unknown): boolean {
-  return error instanceof RudderError && error.code === 'etcd-unavailable';
+  return error instanceof RudderError && error.code === 'registry-unavailable';
 }
 
 /** Waits for work unless the signal is aborted first: what is under way may take its deadline, a stop may not. */

@@ -5,8 +5,8 @@
 export type ErrorCode =
   | 'usage'
   | 'network-config'
-  | 'etcd-refused'
-  | 'etcd-unavailable'
+  | 'registry-refused'
+  | 'registry-unavailable'
   | 'interface'
   | 'device'
   | 'socket'

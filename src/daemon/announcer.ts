@@ -7,7 +7,7 @@ export interface Facts {
   readonly subnet: Subnet;
   readonly publicIp: Ipv4;
   readonly mtu: number;
-  /** Whether what we know of peers is etcd's word. */
+  /** Whether what we know of peers is the registry's word. */
   readonly isCurrent: boolean;
 }
 
@@ -17,13 +17,13 @@ export interface Announcer {
   changed(): void;
 }
 
-/** Tells systemd that the node is ready, and from then on what has changed. */
-export function createAnnouncer(notify: SdNotify, facts: () => Facts): Announcer {
+/** Tells systemd that the node is ready, and from then on what has changed. @param registry its kind */
+export function createAnnouncer(notify: SdNotify, registry: string, facts: () => Facts): Announcer {
   let isReady = false;
 
   function status(): string {
     const { subnet, publicIp, mtu, isCurrent } = facts();
-    const degraded = isCurrent ? '' : 'Degraded: etcd does not answer, peers are as last known. ';
+    const degraded = isCurrent ? '' : `Degraded: ${registry} does not answer, peers are as last known. `;
     return `STATUS=${degraded}Subnet ${formatSubnet(subnet)}, public address ${formatIpv4(publicIp)}, MTU ${mtu}`;
   }
 

@@ -1,5 +1,5 @@
-import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
-import { loggedRegistry } from '../control/etcd/logged-registry.js';
+import type { Joined } from '../control/membership.js';
+import { openMembership } from '../control/open.js';
 import type { Logger } from '../core/logger.js';
 import { controlSocketOf, serveHttp } from '../ops/http.js';
 import { prepareSubnetDirectory, removeSubnetEnv } from '../state/subnet-env.js';
@@ -7,7 +7,6 @@ import { removeFirewall } from '../system/firewall.js';
 import { openNetlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
 import { reportDrops } from './drop-report.js';
-import type { LeaseControl } from './lease-control.js';
 import type { Node } from './node.js';
 import type { DaemonOptions } from './options.js';
 import { startNode } from './start-node.js';
@@ -30,7 +29,7 @@ export interface DaemonContext {
  */
 export async function runDaemon(options: DaemonOptions, context: DaemonContext, signal: AbortSignal): Promise<void> {
   const netlink = openNetlink();
-  const registry = loggedRegistry(createEtcdRegistry(options.etcd, context.log), context.log);
+  const membership = openMembership(options.registry, options.leaseTtlSeconds, context.log);
   let phase = "reading the host's interfaces";
   let node: Node | undefined;
   const { log, setLogLevel, notify, version } = context;
@@ -45,13 +44,13 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
         phase = text;
         notify(`STATUS=Starting: ${text}`);
       };
-      node = await startNode({ options, log, version, notify, netlink, registry, enter, signal });
+      node = await startNode({ options, log, version, notify, netlink, membership, enter, signal });
       if (node !== undefined) await serve(node, options, context, signal);
     } finally {
       http.close();
     }
   } finally {
-    registry.close();
+    membership.close();
     netlink.close();
   }
 }
@@ -63,7 +62,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, control, firewall, host, memory } = node;
+  const { backend, joined, firewall, host, memory } = node;
   const { packetPath } = backend;
   const drops = packetPath && reportDrops(packetPath.counters, log);
   // Where the kernel moves the packets, this thread is all that can hang.
@@ -73,7 +72,7 @@ async function serve(
     signal.addEventListener('abort', () => resolve(), { once: true });
   });
   try {
-    await Promise.race([stopRequested, backend.failure, control.lost]);
+    await Promise.race([stopRequested, backend.failure, joined.lost]);
     log.info({}, 'stopping');
   } finally {
     notify('STOPPING=1');
@@ -82,17 +81,17 @@ async function serve(
     await firewall?.stop();
     await host.stop();
     const cleanup = options.cleanupOnExit && signal.aborted;
-    await memory.stop(!cleanup && !control.isLost());
-    if (!cleanup) await control.stop();
+    await memory.stop(!cleanup && !joined.isLost());
+    if (!cleanup) await joined.stop();
     await backend.stop(cleanup);
-    if (cleanup) await removeAll(options, control, log);
+    if (cleanup) await removeAll(options, joined, log);
   }
 }
 
-/** `--cleanup-on-exit`: what else the node leaves on this host and in etcd. */
-async function removeAll(options: DaemonOptions, control: LeaseControl, log: Logger): Promise<void> {
+/** `--cleanup-on-exit`: what else the node leaves on this host and in the registry. */
+async function removeAll(options: DaemonOptions, joined: Joined, log: Logger): Promise<void> {
   const undo = createUndo(log);
-  undo.add('lease', control.release);
+  undo.add('lease', joined.leave);
   if (options.firewall) undo.add('firewall', async () => void (await removeFirewall()));
   undo.add('subnet file', async () => void (await removeSubnetEnv(writtenFileOf(options))));
   await undo.all();

@@ -1,6 +1,7 @@
 import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
 import { createBackoff } from '../control/backoff.js';
-import type { Registry } from '../control/etcd/registry.js';
+import type { ConfigPlace, Membership } from '../control/membership.js';
+import { patienceLeft } from '../control/patience.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
 import { initCommand } from '../core/command-line.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
@@ -10,34 +11,19 @@ import type { Logger } from '../core/logger.js';
 import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet } from '../core/subnet.js';
-import { impatient, patienceLeft } from './patience.js';
 
-/** Where the network config is, and the flags by which a command finds it. */
-export interface ConfigPlace {
-  readonly key: string;
-  readonly flags?: readonly string[];
-}
-
-export const configPlaceOf = ({ prefix, flags }: { prefix: string; flags?: readonly string[] }): ConfigPlace => ({
-  key: `${prefix}/config`,
-  flags,
-});
-
-/** What a start builds on: what etcd says, or, while it says nothing of use, what the node knew when it last ran. */
+/** What a start builds on: what the registry says, or, while it says nothing of use, what the node knew when it last ran. */
 export interface Footing {
   readonly config: NetworkConfig;
   readonly json: string;
-  /** A valid lease of the last run with that config, to go on with if etcd fails; undefined: there is none. */
+  /** A valid lease of the last run with that config, to go on with if the registry fails; undefined: there is none. */
   readonly fallback: LastKnown | undefined;
-  /** Why the start goes on with the fallback; undefined: it goes on with what etcd says. */
+  /** Why the start goes on with the fallback; undefined: it goes on with what the registry says. */
   readonly degraded: string | undefined;
 }
 
 export interface FootingOptions {
-  readonly registry: Registry;
-  readonly place: ConfigPlace;
-  /** Of which etcd what was last known must be. */
-  readonly source: string;
+  readonly membership: Pick<Membership, 'kind' | 'getConfig' | 'configPlace' | 'source'>;
   readonly lastKnown: LastKnown | undefined;
   readonly publicIp: Ipv4;
   readonly nodeId: string;
@@ -52,30 +38,31 @@ export interface FootingOptions {
 
 /**
  * Waits until there is something to build on. With a valid lease of the last run that is at once: whatever is wrong with
- * etcd, or with the config in it, the containers of this host do not wait until it is put right.
- * @throws RudderError if there is no such lease, and etcd refuses us or the network config makes no sense
+ * the registry, or with the config in it, the containers of this host do not wait until it is put right.
+ * @throws RudderError if there is no such lease, and the registry refuses us or the network config makes no sense
  */
 export async function findFooting(options: FootingOptions, signal: AbortSignal): Promise<Footing> {
-  const { registry, lastKnown, check, log } = options;
-  const hasty = impatient(registry, patienceLeft(options.waitedMs));
+  const { membership, lastKnown, check, log } = options;
+  const place = membership.configPlace;
+  const patienceMs = patienceLeft(options.waitedMs);
   const tellWaiting = createWaitingLog(options);
   for (;;) {
     signal.throwIfAborted();
     // Each time: a lease runs out, and a clock is set.
-    const flaw = lastKnown === undefined ? undefined : flawOf(lastKnown, options);
+    const flaw = lastKnown === undefined ? undefined : flawOf(lastKnown, { ...options, source: membership.source });
     const known = flaw === undefined ? lastKnown : undefined;
     const knownConfig = known && parseNetworkConfig(known.configJson);
     try {
-      const json = await unlessAborted((known === undefined ? registry : hasty).getConfig(), signal);
-      if (json === undefined) throw new MissingConfig(`there is no network config ${options.place.key} in etcd`);
-      const config = parseNetworkConfig(json, correctKey(options.place.key));
+      const json = await unlessAborted(membership.getConfig(known && patienceMs), signal);
+      if (json === undefined) throw new MissingConfig(`there is no network config ${place.key} in ${membership.kind}`);
+      const config = parseNetworkConfig(json, correctKey(place.key));
       await check(config);
       const fallback = knownConfig && isSameConfig(knownConfig, config) ? known : undefined;
       return { config, json, fallback, degraded: undefined };
     } catch (error) {
       signal.throwIfAborted();
-      const isOfEtcd = error instanceof RudderError || error instanceof MissingConfig;
-      if (known !== undefined && knownConfig !== undefined && isOfEtcd) {
+      const isOfRegistry = error instanceof RudderError || error instanceof MissingConfig;
+      if (known !== undefined && knownConfig !== undefined && isOfRegistry) {
         await check(knownConfig);
         const degraded = tellDegraded(log, known, error);
         return { config: knownConfig, json: known.configJson, fallback: known, degraded };
@@ -99,8 +86,8 @@ export function tellDegraded(log: Logger, known: LastKnown, error: unknown): str
 }
 
 /** Says what is waited for, at a bounded rate. @returns how to wait for that */
-function createWaitingLog({ place, log }: FootingOptions) {
-  const etcd = { limit: createRepeatLimit(), backoff: createRetryBackoff() };
+function createWaitingLog({ membership, log }: FootingOptions) {
+  const registry = { limit: createRepeatLimit(), backoff: createRetryBackoff() };
   const config = { limit: createRepeatLimit(), backoff: createBackoff(250, 2000) };
   let flawTold: string | undefined;
   return (error: unknown, flaw: string | undefined) => {
@@ -108,11 +95,13 @@ function createWaitingLog({ place, log }: FootingOptions) {
     flawTold = flaw;
     if (!(error instanceof MissingConfig)) {
       const what = 'network config';
-      etcd.limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));
-      return etcd.backoff;
+      registry.limit((suppressed) =>
+        log.warn({ what, reason: messageOf(error), suppressed }, `waiting for ${membership.kind}`),
+      );
+      return registry.backoff;
     }
-    const { key } = place;
-    const remedy = initCommand(place);
+    const { key } = membership.configPlace;
+    const remedy = initCommand(membership.configPlace);
     config.limit((suppressed) =>
       log.warn({ key, remedy, suppressed }, 'waiting for the network config: the key does not exist in etcd (v3 API)'),
     );
@@ -127,7 +116,7 @@ function createWaitingLog({ place, log }: FootingOptions) {
  */
 export function flawOf(
   known: LastKnown,
-  now: Pick<FootingOptions, 'source' | 'nodeId' | 'publicIp' | 'ttlSeconds'>,
+  now: Pick<FootingOptions, 'nodeId' | 'publicIp' | 'ttlSeconds'> & Pick<Membership, 'source'>,
 ): string | undefined {
   const { publicIp, nodeId, source, validUntil, savedAt } = known;
   if (source !== now.source) return `it is of another etcd, ${quote(source)}`;

@@ -6,21 +6,21 @@ import { type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp } from './carriers.js';
 import { keepHost } from './host-keeper.js';
 import { keepLastKnown } from './last-known-keeper.js';
-import { type Ground, type Node, type Ready, type StartContext, sourceOf } from './node.js';
+import { type Ground, type Node, type Ready, type StartContext } from './node.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
 /** After READY: remembers what is known, and follows what changes on this host. */
 export async function keepNode(context: StartContext, ground: Ground, ready: Ready): Promise<Node> {
-  const { options, netlink, registry, log, version } = context;
+  const { options, netlink, membership, log, version } = context;
   const { config, settings, json, underlay, state, publicIp } = ground;
-  const { subnet, backend, control, announcer, admission, carrier, firewall, subnetFile, checkOverlay } = ready;
+  const { subnet, backend, joined, stored, announcer, admission, carrier, firewall, subnetFile, checkOverlay } = ready;
   log.info(
     { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
     'ready',
   );
   const { nodeId } = state;
-  const remembered = { source: sourceOf(options), nodeId, subnet, configJson: json };
-  const memory = keepLastKnown(options.stateDir, remembered, control, log);
+  const remembered = { source: membership.source, nodeId, subnet, configJson: json };
+  const memory = keepLastKnown(options.stateDir, remembered, joined, log);
   const mtuOver = (carrier: Underlay) => tunnelMtu(options, settings, carrier, log);
   // An address that was given is not this host's to follow.
   const isFollowed = options.publicIp === undefined;
@@ -28,8 +28,8 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     if (isFollowed) checkPublicIp(address, config);
   };
   const publish = (address: Ipv4) => {
-    registry.reconnect();
-    if (isFollowed) control.publish({ publicIp: address });
+    membership.reconnect();
+    if (isFollowed) joined.publish({ publicIp: address });
     announcer.changed();
     // For the next start, which finds it without.
     saveState(options.stateDir, { nodeId, subnet, address }).catch((error: unknown) =>
@@ -62,7 +62,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     lookAtEnv: subnetFile.look,
     log,
   });
-  const parts = { host, netlink, registry, backend, control, admission, firewall };
+  const parts = { host, netlink, membership, backend, joined, stored, admission, firewall };
   const sources = { version, options, nodeId, config, settings, subnet, ...parts };
-  return { backend, control, firewall, host, memory, sources };
+  return { backend, joined, firewall, host, memory, sources };
 }

@@ -1,9 +1,9 @@
+import type { Joined } from '../control/membership.js';
 import { messageOf } from '../core/errors.js';
 import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { forgetLastKnown, saveLastKnown } from '../state/last-known-file.js';
-import type { LeaseControl } from './lease-control.js';
 
 const SAVE_INTERVAL_MS = 5000;
 /** A lease that is renewed changes only its end: that is worth a write this often. */
@@ -18,7 +18,7 @@ export interface LastKnownKeeper {
 export function keepLastKnown(
   directory: string,
   own: Pick<LastKnown, 'source' | 'nodeId' | 'subnet' | 'configJson'>,
-  control: Pick<LeaseControl, 'state'>,
+  joined: Pick<Joined, 'state'>,
   log: Logger,
 ): LastKnownKeeper {
   const limit = createRepeatLimit();
@@ -26,9 +26,10 @@ export function keepLastKnown(
   let saving: Promise<void> = Promise.resolve();
 
   function current(): LastKnown {
-    const { publicIp, holding, leaseRemainingSeconds, ttlSeconds, ownKey, peers } = control.state();
+    const { publicIp, lease, peers } = joined.state();
+    const { holding, remainingSeconds, ttlSeconds, ownKey } = lease;
     const savedAt = Date.now();
-    const validUntil = leaseRemainingSeconds === undefined ? null : savedAt + leaseRemainingSeconds * 1000;
+    const validUntil = remainingSeconds === undefined ? null : savedAt + remainingSeconds * 1000;
     const keyDiffers = ownKey === 'differs';
     return { ...own, publicIp, ...holding, validUntil, ttlSeconds, savedAt, keyDiffers, peers };
   }
@@ -36,7 +37,7 @@ export function keepLastKnown(
   async function save(): Promise<void> {
     const known = current();
     const { validUntil, savedAt: _, peers, ...rest } = known;
-    const own = JSON.stringify({ ...rest, ownKey: control.state().ownKey });
+    const own = JSON.stringify({ ...rest, ownKey: joined.state().lease.ownKey });
     // Shortened too: the key is gone, or the clock was set.
     const extended = Math.abs((validUntil ?? 0) - (saved?.validUntil ?? 0)) > LEAST_EXTENSION_MS;
     // Thousands of peers are the same array, and not written down to be compared.
@@ -46,7 +47,7 @@ export function keepLastKnown(
       saved = { own, peers, validUntil };
       log.debug({ peers: peers.length }, 'what is known of the cluster is saved');
     } catch (error) {
-      // The node runs on: it only could not start without etcd.
+      // The node runs on: it only could not start without the registry.
       limit((suppressed) =>
         log.warn({ reason: messageOf(error), suppressed }, 'what is known of the cluster cannot be saved'),
       );

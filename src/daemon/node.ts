@@ -1,7 +1,6 @@
 import type { Backend } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
-import type { OwnLease } from '../control/etcd/lease-acquisition.js';
-import type { Registry } from '../control/etcd/registry.js';
+import type { Joined, Membership, OwnLease } from '../control/membership.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
@@ -13,10 +12,10 @@ import type { SdNotify } from '../system/sd-notify.js';
 import type { Underlay } from '../system/underlay.js';
 import type { Announcer } from './announcer.js';
 import type { Carriers } from './carriers.js';
+import type { ConfigWatch } from './config-watch.js';
 import type { Footing } from './footing.js';
 import type { HostKeeper } from './host-keeper.js';
 import type { LastKnownKeeper } from './last-known-keeper.js';
-import type { LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
 import type { OverlayRoutes } from './overlay-routes.js';
 import type { PeerAdmission } from './peer-admission.js';
@@ -32,7 +31,7 @@ export interface StartContext {
   readonly version: string;
   readonly notify: SdNotify;
   readonly netlink: Netlink;
-  readonly registry: Registry;
+  readonly membership: Membership;
   /** Says what the start is waiting for. */
   readonly enter: (phase: string) => void;
   readonly signal: AbortSignal;
@@ -49,17 +48,13 @@ export interface Ground extends Footing {
   readonly checkConfig: (config: NetworkConfig) => Promise<void>;
 }
 
-/** Which etcd, and what of it: the name of the cluster, as far as this node can tell without asking. */
-export function sourceOf({ etcd: { endpoints, prefix } }: DaemonOptions): string {
-  return `${endpoints.join(',')}${prefix}`;
-}
-
 /** A node that has its subnet, and knows its peers. */
 export interface Taken {
   readonly own: OwnLease;
-  /** Why it is the lease of the last run; undefined: etcd has given it to us. */
+  /** Why it is the lease of the last run; undefined: the registry has given it to us. */
   readonly degraded: string | undefined;
-  readonly control: LeaseControl;
+  readonly joined: Joined;
+  readonly stored: ConfigWatch;
   readonly announcer: Announcer;
   readonly admission: PeerAdmission;
   /** Address of the tunnel's socket at the moment. */
@@ -79,7 +74,7 @@ export interface Ready extends Omit<Taken, 'own' | 'degraded'> {
 /** A node that is ready. */
 export interface Node {
   readonly backend: Backend;
-  readonly control: LeaseControl;
+  readonly joined: Joined;
   readonly firewall: Firewall | undefined;
   readonly host: HostKeeper;
   readonly memory: LastKnownKeeper;

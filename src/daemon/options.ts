@@ -1,12 +1,12 @@
 import type { Offload } from '../backend/udp/tables/offloads.js';
-import type { EtcdOptions } from '../control/etcd/etcd-registry.js';
+import type { RegistryOptions } from '../control/open.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { EtcdSettings } from '../ops/etcd-settings.js';
 import type { UnderlayChoice } from '../system/underlay.js';
 
 /** Everything the command line decides about a daemon, parsed and checked. */
 export interface DaemonOptions {
-  readonly etcd: EtcdOptions;
+  readonly registry: RegistryOptions;
   /** The same as the flags say it, for those who ask. */
   readonly etcdSettings: EtcdSettings;
   readonly underlay: UnderlayChoice;

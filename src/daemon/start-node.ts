@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
 import { removeOthers, settingsOf } from '../backend/kinds.js';
 import { unknownKeys } from '../backend/new-config.js';
-import { type AcquireOptions, acquireLease, type OwnLease } from '../control/etcd/lease-acquisition.js';
-import type { Registry } from '../control/etcd/registry.js';
+import type { Membership, OwnLease, Wanted } from '../control/membership.js';
+import { withinPatience } from '../control/patience.js';
 import { isTransient, retryWhileUnavailable } from '../control/retry.js';
 import { RudderError, shorten } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
@@ -16,10 +16,10 @@ import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.
 import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
-import { configPlaceOf, findFooting, tellDegraded } from './footing.js';
+import { watchConfig } from './config-watch.js';
+import { findFooting, tellDegraded } from './footing.js';
 import { keepNode } from './keep-node.js';
-import { startLeaseControl } from './lease-control.js';
-import { type Ground, type Node, type StartContext, sourceOf, type Taken } from './node.js';
+import { type Ground, type Node, type StartContext, type Taken } from './node.js';
 import {
   createRouteCheck,
   findLeftDevice,
@@ -27,8 +27,8 @@ import {
   readOverlayRoutes,
   takeBackRoutes,
 } from './overlay-routes.js';
-import { impatient, withinPatience } from './patience.js';
 import { createPeerAdmission } from './peer-admission.js';
+import { createPeerLog } from './peer-log.js';
 import { createSubnetFile } from './subnet-file.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 import { createUndo, type Undo } from './undo.js';
@@ -69,18 +69,16 @@ export async function startNode(context: StartContext): Promise<Node | undefined
   }
 }
 
-async function surveyGround({ options, netlink, registry, log, enter, signal }: StartContext): Promise<Ground> {
+async function surveyGround({ options, netlink, membership, log, enter, signal }: StartContext): Promise<Ground> {
   const state = await loadState(options.stateDir, log);
   const underlay = await selectUnderlay(netlink, options.underlay, state.address);
   tellOthers(underlay, log);
   const began = performance.now();
-  const carriers = createCarriers(netlink, options.etcd.endpoints);
+  const carriers = createCarriers(netlink, membership.endpoints);
   await takeBackRoutes(netlink, carriers, log);
-  enter('waiting for etcd and the network config');
+  enter(`waiting for ${membership.kind} and the network config`);
   const publicIp = options.publicIp ?? underlay.address;
-  const place = configPlaceOf(options.etcd);
   const lastKnown = await loadLastKnown(options.stateDir, log);
-  const source = sourceOf(options);
   const { nodeId } = state;
   const overlayOf = async ({ network }: NetworkConfig) => ({
     network,
@@ -90,13 +88,13 @@ async function surveyGround({ options, netlink, registry, log, enter, signal }: 
     checkPublicIp(publicIp, config);
     await refuseCover(netlink, carriers, await overlayOf(config));
   };
-  const known = { source, lastKnown, publicIp, nodeId, ttlSeconds: options.leaseTtlSeconds };
+  const known = { lastKnown, publicIp, nodeId, ttlSeconds: options.leaseTtlSeconds };
   const waitedMs = performance.now() - began;
-  const footing = await findFooting({ registry, place, ...known, waitedMs, check: checkConfig, log }, signal);
+  const footing = await findFooting({ membership, ...known, waitedMs, check: checkConfig, log }, signal);
   const unknown = unknownKeys(footing.json);
   if (unknown.length > 0) {
     const problem = shorten(unknown.join('; '), 500);
-    log.warn({ key: place.key, problem }, 'the network config has keys without a meaning, which are ignored');
+    log.warn({ key: membership.configPlace.key, problem }, 'the network config has keys without a meaning, which are ignored');
   }
   await warnOfNameservers(netlink, await overlayOf(footing.config), log);
   return { ...footing, settings: settingsOf(footing.config), underlay, state, publicIp, carriers, checkConfig };
@@ -125,69 +123,73 @@ async function openBackend(
 
 /** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
 async function takeSubnet(context: StartContext, ground: Ground, backend: Backend, undo: Undo): Promise<Taken> {
-  const { options, netlink, registry, log, enter, notify, signal } = context;
+  const { options, netlink, membership, log, enter, notify, signal } = context;
   const { config, settings, fallback, state, publicIp, underlay, checkConfig } = ground;
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
   const reach = { type: settings.type, data: backend.leaseData() };
   const identity = { publicIp, nodeId: state.nodeId, backend: reach };
-  const ttlSeconds = options.leaseTtlSeconds;
-  const wanted = { registry, config, identity, savedSubnet: state.subnet, ttlSeconds, log };
-  const { own, degraded } = await acquireOrGoOn(wanted, ground, signal);
-  const announcer = createAnnouncer(notify, () => {
-    const { publicIp, isCurrent } = control.state();
+  const wanted = { config, identity, savedSubnet: state.subnet };
+  const { own, degraded } = await joinOrGoOn(membership, wanted, ground, log, signal);
+  const announcer = createAnnouncer(notify, membership.kind, () => {
+    const { publicIp, isCurrent } = joined.state();
     return { subnet: own.subnet, publicIp, mtu: backend.mtu(), isCurrent };
   });
   const carrier = { address: underlay.address };
   const admitting = { config, own: own.subnet, netlink, backend, source: () => carrier.address, log };
   const admission = createPeerAdmission(admitting);
   await admission.recheck(await readOverlayRoutes(netlink, backend.device, config.network));
-  const leasing = {
-    registry,
+  const { key } = membership.configPlace;
+  const isDegraded = degraded !== undefined;
+  const stored = watchConfig({ config, own: own.subnet, key, isDegraded, checkConfig, log });
+  const tellPeers = createPeerLog(log);
+  const joined = membership.keep({
     config,
-    settings,
-    configKey: configPlaceOf(options.etcd).key,
     identity,
     own,
     fallback,
     degraded,
-    ttlSeconds,
-    checkConfig,
-    peers: admission,
-    log,
-  };
-  const control = startLeaseControl({ ...leasing, onCurrent: announcer.changed });
-  undo.add('lease', () => (own.created ? control.release() : control.stop()));
-  if (degraded === undefined) await waitOrGoOn(control.listed, fallback, log, signal);
+    problemOf: settings.problemOf,
+    onCurrent: announcer.changed,
+    onPeers(changes) {
+      admission.apply(changes);
+      tellPeers(changes);
+    },
+    onConfig: stored.changed,
+  });
+  undo.add('lease', () => (own.created ? joined.leave() : joined.stop()));
+  if (!isDegraded) await waitOrGoOn(membership, joined.listed, fallback, log, signal);
   await admission.settled();
-  return { own, degraded, control, announcer, admission, carrier };
+  return { own, degraded, joined, stored, announcer, admission, carrier };
 }
 
-/** The lease from etcd; with one of the last run to go on with, etcd has one try. */
-async function acquireOrGoOn(
-  wanted: AcquireOptions,
+/** The lease from the registry; with one of the last run to go on with, that has one try. */
+async function joinOrGoOn(
+  membership: Membership,
+  wanted: Wanted,
   { fallback, degraded }: Ground,
+  log: Logger,
   signal: AbortSignal,
 ): Promise<{ own: OwnLease; degraded: string | undefined }> {
-  if (fallback === undefined) return { own: await acquireLease(wanted, signal), degraded: undefined };
+  if (fallback === undefined) return { own: await membership.join(wanted, signal), degraded: undefined };
   const { subnet, revision, ttlId } = fallback;
   const known = { subnet, holding: { revision, ttlId }, created: false };
   if (degraded !== undefined) return { own: known, degraded };
   try {
-    const hasty = { ...wanted, registry: impatient(wanted.registry), isHasty: true };
-    return { own: await acquireLease(hasty, signal), degraded: undefined };
+    return { own: await membership.join({ ...wanted, isHasty: true }, signal), degraded: undefined };
   } catch (error) {
-    if (signal.aborted || !isOfEtcd(error)) throw error;
-    return { own: known, degraded: tellDegraded(wanted.log, fallback, error) };
+    if (signal.aborted || !isOfRegistry(error)) throw error;
+    return { own: known, degraded: tellDegraded(log, fallback, error) };
   }
 }
 
-const isOfEtcd = (error: unknown) =>
-  error instanceof RudderError && (error.code === 'etcd-unavailable' || error.code === 'etcd-refused');
+const isOfRegistry = (error: unknown) =>
+  error instanceof RudderError && (error.code === 'registry-unavailable' || error.code === 'registry-refused');
 
-/** Waits for etcd, for as long as there is nothing else to go on with. */
+/** Waits for the registry, for as long as there is nothing else to go on with. */
 async function waitOrGoOn(
+  { kind }: Membership,
   wait: (signal: AbortSignal) => Promise<unknown>,
   fallback: LastKnown | undefined,
   log: Logger,
@@ -196,9 +198,9 @@ async function waitOrGoOn(
   if (fallback === undefined) return void (await wait(signal));
   const ended = new AbortController();
   try {
-    await withinPatience(wait(AbortSignal.any([signal, ended.signal])));
+    await withinPatience(kind, wait(AbortSignal.any([signal, ended.signal])));
   } catch (error) {
-    if (signal.aborted || !isOfEtcd(error)) throw error;
+    if (signal.aborted || !isOfRegistry(error)) throw error;
     tellDegraded(log, fallback, error);
   } finally {
     ended.abort();
@@ -207,7 +209,7 @@ async function waitOrGoOn(
 
 /** Packets flow from here on. */
 async function openTheWay(
-  { options, netlink, registry, log, enter, signal }: StartContext,
+  { options, netlink, membership, log, enter, signal }: StartContext,
   { config, settings, underlay, fallback, carriers }: Ground,
   backend: Backend,
   { own: { subnet }, degraded, admission }: Taken,
@@ -239,20 +241,20 @@ async function openTheWay(
   const checkOverlay = createRouteCheck({ netlink, network, carriers, backend, admission });
   await checkOverlay();
   if (degraded !== undefined) return { firewall, checkOverlay };
-  enter('waiting for etcd to answer with the routes in place');
-  const answer = (stop: AbortSignal) => retryWhileUnavailable('any answer', () => anyAnswer(registry), log, stop);
-  await waitOrGoOn((stop) => whileChecking(checkOverlay, answer, stop), fallback, log, signal);
+  enter(`waiting for ${membership.kind} to answer with the routes in place`);
+  const answer = (stop: AbortSignal) => retryWhileUnavailable('any answer', () => anyAnswer(membership), log, stop);
+  await waitOrGoOn(membership, (stop) => whileChecking(checkOverlay, answer, stop), fallback, log, signal);
   return { firewall, checkOverlay };
 }
 
-/** A refusal is an answer too: etcd is reached. */
-async function anyAnswer(registry: Registry): Promise<void> {
-  await registry.getConfig().catch((error: unknown) => {
+/** A refusal is an answer too: the registry is reached. */
+async function anyAnswer(membership: Membership): Promise<void> {
+  await membership.getConfig().catch((error: unknown) => {
     if (isTransient(error)) throw error;
   });
 }
 
-/** How often routes are looked at while etcd is waited for: it may be they that keep its answer away. */
+/** How often routes are looked at while the registry is waited for: it may be they that keep its answer away. */
 const CHECK_INTERVAL_MS = 2000;
 
 /** Waits, and rejects as soon as the check does. */

@@ -1,14 +1,14 @@
 import type { Backend } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
-import type { Registry } from '../control/etcd/registry.js';
+import type { Joined, JoinedState, Membership } from '../control/membership.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { type FirewallSettingsStatus, problemsOf, type Status, warningsOf } from '../ops/status.js';
 import type { Firewall, FirewallState } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
+import type { ConfigWatch } from './config-watch.js';
 import type { HostKeeper } from './host-keeper.js';
-import type { ControlState, LeaseControl } from './lease-control.js';
 import type { DaemonOptions } from './options.js';
 import type { PeerAdmission } from './peer-admission.js';
 
@@ -21,17 +21,19 @@ export interface StatusSources {
   readonly subnet: Subnet;
   readonly host: HostKeeper;
   readonly netlink: Netlink;
-  readonly registry: Pick<Registry, 'certificates'>;
+  readonly membership: Pick<Membership, 'kind' | 'endpoints' | 'certificates'>;
   readonly backend: Backend;
-  readonly control: LeaseControl;
+  readonly joined: Joined;
+  readonly stored: ConfigWatch;
   readonly admission: PeerAdmission;
   readonly firewall: Firewall | undefined;
 }
 
 /** One look at everything. */
 export async function readStatus(sources: StatusSources): Promise<Status> {
-  const { options, config, host, backend, firewall } = sources;
-  const control = sources.control.state();
+  const { options, config, host, membership, backend, firewall } = sources;
+  const joined = sources.joined.state();
+  const { lease } = joined;
   const forwarding = await firewall?.forwarding();
   const rules = firewall?.state();
   const packetPath = backend.packetPath ?? null;
@@ -41,7 +43,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     uptimeSeconds: process.uptime(),
     node: {
       id: sources.nodeId,
-      publicIp: formatIpv4(control.publicIp),
+      publicIp: formatIpv4(joined.publicIp),
       interface: host.underlay().name,
       network: formatSubnet(config.network),
       subnet: formatSubnet(sources.subnet),
@@ -51,21 +53,22 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     device: { name: device, mtu: backend.mtu(), up: await isUp(sources.netlink, device), repairs: host.repairs() },
     hostProblem: host.problem() ?? null,
     lease: {
-      ttlSeconds: control.ttlSeconds,
-      remainingSeconds: control.leaseRemainingSeconds ?? null,
-      key: control.ownKey,
-      recoveries: control.leaseRecoveries,
-      problem: control.leaseProblem ?? null,
+      ttlSeconds: lease.ttlSeconds,
+      remainingSeconds: lease.remainingSeconds ?? null,
+      key: lease.ownKey,
+      recoveries: lease.recoveries,
+      problem: lease.problem ?? null,
     },
-    etcd: {
-      endpoints: options.etcd.endpoints,
-      current: control.isCurrent,
-      staleSeconds: control.staleSeconds,
-      problem: control.etcdProblem ?? null,
-      lastContactSeconds: control.contactAgeSeconds ?? null,
-      certificates: sources.registry.certificates(),
+    registry: {
+      kind: membership.kind,
+      endpoints: membership.endpoints,
+      current: joined.isCurrent,
+      staleSeconds: joined.staleSeconds,
+      problem: joined.problem ?? null,
+      lastContactSeconds: joined.contactAgeSeconds ?? null,
+      certificates: membership.certificates(),
     },
-    config: control.config,
+    config: sources.stored.status(),
     backend: { type: config.backend.type, kernel: backend.kernelEntries() ?? null },
     packetPath: packetPath && { heartbeatSeconds: packetPath.heartbeatAgeMs() / 1000, counters: packetPath.counters() },
     offloads: backend.packetPath?.offloads() ?? {},
@@ -77,7 +80,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       forwarding: forwarding ?? null,
       settings: rules === undefined ? null : settingsOf(rules),
     },
-    peers: control.peers.map((lease) => {
+    peers: joined.peers.map((lease) => {
       const { subnet, publicIp } = lease;
       const { heardSecondsAgo, ...traffic } = packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
       return {
@@ -89,7 +92,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
         heardSecondsAgo: heardSecondsAgo ?? null,
       };
     }),
-    ignoredLeases: ignoredLeasesOf(control),
+    ignoredLeases: ignoredLeasesOf(joined),
   };
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
 }
@@ -111,7 +114,7 @@ function settingsOf({ settings }: FirewallState): FirewallSettingsStatus {
 /** Somebody may write as many keys as he likes. */
 const MOST_IGNORED_TOLD = 20;
 
-function ignoredLeasesOf({ ignored }: ControlState): Status['ignoredLeases'] {
+function ignoredLeasesOf({ ignored }: JoinedState): Status['ignoredLeases'] {
   const first = [...ignored.values()].slice(0, MOST_IGNORED_TOLD);
   return {
     count: ignored.size,

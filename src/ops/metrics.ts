@@ -63,7 +63,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
 
   function control({
     lease,
-    etcd,
+    registry,
     config,
     firewall,
     device,
@@ -92,16 +92,16 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       lease.key === 'written' ? 1 : 0,
     );
     total('rudder_lease_recoveries_total', 'Times the own lease had to be created anew.', lease.recoveries);
-    gauge('rudder_etcd_watch_current', 'Whether the watch on etcd is up.', etcd.current ? 1 : 0);
-    for (const { file, notAfter } of etcd.certificates) {
-      const help = 'When a certificate that etcd is spoken to with ends, in seconds since 1970.';
-      gauge('rudder_etcd_certificate_expiry_timestamp_seconds', help, Date.parse(notAfter) / 1000, { file });
+    gauge('rudder_registry_watch_current', 'Whether the watch on the registry is up.', registry.current ? 1 : 0);
+    for (const { file, notAfter } of registry.certificates) {
+      const help = 'When a certificate that the registry is spoken to with ends, in seconds since 1970.';
+      gauge('rudder_registry_certificate_expiry_timestamp_seconds', help, Date.parse(notAfter) / 1000, { file });
     }
-    if (etcd.lastContactSeconds !== null) {
-      gauge('rudder_etcd_last_contact_seconds', 'Since etcd last told anything.', etcd.lastContactSeconds);
+    if (registry.lastContactSeconds !== null) {
+      gauge('rudder_registry_last_contact_seconds', 'Since the registry last told anything.', registry.lastContactSeconds);
     }
     for (const state of CONFIG_STATES) {
-      const help = 'The network config in etcd, compared with the one in use: 1 for what it is.';
+      const help = 'The stored network config, compared with the one in use: 1 for what it is.';
       gauge('rudder_network_config', help, config.state === state ? 1 : 0, { state });
     }
     gauge('rudder_firewall_kept', 'Whether the firewall rules are being kept.', firewall.kept ? 1 : 0);

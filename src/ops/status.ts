@@ -29,7 +29,9 @@ export interface Status {
     /** Why it could not be renewed, or its key written, the last time that it was tried; null: it could. */
     readonly problem: string | null;
   };
-  readonly etcd: {
+  /** The store that all nodes share. */
+  readonly registry: {
+    readonly kind: 'etcd';
     readonly endpoints: readonly string[];
     /** False: peers are as they were when the watch broke. */
     readonly current: boolean;
@@ -39,7 +41,7 @@ export interface Status {
     readonly problem: string | null;
     /** Since an answer or an event; null: none since the start. */
     readonly lastContactSeconds: number | null;
-    /** What etcd is spoken to with, and when it ends. */
+    /** What it is spoken to with, and when it ends. */
     readonly certificates: readonly CertificateEnd[];
   };
   readonly config: ConfigStatus;
@@ -77,7 +79,7 @@ export interface PacketPathStatus {
 
 export const CONFIG_STATES = ['current', 'changed', 'invalid', 'deleted', 'unknown'] as const;
 
-/** The network config in etcd as last read, compared with the one in use; unknown: not read since the start. */
+/** The stored network config as last read, compared with the one in use; unknown: not read since the start. */
 export interface ConfigStatus {
   readonly state: (typeof CONFIG_STATES)[number];
   /** What is other or wrong, and what a restart would do; null: nothing is. */
@@ -135,7 +137,7 @@ export interface PeerStatus {
 
 /** The packet path looks at its clock once a second at least: one that has not for this long hangs. */
 export const LONGEST_HEARTBEAT_SECONDS = 5;
-/** A watch is set up again in well under this when etcd is there. */
+/** A watch is set up again in well under this when the registry is there. */
 const LONGEST_STALE_SECONDS = 10;
 /** Of the TTL. Renewals come at a third of it or sooner, so this little means that two in a row have failed, and more. */
 const LEAST_LEASE_SHARE = 0.2;
@@ -153,18 +155,18 @@ export function isAlive({ packetPath }: Pick<Status, 'packetPath'>): boolean {
 
 /** Why a node should get no new work, one text each. */
 export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): string[] {
-  const { packetPath, device, etcd, lease, firewall } = status;
+  const { packetPath, device, registry, lease, firewall } = status;
   const problems: string[] = [];
   if (packetPath !== null && !isAlive(status)) {
     problems.push(`the packet path has not run for ${Math.round(packetPath.heartbeatSeconds)} s`);
   }
   if (!device.up) problems.push(`${device.name} is down or gone`);
   if (status.hostProblem !== null) problems.push(status.hostProblem);
-  const reason = etcd.problem === null ? '' : `: ${etcd.problem}`;
-  if (etcd.lastContactSeconds === null) {
-    problems.push(`degraded: lease and peers are as last known, since the start etcd has told nothing${reason}`);
-  } else if (etcd.staleSeconds > LONGEST_STALE_SECONDS) {
-    problems.push(`etcd has not been watched for ${Math.round(etcd.staleSeconds)} s, peers may have changed${reason}`);
+  const reason = registry.problem === null ? '' : `: ${registry.problem}`;
+  if (registry.lastContactSeconds === null) {
+    problems.push(`degraded: lease and peers are as last known, since the start ${registry.kind} has told nothing${reason}`);
+  } else if (registry.staleSeconds > LONGEST_STALE_SECONDS) {
+    problems.push(`${registry.kind} has not been watched for ${Math.round(registry.staleSeconds)} s, peers may have changed${reason}`);
   }
   const why = lease.problem === null ? '' : `: ${lease.problem}`;
   if (lease.key !== 'written') problems.push(`${KEY_PROBLEMS[lease.key]}${why}`);
@@ -182,10 +184,10 @@ const KEY_PROBLEMS = {
 
 /** What is not as it should be while the node does its work, one text each. @param now milliseconds since 1970 */
 export function warningsOf(status: Omit<Status, 'problems' | 'warnings'>, now = Date.now()): string[] {
-  const { config, etcd, ignoredLeases, peers, node, firewall } = status;
-  const warnings = etcd.certificates.flatMap((certificate) => expiryWarning(certificate, now) ?? []);
+  const { config, registry, ignoredLeases, peers, node, firewall } = status;
+  const warnings = registry.certificates.flatMap((certificate) => expiryWarning(certificate, now) ?? []);
   if (firewall.problem !== null) warnings.push(`the firewall rules are not kept: ${firewall.problem}`);
-  if (config.detail !== null) warnings.push(`the network config in etcd is ${config.state}: ${config.detail}`);
+  if (config.detail !== null) warnings.push(`the network config in ${registry.kind} is ${config.state}: ${config.detail}`);
   const { count, first } = ignoredLeases;
   if (count > 0) {
     const named = first.map(({ key, nextHop, problem }) => `${key}${nextHop ? ` of ${nextHop}` : ''}: ${problem}`);

@@ -27,7 +27,7 @@ describeWith(['etcd'], 'etcd with users', () => {
       (thrown: unknown) => thrown,
     );
     expect(error).toBeInstanceOf(RudderError);
-    expect(error).toMatchObject({ code: 'etcd-refused' });
+    expect(error).toMatchObject({ code: 'registry-refused' });
     const { message } = error as RudderError;
     expect(message).toContain(etcd.url);
     expect(message).not.toContain('\n');
@@ -123,8 +123,8 @@ describeWith(['etcd'], 'etcd with users', () => {
       try {
         const start = performance.now();
         await Promise.all([
-          expect(fresh.listLeases()).rejects.toMatchObject({ code: 'etcd-unavailable' }),
-          expect(used.listLeases()).rejects.toMatchObject({ code: 'etcd-unavailable' }),
+          expect(fresh.listLeases()).rejects.toMatchObject({ code: 'registry-unavailable' }),
+          expect(used.listLeases()).rejects.toMatchObject({ code: 'registry-unavailable' }),
         ]);
         expect(performance.now() - start).toBeLessThan(3000);
       } finally {

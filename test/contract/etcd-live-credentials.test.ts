@@ -141,7 +141,7 @@ describeWith(['etcd'], 'credentials that are replaced', () => {
     await etcd.ctl(...asRoot, 'user', 'delete', 'rudder');
     await etcd.ctl(...asRoot, 'user', 'add', 'rudder:new-horse');
     await etcd.ctl(...asRoot, 'user', 'grant-role', 'rudder', 'network');
-    await expect(registry.getConfig()).rejects.toMatchObject({ code: 'etcd-refused' });
+    await expect(registry.getConfig()).rejects.toMatchObject({ code: 'registry-refused' });
     writeFileSync(passwordFile, 'new-horse\n', { mode: 0o600 });
     await eventually(async () => expect(await registry.keepAlive(ttlId)).toBe(true));
     const watch = recordWatch(registry, revision);

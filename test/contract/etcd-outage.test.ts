@@ -41,7 +41,7 @@ async function outcomeOf(request: string, run: () => Promise<unknown>): Promise<
 
 function expectUnavailable({ request, error, ms }: Outcome, withinMs: number, url: string): void {
   expect(error, request).toBeInstanceOf(RudderError);
-  expect(error, request).toMatchObject({ code: 'etcd-unavailable' });
+  expect(error, request).toMatchObject({ code: 'registry-unavailable' });
   expect((error as RudderError).message, request).toContain(`etcd at ${url} cannot be reached: `);
   expect((error as RudderError).message, request).not.toMatch(/circuit breaker/);
   expect(ms, request).toBeLessThan(withinMs);
@@ -86,7 +86,7 @@ describeWith(['etcd'], 'etcd that does not answer', () => {
     expectUnavailable(await outcomeOf('listLeases', () => registry.listLeases()), 3000, etcd.url);
     const watch = recordWatch(registry, 1);
     await eventually(() => expect(watch.ended).toHaveLength(1));
-    expect(watch.ended[0]).toMatchObject({ code: 'etcd-unavailable' });
+    expect(watch.ended[0]).toMatchObject({ code: 'registry-unavailable' });
     etcd.process.kill('SIGCONT');
     await eventually(() => registry.listLeases());
     expect(watch.ended).toHaveLength(1);
@@ -104,7 +104,7 @@ describeWith(['etcd'], 'etcd that does not answer', () => {
       expectUnavailable(outcome, 6000, etcd.url);
       expect(outcome.ms).toBeGreaterThan(4500);
       await expect.poll(() => watch.ended.length, { timeout: 5000 }).toBe(1);
-      expect(watch.ended[0]).toMatchObject({ code: 'etcd-unavailable' });
+      expect(watch.ended[0]).toMatchObject({ code: 'registry-unavailable' });
       etcd.process.kill('SIGCONT');
       await eventually(() => subject.put(NAME, 'not seen'));
       await eventually(() => registry.listLeases());
@@ -147,7 +147,7 @@ describeWith(['etcd'], 'etcd that does not answer', () => {
     await once(etcd.process, 'exit');
 
     await eventually(() => expect(watch.ended).toHaveLength(1));
-    expect(watch.ended[0]).toMatchObject({ code: 'etcd-unavailable' });
+    expect(watch.ended[0]).toMatchObject({ code: 'registry-unavailable' });
     for (const [request, run] of Object.entries(requests(registry, ttlId))) {
       const outcome = await outcomeOf(request, run);
       expectUnavailable(outcome, 2500, etcd.url);

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd/etcd-registry.js';
+import { createEtcdRegistry } from '../../src/control/etcd/etcd-registry.js';
+import type { EtcdOptions } from '../../src/control/etcd/options.js';
 import type { TestEtcd } from '../helpers/etcd.js';
 import type { Subject } from './registry-suite.js';
 

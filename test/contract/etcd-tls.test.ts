@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { dateOf } from '../../src/cli/doctor/host.js';
-import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd/etcd-registry.js';
+import { dateOf } from '../../src/control/etcd/date.js';
+import { createEtcdRegistry } from '../../src/control/etcd/etcd-registry.js';
+import type { EtcdOptions } from '../../src/control/etcd/options.js';
 import type { Registry } from '../../src/control/etcd/registry.js';
 import { RudderError } from '../../src/core/errors.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
@@ -63,7 +64,7 @@ describeWith(['etcd'], 'etcd over TLS', () => {
       (thrown: unknown) => thrown,
     );
     expect(error).toBeInstanceOf(RudderError);
-    expect(error).toMatchObject({ code: 'etcd-refused' });
+    expect(error).toMatchObject({ code: 'registry-refused' });
     expect((error as RudderError).message).toContain(url);
     return (error as RudderError).message;
   }
@@ -84,7 +85,7 @@ describeWith(['etcd'], 'etcd over TLS', () => {
 
   it('tells the doctor the time, if it is asked with the same certificates', async () => {
     const client = { ca, cert: pki.path('client.crt'), key: pki.path('client.key') };
-    const ask = ({ url }: TestEtcd, tls?: EtcdOptions['tls']) => dateOf(`${url}/version`, tls);
+    const ask = ({ url }: TestEtcd, tls?: EtcdOptions['tls']) => dateOf(url, tls);
     expect(await ask(strictEtcd, client)).toBeInstanceOf(Date);
     expect(await ask(plainEtcd)).toBeInstanceOf(Date);
     expect(await ask(strictEtcd)).toBeUndefined();
@@ -100,7 +101,7 @@ describeWith(['etcd'], 'etcd over TLS', () => {
     expect(await refusalOf(registry, tlsEtcd.url)).toMatch(/no trusted TLS connection .*certificate.*--etcd-cafile/);
     const watch = recordWatch(registry, 1);
     await eventually(() => expect(watch.ended).toHaveLength(1));
-    expect(watch.ended[0]).toMatchObject({ code: 'etcd-refused' });
+    expect(watch.ended[0]).toMatchObject({ code: 'registry-refused' });
   });
 
   it('with a certificate for another address is refused', async () => {

@@ -5,7 +5,8 @@ import { createServer as createHttp2Server, type ServerHttp2Stream } from 'node:
 import { createServer as createTlsWebServer } from 'node:https';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { createEtcdRegistry, type EtcdOptions } from '../../src/control/etcd/etcd-registry.js';
+import { createEtcdRegistry } from '../../src/control/etcd/etcd-registry.js';
+import type { EtcdOptions } from '../../src/control/etcd/options.js';
 import { RudderError } from '../../src/core/errors.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { loopbackUrl, startTestCluster, type TestCluster } from '../helpers/members.js';
@@ -110,7 +111,7 @@ describeWith(['etcd'], 'the words for', () => {
     await expectWords(
       url,
       undefined,
-      'etcd-unavailable',
+      'registry-unavailable',
       /takes no writes, since its space is used up .*defrag, then alarm disarm$/,
       'write',
     );
@@ -121,7 +122,7 @@ describeWith(['etcd'], 'the words for', () => {
     const [url] = cluster.urls;
     await eventually(() => createEtcdRegistry({ endpoints: [url], prefix: PREFIX }).getConfig());
     for (const other of cluster.processes.slice(1)) other.kill('SIGKILL');
-    await expectWords(url, undefined, 'etcd-unavailable', /has no leader, as when fewer than half of its members/);
+    await expectWords(url, undefined, 'registry-unavailable', /has no leader, as when fewer than half of its members/);
   });
 
   it('a learner', async () => {
@@ -135,7 +136,7 @@ describeWith(['etcd'], 'the words for', () => {
     await expectWords(
       url,
       undefined,
-      'etcd-unavailable',
+      'registry-unavailable',
       /is a learner, which does not serve clients: etcdctl member promote/,
     );
   });
@@ -145,36 +146,36 @@ describeWith(['etcd'], 'the words for', () => {
     [8, 'etcdserver: too many requests', /is overloaded and has put our request off/],
     [2, 'etcdserver: something new', /cannot do what it is asked: "something new"; see its log/],
   ])('an answer %i %s', async (code, message, words) => {
-    await expectWords(await answering(code, message), undefined, 'etcd-unavailable', words);
+    await expectWords(await answering(code, message), undefined, 'registry-unavailable', words);
   });
 
   it('TLS on a plain port, and the reverse', async () => {
     const plain = (await etcd('http')).url.replace('http:', 'https:');
-    await expectWords(plain, trusting(), 'etcd-refused', /does not speak TLS; use http:/);
+    await expectWords(plain, trusting(), 'registry-refused', /does not speak TLS; use http:/);
     const { url } = await etcd('https', 'server');
-    await expectWords(url.replace('https:', 'http:'), undefined, 'etcd-refused', /speaks TLS; use https:/);
+    await expectWords(url.replace('https:', 'http:'), undefined, 'registry-refused', /speaks TLS; use https:/);
   });
 
   it('a client certificate that is missing, expired, or from another CA', async () => {
     const { url } = await strict();
-    await expectWords(url, trusting(), 'etcd-refused', /wants a client certificate; give --etcd-certfile/);
+    await expectWords(url, trusting(), 'registry-refused', /wants a client certificate; give --etcd-certfile/);
     const expired =
       /does not take our certificate: "CN=client-expired" in \S+ has expired, on 20\d\d-.*Z; put a new one/;
-    await expectWords(url, client('client-expired'), 'etcd-refused', expired);
+    await expectWords(url, client('client-expired'), 'registry-refused', expired);
     const stranger = /does not take our client certificate "CN=client-stranger" in \S+: give one/;
-    await expectWords(url, client('client-stranger'), 'etcd-refused', stranger);
+    await expectWords(url, client('client-stranger'), 'registry-refused', stranger);
   });
 
   it("a certificate of etcd's that has expired, or from another CA", async () => {
     const { url } = await etcd('https', 'server-expired');
     const expired = /the certificate "CN=server-expired" of etcd has expired, on 20\d\d-.*Z; renew it$/;
-    await expectWords(url, trusting(), 'etcd-refused', expired);
+    await expectWords(url, trusting(), 'registry-refused', expired);
     const other = await etcd('https', 'server');
     const stranger = { ca: pki.path('stranger.crt') };
     await expectWords(
       other.url,
       stranger,
-      'etcd-refused',
+      'registry-refused',
       /its certificate "CN=server" is not signed by a CA we were given/,
     );
   });
@@ -197,7 +198,7 @@ describeWith(['etcd'], 'the words for', () => {
     await expectWords(
       web,
       undefined,
-      'etcd-refused',
+      'registry-refused',
       /what answers at \S+ is a web server \(HTTP status 404\), not etcd/,
     );
     const files = { cert: readFileSync(pki.path('server.crt')), key: readFileSync(pki.path('server.key')) };
@@ -205,14 +206,14 @@ describeWith(['etcd'], 'the words for', () => {
       createTlsWebServer(files, (_, response) => void response.end('hello')),
       'https',
     );
-    await expectWords(tlsWeb, trusting(), 'etcd-refused', /is a web server \(HTTP status 200\)/);
+    await expectWords(tlsWeb, trusting(), 'registry-refused', /is a web server \(HTTP status 200\)/);
     const ssh = await serve(createServer((socket) => void socket.on('error', () => undefined).end('SSH-2.0-x\r\n')));
-    await expectWords(ssh, undefined, 'etcd-refused', /is not etcd, it does not speak HTTP\/2/);
+    await expectWords(ssh, undefined, 'registry-refused', /is not etcd, it does not speak HTTP\/2/);
     const closing = await serve(createServer((socket) => void socket.destroy()));
     await expectWords(
       closing,
       undefined,
-      'etcd-unavailable',
+      'registry-unavailable',
       /cannot be reached: the connection was closed from there/,
     );
   });
@@ -223,7 +224,7 @@ describeWith(['etcd'], 'the words for', () => {
     const line =
       /^the name of etcd at http:\/\/no\.such\.invalid:2379 cannot be resolved \((ENOTFOUND|EAI_AGAIN|DNS does not answer)\): correct/;
     await expect(registry.getConfig()).rejects.toMatchObject({
-      code: 'etcd-unavailable',
+      code: 'registry-unavailable',
       message: expect.stringMatching(line),
     });
     registry.close();

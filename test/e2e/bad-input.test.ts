@@ -142,7 +142,7 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
 
   it('TLS to a plain port', async () => {
     const ending = await run([`--etcd-endpoints=https://${etcdAddress(lab)}:2379`]);
-    expectLine(ending, 'etcd-refused', /does not speak TLS; use http:\/\//);
+    expectLine(ending, 'registry-refused', /does not speak TLS; use http:\/\//);
   });
 
   it('a subnet file in a place that cannot be written', async () => {
@@ -252,8 +252,8 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
     const wrong = await run(['--etcd-username=root'], { RUDDERD_ETCD_PASSWORD: 'wr0ng-secret' });
     const none = await run([]);
     await etcdctl(lab, '--user=root:right', 'auth', 'disable');
-    expectLine(wrong, 'etcd-refused', /does not accept the password of user "root"/);
+    expectLine(wrong, 'registry-refused', /does not accept the password of user "root"/);
     expect(wrong.stderr).not.toContain('wr0ng-secret');
-    expectLine(none, 'etcd-refused', /wants a user/);
+    expectLine(none, 'registry-refused', /wants a user/);
   });
 });

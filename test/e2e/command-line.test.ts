@@ -93,8 +93,8 @@ describe('one clear line and the documented exit code', () => {
     ['--etcd-certfile x', 'usage', /--etcd-certfile is given without --etcd-keyfile/],
     ['leases --etcd-username u', 'usage', /--etcd-username is given without --etcd-password/],
     ['--etcd-password p --etcd-password-file f --etcd-username u', 'usage', /are both given: expected one of them/],
-    ['leases', 'etcd-unavailable', /http:\/\/127\.0\.0\.1:1 cannot be reached/],
-    ['leases reserve 10.240.1.0/24 --for 10.1.1.7', 'etcd-unavailable', /cannot be reached/],
+    ['leases', 'registry-unavailable', /http:\/\/127\.0\.0\.1:1 cannot be reached/],
+    ['leases reserve 10.240.1.0/24 --for 10.1.1.7', 'registry-unavailable', /cannot be reached/],
     [
       'status',
       'not-running',

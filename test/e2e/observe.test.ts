@@ -58,7 +58,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     const status = await readStatus();
     expect(status).toMatchObject({
       device: { name: 'rudder0', mtu: 1472, up: true },
-      etcd: { current: true },
+      registry: { current: true },
       firewall: { kept: true, repairs: 0, problem: null },
       problems: [],
     });
@@ -322,7 +322,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect(bySettings).toMatchObject({ code: 0, stderr: expect.stringContaining('as /etc/default/rudder says') });
     const byNobody = await plain(absent, '', 'leases');
     expect(byNobody).toMatchObject({
-      code: EXIT_CODES['etcd-unavailable'],
+      code: EXIT_CODES['registry-unavailable'],
       stderr: expect.stringContaining('by default: no daemon runs, and /etc/default/rudder names none'),
     });
     const secret = await plain(

@@ -110,7 +110,7 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
     expect(readSubnetEnv(lab, node)).toEqual(before);
     const told = async () => JSON.parse((await cli(lab, node, 'status', '--json')).stdout) as Status;
     await waitFor('etcd to be watched', async () => (await told()).config.state === state, 10_000);
-    expect(await told()).toMatchObject({ problems: [], etcd: { current: true }, warnings: [/a restart goes on/] });
+    expect(await told()).toMatchObject({ problems: [], registry: { current: true }, warnings: [/a restart goes on/] });
     const log = logText(lab, node);
     expect(log).not.toContain('to apply it');
   });

@@ -28,7 +28,8 @@ export function createStatus(changes: Partial<Status> = {}): Status {
     device: { name: 'rudder0', mtu: 1472, up: true, repairs: 3 },
     hostProblem: null,
     lease: { ttlSeconds: 86_400, remainingSeconds: 86_390, key: 'written', recoveries: 0, problem: null },
-    etcd: {
+    registry: {
+      kind: 'etcd',
       endpoints: ['http://127.0.0.1:2379'],
       current: true,
       staleSeconds: 0,

@@ -77,6 +77,12 @@ const breaksRooms = ({ from, to }: Import) =>
   roomOf(to) !== roomOf(from) &&
   !ROOMS[roomOf(from)].includes(roomOf(to));
 
+/** Files outside of a store's folder that may know which store it is. The other one plays many nodes at once. */
+const KNOW_STORES = ['control/open.ts', 'bench/churn.ts'];
+
+const breaksMembership = ({ from, to }: Import) =>
+  to.startsWith('control/etcd/') && !from.startsWith('control/etcd/') && !KNOW_STORES.includes(from);
+
 /** Packages that these files alone may know. */
 const ONLY_IN: Record<string, readonly string[]> = {
   // Which takes the environment away from gRPC before it loads it.
@@ -119,6 +125,11 @@ describe('imports of src', () => {
   it('of the rooms of backend/udp know packets, then tables, then the worker', () => {
     expect(imports.filter(breaksRooms).map(line)).toEqual([]);
     for (const room of Object.keys(ROOMS)) expect(files.map(roomOf)).toContain(room);
+  });
+
+  it("of a store's folder are in the one file that chooses among stores", () => {
+    expect(imports.filter(breaksMembership).map(line)).toEqual([]);
+    expect(imports.some(({ from, to }) => from === 'control/open.ts' && to.startsWith('control/etcd/'))).toBe(true);
   });
 
   it('of etcd3 and netlink are in their own files only', () => {
@@ -187,6 +198,14 @@ describe('the rules', () => {
     ['backend/udp/tables/peers.ts', "import type { X } from '../kind.js';"],
   ])('forbid a room %s: %s', (file, text) => {
     expect(rule(file, text).filter(breaksRooms)).toHaveLength(1);
+  });
+
+  it.each([
+    ['daemon/daemon.ts', "import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';"],
+    ['cli/leases.ts', "import type { LeaseEntry } from '../control/etcd/registry.js';"],
+    ['control/retry.ts', "import { NO_TTL } from './etcd/registry.js';"],
+  ])('forbid a store in %s: %s', (file, text) => {
+    expect(rule(file, text).filter(breaksMembership)).toHaveLength(1);
   });
 
   it('forbid etcd3 and netlink elsewhere, as types too', () => {

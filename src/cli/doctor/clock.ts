@@ -31,6 +31,6 @@ export async function clock(host: Host): Promise<Finding[]> {
 
 /** Positive: this host's is ahead. */
 async function differenceTo(host: Host, endpoint: string): Promise<number | undefined> {
-  const date = await host.dateOf(`${endpoint}/version`);
+  const date = await host.clockOf(endpoint);
   return date === undefined ? undefined : Math.round((host.now() - date.getTime()) / 1000);
 }

@@ -1,13 +1,13 @@
 import { parseNetworkConfig } from '../../backend/config.js';
 import { settingsOf } from '../../backend/kinds.js';
-import type { EtcdOptions } from '../../control/etcd/etcd-registry.js';
+import type { RegistryOptions } from '../../control/open.js';
 import { messageOf, RudderError, shorten } from '../../core/errors.js';
 import { tryDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';
 import type { Status } from '../../ops/status.js';
 import { toStatus } from '../daemon-status.js';
 import type { NodeOptions } from '../defaults-file.js';
-import { toEtcdOptions } from '../etcd-options.js';
+import { toRegistryOptions } from '../etcd-options.js';
 import { EXIT_CODES, EXIT_OK } from '../exit-codes.js';
 import { describeEtcd, findEtcd } from '../node-etcd.js';
 import { CHECKS } from './checks.js';
@@ -31,10 +31,10 @@ export async function doctor(node: NodeOptions, json: boolean): Promise<number> 
 }
 
 /** What cannot be used is a finding, and no reason to look at nothing else. */
-async function readEtcd(node: NodeOptions): Promise<{ options: EtcdOptions | undefined; etcd: EtcdFound }> {
+async function readEtcd(node: NodeOptions): Promise<{ options: RegistryOptions | undefined; etcd: EtcdFound }> {
   try {
     const found = await findEtcd(node);
-    const options = toEtcdOptions(found.raw);
+    const options = toRegistryOptions(found.raw);
     const saidBy = found.saidBy === undefined ? undefined : describeEtcd(found);
     const { endpoints, prefix, flags = [] } = options;
     return { options, etcd: { endpoints, prefix, flags, saidBy } };

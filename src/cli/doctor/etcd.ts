@@ -1,5 +1,5 @@
 import { parseNetworkConfig } from '../../backend/config.js';
-import type { CheckStep, Checkup } from '../../control/etcd/checkup.js';
+import type { CheckStep, Checkup } from '../../control/open.js';
 import { initCommand } from '../../core/command-line.js';
 import { messageOf } from '../../core/errors.js';
 import { correctKey } from '../../core/network-config.js';

@@ -1,10 +1,6 @@
 import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest, type RequestOptions } from 'node:https';
-import { type Checkup, checkEndpoint } from '../../control/etcd/checkup.js';
-import { readTls } from '../../control/etcd/credentials.js';
-import type { EtcdOptions } from '../../control/etcd/etcd-registry.js';
+import { type Checkup, checkupOf, clockOf, type RegistryOptions } from '../../control/open.js';
 import type { Ipv4 } from '../../core/ipv4.js';
 import type { Asked } from '../../ops/control-client.js';
 import type { Status } from '../../ops/status.js';
@@ -63,7 +59,7 @@ export interface Host {
   /** Chains of others that may drop or change packets; of `input`, or of what is forwarded. */
   suspects(hook?: 'input'): Promise<string[]>;
   /** The Date header of a web server's answer; undefined if there is none. */
-  dateOf(url: string): Promise<Date | undefined>;
+  clockOf(endpoint: string): Promise<Date | undefined>;
 }
 
 export interface Link {
@@ -94,10 +90,10 @@ const MOST_FILE_BYTES = 1024 * 1024;
 /** A host of many containers has a route for each. */
 const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
 
-/** The part of the host that is the same whatever runs on it. @param etcd undefined: it is not known */
+/** The part of the host that is the same whatever runs on it. @param registry undefined: it is not known */
 export function realHost(
   known: Pick<Host, 'socketPath' | 'status' | 'daemon' | 'etcd' | 'settings'>,
-  etcd: EtcdOptions | undefined,
+  registry: RegistryOptions | undefined,
 ): Host {
   const run = (command: string, args: readonly string[]) =>
     new Promise<string | undefined>((resolve) => {
@@ -111,7 +107,7 @@ export function realHost(
     version: packageVersion(),
     isRoot: process.getuid?.() === 0,
     ...known,
-    probe: (endpoint) => checkEndpoint(endpoint, etcd!),
+    probe: (endpoint) => checkupOf(endpoint, registry!),
     now: Date.now,
     exists: (path) =>
       access(path).then(
@@ -129,27 +125,6 @@ export function realHost(
     nameservers: () => listNameservers(),
     suspects: async (hook) =>
       (await foreignChains()).filter((chain) => (chain.hook === 'input') === (hook === 'input')).map(describeChain),
-    dateOf: (url) => dateOf(url, etcd?.tls),
+    clockOf: async (endpoint) => registry && clockOf(endpoint, registry),
   };
-}
-
-/** What a web server says of the time. */
-export async function dateOf(url: string, files: EtcdOptions['tls']): Promise<Date | undefined> {
-  let options: RequestOptions;
-  try {
-    const { ca, cert, key } = readTls(files ?? {});
-    options = { timeout: TIMEOUT_MS, ca, cert, key };
-  } catch {
-    return undefined;
-  }
-  return new Promise((resolve) => {
-    const request = (url.startsWith('https:') ? httpsRequest : httpRequest)(url, options, (answer) => {
-      answer.resume();
-      const date = new Date(answer.headers.date ?? Number.NaN);
-      resolve(Number.isNaN(date.getTime()) ? undefined : date);
-    });
-    request.on('error', () => resolve(undefined));
-    request.on('timeout', () => request.destroy());
-    request.end();
-  });
 }

@@ -3,7 +3,7 @@ import { errnoOf, messageOf, RudderError } from '../../core/errors.js';
 import { within } from '../retry.js';
 import { keepCredentials } from './credentials.js';
 import { mostTelling } from './errors.js';
-import type { EtcdOptions } from './etcd-registry.js';
+import type { EtcdOptions } from './options.js';
 import type { Client } from './member.js';
 import { connectMembers, type EtcdMembers } from './members.js';
 import { checkName, hostPortOf, probe } from './probe.js';

@@ -21,8 +21,8 @@ interface Row {
   /** Of a Finding; or by the words of etcd, gRPC, OpenSSL or the kernel: */
   readonly kind: string;
   readonly pattern?: RegExp;
-  /** `etcd-refused`: time does not heal it, the user must act. */
-  readonly code: 'etcd-refused' | 'etcd-unavailable';
+  /** `registry-refused`: time does not heal it, the user must act. */
+  readonly code: 'registry-refused' | 'registry-unavailable';
   /** @param at the endpoints that are so; @param detail a Finding's text, or what the pattern's first group has matched */
   readonly line: (at: string, detail: string, etcd: EtcdIdentity) => string;
 }
@@ -31,14 +31,14 @@ interface Row {
 const away = (kind: string, pattern: RegExp, why: (detail: string) => string): Row => ({
   kind,
   pattern,
-  code: 'etcd-unavailable',
+  code: 'registry-unavailable',
   line: (at, detail) => `etcd at ${at} cannot be reached: ${why(detail)}`,
 });
 
 const refused = (kind: string, pattern: RegExp | undefined, line: Row['line']): Row => ({
   kind,
   pattern,
-  code: 'etcd-refused',
+  code: 'registry-refused',
   line,
 });
 
@@ -46,7 +46,7 @@ const refused = (kind: string, pattern: RegExp | undefined, line: Row['line']): 
 const answered = (kind: string, pattern: RegExp, line: (at: string, detail: string) => string): Row => ({
   kind,
   pattern,
-  code: 'etcd-unavailable',
+  code: 'registry-unavailable',
   line,
 });
 
@@ -188,7 +188,7 @@ const ROWS: readonly Row[] = [
   {
     kind: 'name',
     pattern: /(?:ENOTFOUND|EAI_\w+|Name resolution failed)/,
-    code: 'etcd-unavailable',
+    code: 'registry-unavailable',
     line: (at, detail) =>
       `the name of etcd at ${at} cannot be resolved${detail && ` (${detail})`}: correct --etcd-endpoints, or mend DNS or /etc/hosts`,
   },
@@ -244,7 +244,7 @@ export function isUnclear(thrown: unknown): boolean {
   );
 }
 
-/** Sorts what etcd3 throws into `etcd-refused` (the user must act) and `etcd-unavailable` (try again). */
+/** Sorts what etcd3 throws into `registry-refused` (the user must act) and `registry-unavailable` (try again). */
 export function toRudderError(thrown: unknown, etcd: EtcdIdentity): RudderError {
   return thrown instanceof RudderError ? thrown : lineOf(thrown, etcd.endpoints, etcd);
 }

@@ -1,7 +1,7 @@
 import type { RudderError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
 import { unlessAborted } from '../retry.js';
-import { type EtcdAuth, keepCredentials, type TlsFiles } from './credentials.js';
+import { keepCredentials } from './credentials.js';
 import { toRudderError } from './errors.js';
 import {
   castGrpcError,
@@ -13,30 +13,10 @@ import {
 } from './library.js';
 import type { Client } from './member.js';
 import { connectMembers } from './members.js';
-import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
+import type { EtcdOptions } from './options.js';
+import type { Holding } from '../membership.js';
+import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 import { openWatch, toEntry } from './watch.js';
-
-/**
- * This file, member.ts and watch.ts are all that knows etcd3. What the library would do by itself and why
- * it may not:
- *  - its calls have no deadline: a frozen etcd would hang us for ever. Every unary call gets one here;
- *  - its lease renewal notices a revoked lease only after a third of the TTL (8 h of 24): we renew ourselves;
- *  - its watcher moves its start revision forward before the old events arrived, throws out of an event handler on
- *    a late message, and dies without a word on compaction: we speak the watch stream directly, one stream for each
- *    watch, and a stream that ends is never revived. The caller lists again and opens another.
- */
-export interface EtcdOptions {
-  /** `http://host:port` or `https://host:port`, all of one kind. */
-  readonly endpoints: readonly string[];
-  /** Without a trailing slash, such as `/coreos.com/network`. */
-  readonly prefix: string;
-  readonly tls?: TlsFiles;
-  readonly auth?: EtcdAuth;
-  /** Deadline of one request, in milliseconds. */
-  readonly deadlineMs?: number;
-  /** The flags by which a command finds the same etcd, for remedies; without secrets. */
-  readonly flags?: readonly string[];
-}
 
 const DEFAULT_DEADLINE_MS = 5000;
 
@@ -48,7 +28,17 @@ interface Comparison {
   readonly listedAt?: number | undefined;
 }
 
-/** @param log told of credentials that change, cannot be read, or end soon */
+/**
+ * This file, member.ts and watch.ts are all that knows etcd3. What the library would do by itself and why
+ * it may not:
+ *  - its calls have no deadline: a frozen etcd would hang us for ever. Every unary call gets one here;
+ *  - its lease renewal notices a revoked lease only after a third of the TTL (8 h of 24): we renew ourselves;
+ *  - its watcher moves its start revision forward before the old events arrived, throws out of an event handler on
+ *    a late message, and dies without a word on compaction: we speak the watch stream directly, one stream for each
+ *    watch, and a stream that ends is never revived. The caller lists again and opens another.
+ *
+ * @param log told of credentials that change, cannot be read, or end soon
+ */
 export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry {
   const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
   const configKey = `${options.prefix}/config`;
@@ -76,7 +66,7 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
     const ttlId = ttlSeconds === undefined ? NO_TTL : await grant(ttlSeconds);
     const revision = await write(ttlId).catch(async (thrown: unknown) => {
       // If the answer is lost, the key may hang on this TTL by now: to revoke it could delete our own lease.
-      if (toRudderError(thrown, options).code === 'etcd-refused') await revoke(ttlId);
+      if (toRudderError(thrown, options).code === 'registry-refused') await revoke(ttlId);
       throw thrown;
     });
     if (revision === undefined) await revoke(ttlId);

@@ -3,35 +3,22 @@ import { parseSubnetKey } from '../../core/address-text.js';
 import { chooseSubnet, fitsConfig } from '../../core/allocator.js';
 import { RudderError } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
-import { formatLeaseValue, type NodeReach } from '../../core/lease.js';
+import { formatLeaseValue } from '../../core/lease.js';
 import type { Logger } from '../../core/logger.js';
-import type { NetworkConfig } from '../../core/network-config.js';
 import { createRepeatLimit } from '../../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../../core/subnet.js';
 import { bootNow } from '../boot-clock.js';
 import { createRetryBackoff, lastWord, retryWhileUnavailable, unlessAborted } from '../retry.js';
 import { keepAliveInterval } from './lease-keeper.js';
 import { hasNodeId, ownershipOf } from './ownership.js';
-import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
+import type { OwnLease, Wanted } from '../membership.js';
+import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
-export interface AcquireOptions {
+export interface AcquireOptions extends Wanted {
   readonly registry: Registry;
-  readonly config: NetworkConfig;
-  readonly identity: NodeReach;
-  /** The subnet of our last run, from the state directory. */
-  readonly savedSubnet: Subnet | undefined;
   readonly ttlSeconds: number;
   readonly log: Logger;
   readonly random?: () => number;
-  /** The first failure of etcd is thrown: there is something else to go on with. */
-  readonly isHasty?: boolean;
-}
-
-export interface OwnLease {
-  readonly subnet: Subnet;
-  readonly holding: Holding;
-  /** True if this call created the key: a start that fails later takes it back. */
-  readonly created: boolean;
 }
 
 /**

@@ -7,7 +7,8 @@ import { formatSubnet, formatSubnetKey, type Subnet } from '../../core/subnet.js
 import { createBackoff } from '../backoff.js';
 import { bootNow } from '../boot-clock.js';
 import { hasNodeId, ownershipOf, saysBackend } from './ownership.js';
-import { type Holding, type LeaseEntry, NO_TTL, type Registry } from './registry.js';
+import type { Holding, OwnKey } from '../membership.js';
+import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
 export interface KeeperOptions {
   readonly registry: Registry;
@@ -27,12 +28,6 @@ export interface EarlierLease {
   readonly confirmedSecondsAgo: number;
   readonly ownKey: OwnKey;
 }
-
-/**
- * The own key as last read: as we wrote it, not there, or ours but with an address, backend or TTL that we did not
- * write. A stranger's ends the claim.
- */
-export type OwnKey = 'written' | 'gone' | 'differs';
 
 export interface LeaseKeeper {
   /** The own key as the watch sees it; undefined: it is gone. */

@@ -1,12 +1,13 @@
 import { parseSubnetKey } from '../../core/address-text.js';
 import { messageOf, shorten } from '../../core/errors.js';
-import { formatIpv4, type Ipv4 } from '../../core/ipv4.js';
+import { formatIpv4 } from '../../core/ipv4.js';
 import { type Lease, type NotALease, parseLease, parseLeaseValue } from '../../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../../core/lease-set.js';
 import type { Logger } from '../../core/logger.js';
 import type { NetworkConfig } from '../../core/network-config.js';
 import { createRepeatLimit } from '../../core/rate-limit.js';
 import { formatSubnetKey } from '../../core/subnet.js';
+import type { IgnoredLease } from '../membership.js';
 import { createRetryBackoff } from '../retry.js';
 import { type LeaseEntry, NO_TTL, type Registry, type WatchEvent } from './registry.js';
 
@@ -37,15 +38,6 @@ export interface WatcherOptions {
   onWatch(problem: string | undefined): void;
   /** The network config at the first list, and after each change; undefined: there is none. */
   onConfig(json: string | undefined): void;
-}
-
-/** A key that no packets are sent by. */
-export interface IgnoredLease {
-  /** Shortened. */
-  readonly key: string;
-  /** Undefined: it says none. */
-  readonly publicIp: Ipv4 | undefined;
-  readonly problem: string;
 }
 
 /** A watch that lasts this long stood; one that is refused ends sooner. */

@@ -1,7 +1,7 @@
 import { noop } from 'cockatiel';
 import type { CredentialKeeper, Credentials } from './credentials.js';
 import { isUnclear } from './errors.js';
-import type { EtcdOptions } from './etcd-registry.js';
+import type { EtcdOptions } from './options.js';
 import { castGrpcError, Etcd3, InterceptingCall, type Interceptor } from './library.js';
 import { checkName, hostPortOf, probe } from './probe.js';
 

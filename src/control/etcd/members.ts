@@ -1,7 +1,7 @@
 import { RudderError } from '../../core/errors.js';
 import type { CredentialKeeper } from './credentials.js';
 import { isAnswer, mostTelling } from './errors.js';
-import type { EtcdOptions } from './etcd-registry.js';
+import type { EtcdOptions } from './options.js';
 import { isRecoverableError } from './library.js';
 import { type Client, createMember, type Member } from './member.js';
 

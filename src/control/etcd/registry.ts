@@ -1,10 +1,11 @@
 import type { CertificateEnd } from '../../core/certificates.js';
+import type { Holding } from '../membership.js';
 
 /**
  * What Rudder needs of the store of leases. Two implementations, `etcd-registry.ts` and the tests' `memory-registry.ts`,
  * pass one contract test. Keys are relative to the prefix: `config`, or a lease's `10.240.26.0-24`.
  *
- * Every call may reject with a RudderError: `etcd-unavailable` (try again) or `etcd-refused` (the user must act).
+ * Every call may reject with a RudderError: `registry-unavailable` (try again) or `registry-refused` (the user must act).
  */
 export interface Registry {
   /** The network config's JSON; undefined while nobody has created it. */
@@ -71,12 +72,6 @@ export interface LeaseEntry {
 export interface LeaseList {
   readonly revision: number;
   readonly entries: LeaseEntry[];
-}
-
-/** What a successful write leaves us holding. */
-export interface Holding {
-  readonly revision: number;
-  readonly ttlId: string;
 }
 
 export interface TimeToLive {

@@ -1,5 +1,5 @@
 import { toRudderError } from './errors.js';
-import type { EtcdOptions } from './etcd-registry.js';
+import type { EtcdOptions } from './options.js';
 import { castGrpcError, type IKeyValue, type IWatchResponse, Range } from './library.js';
 import type { Member } from './member.js';
 import type { LeaseEntry, Watch, WatchEvent, WatchHandler } from './registry.js';

@@ -41,7 +41,7 @@ function setState(text, isBad) {
   byId('state').className = isBad ? 'bad' : '';
 }
 
-function showFacts({ node, lease, device, etcd, offloads, backend, packetPath, uptimeSeconds, version }) {
+function showFacts({ node, lease, device, registry, offloads, backend, packetPath, uptimeSeconds, version }) {
   const off = Object.keys(offloads).filter((name) => offloads[name] === 'off');
   fill(byId('facts'), [
     ['network', node.network],
@@ -51,8 +51,8 @@ function showFacts({ node, lease, device, etcd, offloads, backend, packetPath, u
       ? ['carried', `by the kernel, ${backend.type}${entriesOf(backend.kernel)}`]
       : ['offloads', off.length === 0 ? 'all on' : `off: ${off.join(', ')}`],
     [
-      'etcd',
-      `${etcd.current ? 'watched' : 'not reached'}, ${etcd.lastContactSeconds === null ? 'no word since the start' : `last word ${duration(etcd.lastContactSeconds)} ago`}`,
+      registry.kind,
+      `${registry.current ? 'watched' : 'not reached'}, ${registry.lastContactSeconds === null ? 'no word since the start' : `last word ${duration(registry.lastContactSeconds)} ago`}`,
     ],
     ['daemon', `${version}, up for ${duration(uptimeSeconds)}`],
   ]);

@@ -68,7 +68,7 @@ describe('the process of the node', () => {
         ExecMainStatus: '4',
         NRestarts: '17',
       },
-      /^ends again and again: systemd has restarted it 17 times, last after exit code 4 \(etcd-refused\) -> journalctl/,
+      /^ends again and again: systemd has restarted it 17 times, last after exit code 4 \(registry-refused\) -> journalctl/,
     ],
     [
       'one that is between two ends',

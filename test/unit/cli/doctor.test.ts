@@ -271,7 +271,7 @@ describe('rudder doctor', () => {
     ],
     [
       'another time',
-      { dateOf: async () => new Date(NOW - 90_000) },
+      { clockOf: async () => new Date(NOW - 90_000) },
       'clock',
       'warning',
       /is 90 s ahead of that of http:\/\/10\.1\.1\.1:2379 -> run an NTP/,
@@ -280,13 +280,13 @@ describe('rudder doctor', () => {
       'another time of one member of several',
       {
         etcd: { ...ETCD, endpoints: [ENDPOINT, 'http://10.1.1.2:2379'] },
-        dateOf: async (url) => new Date(NOW + (url.includes('10.1.1.2') ? 90_000 : 0)),
+        clockOf: async (url) => new Date(NOW + (url.includes('10.1.1.2') ? 90_000 : 0)),
       },
       'clock',
       'warning',
       /is 90 s behind that of http:\/\/10\.1\.1\.2:2379 -> the clock there is wrong/,
     ],
-    ['no time', { dateOf: async () => undefined }, 'clock', 'warning', /is etcd running/],
+    ['no time', { clockOf: async () => undefined }, 'clock', 'warning', /is etcd running/],
   ])('finds %s', async (_, differences, check, state, text) => {
     const found = await complaints(differences);
     expect(found).toHaveLength(1);

@@ -215,7 +215,7 @@ export function createHost(differences: Differences = {}): Host {
     succeeds: async (_, args) => !fails(args),
     nameservers: async () => [ip('192.0.2.53')],
     suspects: async () => [],
-    dateOf: async () => new Date(NOW + 2000),
+    clockOf: async () => new Date(NOW + 2000),
     ...changes,
   };
 }

@@ -10,7 +10,8 @@ let registry: MemoryRegistry;
 beforeEach(() => {
   registry = createMemoryRegistry();
 });
-const create = (json: string) => createConfig(registry, KEY, parseNewNetworkConfig(json), json);
+const create = (json: string) =>
+  createConfig({ ...registry, configPlace: { key: KEY } }, parseNewNetworkConfig(json), json);
 
 describe('rudder init', () => {
   it('creates the config as it was given', async () => {

@@ -46,7 +46,8 @@ afterEach(() => vi.unstubAllEnvs());
 describe('without arguments', () => {
   it('the defaults hold', () => {
     expect(parse()).toEqual({
-      etcd: {
+      registry: {
+        kind: 'etcd',
         endpoints: ['http://127.0.0.1:2379'],
         prefix: '/coreos.com/network',
         tls: undefined,
@@ -86,7 +87,8 @@ describe('flags', () => {
       --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
       --etcd-username u --etcd-password p`;
     expect(parse(...argv.split(/\s+/))).toEqual({
-      etcd: {
+      registry: {
+        kind: 'etcd',
         endpoints: ['https://a:2379', 'https://b:1'],
         prefix: '/x',
         tls: undefined,
@@ -123,11 +125,11 @@ describe('flags', () => {
 
   it('name the files of TLS and of the password, which may change', () => {
     const argv = ['--etcd-endpoints=https://a', '--etcd-cafile=/ca'];
-    expect(parse(...argv).etcd.tls).toEqual({ ca: '/ca' });
+    expect(parse(...argv).registry.tls).toEqual({ ca: '/ca' });
     const client = ['--etcd-certfile=/cert', '--etcd-keyfile=/key'];
-    expect(parse(...argv, ...client).etcd.tls).toEqual({ ca: '/ca', cert: '/cert', key: '/key' });
+    expect(parse(...argv, ...client).registry.tls).toEqual({ ca: '/ca', cert: '/cert', key: '/key' });
     const auth = { username: 'me', passwordFile: '/password' };
-    expect(parse('--etcd-username=me', '--etcd-password-file=/password').etcd.auth).toEqual(auth);
+    expect(parse('--etcd-username=me', '--etcd-password-file=/password').registry.auth).toEqual(auth);
   });
 
   it.each([
@@ -210,7 +212,7 @@ describe('the flags of etcd for a remedy', () => {
     vi.stubEnv('RUDDERD_ETCD_PREFIX', '/x');
     vi.stubEnv('RUDDERD_ETCD_PASSWORD', 'hunter2');
     const argv = ['--etcd-endpoints=https://a', '--etcd-username=u', ...Object.entries(files).flat()];
-    expect(parse(...argv).etcd.flags).toEqual([
+    expect(parse(...argv).registry.flags).toEqual([
       ...['--etcd-endpoints', 'https://a:2379', '--etcd-prefix', '/x', ...Object.entries(files).flat()],
       ...['--etcd-username', 'u', '--etcd-password-file', 'FILE'],
     ]);
@@ -218,7 +220,7 @@ describe('the flags of etcd for a remedy', () => {
 
   it('name the file of the password', () => {
     const file = '/etc/password';
-    expect(parse('--etcd-username=u', `--etcd-password-file=${file}`).etcd.flags).toEqual([
+    expect(parse('--etcd-username=u', `--etcd-password-file=${file}`).registry.flags).toEqual([
       ...['--etcd-username', 'u', '--etcd-password-file', file],
     ]);
   });

@@ -60,12 +60,12 @@ describe('a line of the status', () => {
     ['etcd', {}, /^etcd {6}watched, last word 100 s ago \(http:\/\/127\.0\.0\.1:2379\)$/m],
     [
       'etcd that is not watched',
-      { etcd: { ...etcd, current: false, problem: 'denied' } },
+      { registry: { ...registry, current: false, problem: 'denied' } },
       /^etcd {6}degraded: peers are as they were last known \(denied\), last word 100 s ago/m,
     ],
     [
       'etcd that has said nothing',
-      { etcd: { ...etcd, current: false, lastContactSeconds: null } },
+      { registry: { ...registry, current: false, lastContactSeconds: null } },
       /^etcd {6}degraded: peers are as they were last known, no word since the start/m,
     ],
     ['config', {}, /^config {4}the one in etcd$/m],

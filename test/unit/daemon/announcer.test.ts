@@ -12,6 +12,7 @@ it('tells nothing before READY, then what is so at that moment, then what has ch
   };
   const announcer = createAnnouncer(
     (...lines) => void told.push(...lines),
+    'etcd',
     () => facts,
   );
   announcer.changed();

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Registry } from '../../../src/control/etcd/registry.js';
+import { withinPatience } from '../../../src/control/patience.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
 import type { LastKnown } from '../../../src/core/last-known.js';
@@ -40,7 +41,6 @@ const me = () => ({
   source: 'here',
   publicIp: known.publicIp,
   nodeId: 'me',
-  place: { key: KEY, flags: ['--etcd-prefix', '/a b'] },
   ttlSeconds: 24 * 3600,
 });
 
@@ -50,7 +50,13 @@ function find(
   check: FootingOptions['check'] = async () => undefined,
   waitedMs = 0,
 ) {
-  return findFooting({ ...me(), registry: from, lastKnown, waitedMs, check, log }, stop.signal);
+  const configPlace = { key: KEY, flags: ['--etcd-prefix', '/a b'] };
+  const getConfig = (patienceMs?: number) => {
+    const answer = from.getConfig();
+    return patienceMs === undefined ? answer : withinPatience('etcd', answer, patienceMs);
+  };
+  const membership = { kind: 'etcd', source: 'here', configPlace, getConfig } as const;
+  return findFooting({ ...me(), membership, lastKnown, waitedMs, check, log }, stop.signal);
 }
 
 /** A registry whose first answers are these failures. */
@@ -63,7 +69,7 @@ const failing = (...errors: Error[]): Registry => ({
   },
 });
 
-const away = () => new RudderError('etcd-unavailable', 'etcd at http://a cannot be reached: ECONNREFUSED');
+const away = () => new RudderError('registry-unavailable', 'etcd at http://a cannot be reached: ECONNREFUSED');
 
 describe('without a lease of the last run', () => {
   it('returns the config and the text it was parsed from, without a word', async () => {
@@ -115,7 +121,7 @@ describe('without a lease of the last run', () => {
   });
 
   it.each([
-    ['refuses', new RudderError('etcd-refused', 'etcd wants a user')],
+    ['refuses', new RudderError('registry-refused', 'etcd wants a user')],
     ['meets a bug', new TypeError('x is not a function')],
   ])('fails at once if etcd %s', async (_, error) => {
     registry.putRaw('config', JSON_TEXT);
@@ -143,7 +149,7 @@ describe('without a lease of the last run', () => {
 describe('with a valid lease of the last run', () => {
   it.each<[string, () => Registry, RegExp]>([
     ['cannot be reached', () => failing(away()), /ECONNREFUSED/],
-    ['refuses', () => failing(new RudderError('etcd-refused', 'certificate has expired')), /has expired/],
+    ['refuses', () => failing(new RudderError('registry-refused', 'certificate has expired')), /has expired/],
     ['has no config', () => registry, /there is no network config \/coreos/],
   ])('goes on with it at once if etcd %s, and says why', async (_, from, reason) => {
     const began = performance.now();

@@ -48,8 +48,8 @@ describe('metrics', () => {
 
   it('tell when certificates end', async () => {
     const certificates = [{ file: '/etc/rudder/client.pem', subject: 'CN=node', notAfter: '2030-01-01T00:00:00.000Z' }];
-    const text = await createMetrics().text(createStatus({ etcd: { ...createStatus().etcd, certificates } }));
-    const series = 'rudder_etcd_certificate_expiry_timestamp_seconds{file="/etc/rudder/client.pem"}';
+    const text = await createMetrics().text(createStatus({ registry: { ...createStatus().registry, certificates } }));
+    const series = 'rudder_registry_certificate_expiry_timestamp_seconds{file="/etc/rudder/client.pem"}';
     expect(metricOf(text, series)).toBe(String(Date.UTC(2030, 0) / 1000));
   });
 

@@ -25,7 +25,8 @@ describe('problemsOf', () => {
     [
       'an etcd that is gone',
       {
-        etcd: {
+        registry: {
+          kind: 'etcd',
           endpoints: [],
           current: false,
           staleSeconds: 11,
@@ -39,7 +40,8 @@ describe('problemsOf', () => {
     [
       'a start that etcd has said nothing to, at once',
       {
-        etcd: {
+        registry: {
+          kind: 'etcd',
           endpoints: [],
           current: false,
           staleSeconds: 1,
@@ -87,9 +89,9 @@ describe('problemsOf', () => {
   });
 
   it('forgives a watch that broke a moment ago, and a quiet one that is up', () => {
-    const etcd = { endpoints: [], problem: null, lastContactSeconds: 9999, certificates: [] };
-    expect(problemsOf(createStatus({ etcd: { ...etcd, current: false, staleSeconds: 9 } }))).toEqual([]);
-    expect(problemsOf(createStatus({ etcd: { ...etcd, current: true, staleSeconds: 0 } }))).toEqual([]);
+    const registry = { kind: 'etcd', endpoints: [], problem: null, lastContactSeconds: 9999, certificates: [] } as const;
+    expect(problemsOf(createStatus({ registry: { ...registry, current: false, staleSeconds: 9 } }))).toEqual([]);
+    expect(problemsOf(createStatus({ registry: { ...registry, current: true, staleSeconds: 0 } }))).toEqual([]);
   });
 });
 
@@ -107,7 +109,7 @@ describe('warningsOf', () => {
     const notAfter = (days: number) => new Date(now + days * 86_400_000).toISOString();
     const ending = (days: number) => {
       const certificates = [{ file: '/etc/rudder/client.pem', subject: 'CN=node', notAfter: notAfter(days) }];
-      return createStatus({ etcd: { ...createStatus().etcd, certificates } });
+      return createStatus({ registry: { ...createStatus().registry, certificates } });
     };
     expect(warningsOf(ending(15), now)).toEqual([]);
     expect(warningsOf(ending(13), now)).toEqual([

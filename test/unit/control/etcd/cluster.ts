@@ -29,8 +29,8 @@ export const peerValue = (address: string, nodeId = `node at ${address}`) =>
   formatLeaseValue({ publicIp: ip(address), nodeId, backend: udp() });
 
 export const unavailable = () =>
-  new RudderError('etcd-unavailable', 'etcd at http://10.0.0.1:2379 cannot be reached: gone');
-export const refused = () => new RudderError('etcd-refused', 'etcd at http://10.0.0.1:2379 denies');
+  new RudderError('registry-unavailable', 'etcd at http://10.0.0.1:2379 cannot be reached: gone');
+export const refused = () => new RudderError('registry-refused', 'etcd at http://10.0.0.1:2379 denies');
 
 export async function entryOf(registry: MemoryRegistry, name: string): Promise<LeaseEntry | undefined> {
   return (await registry.listLeases()).entries.find((entry) => entry.name === name);

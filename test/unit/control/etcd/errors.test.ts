@@ -9,7 +9,7 @@ const user: EtcdIdentity = { ...anonymous, auth };
 
 const errorOf = (text: string, etcd = anonymous) => toRudderError(new Error(text), etcd);
 
-describe('what the user must mend is etcd-refused, in one line with the remedy', () => {
+describe('what the user must mend is registry-refused, in one line with the remedy', () => {
   it.each([
     [
       'a wrong password',
@@ -50,7 +50,7 @@ describe('what the user must mend is etcd-refused, in one line with the remedy',
   ])('%s', (_, text, etcd, line) => {
     const error = errorOf(text, etcd);
     expect(error).toBeInstanceOf(RudderError);
-    expect(error.code).toBe('etcd-refused');
+    expect(error.code).toBe('registry-refused');
     expect(error.message).toBe(line);
   });
 
@@ -80,13 +80,13 @@ describe('what the user must mend is etcd-refused, in one line with the remedy',
     ['another protocol', 'Protocol error (2026-11-27T00:26:19.058Z)', /is not etcd, it does not speak HTTP\/2/],
   ])('%s: %j', (_, reason, pattern) => {
     const error = errorOf(`14 UNAVAILABLE: No connection established. Last error: ${reason}. Resolution note: `);
-    expect(error.code).toBe('etcd-refused');
+    expect(error.code).toBe('registry-refused');
     expect(error.message).toMatch(pattern);
     expect(error.message).not.toMatch(/SSL|Last error|Resolution note|undefined/);
   });
 });
 
-describe('what passes by itself is etcd-unavailable, in our words', () => {
+describe('what passes by itself is registry-unavailable, in our words', () => {
   it.each([
     [
       '14 UNAVAILABLE: No connection established. Last error: connect ECONNREFUSED 10.0.0.1:2379. Resolution note: ',
@@ -134,7 +134,7 @@ describe('what passes by itself is etcd-unavailable, in our words', () => {
     ],
   ])('%j', (text, words) => {
     const error = errorOf(text, user);
-    expect(error.code).toBe('etcd-unavailable');
+    expect(error.code).toBe('registry-unavailable');
     expect(error.message).toContain(`etcd at ${URL} ${words}`);
     expect(error.message).not.toMatch(/Last error|undefined|\n/);
   });

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type AcquireOptions, acquireLease, type OwnLease } from '../../../../src/control/etcd/lease-acquisition.js';
+import { type AcquireOptions, acquireLease } from '../../../../src/control/etcd/lease-acquisition.js';
+import type { OwnLease } from '../../../../src/control/membership.js';
 import { formatSubnet } from '../../../../src/core/subnet.js';
 import { udp } from '../../../helpers/leases.js';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../helpers/memory-registry.js';
@@ -163,7 +164,7 @@ describe('etcd', () => {
 
   it('that refuses ends the attempt at once', async () => {
     vi.spyOn(registry, 'listLeases').mockRejectedValue(refused());
-    await expect(acquire()).rejects.toMatchObject({ code: 'etcd-refused' });
+    await expect(acquire()).rejects.toMatchObject({ code: 'registry-refused' });
     expect(log.lines).toEqual([]);
   });
 });

@@ -1,4 +1,5 @@
-import { type IgnoredLease, watchLeases } from '../../../../src/control/etcd/lease-watcher.js';
+import { watchLeases } from '../../../../src/control/etcd/lease-watcher.js';
+import type { IgnoredLease } from '../../../../src/control/membership.js';
 import type { LeaseEntry } from '../../../../src/control/etcd/registry.js';
 import { formatIpv4 } from '../../../../src/core/ipv4.js';
 import type { Lease } from '../../../../src/core/lease.js';

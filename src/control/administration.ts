@@ -1,0 +1,39 @@
+import type { Ipv4 } from '../core/ipv4.js';
+import type { NetworkConfig } from '../core/network-config.js';
+import type { Subnet } from '../core/subnet.js';
+import type { ConfigPlace } from './membership.js';
+
+/** What an operator asks of the store that all nodes share, from any host. Promises reject as those of a Membership do. */
+export interface Administration {
+  readonly configPlace: ConfigPlace;
+  /** The network config's JSON; undefined while there is none. */
+  getConfig(): Promise<string | undefined>;
+  /** Creates the network config; false if there is one already, which stays as it is. */
+  createConfig(json: string): Promise<boolean>;
+  listLeases(): Promise<readonly StoredLease[]>;
+  /**
+   * Reserves a subnet for the node with that address, for ever.
+   * @returns the other subnets that this node holds at the moment
+   * @throws RudderError `usage` or `lease-conflict`
+   */
+  reserve(config: NetworkConfig, subnet: Subnet, publicIp: Ipv4): Promise<string[]>;
+  /**
+   * Gives a reservation up.
+   * @param heard subnets that somebody uses for certain
+   * @param ttlSeconds in which the node has to renew it, if it has one
+   * @returns whether it is an ordinary lease from now on
+   * @throws RudderError `usage` or `lease-conflict`
+   */
+  release(subnet: Subnet, heard: ReadonlySet<string>, ttlSeconds: number): Promise<boolean>;
+  /** Gives back the lease that a stopped node has left. @returns false if there is none of that node id */
+  giveBack(subnet: Subnet, nodeId: string): Promise<boolean>;
+  close(): void;
+}
+
+/** A lease as it is stored, whatever is in it. */
+export interface StoredLease {
+  readonly name: string;
+  readonly value: string;
+  /** Null: it never runs out. */
+  readonly ttlSeconds: number | null;
+}

@@ -1,0 +1,33 @@
+import type { Logger } from '../../core/logger.js';
+import type { Membership } from '../membership.js';
+import { withinPatience } from '../patience.js';
+import { createEtcdRegistry } from './etcd-registry.js';
+import { impatient } from './impatient.js';
+import { keepJoined } from './joined.js';
+import { acquireLease } from './lease-acquisition.js';
+import { loggedRegistry } from './logged-registry.js';
+import type { EtcdOptions } from './options.js';
+
+/** Nodes belong by a key with a TTL each, as flannel's do. @param ttlSeconds of each TTL that is asked for */
+export function joinByEtcd(options: EtcdOptions, ttlSeconds: number, log: Logger): Membership {
+  const registry = loggedRegistry(createEtcdRegistry(options, log), log);
+  const { endpoints, prefix, flags } = options;
+  return {
+    kind: 'etcd',
+    endpoints,
+    source: `${endpoints.join(',')}${prefix}`,
+    configPlace: { key: `${prefix}/config`, flags },
+    getConfig(patienceMs) {
+      const answer = registry.getConfig();
+      return patienceMs === undefined ? answer : withinPatience('etcd', answer, patienceMs);
+    },
+    join(wanted, signal) {
+      const asked = wanted.isHasty ? impatient(registry) : registry;
+      return acquireLease({ ...wanted, registry: asked, ttlSeconds, log }, signal);
+    },
+    keep: (joined) => keepJoined({ ...joined, registry, ttlSeconds, log }),
+    reconnect: registry.reconnect,
+    certificates: registry.certificates,
+    close: registry.close,
+  };
+}

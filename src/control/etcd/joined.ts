@@ -1,0 +1,174 @@
+import { type RudderError } from '../../core/errors.js';
+import type { LastKnown } from '../../core/last-known.js';
+import type { Lease } from '../../core/lease.js';
+import type { LeaseChange } from '../../core/lease-set.js';
+import type { Logger } from '../../core/logger.js';
+import { formatSubnetKey } from '../../core/subnet.js';
+import { bootNow } from '../boot-clock.js';
+import type { IgnoredLease, Joined, JoinedState, Keeping } from '../membership.js';
+import { lastWord, unlessAborted } from '../retry.js';
+import { type EarlierLease, keepLease } from './lease-keeper.js';
+import { watchLeases } from './lease-watcher.js';
+import { NO_TTL, type Registry } from './registry.js';
+
+/** A complete list is compared by value this often even while the watch looks healthy. */
+const RESYNC_MS = 3 * 60_000;
+
+export interface JoinedOptions extends Keeping {
+  readonly registry: Registry;
+  readonly ttlSeconds: number;
+  readonly log: Logger;
+}
+
+/** Two loops: one follows the peers, the other looks after the own key. */
+export function keepJoined(options: JoinedOptions): Joined {
+  const { registry, config, own, fallback, degraded, identity, ttlSeconds, problemOf, log } = options;
+  const stopped = new AbortController();
+  const name = formatSubnetKey(own.subnet);
+
+  let hasLost = false;
+  let onLost: (error: RudderError) => void = () => undefined;
+  const lost = new Promise<never>((_, reject) => {
+    onLost = (error) => {
+      hasLost = true;
+      reject(error);
+    };
+  });
+  lost.catch(() => undefined); // nobody may be waiting for it any more
+  const earlier = degraded === undefined ? undefined : fallback && earlierLeaseOf(fallback, ttlSeconds);
+  const keeper = keepLease(own.subnet, own.holding, { registry, identity, ttlSeconds, earlier, log, onLost });
+
+  const peers = createPeerList(options.onPeers);
+  const ignored = new Map<string, IgnoredLease>();
+  const contact = createContact(degraded, options.onCurrent);
+
+  const listed = new Promise<void>((resolve) => {
+    const watching = {
+      known: fallback?.peers ?? [],
+      registry,
+      config,
+      problemOf,
+      ownName: name,
+      log,
+      resyncMs: RESYNC_MS,
+      onPeers: peers.changed,
+      onIgnored(key: string, lease: IgnoredLease | undefined) {
+        if (lease === undefined) ignored.delete(key);
+        else ignored.set(key, lease);
+      },
+      onConfig: options.onConfig,
+      onAnswer: contact.onAnswer,
+      onWatch: contact.onWatch,
+    };
+    void watchLeases({ ...watching, onOwnKey: keeper.ownKeySeen }, resolve, stopped.signal);
+  });
+
+  async function stop(): Promise<void> {
+    stopped.abort();
+    keeper.stop();
+  }
+
+  async function giveBack(): Promise<void> {
+    await keeper.settled();
+    if (keeper.holding().ttlId === NO_TTL) return; // a reservation is its operator's
+    await registry.deleteLease({ name, ...keeper.holding() });
+  }
+
+  function remainingSeconds(): number | undefined {
+    if (keeper.ownKey() === 'gone') return 0;
+    if (keeper.holding().ttlId === NO_TTL) return undefined;
+    return Math.max(0, keeper.ttlSeconds() - secondsSince(keeper.confirmedAt()));
+  }
+
+  const lease = (): JoinedState['lease'] => ({
+    ttlSeconds: keeper.ttlSeconds(),
+    remainingSeconds: remainingSeconds(),
+    ownKey: keeper.ownKey(),
+    recoveries: keeper.recoveries(),
+    problem: keeper.problem(),
+    holding: keeper.holding(),
+  });
+
+  return {
+    state: () => ({
+      ...contact.state(keeper.answeredAt()),
+      lease: lease(),
+      publicIp: keeper.identity().publicIp,
+      peers: peers.list(),
+      ignored,
+    }),
+    lost,
+    isLost: () => hasLost,
+    listed: (signal) => unlessAborted(Promise.race([listed, lost]), signal),
+    publish: keeper.publish,
+    stop,
+    async leave() {
+      await stop();
+      await lastWord(giveBack());
+    },
+  };
+}
+
+const secondsSince = (moment: number) => (bootNow() - moment) / 1000;
+
+function earlierLeaseOf({ validUntil, keyDiffers, ...known }: LastKnown, ttlSeconds: number): EarlierLease {
+  const ttl = known.ttlSeconds ?? ttlSeconds;
+  const confirmedSecondsAgo = validUntil === null ? 0 : ttl - (validUntil - Date.now()) / 1000;
+  return { ttlSeconds: ttl, confirmedSecondsAgo, ownKey: keyDiffers ? 'differs' : 'written' };
+}
+
+/** Who the peers are, for those who ask. */
+function createPeerList(onPeers: Keeping['onPeers']) {
+  const peers = new Map<string, Lease>();
+  let listed: readonly Lease[] | undefined;
+  return {
+    changed(changes: readonly LeaseChange[]): void {
+      onPeers(changes);
+      for (const { type, lease } of changes) {
+        if (type === 'removed') peers.delete(formatSubnetKey(lease.subnet));
+        else peers.set(formatSubnetKey(lease.subnet), lease);
+      }
+      listed = undefined;
+    },
+    /** The same array until any of them changes. */
+    list(): readonly Lease[] {
+      listed ??= [...peers.values()];
+      return listed;
+    },
+  };
+}
+
+/** When etcd was last heard, and whether what we know of it is current. @param degraded why it was not heard yet */
+function createContact(degraded: string | undefined, onCurrent: Keeping['onCurrent']) {
+  let contactAt = degraded === undefined ? bootNow() : undefined;
+  let problem = degraded;
+  /** Undefined: what we know is current. Not contactAt: where nothing changes the last contact is minutes ago. */
+  let staleSince: number | undefined = bootNow();
+
+  function onAnswer(): void {
+    contactAt = bootNow();
+  }
+
+  return {
+    onAnswer,
+    onWatch(reason: string | undefined): void {
+      const now = bootNow();
+      const isCurrent = reason === undefined;
+      problem = reason;
+      if (isCurrent) onAnswer();
+      if (isCurrent === (staleSince === undefined)) return;
+      staleSince = isCurrent ? undefined : now;
+      onCurrent(isCurrent);
+    },
+    /** @param keeperAnsweredAt a keep-alive's answer is etcd's word too */
+    state(keeperAnsweredAt: number | undefined) {
+      const moments = [contactAt, keeperAnsweredAt].filter((moment) => moment !== undefined);
+      return {
+        isCurrent: staleSince === undefined,
+        staleSeconds: staleSince === undefined ? 0 : secondsSince(staleSince),
+        problem,
+        contactAgeSeconds: moments.length === 0 ? undefined : secondsSince(Math.max(...moments)),
+      };
+    },
+  };
+}
