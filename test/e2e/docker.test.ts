@@ -13,12 +13,11 @@ import { statusOf } from './cli.js';
 import { type Docker, IMAGE, startDocker } from './docker.js';
 import { exchange, ping } from './traffic.js';
 
-const NAME = 'test-docker';
 /** Rules that somebody flushed are back within seconds. */
 const REPAIR_DEADLINE_MS = 10_000;
 const OUTSIDE_PORT = 8099;
 
-describeWith(['root', 'tun', 'etcd', 'iptables', 'docker'], 'Docker with default options', () => {
+const behind = (name: string, backend: object) => () => {
   let lab: LabState;
   let dockers: Docker[];
   /** Address of each node's container. */
@@ -26,7 +25,8 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'docker'], 'Docker with default
   let outside: ChildProcess;
 
   beforeAll(async () => {
-    lab = await createLab({ name: NAME, nodes: 2, config: '{"Network":"10.240.0.0/16"}' });
+    const config = JSON.stringify({ Network: '10.240.0.0/16', Backend: backend });
+    lab = await createLab({ name, nodes: 2, config });
     for (const node of lab.nodes) {
       await startNode(lab, node, ['--ip-masq']);
       // Docker drops what it did not start only where it had to turn forwarding on by itself.
@@ -45,7 +45,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'docker'], 'Docker with default
       await docker.docker('rm', '-f', 'web').catch(() => undefined);
       await docker.stop();
     }
-    await labDown(NAME);
+    await labDown(name);
   }, 60_000);
 
   async function startWeb({ docker }: Docker): Promise<string> {
@@ -156,4 +156,15 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'docker'], 'Docker with default
   }
 
   const firewall = async () => (await statusOf(lab, lab.nodes[0])).firewall;
-});
+};
+
+describeWith(
+  ['root', 'tun', 'etcd', 'iptables', 'docker'],
+  'Docker with default options',
+  behind('test-docker', { Type: 'udp' }),
+);
+describeWith(
+  ['root', 'vxlan', 'etcd', 'iptables', 'docker'],
+  'Docker with default options, over vxlan',
+  behind('test-vxlan-docker', { Type: 'vxlan' }),
+);
