@@ -1,7 +1,9 @@
+import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { OFFLOADS, type Offload } from '../backend/udp/tables/offloads.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import { isHostName } from '../core/lease.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { LOG_LEVELS } from '../ops/logger.js';
@@ -15,6 +17,7 @@ export interface RawDaemonOptions extends RawEtcdOptions {
   iface?: string[];
   ifaceRegex?: RegExp[];
   ifaceCanReach?: Ipv4;
+  nodeName?: string;
   publicIp?: Ipv4;
   portMapped: boolean;
   subnetFile: string;
@@ -48,6 +51,11 @@ export function addDaemonOptions(command: Command): Command {
     .addOption(
       option('--iface-can-reach <address>', 'underlay interface that leads to this address').argParser(
         values.parseHostAddress,
+      ),
+    )
+    .addOption(
+      option('--node-name <name>', 'what people call the node; default: the name of the host').argParser(
+        values.parseHostName,
       ),
     )
     .addOption(
@@ -146,6 +154,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLev
     registry: toRegistryOptions(raw),
     etcdSettings: toEtcdSettings(raw),
     underlay: { iface: raw.iface ?? [], ifaceRegex: raw.ifaceRegex ?? [], canReach: raw.ifaceCanReach },
+    nodeName: raw.nodeName ?? (isHostName(hostname()) ? hostname() : undefined),
     publicIp: raw.publicIp,
     portMapped: raw.portMapped,
     subnetFile: raw.subnetFile,

@@ -24,6 +24,7 @@ const shape = (directory: string) =>
     uptimeSeconds: count,
     node: z.looseObject({
       id: text,
+      name: text.nullable(),
       publicIp: ipv4,
       interface: interfaceName,
       network: subnet,
@@ -93,6 +94,8 @@ const shape = (directory: string) =>
     }),
     peers: z.array(
       z.looseObject({
+        host: text.nullable(),
+        version: text.nullable(),
         subnet,
         nextHop: ipv4,
         problem: text.nullable(),

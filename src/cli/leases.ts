@@ -38,6 +38,7 @@ async function readConfig({ getConfig, configPlace }: Administration): Promise<N
 
 interface Row {
   readonly subnet: string;
+  readonly host: string | null;
   readonly publicIp: string | null;
   readonly nodeId: string | null;
   /** The node's datagrams come from any port. */
@@ -71,12 +72,13 @@ function toRow(
 ): Row {
   const lease = parseLease(config, name, value);
   if ('problem' in lease) {
-    const none = { publicIp: null, nodeId: null, portMapped: false, reserved: false, backend: null };
+    const none = { host: null, publicIp: null, nodeId: null, portMapped: false, reserved: false, backend: null };
     return { subnet: shorten(name, 40), ...none, ttlSeconds, problem: lease.problem };
   }
-  const { subnet, publicIp, nodeId } = lease;
+  const { subnet, publicIp, nodeId, host = null } = lease;
   return {
     subnet: formatSubnet(subnet),
+    host,
     publicIp: formatIpv4(publicIp),
     nodeId: nodeId === undefined ? null : shorten(nodeId, 40),
     portMapped: isPortMapped(lease),
@@ -89,16 +91,17 @@ function toRow(
 
 function toTable(rows: readonly Row[]): string {
   if (rows.length === 0) return 'No leases.';
-  const head = ['subnet', 'node', 'node id', 'time left'];
+  const head = ['subnet', 'node', 'address', 'node id', 'time left'];
   const table = new Table({ head, style: { head: [], border: [], compact: true } });
-  for (const { subnet, publicIp, nodeId, portMapped, ttlSeconds, reserved, problem } of rows) {
+  for (const { subnet, host, publicIp, nodeId, portMapped, ttlSeconds, reserved, problem } of rows) {
     const left = ttlSeconds === null ? (reserved ? 'reserved' : 'for ever') : duration(ttlSeconds);
-    const node = portMapped ? `${publicIp}, any port` : publicIp;
+    const name = host ?? '';
+    const address = portMapped ? `${publicIp}, any port` : publicIp;
     if (problem === null)
-      table.push([subnet, node, nodeId ?? (reserved ? 'none yet' : 'none: written by flannel'), left]);
+      table.push([subnet, name, address, nodeId ?? (reserved ? 'none yet' : 'none: written by flannel'), left]);
     // What names no node is no lease at all; of a node's one the address says whose it is.
-    else if (publicIp === null) table.push([subnet, { colSpan: 2, content: `no lease: ${problem}` }, left]);
-    else table.push([subnet, node, `unreachable: ${problem}`, left]);
+    else if (publicIp === null) table.push([subnet, { colSpan: 3, content: `no lease: ${problem}` }, left]);
+    else table.push([subnet, name, address, `unreachable: ${problem}`, left]);
   }
   return table.toString();
 }

@@ -37,6 +37,7 @@ export function describe(node: Status): string {
   const rows: (readonly [string, string])[] = [
     ['ready', node.problems.length === 0 ? 'yes' : `no: ${node.problems.join('; ')}`],
     ['version', `${node.version}, up for ${duration(node.uptimeSeconds)}`],
+    ['node', node.node.name ?? 'without a name: give it one with --node-name'],
     ['subnet', `${node.node.subnet} of ${node.node.network}, in ${node.node.subnetFile}`],
     ['lease', leaseText(node)],
     ['address', `${node.node.publicIp}, interface ${node.node.interface}${port === null ? '' : `, UDP port ${port}`}`],
@@ -51,8 +52,8 @@ export function describe(node: Status): string {
   ];
   for (const warning of node.warnings) rows.push(['warning', warning]);
   const lines = rows.map(([name, value]) => `${name.padEnd(10)}${value}`);
-  const skipped = node.peers.flatMap(({ subnet, problem }) =>
-    problem === null ? [] : [`${subnet} is skipped: ${problem}`],
+  const skipped = node.peers.flatMap(({ host, subnet, problem }) =>
+    problem === null ? [] : [`${host === null ? '' : `${host}, `}${subnet} is skipped: ${problem}`],
   );
   return `${lines.join('\n')}\n\n${[peersTable(node), ...skipped].join('\n')}\n`;
 }
@@ -120,15 +121,16 @@ function droppedText(counters: Readonly<Record<string, number>>): string {
 function peersTable({ peers }: Status): string {
   if (peers.length === 0) return 'No peers.';
   const table = new Table({
-    head: ['peer subnet', 'next hop', 'packets out', 'bytes out', 'packets in', 'bytes in', 'last heard'],
+    head: ['peer', 'subnet', 'next hop', 'packets out', 'bytes out', 'packets in', 'bytes in', 'last heard'],
     style: { head: [], border: [], compact: true },
-    colAligns: ['left', 'left', 'right', 'right', 'right', 'right', 'right'],
+    colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'right', 'right'],
   });
   for (const peer of peers) {
     const never = peer.outPackets === null ? '' : 'never';
     const silent = peer.reserved ? 'reserved' : never;
     const heard = peer.heardSecondsAgo === null ? silent : `${duration(peer.heardSecondsAgo)} ago`;
     table.push([
+      peer.host ?? '',
       peer.subnet,
       peer.problem === null ? peer.nextHop : `${peer.nextHop} (skipped)`,
       peer.outPackets,

@@ -3,6 +3,7 @@ import { OFFLOADS, type Offload } from '../backend/udp/tables/offloads.js';
 import { parseIpv4 } from '../core/address-text.js';
 import { quote } from '../core/errors.js';
 import { type Ipv4, isUnusableAsHost } from '../core/ipv4.js';
+import { isHostName } from '../core/lease.js';
 
 /** Parsers of single option values. Each throws commander's InvalidArgumentError, which becomes one error line. */
 
@@ -22,6 +23,12 @@ export function parseHostAddress(text: string): Ipv4 {
     throw new InvalidArgumentError('Expected the IPv4 address of a host, such as 10.1.1.7.');
   }
   return address;
+}
+
+/** As a lease may hold one. */
+export function parseHostName(text: string): string {
+  if (!isHostName(text)) throw new InvalidArgumentError('Expected letters, digits, ".", "-" and "_", such as node-1.');
+  return text;
 }
 
 /** An own address, or 0.0.0.0 for all of them. */

@@ -19,11 +19,10 @@ export interface LeaseSet {
   values(): Lease[];
 }
 
-/** A node that only took a new node id is still reached at the same place: nothing to route anew. */
-function isReachedAlike(one: Lease, other: Lease): boolean {
-  return (
-    one.publicIp === other.publicIp && one.reserved === other.reserved && isDeepStrictEqual(one.backend, other.backend)
-  );
+/** A node that only took a new node id is what it was to its peers. */
+function isAlike(one: Lease, other: Lease): boolean {
+  const told = ({ publicIp, reserved, host, version, backend }: Lease) => [publicIp, reserved, host, version, backend];
+  return isDeepStrictEqual(told(one), told(other));
 }
 
 export function createLeaseSet(): LeaseSet {
@@ -34,7 +33,7 @@ export function createLeaseSet(): LeaseSet {
     const before = bySubnet.get(key);
     bySubnet.set(key, lease);
     if (before === undefined) return [{ type: 'added', lease }];
-    return isReachedAlike(before, lease) ? [] : [{ type: 'changed', lease }];
+    return isAlike(before, lease) ? [] : [{ type: 'changed', lease }];
   }
 
   function remove(subnet: Subnet): LeaseChange[] {

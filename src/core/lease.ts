@@ -13,6 +13,9 @@ export interface Lease {
   readonly publicIp: Ipv4;
   /** The node's own name for itself; undefined in leases written by flannel. */
   readonly nodeId: string | undefined;
+  /** What people call the node, and the version that it runs; undefined: it does not say, as flannel's do not. */
+  readonly host?: string | undefined;
+  readonly version?: string | undefined;
   readonly backend: BackendLease;
   /** Kept for a node that has not taken it yet: a key without a TTL and a node id. A peer, if somebody answers there. */
   readonly reserved?: boolean;
@@ -22,7 +25,7 @@ export interface Lease {
 export interface BackendLease {
   /** In lower case; empty: the node has not said, as flannel's udp backend does not in Kubernetes. */
   readonly type: string;
-  /** As it was written, without the node id, which stands there too. */
+  /** As it was written, without what every kind of node says of itself there: node id, host name, version. */
   readonly data: BackendData;
 }
 
@@ -32,6 +35,8 @@ export type BackendData = Readonly<Record<string, unknown>>;
 export interface NodeReach {
   readonly publicIp: Ipv4;
   readonly nodeId: string;
+  readonly host?: string | undefined;
+  readonly version?: string | undefined;
   readonly backend: BackendLease;
 }
 
@@ -64,12 +69,12 @@ const rawValue = z.object({
  * The value of a lease key, byte for byte what flannel's `LeaseAttrs` decodes: PublicIP and an always present
  * PublicIPv6, then type and data of the backend. flannel's backends ignore fields of BackendData that they do not know.
  */
-export function formatLeaseValue({ publicIp, nodeId, backend }: NodeReach): string {
+export function formatLeaseValue({ publicIp, nodeId, host, version, backend }: NodeReach): string {
   return JSON.stringify({
     PublicIP: formatIpv4(publicIp),
     PublicIPv6: null,
     BackendType: backend.type,
-    BackendData: { NodeID: nodeId, ...backend.data },
+    BackendData: { NodeID: nodeId, HostName: host, Version: version, ...backend.data },
   });
 }
 
@@ -126,9 +131,20 @@ export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALeas
     return { problem: `PublicIP ${quote(raw.data.publicip)} is not the IPv4 address of a host` };
   }
   const type = (raw.data.backendtype ?? '').toLowerCase();
-  const { NodeID, ...data } = asObject(raw.data.backenddata);
+  const { NodeID, HostName, Version, ...data } = asObject(raw.data.backenddata);
   const nodeId = typeof NodeID === 'string' && NodeID !== '' ? NodeID : undefined;
-  return { publicIp, nodeId, backend: { type, data } };
+  const host = isHostName(HostName) ? HostName : undefined;
+  const version = isVersion(Version) ? Version : undefined;
+  return { publicIp, nodeId, host, version, backend: { type, data } };
+}
+
+/** Whoever writes a lease may call himself anything: what is not a name is none. */
+export function isHostName(name: unknown): name is string {
+  return typeof name === 'string' && /^[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?$/i.test(name) && parseIpv4(name) === undefined;
+}
+
+function isVersion(version: unknown): version is string {
+  return typeof version === 'string' && /^[a-z0-9.+~-]{1,60}$/i.test(version);
 }
 
 function parseJson(text: string): unknown {

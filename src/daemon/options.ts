@@ -10,6 +10,8 @@ export interface DaemonOptions {
   /** The same as the flags say it, for those who ask. */
   readonly etcdSettings: EtcdSettings;
   readonly underlay: UnderlayChoice;
+  /** What people call the node; undefined: it has no name that is one. */
+  readonly nodeName: string | undefined;
   /** What peers are told to send to, if it is not the underlay interface's own address. */
   readonly publicIp: Ipv4 | undefined;
   /** A NAT before this host changes the ports of what it sends. */

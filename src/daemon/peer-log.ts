@@ -21,7 +21,8 @@ export function createPeerLog(log: Logger): (changes: readonly LeaseChange[]) =>
       log.info({ added: count('added'), changed: count('changed'), removed: count('removed') }, 'peers changed');
     }
     for (const { type, lease } of changes) {
-      const fields = { subnet: formatSubnet(lease.subnet), nextHop: formatIpv4(lease.publicIp) };
+      const { subnet, publicIp, host } = lease;
+      const fields = { ...(host && { host }), subnet: formatSubnet(subnet), nextHop: formatIpv4(publicIp) };
       log.debug(fields, `route ${type}`);
       if (!isFlood)
         limit((suppressed) => log.info(suppressed > 0 ? { ...fields, suppressed } : fields, `peer ${type}`));

@@ -123,13 +123,13 @@ async function openBackend(
 
 /** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
 async function takeSubnet(context: StartContext, ground: Ground, backend: Backend, undo: Undo): Promise<Taken> {
-  const { options, netlink, membership, log, enter, notify, signal } = context;
+  const { options, version, netlink, membership, log, enter, notify, signal } = context;
   const { config, settings, fallback, state, publicIp, underlay, checkConfig } = ground;
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
   const reach = { type: settings.type, data: backend.leaseData() };
-  const identity = { publicIp, nodeId: state.nodeId, backend: reach };
+  const identity = { publicIp, nodeId: state.nodeId, host: options.nodeName, version, backend: reach };
   const wanted = { config, identity, savedSubnet: state.subnet };
   const { own, degraded } = await joinOrGoOn(membership, wanted, ground, log, signal);
   const announcer = createAnnouncer(notify, membership.kind, () => {

@@ -43,6 +43,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     uptimeSeconds: process.uptime(),
     node: {
       id: sources.nodeId,
+      name: options.nodeName ?? null,
       publicIp: formatIpv4(joined.publicIp),
       interface: host.underlay().name,
       network: formatSubnet(config.network),
@@ -81,9 +82,11 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       settings: rules === undefined ? null : settingsOf(rules),
     },
     peers: joined.peers.map((lease) => {
-      const { subnet, publicIp } = lease;
+      const { subnet, publicIp, host = null, version = null } = lease;
       const { heardSecondsAgo, ...traffic } = packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
       return {
+        host,
+        version,
         subnet: formatSubnet(subnet),
         nextHop: formatIpv4(publicIp),
         problem: sources.admission.problemOf(lease) ?? backend.problemOf(subnet) ?? null,

@@ -52,6 +52,7 @@ function settingsOf(lab: LabState, node: LabNode): string[] {
     `--subnet-file=${paths.subnetFile}`,
     `--state-dir=${paths.stateDir}`,
     `--lease-ttl=${lab.daemon.leaseTtl}`,
+    `--node-name=${nodeName(node)}`,
     ...lab.daemon.arguments,
   ];
 }

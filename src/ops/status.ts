@@ -7,6 +7,8 @@ export interface Status {
   readonly uptimeSeconds: number;
   readonly node: {
     readonly id: string;
+    /** Null: the host has none. */
+    readonly name: string | null;
     readonly publicIp: string;
     readonly interface: string;
     readonly network: string;
@@ -120,6 +122,9 @@ export interface IgnoredLeaseStatus {
 }
 
 export interface PeerStatus {
+  /** Null: the node does not say, as flannel's do not. */
+  readonly host: string | null;
+  readonly version: string | null;
   readonly subnet: string;
   readonly nextHop: string;
   /** Why nothing is sent there; null: it is a peer. */
@@ -227,4 +232,9 @@ function problemsOfForwarding(forwarding: ForwardingStatus, device: string): str
       ? [`packets of containers ${way} ${device} are ${passage}${by}`]
       : [];
   return [...told('out through', forwarding.out), ...told('in from', forwarding.in)];
+}
+
+/** A peer as people know it: by name, and where it is. */
+export function nameOf({ host, nextHop }: Pick<PeerStatus, 'host' | 'nextHop'>): string {
+  return host === null ? nextHop : `${host} (${nextHop})`;
 }

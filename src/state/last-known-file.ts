@@ -37,6 +37,8 @@ const stored = z.object({
       nodeId: z.string().optional(),
       backend: z.object({ type: z.string(), data: z.record(z.string(), z.unknown()) }).optional(),
       /** In files of earlier versions, which knew of udp alone. */
+      host: z.string().optional(),
+      version: z.string().optional(),
       portMapped: z.boolean().optional(),
       reserved: z.boolean().optional(),
     }),
@@ -95,6 +97,8 @@ export async function saveLastKnown(directory: string, known: LastKnown): Promis
       subnet: formatSubnet(peer.subnet),
       publicIp: formatIpv4(peer.publicIp),
       nodeId: peer.nodeId,
+      host: peer.host,
+      version: peer.version,
       backend: peer.backend,
       reserved: peer.reserved,
     })),

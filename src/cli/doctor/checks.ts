@@ -72,8 +72,10 @@ const reversePath: Check = async (host) => {
 
 /** Peers that the daemon does not send to. */
 const peers: Check = async ({ status }) =>
-  (status?.peers ?? []).flatMap(({ subnet, nextHop, problem }) =>
-    problem === null ? [] : [bad('peers', `${subnet} on ${nextHop} is skipped: ${problem}`, skipRemedy(status!))],
+  (status?.peers ?? []).flatMap((peer) =>
+    peer.problem === null
+      ? []
+      : [bad('peers', `${peer.subnet} on ${nameOf(peer)} is skipped: ${peer.problem}`, skipRemedy(status!))],
   );
 
 const skipRemedy = ({ packetPath }: Status) =>

@@ -1,5 +1,5 @@
 import { counted } from '../../core/counted.js';
-import type { PeerStatus } from '../../ops/status.js';
+import { nameOf, type PeerStatus } from '../../ops/status.js';
 import { addressOn } from './containers.js';
 import { bad, ok, unknown, warn } from './findings.js';
 import type { Finding, Host } from './host.js';
@@ -21,18 +21,20 @@ export async function pathMtu(host: Host): Promise<Finding[]> {
   if (routes === 'others') return [];
   const full = status.device.mtu + overheadBytes;
   const size = full - PING_HEADERS;
-  return eachPeer('path MTU', host, async ({ nextHop }) => {
+  return eachPeer('path MTU', host, async (peer) => {
+    const { nextHop } = peer;
+    const name = nameOf(peer);
     if ((await ping(host, nextHop, { count: 1 })) === undefined) {
-      return warn('path MTU', `${nextHop} answers no ping, so nothing is known`, 'allow ICMP between the hosts');
+      return warn('path MTU', `${name} answers no ping, so nothing is known`, 'allow ICMP between the hosts');
     }
     const answers = await ping(host, nextHop, { size });
     if (answers === undefined) {
       const remedy = `find the smaller MTU on the way and set ${mtu}`;
-      return bad('path MTU', `full packets do not reach ${nextHop}: ${full} bytes are too many`, remedy);
+      return bad('path MTU', `full packets do not reach ${name}: ${full} bytes are too many`, remedy);
     }
     if (isLossless(answers)) return undefined;
     const remedy = 'see whether the network between the hosts loses packets';
-    return warn('path MTU', `of full packets to ${nextHop} ${lossOf(answers)}`, remedy);
+    return warn('path MTU', `of full packets to ${name} ${lossOf(answers)}`, remedy);
   });
 }
 
@@ -42,24 +44,25 @@ export async function overlay(host: Host): Promise<Finding[]> {
   if (status === undefined) return [];
   const { port } = status.node;
   if (traitsOf(status.backend.type).answers === undefined) return [];
-  return eachPeer('overlay', host, async ({ subnet, nextHop }) => {
-    const address = addressOn(status, subnet)!;
+  return eachPeer('overlay', host, async (peer) => {
+    const name = nameOf(peer);
+    const address = addressOn(status, peer.subnet)!;
     const answers = await ping(host, address);
     if (answers !== undefined && isLossless(answers)) return undefined;
     if (answers !== undefined) {
-      return warn('overlay', `of packets to ${address} on ${nextHop} ${lossOf(answers)}`, LOSS_REMEDY);
+      return warn('overlay', `of packets to ${address} on ${name} ${lossOf(answers)}`, LOSS_REMEDY);
     }
     if (port === null) {
-      const why = `${address}, which the bridge of containers has on ${nextHop}, does not answer`;
+      const why = `${address}, which the bridge of containers has on ${name}, does not answer`;
       const remedy = 'if there are containers, see "rudder doctor" there: has it the routes, does it forward?';
       return unknown('overlay', why, remedy);
     }
     // Connection tracking does not see the tunnel's datagrams, so that "established" does not let them in.
     const filters = (await host.suspects('input')).join(', ');
-    const remedy = `is rudder running on ${nextHop}, and UDP port ${port} (Backend.Port) open between the hosts?`;
+    const remedy = `is rudder running on ${name}, and UDP port ${port} (Backend.Port) open between the hosts?`;
     const here =
       filters === '' ? '' : ` Rules of others here that may drop its datagrams: ${filters}: let them accept that port`;
-    return bad('overlay', `${address} on ${nextHop} does not answer`, `${remedy}${here}`);
+    return bad('overlay', `${address} on ${name} does not answer`, `${remedy}${here}`);
   });
 }
 

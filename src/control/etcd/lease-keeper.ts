@@ -6,7 +6,7 @@ import { createRepeatLimit } from '../../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../../core/subnet.js';
 import { createBackoff } from '../backoff.js';
 import { bootNow } from '../boot-clock.js';
-import { hasNodeId, ownershipOf, saysBackend } from './ownership.js';
+import { hasNodeId, ownershipOf, saysWhatWeAre } from './ownership.js';
 import type { Holding, OwnKey } from '../membership.js';
 import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
@@ -152,7 +152,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   const isKept = (entry: LeaseEntry) => entry.ttlId === holding.ttlId || entry.ttlId === NO_TTL;
 
   function isAsItShouldBe(entry: LeaseEntry): boolean {
-    return isKept(entry) && ownershipOf(entry, identity) === 'ours' && saysBackend(entry, identity);
+    return isKept(entry) && ownershipOf(entry, identity) === 'ours' && saysWhatWeAre(entry, identity);
   }
 
   function publish(reach: Partial<Pick<NodeReach, 'publicIp' | 'backend'>>): void {

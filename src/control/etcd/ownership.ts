@@ -33,8 +33,9 @@ export function hasNodeId(entry: Pick<LeaseEntry, 'value'>, identity: NodeReach)
   return !('problem' in lease) && lease.nodeId === identity.nodeId;
 }
 
-/** Whether the key says of our backend what it should. */
-export function saysBackend(entry: Pick<LeaseEntry, 'value'>, { backend }: NodeReach): boolean {
+/** Whether the key says what it should of our backend, our name and our version. */
+export function saysWhatWeAre(entry: Pick<LeaseEntry, 'value'>, { backend, host, version }: NodeReach): boolean {
   const lease = parseLeaseValue(entry.value);
-  return !('problem' in lease) && isDeepStrictEqual(lease.backend, backend);
+  if ('problem' in lease) return false;
+  return lease.host === host && lease.version === version && isDeepStrictEqual(lease.backend, backend);
 }

@@ -29,7 +29,7 @@ function show(status) {
   before = now;
   const ready = status.problems.length === 0;
   setState(ready ? 'ready' : status.problems.join('; '), !ready);
-  byId('title').textContent = `${status.node.subnet} at ${status.node.publicIp}`;
+  byId('title').textContent = `${status.node.name ?? status.node.subnet} at ${status.node.publicIp}`;
   showFacts(status);
   showPeers(status, seconds);
   showMap(status);
@@ -75,7 +75,7 @@ function showPeers(status, seconds) {
   byId('count').textContent = String(status.peers.length);
 }
 
-function showPeer({ subnet, nextHop, outBytes, inBytes, heardSecondsAgo, reserved }, seconds, index) {
+function showPeer({ host, subnet, nextHop, outBytes, inBytes, heardSecondsAgo, reserved }, seconds, index) {
   let peer = peers.get(subnet);
   if (peer === undefined) {
     peer = { ...createRow(subnet), outBytes, inBytes, rates: [] };
@@ -92,7 +92,7 @@ function showPeer({ subnet, nextHop, outBytes, inBytes, heardSecondsAgo, reserve
   const isCounted = outBytes !== null;
   const never = isCounted ? 'never' : '';
   const heard = heardSecondsAgo === null ? (reserved ? 'reserved' : never) : `${duration(heardSecondsAgo)} ago`;
-  [subnet, nextHop, isCounted ? bits(out) : '', isCounted ? bits(inward) : '', heard].forEach((text, i) => {
+  [subnet, host === null ? nextHop : `${host}, ${nextHop}`, isCounted ? bits(out) : '', isCounted ? bits(inward) : '', heard].forEach((text, i) => {
     if (peer.cells[i].textContent !== text) peer.cells[i].textContent = text;
   });
   peer.curve.setAttribute('points', pointsOf(peer.rates));
@@ -131,7 +131,7 @@ function showMap({ node, peers: list }) {
     const peer = owners.get(address);
     const busy = peer !== undefined && (peers.get(peer.subnet)?.rates.at(-1) ?? 0) > 0;
     const kind = address === own.address ? 'own' : peer === undefined ? '' : busy ? 'peer busy' : 'peer';
-    const owner = kind === 'own' ? 'this node' : peer === undefined ? 'free' : peer.nextHop;
+    const owner = kind === 'own' ? 'this node' : peer === undefined ? 'free' : (peer.host ?? peer.nextHop);
     const square = map.children[i];
     const title = `${format(address)}/${own.length}: ${owner}`;
     if (square.className !== kind) square.className = kind;
