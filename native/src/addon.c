@@ -117,6 +117,13 @@ static bool define_layout(napi_env env, napi_value exports) {
       {"checksumField", CHECKSUM_FIELD},
       {"checksumWrong", CHECKSUM_WRONG},
       {"checksumZero", CHECKSUM_ZERO},
+      {"echoType", ECHO_TYPE},
+      {"echoSource", ECHO_SOURCE},
+      {"echoId", ECHO_ID},
+      {"echoSequence", ECHO_SEQUENCE},
+      {"echoLength", ECHO_LENGTH},
+      {"echoReceived", ECHO_RECEIVED},
+      {"echoFields", ECHO_FIELDS},
   };
   napi_value layout;
   if (napi_create_object(env, &layout) != napi_ok) return false;
@@ -143,6 +150,9 @@ NAPI_MODULE_INIT() {
       {"udpDrops", udp_drops},
       {"openEvent", open_event},
       {"openNetlink", open_netlink},
+      {"openEcho", open_echo},
+      {"sendEcho", send_echo},
+      {"receiveEchoes", receive_echoes},
       {"signalEvent", signal_event},
       {"close", close_handle},
       {"notify", notify_socket},

@@ -71,6 +71,12 @@ enum checksum_field {
   CHECKSUM_INTS,
 };
 
+/* An ICMP echo received, in doubles. The address is in host byte order, the time CLOCK_REALTIME's in microseconds. */
+enum echo_field { ECHO_TYPE, ECHO_SOURCE, ECHO_ID, ECHO_SEQUENCE, ECHO_LENGTH, ECHO_RECEIVED, ECHO_FIELDS };
+
+/* What receiveEchoes() reads at most, echoes and others. */
+#define MAX_ECHO_READS 256
+
 /* An IPv4 packet is at most 65535 bytes, a UDP datagram's payload 65507: one slot takes either whole. */
 #define SLOT_BYTES 65536
 #define PAGE_BYTES 4096
@@ -110,7 +116,7 @@ enum {
 
 /* --- handles.c: the descriptors this addon opened, so that no number from JavaScript reaches another one --- */
 
-enum handle_kind { HANDLE_NONE, HANDLE_TUN, HANDLE_UDP, HANDLE_EVENT, HANDLE_NETLINK };
+enum handle_kind { HANDLE_NONE, HANDLE_TUN, HANDLE_UDP, HANDLE_EVENT, HANDLE_NETLINK, HANDLE_ECHO };
 
 bool handle_add(int fd, enum handle_kind kind, napi_env owner);
 bool handle_is(int fd, enum handle_kind kind);
@@ -268,6 +274,9 @@ napi_value open_udp(napi_env env, napi_callback_info info);
 napi_value probe_ring(napi_env env, napi_callback_info info);
 napi_value open_event(napi_env env, napi_callback_info info);
 napi_value open_netlink(napi_env env, napi_callback_info info);
+napi_value open_echo(napi_env env, napi_callback_info info);
+napi_value send_echo(napi_env env, napi_callback_info info);
+napi_value receive_echoes(napi_env env, napi_callback_info info);
 napi_value signal_event(napi_env env, napi_callback_info info);
 napi_value close_handle(napi_env env, napi_callback_info info);
 napi_value notify_socket(napi_env env, napi_callback_info info);

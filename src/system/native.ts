@@ -49,6 +49,12 @@ export interface Native {
   openEvent(): number;
   /** Notifications of NETLINK_ROUTE, for fs.readSync(). @param groups bit n - 1 for RTNLGRP n */
   openNetlink(groups: number, bufferBytes: number): number;
+  /** A raw socket for ICMP echo. @param address its own, 0: any of this host's @param mark of what it sends, 0: none */
+  openEcho(address: Ipv4, mark: number, dontFragment: 0 | 1, bufferBytes: number): number;
+  /** Sends a request. @returns when, in microseconds of CLOCK_REALTIME */
+  sendEcho(fd: number, destination: Ipv4, id: number, sequence: number, payloadBytes: number): number;
+  /** Requests and replies that are there, as many as fit (echo.ts names the fields). @returns how many */
+  receiveEchoes(fd: number, records: Float64Array): number;
   signalEvent(fd: number): void;
   close(fd: number): void;
   /** One datagram to a unix socket: sd_notify(3). */

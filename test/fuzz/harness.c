@@ -12,7 +12,7 @@
 static const char *const NAMES[] = {"tun",     "udp",        "event",       "outboundSlab", "inboundSlab",
                                     "headers", "tunPackets", "datagrams",   "sends",        "sendIovecs",
                                     "writes",  "writeIovecs", "checksums",  "clock"};
-enum { TUN = 1000, UDP = 1001, EVENT = 1002, HANDLES = 3, PROPERTIES = COUNT(NAMES) };
+enum { TUN = 1000, UDP = 1001, EVENT = 1002, ECHO = 1003, HANDLES = 3, PROPERTIES = COUNT(NAMES) };
 
 /* Records are written, and results checked, where the addon thinks that its memory is. */
 static struct instance instance;
@@ -115,6 +115,8 @@ static const struct target OTHERS[] = {
     {.function = open_udp, .arguments = 3, .size = 65535},
     {.function = open_event},
     {.function = open_netlink, .arguments = 2, .size = 65535},
+    {.function = open_echo, .arguments = 4, .size = 65535},
+    {.function = send_echo, .arguments = 5, .size = ECHO},
     {.function = udp_drops, .arguments = 1, .size = UDP},
     {.function = signal_event, .arguments = 1, .size = EVENT},
     {.function = notify_socket, .arguments = 2},
@@ -199,6 +201,36 @@ static void call_read_tun(void) {
   check_result(result, arguments[0]);
 }
 
+static void call_send_echo(void) {
+  napi_value arguments[] = {make_number(ECHO), make_number(next_int()), next_argument(65535), next_argument(65535),
+                            next_argument(65507)};
+  napi_value result = call(send_echo, 5, arguments);
+  if (take_exception() ? result != NULL : number_of(result) <= 0) abort();
+}
+
+/* Memory of any kind will do: nothing of it is kept. What is written is an echo, and nothing else is written. */
+static void call_receive_echoes(void) {
+  uint8_t choice = next_byte();
+  size_t length = choice < 192 ? choice % 24 : choice;
+  napi_value buffer = make_buffer((enum sharing)(choice % 3), (length + 1) * sizeof(double));
+  napi_value array = make_array(choice == 255 ? napi_int32_array : napi_float64_array, buffer, 0, length + 1);
+  napi_value arguments[] = {next_byte() < 240 ? make_number(ECHO) : next_argument(ECHO), array};
+  if (next_byte() == 255) arguments[1] = next_argument(0);
+  napi_value result = call(receive_echoes, 2, arguments);
+  if (take_exception()) {
+    if (result != NULL) abort();
+    return;
+  }
+  double count = number_of(result);
+  const double *record = bytes_of(array);
+  if (count < 0 || count * ECHO_FIELDS > (double)length_of(array)) abort();
+  for (int i = 0; i < count; i++, record += ECHO_FIELDS) {
+    if (record[ECHO_TYPE] != 0 && record[ECHO_TYPE] != 8) abort();
+    if (record[ECHO_ID] < 0 || record[ECHO_ID] > 65535 || record[ECHO_SEQUENCE] < 0 || record[ECHO_SEQUENCE] > 65535) abort();
+    if (record[ECHO_LENGTH] < 0 || record[ECHO_LENGTH] > 65507) abort();
+  }
+}
+
 static void call_other(void) {
   const struct target *target = &OTHERS[next_byte() % COUNT(OTHERS)];
   int takes_text = target->function == notify_socket || target->function == open_tun;
@@ -209,13 +241,15 @@ static void call_other(void) {
 }
 
 static void call_any(void) {
-  switch (next_byte() % 8) {
+  switch (next_byte() % 10) {
     case 0: call_other(); break;
     case 1: call_checksums(); break;
     case 2: call_read_tun(); break;
     case 3: call_attach(); break;
     case 4: shrink_buffers(next_byte()); break;
     case 5: collect_garbage(); break;
+    case 6: call_receive_echoes(); break;
+    case 7: call_send_echo(); break;
     default: call_batch();
   }
 }
@@ -240,6 +274,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   handle_add(open_descriptor(HANDLE_TUN), HANDLE_TUN, env);
   handle_add(open_descriptor(HANDLE_UDP), HANDLE_UDP, env);
   handle_add(open_descriptor(HANDLE_EVENT), HANDLE_EVENT, env);
+  handle_add(open_descriptor(HANDLE_ECHO), HANDLE_ECHO, env);
 
   call_attach();
   if (next_byte() % 2) call(open_ring, 0, NULL);

@@ -222,6 +222,12 @@ napi_status napi_create_uint32(napi_env env, uint32_t number, napi_value *out) {
   return napi_ok;
 }
 
+napi_status napi_create_double(napi_env env, double number, napi_value *out) {
+  (void)env;
+  *out = make_number(number);
+  return napi_ok;
+}
+
 napi_status napi_create_string_utf8(napi_env env, const char *text, size_t length, napi_value *out) {
   (void)env, (void)length;
   if (strlen(text) > 1024) abort();

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "../../native/src/rudder.h"
 #include "fuzz.h"
@@ -134,6 +135,46 @@ int fuzz_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, s
   return received;
 }
 
+ssize_t fuzz_sendmsg(int fd, const struct msghdr *message, int flags) {
+  (void)flags;
+  expect_open(fd, HANDLE_ECHO);
+  struct iovec to = {message->msg_name, message->msg_namelen};
+  read_all(&to, 1);
+  size_t total = read_all(message->msg_iov, message->msg_iovlen);
+  return fails() ? -1 : (ssize_t)total;
+}
+
+/* A packet that is an echo in most of its bytes, and the time that it came at. */
+static size_t write_echo(uint8_t *packet, size_t room) {
+  static const uint8_t right[] = {0x45, 0, 0, 36, 0, 0, 0, 0, 64, 1, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 8, 0, 0xf7, 0xfd, 0, 1, 0, 1};
+  size_t length = next_byte() < 192 ? 36 : (size_t)next_below((int32_t)room);
+  memset(packet, 0, room);
+  memcpy(packet, right, sizeof right);
+  packet[2] = (uint8_t)(length >> 8);
+  packet[3] = (uint8_t)length;
+  for (int wrong = next_byte() % 4; wrong == 3; wrong = next_byte() % 4) packet[next_byte() % 64] = next_byte();
+  return length;
+}
+
+ssize_t fuzz_recvmsg(int fd, struct msghdr *message, int flags) {
+  (void)flags;
+  expect_open(fd, HANDLE_ECHO);
+  if (fails()) return -1;
+  if (message->msg_iovlen != 1) abort();
+  size_t length = write_echo(message->msg_iov->iov_base, message->msg_iov->iov_len);
+  uint8_t kind = next_byte();
+  message->msg_flags = kind % 8 == 7 ? MSG_TRUNC : 0;
+  struct timespec time = {next_int(), next_below(999999999)};
+  struct cmsghdr *header = CMSG_FIRSTHDR(message);
+  if (header == NULL) abort();
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = kind % 16 == 6 ? SCM_TIMESTAMP : SCM_TIMESTAMPNS;
+  header->cmsg_len = CMSG_LEN(kind % 16 == 5 ? 4 : sizeof time);
+  memcpy(CMSG_DATA(header), &time, sizeof time);
+  if (kind % 16 == 4) message->msg_controllen = 0;
+  return (ssize_t)length;
+}
+
 int fuzz_poll(struct pollfd *fds, nfds_t count, int timeout) {
   if (timeout < 0 || count != 3) abort(); /* for ever */
   expect_open(fds[0].fd, HANDLE_EVENT);
@@ -168,8 +209,9 @@ ssize_t fuzz_sendto(int fd, const void *bytes, size_t size, int flags, const str
 }
 
 int fuzz_socket(int domain, int type, int protocol) {
-  (void)type, (void)protocol;
-  return fails() ? -1 : open_descriptor(domain == AF_NETLINK ? HANDLE_NETLINK : HANDLE_UDP);
+  if (fails()) return -1;
+  if (domain == AF_NETLINK) return open_descriptor(HANDLE_NETLINK);
+  return open_descriptor((type & 0xf) == SOCK_RAW && protocol == IPPROTO_ICMP ? HANDLE_ECHO : HANDLE_UDP);
 }
 
 int fuzz_close(int fd) {
@@ -202,7 +244,7 @@ static ssize_t take(const void *bytes, size_t size) {
 
 int fuzz_setsockopt(int fd, int level, int name, const void *value, socklen_t size) {
   (void)level, (void)name;
-  if (!is_open(fd, HANDLE_NETLINK)) expect_open(fd, HANDLE_UDP);
+  if (!is_open(fd, HANDLE_NETLINK) && !is_open(fd, HANDLE_ECHO)) expect_open(fd, HANDLE_UDP);
   return take(value, size) < 0 ? -1 : 0;
 }
 

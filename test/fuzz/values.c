@@ -42,7 +42,10 @@ napi_value make_buffer(enum sharing sharing, size_t size) {
   return (napi_value)value;
 }
 
-static size_t width_of(napi_typedarray_type type) { return type == napi_uint8_array ? 1 : sizeof(int32_t); }
+static size_t width_of(napi_typedarray_type type) {
+  if (type == napi_float64_array) return sizeof(double);
+  return type == napi_uint8_array ? 1 : sizeof(int32_t);
+}
 
 napi_value make_array(napi_typedarray_type type, napi_value buffer, size_t offset, size_t length) {
   struct value *value = make(ARRAY);

@@ -18,6 +18,7 @@ const PREFIXES: Record<string, string> = {
   writes: 'WRITE_',
   writeIovecs: 'IOVEC_',
   checksums: 'CHECKSUM_',
+  records: 'ECHO_',
 };
 /** Of a send record, behind what native code reads. */
 const OUR_OWN: readonly [string, number][] = [
@@ -34,7 +35,10 @@ const isField = (name: string) =>
   Object.values(PREFIXES).some((prefix) => name.startsWith(prefix)) && !name.endsWith('_INTS');
 
 const FOLDER = fileURLToPath(new URL('../../../../../src/backend/udp', import.meta.url));
-const files = readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+const files = [
+  ...readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts')),
+  '../../system/echo.ts',
+];
 
 function visitAll(source: ts.SourceFile, visit: (node: ts.Node) => void): void {
   const walk = (node: ts.Node): void => {
