@@ -19,6 +19,11 @@ export interface BackendKind {
   readonly type: string;
   /** The keys of `Backend` that have a meaning, as they are written, beside Type. */
   readonly keys: readonly string[];
+  /**
+   * Who answers a ping inside a node's subnet: its device, at the first address, or the bridge of its containers behind
+   * that, if there is one; undefined: nobody that is known.
+   */
+  readonly answers: 'device' | 'bridge' | undefined;
   /** What its nodes have in the kernel that stays when they end. */
   readonly leaves: readonly Leftover[];
   /** @throws RudderError `network-config` naming the option that makes no sense */

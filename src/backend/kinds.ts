@@ -1,5 +1,7 @@
 import { quote } from '../core/errors.js';
+import type { Ipv4 } from '../core/ipv4.js';
 import { invalid, type NetworkConfig } from '../core/network-config.js';
+import type { Subnet } from '../core/subnet.js';
 import type { Netlink } from '../system/netlink.js';
 import { DEVICE_NAME, removeDevice } from '../system/tun-device.js';
 import { alloc } from './alloc/kind.js';
@@ -23,6 +25,15 @@ function kindOf(type: string): BackendKind {
   if (kind !== undefined) return kind;
   throw invalid(`Backend.Type ${quote(type)}`, `one of ${KINDS.map((known) => quote(known.type)).join(', ')}`);
 }
+
+/** Where the node with that subnet answers a ping; undefined: nowhere that is known. */
+export function answeringAddress(type: string, { address }: Subnet): Ipv4 | undefined {
+  const answers = KINDS.find((kind) => kind.type === type)?.answers;
+  return answers && address + (answers === 'device' ? 0 : 1);
+}
+
+/** Whether each node has a device that answers, so that silence means something. */
+export const answersByDevice = (type: string) => KINDS.find((kind) => kind.type === type)?.answers === 'device';
 
 /**
  * Removes what nodes with other backends have left on this host: routes of the one before would be more specific than

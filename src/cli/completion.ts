@@ -32,6 +32,7 @@ const HEEDED: Record<string, RegExp> = {
   init: /^--etcd-/,
   leases: /^--etcd-/,
   status: /^--subnet-file$/,
+  peers: /^--subnet-file$/,
   'log-level': /^--subnet-file$/,
   doctor: /^--(etcd-.*|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,

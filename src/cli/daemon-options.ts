@@ -30,6 +30,7 @@ export interface RawDaemonOptions extends RawEtcdOptions {
   disableOffload?: Offload[];
   ipMasq: boolean;
   firewall: boolean;
+  probes: boolean;
   cleanupOnExit: boolean;
   healthzIp: Ipv4;
   healthzPort: number;
@@ -124,6 +125,12 @@ export function addDaemonOptions(command: Command): Command {
         .default(true, 'false'),
     )
     .addOption(
+      option('--no-probes [boolean]', 'do not ask peers whether they are there: only what is heard anyway counts')
+        .argParser(values.parseNegated)
+        .preset('true')
+        .default(true, 'false'),
+    )
+    .addOption(
       option('--cleanup-on-exit [boolean]', 'remove device, firewall rules, subnet file and lease on a clean stop')
         .argParser(values.parseBoolean)
         .preset('true')
@@ -167,6 +174,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLev
     offloads: new Set(OFFLOADS.filter((name) => !raw.disableOffload?.includes(name))),
     ipMasq: raw.ipMasq,
     firewall: raw.firewall,
+    probes: raw.probes,
     cleanupOnExit: raw.cleanupOnExit,
     healthz: raw.healthzPort === 0 ? undefined : { address: formatIpv4(raw.healthzIp), port: raw.healthzPort },
     logLevel: raw.logLevel,

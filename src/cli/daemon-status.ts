@@ -3,6 +3,9 @@ import { z } from 'zod';
 import { parseIpv4, parseSubnet } from '../core/address-text.js';
 import { RudderError } from '../core/errors.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
+import { PEER_STATES } from '../core/peer-state.js';
+import { askDaemon } from '../ops/control-client.js';
+import { controlSocketOf } from '../ops/http.js';
 import { CONFIG_STATES, type Status } from '../ops/status.js';
 import { printable } from './printable.js';
 
@@ -99,6 +102,12 @@ const shape = (directory: string) =>
         subnet,
         nextHop: ipv4,
         problem: text.nullable(),
+        health: z.looseObject({
+          state: z.enum(PEER_STATES),
+          reason: text.nullable(),
+          rttMs: count.nullable(),
+          lastHeardSeconds: count.nullable(),
+        }),
         reserved: z.boolean(),
         outPackets: count.nullable(),
         outBytes: count.nullable(),
@@ -109,11 +118,40 @@ const shape = (directory: string) =>
     ),
     ignoredLeases: z.looseObject({
       count,
-      first: z.array(z.looseObject({ key: text, nextHop: text.nullable(), problem: text })),
+      first: z.array(
+        z.looseObject({
+          key: text,
+          host: text.nullable(),
+          version: text.nullable(),
+          backend: text.nullable(),
+          nextHop: text.nullable(),
+          problem: text,
+        }),
+      ),
     }),
     problems: texts,
     warnings: texts,
   });
+
+/** Asks the running daemon. @throws RudderError `not-running`, or `not-ready` if it has nothing to tell yet */
+export async function askNode(subnetFile: string): Promise<Status> {
+  const body = printable((await askDaemon(controlSocketOf(subnetFile), 'GET', '/status')).body);
+  refuseUntold(body);
+  return toStatus(body, subnetFile);
+}
+
+const untold = z.union([z.object({ error: text }), z.object({ starting: text })]);
+
+/** An answer that says why there is no status. */
+export const isUntold = (body: unknown) => untold.safeParse(body).success;
+
+/** @throws RudderError `not-ready` if the answer is no status, but why there is none */
+export function refuseUntold(body: unknown): void {
+  const { data } = untold.safeParse(body);
+  if (data === undefined) return;
+  if ('starting' in data) throw new RudderError('not-ready', `rudder is starting: ${data.starting}`);
+  throw new RudderError('not-ready', `rudder cannot tell its status: ${data.error}; see its log`);
+}
 
 /**
  * What a daemon tells of itself, if it is a status of this version. The daemon runs as a user of few rights, and

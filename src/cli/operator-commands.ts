@@ -31,6 +31,15 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
       ended(await (await import('./status.js')).status(node().raw.subnetFile, json));
     });
   program
+    .command('peers')
+    .description('show every other node by name: how it is, how far, what passes')
+    .option('--watch', 'show it anew each second', false)
+    .option('--json', 'for machines', false)
+    .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder peers --watch\n`)
+    .action(async ({ json, watch }: { json: boolean; watch: boolean }) => {
+      ended(await (await import('./peers.js')).peers(node().raw.subnetFile, json, watch));
+    });
+  program
     .command('doctor')
     .description('look for what usually goes wrong, and say what to do; exits 0 if there is no problem')
     .option('--json', 'for machines', false)

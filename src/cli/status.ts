@@ -1,33 +1,21 @@
 import Table from 'cli-table3';
 import { counted } from '../core/counted.js';
-import { RudderError } from '../core/errors.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { dropOf, type Status } from '../ops/status.js';
-import { toStatus } from './daemon-status.js';
+import { isUntold, refuseUntold, toStatus } from './daemon-status.js';
 import { EXIT_CODES, EXIT_OK } from './exit-codes.js';
 import { printable } from './printable.js';
 
 /** `rudder status`: what the running daemon says about itself. @returns the exit status: 0 only if it is ready */
 export async function status(subnetFile: string, json: boolean): Promise<number> {
   const body = printable((await askDaemon(controlSocketOf(subnetFile), 'GET', '/status')).body);
-  if (hasFailed(body)) throw new RudderError('not-ready', `rudder cannot tell its status: ${body.error}; see its log`);
   if (json) process.stdout.write(`${JSON.stringify(body, null, 2)}\n`);
-  if (isStarting(body)) {
-    if (json) return EXIT_CODES['not-ready'];
-    throw new RudderError('not-ready', `rudder is starting: ${body.starting}`);
-  }
+  if (json && isUntold(body)) return EXIT_CODES['not-ready'];
+  refuseUntold(body);
   const node = toStatus(body, subnetFile);
   if (!json) process.stdout.write(describe(node));
   return node.problems.length === 0 ? EXIT_OK : EXIT_CODES['not-ready'];
-}
-
-function hasFailed(body: unknown): body is { error: string } {
-  return typeof (body as { error?: unknown }).error === 'string';
-}
-
-function isStarting(body: unknown): body is { starting: string } {
-  return typeof (body as { starting?: unknown }).starting === 'string';
 }
 
 export function describe(node: Status): string {

@@ -135,7 +135,10 @@ export type OwnKey = 'written' | 'gone' | 'differs';
 export interface IgnoredLease {
   /** Shortened. */
   readonly key: string;
-  /** Undefined: it says none. */
+  /** Undefined, all of these: it does not say. */
+  readonly host: string | undefined;
+  readonly version: string | undefined;
+  readonly backend: string | undefined;
   readonly publicIp: Ipv4 | undefined;
   readonly problem: string;
 }

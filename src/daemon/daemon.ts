@@ -62,7 +62,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, joined, firewall, host, memory } = node;
+  const { backend, joined, firewall, health, host, memory } = node;
   const { packetPath } = backend;
   const drops = packetPath && reportDrops(packetPath.counters, log);
   // Where the kernel moves the packets, this thread is all that can hang.
@@ -78,6 +78,7 @@ async function serve(
     notify('STOPPING=1');
     drops?.stop();
     watchdog.stop();
+    health.stop();
     await firewall?.stop();
     await host.stop();
     const cleanup = options.cleanupOnExit && signal.aborted;

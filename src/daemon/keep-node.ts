@@ -1,7 +1,11 @@
+import { answeringAddress, answersByDevice } from '../backend/kinds.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { formatSubnet } from '../core/subnet.js';
+import type { Logger } from '../core/logger.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
+import { keepHealth } from '../health/health.js';
 import { saveState } from '../state/node-state.js';
+import { type EchoSocket, openEchoSocket } from '../system/echo.js';
 import { type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp } from './carriers.js';
 import { keepHost } from './host-keeper.js';
@@ -62,7 +66,25 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     lookAtEnv: subnetFile.look,
     log,
   });
-  const parts = { host, netlink, membership, backend, joined, stored, admission, firewall };
+  const { type } = config.backend;
+  const health = keepHealth({
+    peers: () => joined.state().peers,
+    socket: options.probes ? openProbeSocket(subnet, type, log) : undefined,
+    addressOf: (lease) => answeringAddress(type, lease.subnet),
+    isSureToAnswer: answersByDevice(type),
+    log,
+  });
+  const parts = { health, host, netlink, membership, backend, joined, stored, admission, firewall };
   const sources = { version, options, nodeId, config, settings, subnet, ...parts };
-  return { backend, joined, firewall, host, memory, sources };
+  return { backend, joined, firewall, health, host, memory, sources };
+}
+
+/** From the address of our device, where there is one: by that peers know whom they hear. */
+function openProbeSocket(own: Subnet, type: string, log: Logger): EchoSocket | undefined {
+  try {
+    return openEchoSocket({ address: answersByDevice(type) ? own.address : undefined });
+  } catch (error) {
+    log.warn({ reason: messageOf(error) }, 'peers are not probed');
+    return undefined;
+  }
 }

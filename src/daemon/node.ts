@@ -5,6 +5,7 @@ import type { Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import type { Subnet } from '../core/subnet.js';
+import type { Health } from '../health/health.js';
 import type { NodeState } from '../state/node-state.js';
 import type { Firewall } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
@@ -76,6 +77,7 @@ export interface Node {
   readonly backend: Backend;
   readonly joined: Joined;
   readonly firewall: Firewall | undefined;
+  readonly health: Health;
   readonly host: HostKeeper;
   readonly memory: LastKnownKeeper;
   readonly sources: StatusSources;

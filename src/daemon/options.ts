@@ -27,6 +27,8 @@ export interface DaemonOptions {
   readonly offloads: ReadonlySet<Offload>;
   /** Masquerade what our containers send to the outside. */
   readonly ipMasq: boolean;
+  /** Ask peers from time to time whether they are there. */
+  readonly probes: boolean;
   /** Keep firewall rules. */
   readonly firewall: boolean;
   readonly cleanupOnExit: boolean;

@@ -1,10 +1,13 @@
 import type { Backend } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
 import type { Joined, JoinedState, Membership } from '../control/membership.js';
+import { shorten } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import { type FirewallSettingsStatus, problemsOf, type Status, warningsOf } from '../ops/status.js';
+import { type Health, PROBE_BYTES, type ProbePackets } from '../health/health.js';
+import { type FirewallSettingsStatus, type PeerStatus, problemsOf, type Status, warningsOf } from '../ops/status.js';
 import type { Firewall, FirewallState } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
 import type { ConfigWatch } from './config-watch.js';
@@ -19,6 +22,7 @@ export interface StatusSources {
   readonly config: NetworkConfig;
   readonly settings: BackendSettings;
   readonly subnet: Subnet;
+  readonly health: Health;
   readonly host: HostKeeper;
   readonly netlink: Netlink;
   readonly membership: Pick<Membership, 'kind' | 'endpoints' | 'certificates'>;
@@ -81,24 +85,41 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       forwarding: forwarding ?? null,
       settings: rules === undefined ? null : settingsOf(rules),
     },
-    peers: joined.peers.map((lease) => {
-      const { subnet, publicIp, host = null, version = null } = lease;
-      const { heardSecondsAgo, ...traffic } = packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
-      return {
-        host,
-        version,
-        subnet: formatSubnet(subnet),
-        nextHop: formatIpv4(publicIp),
-        problem: sources.admission.problemOf(lease) ?? backend.problemOf(subnet) ?? null,
-        reserved: lease.reserved === true && heardSecondsAgo === undefined,
-        ...traffic,
-        heardSecondsAgo: heardSecondsAgo ?? null,
-      };
-    }),
+    peers: joined.peers.map((lease) => peerStatus(sources, lease)),
     ignoredLeases: ignoredLeasesOf(joined),
   };
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
 }
+
+function peerStatus({ backend, admission, health }: StatusSources, lease: Lease): PeerStatus {
+  const { subnet, publicIp, host = null, version = null } = lease;
+  const { heardSecondsAgo, ...traffic } = backend.packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
+  const problem = admission.problemOf(lease) ?? backend.problemOf(subnet);
+  return {
+    host,
+    version,
+    subnet: formatSubnet(subnet),
+    nextHop: formatIpv4(publicIp),
+    problem: problem ?? null,
+    reserved: lease.reserved === true && heardSecondsAgo === undefined,
+    health: health.of(lease, problem, heardSecondsAgo),
+    ...withoutProbes(traffic, health.probePackets(lease)),
+    heardSecondsAgo: heardSecondsAgo ?? null,
+  };
+}
+
+/** Null where nothing is counted. An answer is counted by the packet path before it is read by us, or after. */
+function withoutProbes(traffic: PeerStatusTraffic, probes: ProbePackets): PeerStatusTraffic {
+  const less = (count: number | null, by: number) => (count === null ? null : Math.max(0, count - by));
+  return {
+    outPackets: less(traffic.outPackets, probes.out),
+    outBytes: less(traffic.outBytes, probes.out * PROBE_BYTES),
+    inPackets: less(traffic.inPackets, probes.in),
+    inBytes: less(traffic.inBytes, probes.in * PROBE_BYTES),
+  };
+}
+
+type PeerStatusTraffic = Pick<PeerStatus, 'outPackets' | 'outBytes' | 'inPackets' | 'inBytes'>;
 
 /** The kernel does not count by peer. */
 const UNKNOWN_TRAFFIC = {
@@ -121,8 +142,11 @@ function ignoredLeasesOf({ ignored }: JoinedState): Status['ignoredLeases'] {
   const first = [...ignored.values()].slice(0, MOST_IGNORED_TOLD);
   return {
     count: ignored.size,
-    first: first.map(({ key, publicIp, problem }) => ({
+    first: first.map(({ key, host = null, version = null, backend, publicIp, problem }) => ({
       key,
+      host,
+      version,
+      backend: backend === undefined ? null : shorten(backend, 40),
       nextHop: publicIp === undefined ? null : formatIpv4(publicIp),
       problem,
     })),

@@ -1,5 +1,16 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import { CONFIG_STATES, dropOf, type ForwardingStatus, type PacketPathStatus, type Status } from './status.js';
+import { PEER_STATES } from '../core/peer-state.js';
+import {
+  CONFIG_STATES,
+  dropOf,
+  type ForwardingStatus,
+  type PacketPathStatus,
+  type PeerStatus,
+  type Status,
+} from './status.js';
+
+/** Peers with series of their own. */
+const MOST_PEERS_TOLD = 250;
 
 /** Counters of the packet path that are totals of a direction; drops are told apart by their names. */
 const TOTALS: Record<string, { name: string; help: string; direction: 'out' | 'in' }> = {
@@ -113,6 +124,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     const skipped = peers.filter(({ problem }) => problem !== null).length;
     gauge('rudder_peers', 'Nodes that packets are sent to.', peers.length - skipped);
     gauge('rudder_peers_skipped', 'Nodes whose address is no way to them: see rudder status.', skipped);
+    health(peers);
     gauge(
       'rudder_leases_ignored',
       'Keys below the prefix that are no leases here: see rudder status.',
@@ -126,6 +138,23 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     }
     for (const [offload, state] of Object.entries(offloads)) {
       gauge('rudder_offload_in_use', "Whether the kernel's offload is in use.", state === 'on' ? 1 : 0, { offload });
+    }
+  }
+
+  /** Of a large cluster those alone that are not well, and not all of these: a label costs its keeper for weeks. */
+  function health(peers: readonly PeerStatus[]): void {
+    for (const state of PEER_STATES) {
+      const count = peers.filter((peer) => peer.health.state === state).length;
+      gauge('rudder_peers_by_state', 'Nodes by how they are: see rudder peers.', count, { state });
+    }
+    const told = peers.length <= MOST_PEERS_TOLD ? peers : peers.filter((peer) => peer.health.state !== 'ok');
+    for (const peer of told.slice(0, MOST_PEERS_TOLD)) {
+      const { state, rttMs } = peer.health;
+      const labels = { subnet: peer.subnet, host: peer.host ?? '' };
+      if (state === 'ok' || state === 'silent' || state === 'unreachable') {
+        gauge('rudder_peer_up', 'Whether the node was heard of late.', state === 'ok' ? 1 : 0, labels);
+      }
+      if (rttMs !== null) gauge('rudder_peer_rtt_seconds', 'How long its last echo was away.', rttMs / 1000, labels);
     }
   }
 

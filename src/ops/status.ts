@@ -1,5 +1,6 @@
 import { type CertificateEnd, expiryWarning } from '../core/certificates.js';
 import { counted } from '../core/counted.js';
+import type { PeerState } from '../core/peer-state.js';
 
 /** Everything a node tells about itself: what `rudder status --json` prints and metrics and health are made of. */
 export interface Status {
@@ -117,8 +118,23 @@ export type Passage = 'unknown' | 'passes' | 'dropped' | 'translated';
 
 export interface IgnoredLeaseStatus {
   readonly key: string;
+  /** Null, all of these: it does not say. */
+  readonly host: string | null;
+  readonly version: string | null;
+  readonly backend: string | null;
   readonly nextHop: string | null;
   readonly problem: string;
+}
+
+/** What is known of how a peer is, by what was heard of it; src/health says how it is found out. */
+export interface PeerHealthStatus {
+  readonly state: PeerState;
+  /** Why it is unreachable; null: it is not, or nobody knows. */
+  readonly reason: string | null;
+  /** Of the last echo that came back; null: none has, or it is silent now. */
+  readonly rttMs: number | null;
+  /** Null: nothing was ever heard. */
+  readonly lastHeardSeconds: number | null;
 }
 
 export interface PeerStatus {
@@ -129,6 +145,7 @@ export interface PeerStatus {
   readonly nextHop: string;
   /** Why nothing is sent there; null: it is a peer. */
   readonly problem: string | null;
+  readonly health: PeerHealthStatus;
   /** Kept for a node that has not taken it yet, and from which nothing was ever heard. */
   readonly reserved: boolean;
   /** Null, as all of traffic: the kernel moves the packets, and does not count by peer. */
@@ -200,7 +217,9 @@ export function warningsOf(status: Omit<Status, 'problems' | 'warnings'>, now = 
     warnings.push(`the network config in ${registry.kind} is ${config.state}: ${config.detail}`);
   const { count, first } = ignoredLeases;
   if (count > 0) {
-    const named = first.map(({ key, nextHop, problem }) => `${key}${nextHop ? ` of ${nextHop}` : ''}: ${problem}`);
+    const named = first.map(
+      ({ key, host, nextHop, problem }) => `${key}${nextHop ? ` of ${nameOf({ host, nextHop })}` : ''}: ${problem}`,
+    );
     warnings.push(`${counted(count, 'lease is', 'leases are')} ignored: ${someOf(named, count)}`);
   }
   const skipped = peers.flatMap(({ subnet, problem }) => (problem === null ? [] : [`${subnet}: ${problem}`]));

@@ -50,6 +50,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
         subnet: '10.240.77.0/24',
         nextHop: '10.1.1.77',
         problem: null,
+        health: { state: 'ok', reason: null, rttMs: 0.4, lastHeardSeconds: 1 },
         reserved: false,
         outPackets: 5,
         outBytes: 500,

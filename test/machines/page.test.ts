@@ -95,6 +95,7 @@ describeWith(['chromium'], 'the live page', () => {
     version: '1.2.3',
     subnet: `10.${240 + Math.floor(i / 256)}.${i % 256}.0/24`,
     problem: null,
+    health: { state: 'ok', reason: null, rttMs: 0.4, lastHeardSeconds: 1 },
     reserved: false,
     nextHop: `10.1.${Math.floor(i / 200)}.${(i % 200) + 1}`,
     outPackets: 1,

@@ -55,12 +55,13 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   state: ['core'],
   control: ['core'],
   ops: ['core'],
+  health: ['core', 'system'],
   backend: ['core', 'system'],
-  daemon: ['core', 'system', 'state', 'control', 'ops', 'backend'],
+  daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'backend'],
   lab: ['core', 'ops'],
   // Runs in a checkout only, and measures parts by themselves too.
   bench: ['core', 'lab', 'control', 'backend'],
-  cli: ['core', 'system', 'state', 'control', 'ops', 'backend', 'daemon', 'lab'],
+  cli: ['core', 'system', 'state', 'control', 'ops', 'health', 'backend', 'daemon', 'lab'],
 };
 
 const breaksLayers = ({ from, to }: Import) =>

@@ -5,6 +5,7 @@ import type { BackendHost, BackendKind } from '../kind.js';
 export const alloc: BackendKind = {
   type: 'alloc',
   keys: [],
+  answers: undefined,
   leaves: [],
   configure: () => ({
     type: 'alloc',

@@ -10,6 +10,7 @@ import { whyOtherType } from '../other-type.js';
 export const hostGw: BackendKind = {
   type: 'host-gw',
   keys: [],
+  answers: 'bridge',
   leaves: ['routes'],
   configure: () => ({
     type: 'host-gw',

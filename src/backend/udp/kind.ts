@@ -16,6 +16,7 @@ const options = z.object({ port: integer(1, 65535), mtu: integer(MIN_MTU, MAX_MT
 export const udp: BackendKind = {
   type: 'udp',
   keys,
+  answers: 'device',
   leaves: ['tun device'],
   configure(config: NetworkConfig): BackendSettings {
     const { port: given, mtu: wanted } = parseOptions(options, config.backend, keys);

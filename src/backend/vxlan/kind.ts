@@ -30,6 +30,7 @@ const options = z.object({
 export const vxlan: BackendKind = {
   type: 'vxlan',
   keys,
+  answers: 'device',
   leaves: ['vxlan devices', 'routes'],
   configure(config: NetworkConfig): BackendSettings {
     const given = parseOptions(options, config.backend, keys);

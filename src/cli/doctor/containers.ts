@@ -1,3 +1,4 @@
+import { answeringAddress } from '../../backend/kinds.js';
 import { parseIpv4, parseSubnet } from '../../core/address-text.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { contains, maskOf, type Subnet } from '../../core/subnet.js';
@@ -5,7 +6,6 @@ import type { Status } from '../../ops/status.js';
 import { bad, ok, unknown, warn } from './findings.js';
 import type { Facts, Finding, Host } from './host.js';
 import { type Answers, isLossless, LOSS_REMEDY, lossOf, ping } from './ping.js';
-import { traitsOf } from './traits.js';
 
 /** Of a text that was checked. */
 export const subnetOf = (text: string): Subnet => parseSubnet(text)!;
@@ -30,9 +30,8 @@ const firstPeer = ({ peers }: Status) => peers.find(({ problem, reserved }) => p
 
 /** An address of the peer's host inside the overlay; undefined: it has none that is known. */
 export function addressOn({ backend }: Status, subnet: string): string | undefined {
-  const { answers } = traitsOf(backend.type);
-  if (answers === undefined) return undefined;
-  return formatIpv4(subnetOf(subnet).address + (answers === 'device' ? 0 : 1));
+  const address = answeringAddress(backend.type, subnetOf(subnet));
+  return address === undefined ? undefined : formatIpv4(address);
 }
 
 /** Far from where Docker and CNI plugins begin to count. */

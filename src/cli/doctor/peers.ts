@@ -43,10 +43,10 @@ export async function overlay(host: Host): Promise<Finding[]> {
   const { status } = host;
   if (status === undefined) return [];
   const { port } = status.node;
-  if (traitsOf(status.backend.type).answers === undefined) return [];
   return eachPeer('overlay', host, async (peer) => {
     const name = nameOf(peer);
-    const address = addressOn(status, peer.subnet)!;
+    const address = addressOn(status, peer.subnet);
+    if (address === undefined) return undefined;
     const answers = await ping(host, address);
     if (answers !== undefined && isLossless(answers)) return undefined;
     if (answers !== undefined) {

@@ -14,8 +14,6 @@ export interface Traits {
   readonly overheadBytes: number;
   /** Where to say that the way carries less. */
   readonly mtu: string;
-  /** Who answers for a peer: its device, at the first address of its subnet, or the bridge of its containers behind that. */
-  readonly answers: 'device' | 'bridge' | undefined;
 }
 
 const TRAITS: Record<string, Traits> = {
@@ -23,18 +21,16 @@ const TRAITS: Record<string, Traits> = {
     routes: 'network',
     overheadBytes: UDP_OVERHEAD_BYTES,
     mtu: `Backend.MTU or --mtu to it less ${UDP_OVERHEAD_BYTES}`,
-    answers: 'device',
   },
   vxlan: {
     routes: 'each',
     overheadBytes: VXLAN_OVERHEAD_BYTES,
     mtu: `Backend.MTU to it, or --mtu to it less ${VXLAN_OVERHEAD_BYTES}`,
-    answers: 'device',
   },
-  'host-gw': { routes: 'each', overheadBytes: 0, mtu: '--mtu to it', answers: 'bridge' },
+  'host-gw': { routes: 'each', overheadBytes: 0, mtu: '--mtu to it' },
 };
 /** Of alloc, and of what a later version may have. */
-const OTHERS: Traits = { routes: 'others', overheadBytes: 0, mtu: '--mtu to it', answers: undefined };
+const OTHERS: Traits = { routes: 'others', overheadBytes: 0, mtu: '--mtu to it' };
 
 export const traitsOf = (type: string): Traits => TRAITS[type] ?? OTHERS;
 

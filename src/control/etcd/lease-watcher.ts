@@ -148,9 +148,17 @@ function createPeers(options: WatcherOptions) {
 
   function ignore(entry: LeaseEntry, problem: string): void {
     const attributes = parseLeaseValue(entry.value);
-    const publicIp = 'problem' in attributes ? undefined : attributes.publicIp;
+    const says: Partial<Omit<Lease, 'subnet'>> = 'problem' in attributes ? {} : attributes;
+    const { publicIp, host, version, backend } = says;
     ignored.add(entry.name);
-    options.onIgnored(entry.name, { key: shorten(entry.name, 80), publicIp, problem });
+    options.onIgnored(entry.name, {
+      key: shorten(entry.name, 80),
+      host,
+      version,
+      backend: backend?.type,
+      publicIp,
+      problem,
+    });
     if (reported.get(entry.name) !== entry.revision) {
       limit((suppressed) => {
         reported.set(entry.name, entry.revision);

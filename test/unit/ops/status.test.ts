@@ -141,7 +141,14 @@ describe('warningsOf', () => {
 
 describe('leases of nodes with another network config', () => {
   const peer = { ...createStatus().peers[0], subnet: '10.240.64.0/22', nextHop: '10.1.1.64' };
-  const ignored = (n: number) => ({ key: `10.240.${n}.0-26`, nextHop: `10.1.1.${n}`, problem: 'is smaller' });
+  const ignored = (n: number) => ({
+    key: `10.240.${n}.0-26`,
+    host: null,
+    version: null,
+    backend: 'udp',
+    nextHop: `10.1.1.${n}`,
+    problem: 'is smaller',
+  });
 
   it('that are ignored are named, some of many, and the node is ready', () => {
     const one = createStatus({ ignoredLeases: { count: 1, first: [ignored(1)] } });

@@ -1,0 +1,175 @@
+import { errnoOf, messageOf } from '../core/errors.js';
+import type { Ipv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
+import type { Logger } from '../core/logger.js';
+import { createRepeatLimit } from '../core/rate-limit.js';
+import { formatSubnetKey } from '../core/subnet.js';
+import type { EchoSocket } from '../system/echo.js';
+import { healthOf, type PeerHealth } from './peer-health.js';
+import { createProbes, type Probe } from './probes.js';
+
+export interface HealthOptions {
+  /** The same array until any of them changes. */
+  readonly peers: () => readonly Lease[];
+  /** Undefined: nobody is probed, and only what is heard anyway counts. */
+  readonly socket: EchoSocket | undefined;
+  /** Where the peer with that lease answers; undefined: nowhere that is known. */
+  readonly addressOf: (lease: Lease) => Ipv4 | undefined;
+  readonly isSureToAnswer: boolean;
+  readonly log: Logger;
+}
+
+export interface Health {
+  /** @param heardSecondsAgo anything from it, of the packet path @param problem why nothing is sent there */
+  of(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): PeerHealth;
+  /** How many packets of both nodes' probes have gone to that peer and come from it: they are no traffic. */
+  probePackets(lease: Lease): ProbePackets;
+  stop(): void;
+}
+
+export interface ProbePackets {
+  readonly out: number;
+  readonly in: number;
+}
+
+/** An IPv4 and an ICMP header, and nothing in it. */
+export const PROBE_BYTES = 28;
+/** By which our probes are told from a `ping`. It need not be secret: an answer counts for the last probe alone. */
+const ECHO_ID = 0x5244;
+/** How late a new peer is noticed by a node that has nobody else to probe. */
+const LONGEST_WAIT_MS = 1000;
+
+interface Probed {
+  readonly lease: Lease;
+  readonly probe: Probe;
+  /** By the clock that the kernel stamps answers with. */
+  sentMicros: number;
+  readonly packets: { out: number; in: number };
+}
+
+/** Asks each peer from time to time whether it is there, and knows how each is. */
+export function keepHealth({ peers, socket, addressOf, isSureToAnswer, log }: HealthOptions): Health {
+  const probes = createProbes();
+  const bySubnet = new Map<string, Probed>();
+  const byAddress = new Map<Ipv4, Probed>();
+  /** By subnet, for ever: so does the packet path count. */
+  const packets = new Map<string, Probed['packets']>();
+  const limit = createRepeatLimit();
+  let known: readonly Lease[] = [];
+  let timer = setTimeout(turn, 0).unref();
+
+  function turn(): void {
+    look();
+    const probe = probes.take(performance.now());
+    const probed = probe && byAddress.get(probe.address);
+    if (probed !== undefined) send(probed);
+    const wait = probes.msUntilNext(performance.now()) ?? LONGEST_WAIT_MS;
+    timer = setTimeout(turn, Math.min(wait, LONGEST_WAIT_MS)).unref();
+  }
+
+  function send(probed: Probed): void {
+    const { address, sequence } = probed.probe;
+    try {
+      probed.sentMicros = socket!.send(address, ECHO_ID, sequence);
+      probed.packets.out++;
+    } catch (error) {
+      probes.failed(probed.probe, whyNotSent(error));
+    }
+  }
+
+  /** Before anything is told, too: answers wait in the socket, with the time at which they came. */
+  function look(): void {
+    if (socket === undefined) return;
+    followPeers();
+    try {
+      for (const echo of socket.receive()) if (echo.id === ECHO_ID) heard(echo);
+    } catch (error) {
+      limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'answers of peers cannot be read'));
+    }
+  }
+
+  function heard({
+    type,
+    source,
+    sequence,
+    payloadBytes,
+    receivedAt,
+  }: ReturnType<EchoSocket['receive']>[number]): void {
+    const probed = byAddress.get(source);
+    if (probed === undefined) return;
+    if (payloadBytes === 0) probed.packets.in++;
+    if (type === 'request') {
+      // Which the kernel has answered.
+      if (payloadBytes === 0) probed.packets.out++;
+      return;
+    }
+    // A clock that was set in between tells nothing of the way.
+    const rttMs = Math.max(0, receivedAt - probed.sentMicros) / 1000;
+    probes.answered(probed.probe, sequence, performance.now(), rttMs);
+  }
+
+  function followPeers(): void {
+    const now = peers();
+    if (now === known) return;
+    known = now;
+    const current = new Map(now.map((lease) => [formatSubnetKey(lease.subnet), lease]));
+    for (const [key, { lease }] of bySubnet) if (current.get(key) !== lease) forget(key);
+    for (const [key, lease] of current) if (!bySubnet.has(key)) begin(key, lease);
+  }
+
+  function begin(key: string, lease: Lease): void {
+    const address = addressOf(lease);
+    if (address === undefined || byAddress.has(address)) return;
+    const counts = packets.get(key) ?? { out: 0, in: 0 };
+    packets.set(key, counts);
+    const probed = { lease, probe: probes.add(address), sentMicros: 0, packets: counts };
+    bySubnet.set(key, probed);
+    byAddress.set(address, probed);
+  }
+
+  /** Another node at that subnet, or another version of it, has a life of its own. */
+  function forget(key: string): void {
+    const { probe } = bySubnet.get(key)!;
+    bySubnet.delete(key);
+    byAddress.delete(probe.address);
+    probes.remove(probe);
+  }
+
+  return {
+    of(lease, problem, heardSecondsAgo) {
+      look();
+      const now = performance.now();
+      const facts = {
+        lease,
+        problem,
+        probe: bySubnet.get(formatSubnetKey(lease.subnet))?.probe,
+        heardAt: heardSecondsAgo === undefined ? undefined : now - heardSecondsAgo * 1000,
+        isSureToAnswer,
+        roundMs: probes.roundMs(),
+      };
+      return healthOf(facts, now);
+    },
+    probePackets: (lease) => packets.get(formatSubnetKey(lease.subnet)) ?? { out: 0, in: 0 },
+    stop() {
+      clearTimeout(timer);
+      socket?.close();
+    },
+  };
+}
+
+function whyNotSent(error: unknown): string {
+  switch (errnoOf(error)) {
+    case 'EPERM':
+      return 'a firewall rule of this host drops what is sent to it';
+    case 'ENETUNREACH':
+    case 'EHOSTUNREACH':
+      return 'this host has no route to it';
+    case 'ENETDOWN':
+      return 'the device on the way to it is down';
+    case 'ENOBUFS':
+    case 'EAGAIN':
+      return 'the queue on the way to it is full';
+    default:
+      return messageOf(error);
+  }
+}

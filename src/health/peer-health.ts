@@ -1,0 +1,61 @@
+import { isUntaken, type Lease } from '../core/lease.js';
+import type { PeerState } from '../core/peer-state.js';
+import { MISSES_FOR_SILENCE, PROBE_INTERVAL_MS, type Probe } from './probes.js';
+
+export interface PeerHealth {
+  readonly state: PeerState;
+  /** Why it is unreachable; null: it is not, or nobody knows. */
+  readonly reason: string | null;
+  /** Null: no echo has come back. */
+  readonly rttMs: number | null;
+  /** Null: nothing was ever heard. */
+  readonly lastHeardSeconds: number | null;
+}
+
+/** What is known of a peer. Times are in ms of one clock. */
+export interface PeerFacts {
+  readonly lease: Pick<Lease, 'reserved' | 'backend'>;
+  /** Why nothing is sent there; undefined: it is a peer. */
+  readonly problem: string | undefined;
+  /** Undefined: it is not probed. */
+  readonly probe: Probe | undefined;
+  /** Anything else from it; undefined: never, or nobody knows. */
+  readonly heardAt: number | undefined;
+  /** Whether a node of this kind has an address that answers. Where it has none for certain, silence says nothing. */
+  readonly isSureToAnswer: boolean;
+  /** In which all peers are probed once. */
+  readonly roundMs: number;
+}
+
+export function healthOf(facts: PeerFacts, now: number): PeerHealth {
+  const { probe, heardAt, problem } = facts;
+  const moments = [probe?.answeredAt, heardAt].filter((moment) => moment !== undefined);
+  const lastHeard = moments.length === 0 ? undefined : Math.max(...moments);
+  const { state, reason } = judge(facts, lastHeard, now, problem ?? probe?.sendError);
+  return {
+    state,
+    reason: reason ?? null,
+    rttMs: state === 'ok' ? (probe?.rttMs ?? null) : null,
+    lastHeardSeconds: lastHeard === undefined ? null : (now - lastHeard) / 1000,
+  };
+}
+
+function judge(
+  { lease, probe, isSureToAnswer, roundMs }: PeerFacts,
+  lastHeard: number | undefined,
+  now: number,
+  obstacle: string | undefined,
+): { state: PeerState; reason?: string } {
+  if (obstacle !== undefined) return { state: 'unreachable', reason: obstacle };
+  const longest = MISSES_FOR_SILENCE * roundMs + PROBE_INTERVAL_MS;
+  if (lastHeard !== undefined && now - lastHeard <= longest) return { state: 'ok' };
+  if (isUntaken(lease) && lastHeard === undefined) return { state: 'reserved' };
+  const isAskedEnough = probe !== undefined && missesAt(probe, now) >= MISSES_FOR_SILENCE;
+  if (!isAskedEnough || (lastHeard === undefined && !isSureToAnswer)) return { state: 'unknown' };
+  return { state: 'silent' };
+}
+
+/** The last probe is missed too, once its time is over. */
+function missesAt({ misses, isAnswered, sentAt }: Probe, now: number): number {
+  return misses + (sentAt !== undefined && !isAnswered && now - sentAt >= PROBE_INTERVAL_MS ? 1 : 0);
+}

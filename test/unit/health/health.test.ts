@@ -1,0 +1,141 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import type { Ipv4 } from '../../../src/core/ipv4.js';
+import type { Lease } from '../../../src/core/lease.js';
+import { type Health, keepHealth } from '../../../src/health/health.js';
+import type { Echo } from '../../../src/system/echo.js';
+import { udp } from '../../helpers/leases.js';
+import { createRecordingLog } from '../../helpers/recording-log.js';
+
+const lease = (third: number, changes: Partial<Lease> = {}): Lease => ({
+  subnet: parseSubnet(`10.42.${third}.0/24`)!,
+  publicIp: parseIpv4(`192.0.2.${third}`)!,
+  nodeId: 'n',
+  backend: udp(),
+  ...changes,
+});
+const ONE = lease(1);
+const at = (third: number) => parseIpv4(`10.42.${third}.0`)!;
+
+let peers: readonly Lease[];
+let health: Health;
+/** Sends that the kernel took. */
+let sent: { to: Ipv4; id: number; sequence: number }[];
+let inbox: Echo[];
+let refusal: NodeJS.ErrnoException | undefined;
+
+const socket = {
+  send(to: Ipv4, id: number, sequence: number) {
+    if (refusal !== undefined) throw refusal;
+    sent.push({ to, id, sequence });
+    return 1_000_000;
+  },
+  receive: () => inbox.splice(0),
+  close: vi.fn(),
+};
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  [peers, sent, inbox, refusal] = [[ONE], [], [], undefined];
+  health = start(socket);
+});
+afterEach(() => {
+  health.stop();
+  vi.useRealTimers();
+});
+
+function start(using: typeof socket | undefined): Health {
+  return keepHealth({
+    peers: () => peers,
+    socket: using,
+    addressOf: ({ subnet }) => subnet.address,
+    isSureToAnswer: true,
+    log: createRecordingLog(),
+  });
+}
+
+const answer = (changes: Partial<Echo> = {}) => {
+  const { to, id, sequence } = sent.at(-1)!;
+  inbox.push({ type: 'reply', source: to, id, sequence, payloadBytes: 0, receivedAt: 1_000_400, ...changes });
+};
+const stateOf = (of = ONE) => health.of(of, undefined, undefined);
+
+it('knows a peer by the answer to a probe, with its time of flight by the clock of the kernel', () => {
+  expect(stateOf().state).toBe('unknown');
+  vi.advanceTimersByTime(10);
+  expect(sent).toMatchObject([{ to: at(1) }]);
+  answer();
+  expect(stateOf()).toMatchObject({ state: 'ok', rttMs: 0.4, lastHeardSeconds: 0 });
+});
+
+it('finds it silent after three probes', () => {
+  vi.advanceTimersByTime(5_900);
+  expect(stateOf().state).toBe('unknown');
+  vi.advanceTimersByTime(200);
+  expect(stateOf().state).toBe('silent');
+});
+
+describe('what is no answer', () => {
+  it.each<[string, Partial<Echo>]>([
+    ['of a ping', { id: 7 }],
+    ['of somebody else', { source: at(9) }],
+    ['to an earlier probe', { sequence: 0 }],
+    ["a peer's own probe", { type: 'request' }],
+  ])('%s', (_, changes) => {
+    vi.advanceTimersByTime(10);
+    answer(changes);
+    expect(stateOf().state).toBe('unknown');
+  });
+});
+
+it.each([
+  ['EPERM', /firewall rule of this host/],
+  ['ENETUNREACH', /no route/],
+  ['EHOSTUNREACH', /no route/],
+  ['ENETDOWN', /device .* is down/],
+])('a probe that the kernel does not take (%s) makes it unreachable, and says why, until one is taken', (code, why) => {
+  refusal = Object.assign(new Error('no'), { code });
+  vi.advanceTimersByTime(10);
+  expect(stateOf()).toMatchObject({ state: 'unreachable', reason: expect.stringMatching(why) });
+  refusal = undefined;
+  vi.advanceTimersByTime(2000);
+  answer();
+  expect(stateOf().state).toBe('ok');
+});
+
+it('follows peers that come, and forgets those that leave', () => {
+  vi.advanceTimersByTime(10);
+  peers = [lease(2)];
+  vi.advanceTimersByTime(4000);
+  expect(sent.filter(({ to }) => to === at(1))).toHaveLength(1);
+  expect(sent.filter(({ to }) => to === at(2)).length).toBeGreaterThanOrEqual(2);
+});
+
+it('begins anew with another node at the same subnet', () => {
+  vi.advanceTimersByTime(10);
+  answer();
+  expect(stateOf().state).toBe('ok');
+  const other = lease(1, { publicIp: parseIpv4('192.0.2.99')! });
+  peers = [other];
+  expect(stateOf(other).state).toBe('unknown');
+});
+
+it('counts the packets of both nodes’ probes, also over a change of the node', () => {
+  vi.advanceTimersByTime(10);
+  answer();
+  inbox.push({ type: 'request', source: at(1), id: sent[0].id, sequence: 5, payloadBytes: 0, receivedAt: 0 });
+  // Somebody's ping is traffic.
+  inbox.push({ type: 'request', source: at(1), id: 77, sequence: 5, payloadBytes: 56, receivedAt: 0 });
+  stateOf();
+  expect(health.probePackets(ONE)).toEqual({ out: 2, in: 2 });
+  peers = [lease(1, { version: '2' })];
+  stateOf();
+  expect(health.probePackets(ONE)).toEqual({ out: 2, in: 2 });
+});
+
+it('without a socket goes by what is heard', () => {
+  health.stop();
+  health = start(undefined);
+  expect(health.of(ONE, undefined, 1)).toMatchObject({ state: 'ok', rttMs: null, lastHeardSeconds: 1 });
+  expect(health.of(ONE, undefined, undefined)).toMatchObject({ state: 'unknown', lastHeardSeconds: null });
+});

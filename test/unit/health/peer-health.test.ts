@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest';
+import { healthOf, type PeerFacts } from '../../../src/health/peer-health.js';
+import type { Probe } from '../../../src/health/probes.js';
+import { udp } from '../../helpers/leases.js';
+
+const NOW = 100_000;
+const probe = (changes: Partial<Probe> = {}): Probe => ({
+  address: 1,
+  sentAt: NOW - 1000,
+  sequence: 1,
+  isAnswered: true,
+  misses: 0,
+  silentSince: undefined,
+  answeredAt: NOW - 999,
+  rttMs: 0.5,
+  sendError: undefined,
+  ...changes,
+});
+const SILENT = { isAnswered: false, misses: 3, silentSince: NOW - 9000, answeredAt: NOW - 20_000 };
+const RESERVED = { reserved: true, backend: { type: '', data: {} } };
+
+const facts = (changes: Partial<PeerFacts> = {}): PeerFacts => ({
+  lease: { backend: udp() },
+  problem: undefined,
+  probe: probe(),
+  heardAt: undefined,
+  isSureToAnswer: true,
+  roundMs: 2000,
+  ...changes,
+});
+
+describe('a peer', () => {
+  it.each<[string, Partial<PeerFacts>, object]>([
+    ['that answers is ok', {}, { state: 'ok', reason: null, rttMs: 0.5, lastHeardSeconds: 0.999 }],
+    [
+      'that was heard otherwise is ok, whether it answers or not',
+      { probe: probe(SILENT), heardAt: NOW - 500 },
+      { state: 'ok', lastHeardSeconds: 0.5 },
+    ],
+    [
+      'that has missed two probes is still ok',
+      { probe: probe({ ...SILENT, misses: 2, answeredAt: NOW - 5000 }) },
+      { state: 'ok' },
+    ],
+    [
+      'that has missed three is silent, and has no time of flight',
+      { probe: probe(SILENT) },
+      { state: 'silent', reason: null, rttMs: null, lastHeardSeconds: 20 },
+    ],
+    [
+      'whose third probe is out for two seconds has missed it',
+      { probe: probe({ ...SILENT, misses: 2, sentAt: NOW - 2000 }) },
+      { state: 'silent' },
+    ],
+    [
+      'whose third probe is out for less has not',
+      { probe: probe({ ...SILENT, misses: 2, sentAt: NOW - 1999, answeredAt: undefined }) },
+      { state: 'unknown' },
+    ],
+    [
+      'that was never asked is not known',
+      { probe: probe({ sentAt: undefined, isAnswered: false, answeredAt: undefined, rttMs: undefined }) },
+      { state: 'unknown', lastHeardSeconds: null, rttMs: null },
+    ],
+    ['that is not probed is known by what is heard', { probe: undefined, heardAt: NOW - 7000 }, { state: 'ok' }],
+    [
+      'that is not probed and was not heard lately is not known',
+      { probe: undefined, heardAt: NOW - 60_000 },
+      { state: 'unknown' },
+    ],
+    [
+      'that nothing is sent to is unreachable',
+      { problem: 'behind a router' },
+      { state: 'unreachable', reason: 'behind a router' },
+    ],
+    [
+      'to which there is no route is unreachable',
+      { probe: probe({ sendError: 'ENETUNREACH' }) },
+      { state: 'unreachable', reason: 'ENETUNREACH' },
+    ],
+    [
+      'that nobody has to answer for is not known, though it is silent',
+      { isSureToAnswer: false, probe: probe({ ...SILENT, answeredAt: undefined }) },
+      { state: 'unknown' },
+    ],
+    [
+      'that answered once is silent when it stops',
+      { isSureToAnswer: false, probe: probe(SILENT) },
+      { state: 'silent' },
+    ],
+    [
+      'that is to come is reserved',
+      { lease: RESERVED, probe: probe({ ...SILENT, answeredAt: undefined }) },
+      { state: 'reserved' },
+    ],
+    ['that has come where a subnet was reserved is ok', { lease: RESERVED }, { state: 'ok' }],
+    [
+      'among so many that its turn is rare has more time',
+      { roundMs: 200_000, probe: probe({ isAnswered: true, answeredAt: NOW - 90_000, sentAt: NOW - 90_001 }) },
+      { state: 'ok' },
+    ],
+  ])('%s', (_, changes, expected) => {
+    expect(healthOf(facts(changes), NOW)).toMatchObject(expected);
+  });
+});
