@@ -33,6 +33,7 @@ const HEEDED: Record<string, RegExp> = {
   leases: /^--etcd-/,
   status: /^--subnet-file$/,
   peers: /^--subnet-file$/,
+  connectivity: /^--subnet-file$/,
   'log-level': /^--subnet-file$/,
   doctor: /^--(etcd-.*|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,

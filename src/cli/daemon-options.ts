@@ -31,6 +31,7 @@ export interface RawDaemonOptions extends RawEtcdOptions {
   ipMasq: boolean;
   firewall: boolean;
   probes: boolean;
+  summary: boolean;
   cleanupOnExit: boolean;
   healthzIp: Ipv4;
   healthzPort: number;
@@ -131,6 +132,12 @@ export function addDaemonOptions(command: Command): Command {
         .default(true, 'false'),
     )
     .addOption(
+      option('--no-summary [boolean]', 'tell other nodes nothing, and ask them nothing, of how the network is')
+        .argParser(values.parseNegated)
+        .preset('true')
+        .default(true, 'false'),
+    )
+    .addOption(
       option('--cleanup-on-exit [boolean]', 'remove device, firewall rules, subnet file and lease on a clean stop')
         .argParser(values.parseBoolean)
         .preset('true')
@@ -175,6 +182,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLev
     ipMasq: raw.ipMasq,
     firewall: raw.firewall,
     probes: raw.probes,
+    summary: raw.summary,
     cleanupOnExit: raw.cleanupOnExit,
     healthz: raw.healthzPort === 0 ? undefined : { address: formatIpv4(raw.healthzIp), port: raw.healthzPort },
     logLevel: raw.logLevel,

@@ -39,6 +39,19 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .action(async ({ json, watch }: { json: boolean; watch: boolean }) => {
       ended(await (await import('./peers.js')).peers(node().raw.subnetFile, json, watch));
     });
+  const connectivity: Command = program
+    .command('connectivity')
+    .description('whether all nodes reach each other')
+    .addHelpText('after', '\nExample:\n  rudder connectivity test\n')
+    .action(() => connectivity.help());
+  connectivity
+    .command('test')
+    .description('every way between two nodes, in both directions, asked of the nodes; exits 0 if all work')
+    .option('--json', 'for machines', false)
+    .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder connectivity test\n`)
+    .action(async ({ json }: { json: boolean }) => {
+      ended(await (await import('./connectivity.js')).testConnectivity(node().raw.subnetFile, json));
+    });
   program
     .command('doctor')
     .description('look for what usually goes wrong, and say what to do; exits 0 if there is no problem')

@@ -21,7 +21,14 @@ export interface LeaseSet {
 
 /** A node that only took a new node id is what it was to its peers. */
 function isAlike(one: Lease, other: Lease): boolean {
-  const told = ({ publicIp, reserved, host, version, backend }: Lease) => [publicIp, reserved, host, version, backend];
+  const told = ({ publicIp, reserved, host, version, nodeKey, backend }: Lease) => [
+    publicIp,
+    reserved,
+    host,
+    version,
+    nodeKey,
+    backend,
+  ];
   return isDeepStrictEqual(told(one), told(other));
 }
 

@@ -16,6 +16,8 @@ export interface Lease {
   /** What people call the node, and the version that it runs; undefined: it does not say, as flannel's do not. */
   readonly host?: string | undefined;
   readonly version?: string | undefined;
+  /** By which its questions to other nodes are known (X25519, base64url); undefined: it asks none. */
+  readonly nodeKey?: string | undefined;
   readonly backend: BackendLease;
   /** Kept for a node that has not taken it yet: a key without a TTL and a node id. A peer, if somebody answers there. */
   readonly reserved?: boolean;
@@ -25,7 +27,7 @@ export interface Lease {
 export interface BackendLease {
   /** In lower case; empty: the node has not said, as flannel's udp backend does not in Kubernetes. */
   readonly type: string;
-  /** As it was written, without what every kind of node says of itself there: node id, host name, version. */
+  /** As it was written, without what every kind of node says of itself there: node id, host name, version, key. */
   readonly data: BackendData;
 }
 
@@ -37,6 +39,7 @@ export interface NodeReach {
   readonly nodeId: string;
   readonly host?: string | undefined;
   readonly version?: string | undefined;
+  readonly nodeKey?: string | undefined;
   readonly backend: BackendLease;
 }
 
@@ -69,12 +72,12 @@ const rawValue = z.object({
  * The value of a lease key, byte for byte what flannel's `LeaseAttrs` decodes: PublicIP and an always present
  * PublicIPv6, then type and data of the backend. flannel's backends ignore fields of BackendData that they do not know.
  */
-export function formatLeaseValue({ publicIp, nodeId, host, version, backend }: NodeReach): string {
+export function formatLeaseValue({ publicIp, nodeId, host, version, nodeKey, backend }: NodeReach): string {
   return JSON.stringify({
     PublicIP: formatIpv4(publicIp),
     PublicIPv6: null,
     BackendType: backend.type,
-    BackendData: { NodeID: nodeId, HostName: host, Version: version, ...backend.data },
+    BackendData: { NodeID: nodeId, HostName: host, Version: version, NodeKey: nodeKey, ...backend.data },
   });
 }
 
@@ -131,11 +134,12 @@ export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALeas
     return { problem: `PublicIP ${quote(raw.data.publicip)} is not the IPv4 address of a host` };
   }
   const type = (raw.data.backendtype ?? '').toLowerCase();
-  const { NodeID, HostName, Version, ...data } = asObject(raw.data.backenddata);
+  const { NodeID, HostName, Version, NodeKey, ...data } = asObject(raw.data.backenddata);
   const nodeId = typeof NodeID === 'string' && NodeID !== '' ? NodeID : undefined;
   const host = isHostName(HostName) ? HostName : undefined;
   const version = isVersion(Version) ? Version : undefined;
-  return { publicIp, nodeId, host, version, backend: { type, data } };
+  const nodeKey = typeof NodeKey === 'string' && /^[\w-]{43}$/.test(NodeKey) ? NodeKey : undefined;
+  return { publicIp, nodeId, host, version, nodeKey, backend: { type, data } };
 }
 
 /** Whoever writes a lease may call himself anything: what is not a name is none. */

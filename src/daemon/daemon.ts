@@ -38,7 +38,8 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   try {
     await prepareSubnetDirectory(options.subnetFile);
     const { healthz: tcp, etcdSettings: etcd } = options;
-    const http = await serveHttp({ socketPath, tcp, status, etcd, setLogLevel, log });
+    const survey = async () => node?.cluster.survey() ?? phase;
+    const http = await serveHttp({ socketPath, tcp, status, survey, etcd, setLogLevel, log });
     try {
       const enter = (text: string) => {
         phase = text;
@@ -62,7 +63,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, joined, firewall, health, host, memory } = node;
+  const { backend, joined, firewall, health, cluster, host, memory } = node;
   const { packetPath } = backend;
   const drops = packetPath && reportDrops(packetPath.counters, log);
   // Where the kernel moves the packets, this thread is all that can hang.
@@ -78,6 +79,7 @@ async function serve(
     notify('STOPPING=1');
     drops?.stop();
     watchdog.stop();
+    cluster.stop();
     health.stop();
     await firewall?.stop();
     await host.stop();

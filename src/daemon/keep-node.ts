@@ -1,6 +1,7 @@
 import { answeringAddress, answersByDevice } from '../backend/kinds.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { keepHealth } from '../health/health.js';
@@ -8,9 +9,11 @@ import { saveState } from '../state/node-state.js';
 import { type EchoSocket, openEchoSocket } from '../system/echo.js';
 import { type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp } from './carriers.js';
+import { keepCluster } from './cluster.js';
 import { keepHost } from './host-keeper.js';
 import { keepLastKnown } from './last-known-keeper.js';
 import type { Ground, Node, Ready, StartContext } from './node.js';
+import { readStatus, sightingOf } from './status.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
 /** After READY: remembers what is known, and follows what changes on this host. */
@@ -74,9 +77,23 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     isSureToAnswer: answersByDevice(type),
     log,
   });
+  const sightOf = (lease: Lease) => [lease, ...sightingOf(lease, backend, admission)] as const;
+  const cluster = keepCluster({
+    own: subnet,
+    host: options.nodeName,
+    version,
+    key: ground.key,
+    isAtDevice: answersByDevice(type),
+    publicIp: () => joined.state().publicIp,
+    peers: () => joined.state().peers,
+    isReady: async () => (await readStatus(sources)).problems.length === 0,
+    view: (lease) => ({ subnet: formatSubnet(lease.subnet), ...health.facts(...sightOf(lease)) }),
+    probeNow: health.probeNow,
+    log,
+  });
   const parts = { health, host, netlink, membership, backend, joined, stored, admission, firewall };
   const sources = { version, options, nodeId, config, settings, subnet, ...parts };
-  return { backend, joined, firewall, health, host, memory, sources };
+  return { backend, joined, firewall, health, cluster, host, memory, sources };
 }
 
 /** From the address of our device, where there is one: by that peers know whom they hear. */

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import type { Backend } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
 import type { Joined, Membership, OwnLease } from '../control/membership.js';
@@ -13,6 +14,7 @@ import type { SdNotify } from '../system/sd-notify.js';
 import type { Underlay } from '../system/underlay.js';
 import type { Announcer } from './announcer.js';
 import type { Carriers } from './carriers.js';
+import type { Cluster } from './cluster.js';
 import type { ConfigWatch } from './config-watch.js';
 import type { Footing } from './footing.js';
 import type { HostKeeper } from './host-keeper.js';
@@ -40,6 +42,8 @@ export interface StartContext {
 
 /** This host, and the cluster as far as it is known. */
 export interface Ground extends Footing {
+  /** By which other nodes know our questions; undefined: we ask none. */
+  readonly key: KeyObject | undefined;
   readonly settings: BackendSettings;
   readonly underlay: Underlay;
   readonly state: NodeState;
@@ -78,6 +82,7 @@ export interface Node {
   readonly joined: Joined;
   readonly firewall: Firewall | undefined;
   readonly health: Health;
+  readonly cluster: Cluster;
   readonly host: HostKeeper;
   readonly memory: LastKnownKeeper;
   readonly sources: StatusSources;

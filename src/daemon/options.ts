@@ -29,6 +29,8 @@ export interface DaemonOptions {
   readonly ipMasq: boolean;
   /** Ask peers from time to time whether they are there. */
   readonly probes: boolean;
+  /** Ask other nodes how they see each other, and answer that. */
+  readonly summary: boolean;
   /** Keep firewall rules. */
   readonly firewall: boolean;
   readonly cleanupOnExit: boolean;

@@ -11,11 +11,13 @@ import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { loadLastKnown } from '../state/last-known-file.js';
+import { loadNodeKey } from '../state/node-key.js';
 import { loadState, saveState } from '../state/node-state.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
+import { nodeKeyOf } from './cluster.js';
 import { watchConfig } from './config-watch.js';
 import { findFooting, tellDegraded } from './footing.js';
 import { keepNode } from './keep-node.js';
@@ -71,6 +73,7 @@ export async function startNode(context: StartContext): Promise<Node | undefined
 
 async function surveyGround({ options, netlink, membership, log, enter, signal }: StartContext): Promise<Ground> {
   const state = await loadState(options.stateDir, log);
+  const key = options.summary ? await loadNodeKey(options.stateDir, log) : undefined;
   const underlay = await selectUnderlay(netlink, options.underlay, state.address);
   tellOthers(underlay, log);
   const began = performance.now();
@@ -100,7 +103,7 @@ async function surveyGround({ options, netlink, membership, log, enter, signal }
     );
   }
   await warnOfNameservers(netlink, await overlayOf(footing.config), log);
-  return { ...footing, settings: settingsOf(footing.config), underlay, state, publicIp, carriers, checkConfig };
+  return { ...footing, settings: settingsOf(footing.config), underlay, state, key, publicIp, carriers, checkConfig };
 }
 
 function tellOthers({ name, address, others = [] }: Underlay, log: Logger): void {
@@ -127,12 +130,13 @@ async function openBackend(
 /** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
 async function takeSubnet(context: StartContext, ground: Ground, backend: Backend, undo: Undo): Promise<Taken> {
   const { options, version, netlink, membership, log, enter, notify, signal } = context;
-  const { config, settings, fallback, state, publicIp, underlay, checkConfig } = ground;
+  const { config, settings, fallback, state, key: nodeKey, publicIp, underlay, checkConfig } = ground;
   enter('leasing a subnet');
   // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
   await saveState(options.stateDir, state);
   const reach = { type: settings.type, data: backend.leaseData() };
-  const identity = { publicIp, nodeId: state.nodeId, host: options.nodeName, version, backend: reach };
+  const says = { host: options.nodeName, version, nodeKey: nodeKeyOf(nodeKey), backend: reach };
+  const identity = { publicIp, nodeId: state.nodeId, ...says };
   const wanted = { config, identity, savedSubnet: state.subnet };
   const { own, degraded } = await joinOrGoOn(membership, wanted, ground, log, signal);
   const announcer = createAnnouncer(notify, membership.kind, () => {

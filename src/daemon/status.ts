@@ -93,8 +93,8 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
 
 function peerStatus({ backend, admission, health }: StatusSources, lease: Lease): PeerStatus {
   const { subnet, publicIp, host = null, version = null } = lease;
-  const { heardSecondsAgo, ...traffic } = backend.packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
-  const problem = admission.problemOf(lease) ?? backend.problemOf(subnet);
+  const [problem, heardSecondsAgo] = sightingOf(lease, backend, admission);
+  const { heardSecondsAgo: _, ...traffic } = backend.packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
   return {
     host,
     version,
@@ -106,6 +106,16 @@ function peerStatus({ backend, admission, health }: StatusSources, lease: Lease)
     ...withoutProbes(traffic, health.probePackets(lease)),
     heardSecondsAgo: heardSecondsAgo ?? null,
   };
+}
+
+/** Why nothing is sent to a peer, and when the packet path last heard from it; undefined: no reason, and never. */
+export function sightingOf(
+  lease: Lease,
+  backend: Backend,
+  admission: Pick<PeerAdmission, 'problemOf'>,
+): [problem: string | undefined, heardSecondsAgo: number | undefined] {
+  const { subnet } = lease;
+  return [admission.problemOf(lease) ?? backend.problemOf(subnet), backend.packetPath?.traffic(subnet).heardSecondsAgo];
 }
 
 /** Null where nothing is counted. An answer is counted by the packet path before it is read by us, or after. */

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf, messageOf } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
@@ -5,7 +6,7 @@ import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnetKey } from '../core/subnet.js';
 import type { EchoSocket } from '../system/echo.js';
-import { healthOf, type PeerHealth } from './peer-health.js';
+import { healthOf, type PeerFacts, type PeerHealth } from './peer-health.js';
 import { createProbes, type Probe } from './probes.js';
 
 export interface HealthOptions {
@@ -22,9 +23,23 @@ export interface HealthOptions {
 export interface Health {
   /** @param heardSecondsAgo anything from it, of the packet path @param problem why nothing is sent there */
   of(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): PeerHealth;
+  /** What is behind that: what was heard, and what was answered. */
+  facts(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): HealthFacts;
+  /** Probes it now, whatever its turn, and waits for the answer, so long and no longer. */
+  probeNow(lease: Lease): Promise<void>;
   /** How many packets of both nodes' probes have gone to that peer and come from it: they are no traffic. */
   probePackets(lease: Lease): ProbePackets;
   stop(): void;
+}
+
+/** Ages are in seconds; null: never. */
+export interface HealthFacts {
+  readonly heardSeconds: number | null;
+  readonly answeredSeconds: number | null;
+  readonly misses: number;
+  readonly rttMs: number | null;
+  /** Why nothing can be sent to it; null: something can. */
+  readonly obstacle: string | null;
 }
 
 export interface ProbePackets {
@@ -39,11 +54,17 @@ const ECHO_ID = 0x5244;
 /** How late a new peer is noticed by a node that has nobody else to probe. */
 const LONGEST_WAIT_MS = 1000;
 
+/** For an answer that was ordered. */
+const LONGEST_ANSWER_MS = 1000;
+const LOOK_MS = 20;
+
 interface Probed {
   readonly lease: Lease;
   readonly probe: Probe;
   /** By the clock that the kernel stamps answers with. */
   sentMicros: number;
+  /** Its own probes come from it too. In ms of our clock; undefined: never. */
+  heardAt: number | undefined;
   readonly packets: { out: number; in: number };
 }
 
@@ -99,6 +120,7 @@ export function keepHealth({ peers, socket, addressOf, isSureToAnswer, log }: He
     if (probed === undefined) return;
     if (payloadBytes === 0) probed.packets.in++;
     if (type === 'request') {
+      probed.heardAt = performance.now();
       // Which the kernel has answered.
       if (payloadBytes === 0) probed.packets.out++;
       return;
@@ -122,7 +144,7 @@ export function keepHealth({ peers, socket, addressOf, isSureToAnswer, log }: He
     if (address === undefined || byAddress.has(address)) return;
     const counts = packets.get(key) ?? { out: 0, in: 0 };
     packets.set(key, counts);
-    const probed = { lease, probe: probes.add(address), sentMicros: 0, packets: counts };
+    const probed = { lease, probe: probes.add(address), sentMicros: 0, heardAt: undefined, packets: counts };
     bySubnet.set(key, probed);
     byAddress.set(address, probed);
   }
@@ -135,19 +157,45 @@ export function keepHealth({ peers, socket, addressOf, isSureToAnswer, log }: He
     probes.remove(probe);
   }
 
+  function peerFacts(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): PeerFacts {
+    look();
+    const probed = bySubnet.get(formatSubnetKey(lease.subnet));
+    const byPath = heardSecondsAgo === undefined ? undefined : performance.now() - heardSecondsAgo * 1000;
+    const heard = [byPath, probed?.heardAt].filter((at) => at !== undefined);
+    return {
+      lease,
+      problem,
+      probe: probed?.probe,
+      heardAt: heard.length === 0 ? undefined : Math.max(...heard),
+      isSureToAnswer,
+      roundMs: probes.roundMs(),
+    };
+  }
+
   return {
-    of(lease, problem, heardSecondsAgo) {
-      look();
+    of: (...of) => healthOf(peerFacts(...of), performance.now()),
+    facts(...of) {
+      const { probe, heardAt, problem } = peerFacts(...of);
       const now = performance.now();
-      const facts = {
-        lease,
-        problem,
-        probe: bySubnet.get(formatSubnetKey(lease.subnet))?.probe,
-        heardAt: heardSecondsAgo === undefined ? undefined : now - heardSecondsAgo * 1000,
-        isSureToAnswer,
-        roundMs: probes.roundMs(),
+      const secondsSince = (at: number | undefined) => (at === undefined ? null : (now - at) / 1000);
+      return {
+        heardSeconds: secondsSince(heardAt),
+        answeredSeconds: secondsSince(probe?.answeredAt),
+        misses: probe?.misses ?? 0,
+        rttMs: probe?.rttMs ?? null,
+        obstacle: problem ?? probe?.sendError ?? null,
       };
-      return healthOf(facts, now);
+    },
+    async probeNow(lease) {
+      look();
+      const probed = bySubnet.get(formatSubnetKey(lease.subnet));
+      if (probed === undefined) return;
+      probes.begin(probed.probe, performance.now());
+      send(probed);
+      for (let waited = 0; waited < LONGEST_ANSWER_MS && !probed.probe.isAnswered; waited += LOOK_MS) {
+        await delay(LOOK_MS);
+        look();
+      }
     },
     probePackets: (lease) => packets.get(formatSubnetKey(lease.subnet)) ?? { out: 0, in: 0 },
     stop() {

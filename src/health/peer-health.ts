@@ -48,12 +48,18 @@ function judge(
 ): { state: PeerState; reason?: string } {
   if (obstacle !== undefined) return { state: 'unreachable', reason: obstacle };
   const longest = MISSES_FOR_SILENCE * roundMs + PROBE_INTERVAL_MS;
-  if (lastHeard !== undefined && now - lastHeard <= longest) return { state: 'ok' };
+  if (lastHeard !== undefined && now - lastHeard <= longest) {
+    // Who has never answered may not answer pings at all.
+    const isUnanswered = probe?.answeredAt !== undefined && now - probe.answeredAt > longest;
+    return isUnanswered ? { state: 'unreachable', reason: ONE_WAY } : { state: 'ok' };
+  }
   if (isUntaken(lease) && lastHeard === undefined) return { state: 'reserved' };
   const isAskedEnough = probe !== undefined && missesAt(probe, now) >= MISSES_FOR_SILENCE;
   if (!isAskedEnough || (lastHeard === undefined && !isSureToAnswer)) return { state: 'unknown' };
   return { state: 'silent' };
 }
+
+const ONE_WAY = 'it is heard, but has answered nothing of late: what is sent to it does not arrive';
 
 /** The last probe is missed too, once its time is over. */
 function missesAt({ misses, isAnswered, sentAt }: Probe, now: number): number {

@@ -35,6 +35,8 @@ export interface Probes {
   remove(probe: Probe): void;
   /** The next one to send to, if it is its time. It counts as sent. */
   take(now: number): Probe | undefined;
+  /** Counts as sent too, whatever its turn. */
+  begin(probe: Probe, now: number): void;
   /** In how many ms that will be: never sooner than the spacing allows; undefined: there is nobody. */
   msUntilNext(now: number): number | undefined;
   /** An answer to the last probe; any other is none, since its time is not known. */
@@ -52,6 +54,15 @@ export function createProbes(): Probes {
     if (probe.sentAt === undefined || probe.isAnswered) return;
     probe.misses++;
     probe.silentSince ??= probe.sentAt;
+  }
+
+  function begin(probe: Probe, now: number): void {
+    miss(probe);
+    lastAt = now;
+    probe.sentAt = now;
+    probe.sequence = (probe.sequence + 1) & 0xffff;
+    probe.isAnswered = false;
+    probe.sendError = undefined;
   }
 
   function msUntilNext(now: number): number | undefined {
@@ -87,14 +98,11 @@ export function createProbes(): Probes {
       if (msUntilNext(now) !== 0) return undefined;
       const probe = queue.shift()!;
       queue.push(probe);
-      miss(probe);
-      lastAt = now;
-      probe.sentAt = now;
-      probe.sequence = (probe.sequence + 1) & 0xffff;
-      probe.isAnswered = false;
-      probe.sendError = undefined;
+      begin(probe, now);
       return probe;
     },
+
+    begin,
 
     msUntilNext,
 

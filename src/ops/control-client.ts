@@ -23,8 +23,14 @@ export type Asked =
   | { readonly is: 'garbled'; readonly reason: string };
 
 /** Asks the running daemon over its unix socket. @throws RudderError `not-running` */
-export async function askDaemon(socketPath: string, method: 'GET' | 'PUT', path: string, body = ''): Promise<Answer> {
-  const asked = await tryDaemon(socketPath, method, path, body);
+export async function askDaemon(
+  socketPath: string,
+  method: 'GET' | 'PUT',
+  path: string,
+  body = '',
+  timeoutMs = TIMEOUT_MS,
+): Promise<Answer> {
+  const asked = await tryDaemon(socketPath, method, path, body, timeoutMs);
   if (asked.is === 'answer') return asked.answer;
   throw new RudderError('not-running', explain(socketPath, asked));
 }

@@ -33,8 +33,12 @@ interface Connection {
   answers: number;
 }
 
-/** @param respond never fails: whatever goes wrong has an answer too */
-export function createHttpServer(respond: (request: HttpRequest) => Promise<HttpAnswer>): HttpServer {
+/**
+ * @param respond never fails: whatever goes wrong has an answer too. Undefined: the connection ends without one
+ */
+export function createHttpServer(
+  respond: (request: HttpRequest, from: string | undefined) => Promise<HttpAnswer | undefined>,
+): HttpServer {
   const connections = new Set<Connection>();
   const turns = createTurns<Connection>(TURN_MS);
   // A client that sends a request and then says that no other follows wants its answer nevertheless.
@@ -74,7 +78,9 @@ export function createHttpServer(respond: (request: HttpRequest) => Promise<Http
     try {
       for await (const request of requestsOf(connection)) {
         if (!(await turns.take(connection))) break;
-        await send(connection, request, await respond(request));
+        const answer = await respond(request, connection.socket.remoteAddress);
+        if (answer === undefined) break;
+        await send(connection, request, answer);
         if (!request.keepsAlive) break;
         connection.answers++;
       }

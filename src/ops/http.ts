@@ -20,6 +20,8 @@ export interface HttpOptions {
   readonly tcp: { readonly address: string; readonly port: number } | undefined;
   /** A text while the node still starts: what it is waiting for. */
   readonly status: () => Promise<Status | string>;
+  /** How all nodes see each other, which asks them; a text as above. It has a bound and a deadline of its own. */
+  readonly survey: () => Promise<object | string>;
   /** For commands on this host that look for the node's etcd. */
   readonly etcd: EtcdSettings;
   /** @throws RudderError `usage` for an unknown level */
@@ -103,7 +105,9 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
 
   try {
     // Who is at the shell has just changed something and wants to see it.
-    const localReading = reading(true).set('/etcd', () => jsonAnswer(200, options.etcd));
+    const localReading = reading(true)
+      .set('/etcd', () => jsonAnswer(200, options.etcd))
+      .set('/survey', async () => jsonAnswer(200, surveyed(await options.survey())));
     const local = open({ handlers: { GET: localReading, PUT: changing }, isOurName: () => true });
     await listenOnSocket(local, options.socketPath);
     if (tcp !== undefined) {
@@ -117,6 +121,8 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   }
   return { close };
 }
+
+const surveyed = (told: object | string) => (typeof told === 'string' ? { starting: told } : told);
 
 /** Read once: the page does not change while we run, and reading it must not depend on how many ask for it. */
 function pageHandler(file: string, type: string): Handler {

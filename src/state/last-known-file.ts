@@ -39,6 +39,7 @@ const stored = z.object({
       /** In files of earlier versions, which knew of udp alone. */
       host: z.string().optional(),
       version: z.string().optional(),
+      nodeKey: z.string().optional(),
       portMapped: z.boolean().optional(),
       reserved: z.boolean().optional(),
     }),
@@ -99,6 +100,7 @@ export async function saveLastKnown(directory: string, known: LastKnown): Promis
       nodeId: peer.nodeId,
       host: peer.host,
       version: peer.version,
+      nodeKey: peer.nodeKey,
       backend: peer.backend,
       reserved: peer.reserved,
     })),

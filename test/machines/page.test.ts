@@ -117,6 +117,7 @@ describeWith(['chromium'], 'the live page', () => {
         socketPath,
         tcp: { address: '127.0.0.1', port },
         status: async () => status,
+        survey: async () => ({ nodes: [] }),
         etcd: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
         setLogLevel: () => undefined,
         log: createRecordingLog(),

@@ -56,12 +56,13 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   control: ['core'],
   ops: ['core'],
   health: ['core', 'system'],
+  cluster: ['core', 'ops'],
   backend: ['core', 'system'],
-  daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'backend'],
+  daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'backend'],
   lab: ['core', 'ops'],
   // Runs in a checkout only, and measures parts by themselves too.
   bench: ['core', 'lab', 'control', 'backend'],
-  cli: ['core', 'system', 'state', 'control', 'ops', 'health', 'backend', 'daemon', 'lab'],
+  cli: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'backend', 'daemon', 'lab'],
 };
 
 const breaksLayers = ({ from, to }: Import) =>

@@ -33,9 +33,17 @@ export function hasNodeId(entry: Pick<LeaseEntry, 'value'>, identity: NodeReach)
   return !('problem' in lease) && lease.nodeId === identity.nodeId;
 }
 
-/** Whether the key says what it should of our backend, our name and our version. */
-export function saysWhatWeAre(entry: Pick<LeaseEntry, 'value'>, { backend, host, version }: NodeReach): boolean {
+/** Whether the key says what it should of our backend, our name, version and key. */
+export function saysWhatWeAre(
+  entry: Pick<LeaseEntry, 'value'>,
+  { backend, host, version, nodeKey }: NodeReach,
+): boolean {
   const lease = parseLeaseValue(entry.value);
   if ('problem' in lease) return false;
-  return lease.host === host && lease.version === version && isDeepStrictEqual(lease.backend, backend);
+  return (
+    lease.host === host &&
+    lease.version === version &&
+    lease.nodeKey === nodeKey &&
+    isDeepStrictEqual(lease.backend, backend)
+  );
 }

@@ -75,6 +75,7 @@ describe('without arguments', () => {
       ipMasq: false,
       firewall: true,
       probes: true,
+      summary: true,
       healthz: undefined,
       cleanupOnExit: false,
       logLevel: 'info',

@@ -52,7 +52,7 @@ describe('put', () => {
     expect(set.replaceAll([lease(1, 7)])).toEqual([{ type: 'changed', lease: lease(1, 7) }]);
   });
 
-  it.each([{ host: 'beta' }, { version: '2.0.0' }])('tells a node that says of itself %j', (says) => {
+  it.each([{ host: 'beta' }, { version: '2.0.0' }, { nodeKey: 'k' }])('tells a node that says of itself %j', (says) => {
     const set = createLeaseSet();
     set.put(lease(1, 7));
     expect(set.put({ ...lease(1, 7), ...says })).toMatchObject([{ type: 'changed', lease: says }]);

@@ -80,12 +80,18 @@ describe('what is no answer', () => {
     ['of a ping', { id: 7 }],
     ['of somebody else', { source: at(9) }],
     ['to an earlier probe', { sequence: 0 }],
-    ["a peer's own probe", { type: 'request' }],
   ])('%s', (_, changes) => {
     vi.advanceTimersByTime(10);
     answer(changes);
     expect(stateOf().state).toBe('unknown');
   });
+});
+
+it('hears a peer by its own probes too', () => {
+  vi.advanceTimersByTime(10);
+  answer({ type: 'request' });
+  expect(stateOf()).toMatchObject({ state: 'ok', rttMs: null });
+  expect(health.facts(ONE, undefined, undefined)).toMatchObject({ heardSeconds: 0, answeredSeconds: null });
 });
 
 it.each([

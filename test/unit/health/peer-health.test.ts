@@ -33,9 +33,14 @@ describe('a peer', () => {
   it.each<[string, Partial<PeerFacts>, object]>([
     ['that answers is ok', {}, { state: 'ok', reason: null, rttMs: 0.5, lastHeardSeconds: 0.999 }],
     [
-      'that was heard otherwise is ok, whether it answers or not',
-      { probe: probe(SILENT), heardAt: NOW - 500 },
+      'that was heard otherwise is ok, if it never answered anything',
+      { probe: probe({ ...SILENT, answeredAt: undefined }), heardAt: NOW - 500 },
       { state: 'ok', lastHeardSeconds: 0.5 },
+    ],
+    [
+      'that is heard and answers no more does not get what is sent to it',
+      { probe: probe(SILENT), heardAt: NOW - 500 },
+      { state: 'unreachable', reason: expect.stringMatching(/does not arrive/), lastHeardSeconds: 0.5 },
     ],
     [
       'that has missed two probes is still ok',

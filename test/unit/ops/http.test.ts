@@ -44,6 +44,7 @@ beforeEach(async () => {
       looks++;
       return status();
     },
+    survey: async () => ({ nodes: [] }),
     etcd: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
     setLogLevel: (level) => void levels.push(level),
     log,

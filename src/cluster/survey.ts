@@ -1,0 +1,101 @@
+import { messageOf } from '../core/errors.js';
+import type { Ipv4 } from '../core/ipv4.js';
+import { type Asked, type Asker, ask } from './ask.js';
+import { type PeerView, type Summary, summarySchema } from './summary.js';
+
+/** The cluster as its nodes see each other, collected by one of them. The node itself is the first. */
+export interface Survey {
+  readonly nodes: readonly SurveyedNode[];
+}
+
+export interface SurveyedNode {
+  readonly host: string | null;
+  readonly subnet: string;
+  readonly address: string;
+  /** Null: it was not asked, or gave no answer. */
+  readonly summary: Summary | null;
+  /** Why there is no summary. */
+  readonly problem: string | null;
+}
+
+/** A node to ask, beside what it is called. */
+export interface Member extends Omit<SurveyedNode, 'summary' | 'problem'> {
+  /** Where it answers in the overlay; undefined: nowhere that is known. */
+  readonly overlayAddress: Ipv4 | undefined;
+  readonly publicKey: string | undefined;
+}
+
+/** Asked at once. */
+const PARALLEL = 32;
+
+/** @param asker undefined: this node has no address in the overlay, so that nobody would know it */
+export async function survey(
+  own: Omit<SurveyedNode, 'problem'>,
+  members: readonly Member[],
+  asker: Asker | undefined,
+): Promise<Survey> {
+  const nodes: SurveyedNode[] = [{ ...own, problem: null }];
+  const next = members.values();
+  const worker = async () => {
+    for (const member of next) nodes.push(await lookAt(member, asker));
+  };
+  await Promise.all(Array.from({ length: PARALLEL }, worker));
+  const [first, ...others] = await throughOthers(nodes, members, asker);
+  return { nodes: [first, ...others.sort((a, b) => nameOf(a).localeCompare(nameOf(b), 'en', { numeric: true }))] };
+}
+
+/** What a node is called. */
+export const nameOf = ({ host, subnet }: Pick<SurveyedNode, 'host' | 'subnet'>) => host ?? subnet;
+
+async function lookAt(member: Member, asker: Asker | undefined): Promise<SurveyedNode> {
+  const { host, subnet, address } = member;
+  try {
+    const summary = summarySchema.parse(await ask(...toAsk(member, asker), '/summary'));
+    return { host, subnet, address, summary, problem: null };
+  } catch (error) {
+    return { host, subnet, address, summary: null, problem: messageOf(error) };
+  }
+}
+
+/** Nodes that are asked through others, and through how many of these each. */
+const MOST_RELAYED = 20;
+const RELAYS = 3;
+
+/** The way to a node may be broken for us alone: then another one can ask it. */
+async function throughOthers(
+  nodes: readonly SurveyedNode[],
+  members: readonly Member[],
+  asker: Asker | undefined,
+): Promise<SurveyedNode[]> {
+  const reached = nodes.slice(1).filter(({ summary }) => summary !== null);
+  const relays = members.filter(({ subnet }) => reached.some((node) => node.subnet === subnet)).slice(0, RELAYS);
+  let left = MOST_RELAYED;
+  return Promise.all(
+    nodes.map(async (node) => {
+      if (node.summary !== null || left-- <= 0) return node;
+      for (const relay of relays) {
+        const answer = ask(...toAsk(relay, asker), `/relay/${node.subnet.replace('/', '-')}`);
+        const { data } = summarySchema.safeParse(await answer.catch(() => undefined));
+        if (data !== undefined) return { ...node, summary: data, problem: null };
+      }
+      return node;
+    }),
+  );
+}
+
+/** What a member says of itself, for another one. */
+export async function askSummary(member: Member, asker: Asker | undefined): Promise<Summary | undefined> {
+  return (await lookAt(member, asker)).summary ?? undefined;
+}
+
+/** How a member sees another one, which it probes now. @throws Error in words */
+export async function orderProbe(member: Member, asker: Asker | undefined, subnet: string): Promise<PeerView> {
+  const answer = await ask(...toAsk(member, asker), `/probe/${subnet.replace('/', '-')}`);
+  return summarySchema.shape.peers.element.parse(answer);
+}
+
+function toAsk({ overlayAddress, publicKey }: Member, asker: Asker | undefined): [Asker, Asked] {
+  if (asker === undefined || overlayAddress === undefined)
+    throw new Error('its backend gives nodes no address to ask at');
+  return [asker, { address: overlayAddress, publicKey }];
+}

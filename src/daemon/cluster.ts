@@ -1,0 +1,103 @@
+import type { KeyObject } from 'node:crypto';
+import { publicKeyOf } from '../cluster/identity.js';
+import { serveMembers } from '../cluster/serve.js';
+import type { PeerView, Summary } from '../cluster/summary.js';
+import { askSummary, type Member, orderProbe, type Survey, survey } from '../cluster/survey.js';
+import { waysOf } from '../cluster/ways.js';
+import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
+import type { Logger } from '../core/logger.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
+
+export interface ClusterOptions {
+  readonly own: Subnet;
+  readonly host: string | undefined;
+  readonly version: string;
+  /** By which members know our questions; undefined: we ask none, and answer none. */
+  readonly key: KeyObject | undefined;
+  /** Each node of this kind has a device with the first address of its subnet. */
+  readonly isAtDevice: boolean;
+  readonly publicIp: () => Ipv4;
+  readonly peers: () => readonly Lease[];
+  readonly isReady: () => Promise<boolean>;
+  readonly view: (lease: Lease) => PeerView;
+  readonly probeNow: (lease: Lease) => Promise<void>;
+  readonly log: Logger;
+}
+
+/** What nodes tell each other of themselves, over the overlay: nothing else has a way for it. */
+export interface Cluster {
+  /** How all nodes see each other. Ways that seem to fail are probed once more before that is told. */
+  survey(): Promise<Survey>;
+  stop(): void;
+}
+
+/** Ways that are tried again for one survey. */
+const MOST_SECOND_LOOKS = 40;
+
+export function keepCluster(options: ClusterOptions): Cluster {
+  const { own, host, version, key, isAtDevice, peers, log } = options;
+  const canAnswer = key !== undefined && isAtDevice;
+  const asker = canAnswer ? { address: own.address, key } : undefined;
+  const server = canAnswer ? serveMembers({ address: own.address, key, keyOf, summary, probe, relay, log }) : undefined;
+
+  function keyOf(address: Ipv4): string | undefined {
+    return peers().find(({ subnet }) => subnet.address === address)?.nodeKey;
+  }
+
+  async function summary(): Promise<Summary> {
+    return { host: host ?? null, version, ready: await options.isReady(), peers: peers().map(options.view) };
+  }
+
+  async function relay(subnet: string): Promise<Summary | undefined> {
+    const lease = leaseOf(subnet);
+    return lease && askSummary(memberOf(lease), asker);
+  }
+
+  const leaseOf = (subnet: string) => peers().find((peer) => formatSubnet(peer.subnet) === subnet);
+
+  async function probe(subnet: string): Promise<PeerView | undefined> {
+    const lease = leaseOf(subnet);
+    if (lease === undefined) return undefined;
+    await options.probeNow(lease);
+    return options.view(lease);
+  }
+
+  function memberOf({ host, subnet, publicIp, nodeKey }: Lease): Member {
+    return {
+      host: host ?? null,
+      subnet: formatSubnet(subnet),
+      address: formatIpv4(publicIp),
+      overlayAddress: isAtDevice ? subnet.address : undefined,
+      publicKey: nodeKey,
+    };
+  }
+
+  async function look(): Promise<Survey> {
+    const self = { host: host ?? null, subnet: formatSubnet(own), address: formatIpv4(options.publicIp()) };
+    return survey({ ...self, summary: await summary() }, peers().map(memberOf), asker);
+  }
+
+  /** Who could be asked and has had no answer asks again, now. */
+  async function lookAgain(first: Survey): Promise<boolean> {
+    const members = new Map(peers().map((lease) => [formatSubnet(lease.subnet), memberOf(lease)]));
+    const failed = waysOf(first).filter(({ from, state }) => state !== 'ok' && from.summary !== null);
+    const orders = failed.slice(0, MOST_SECOND_LOOKS).map(({ from, to }) => {
+      const member = members.get(from.subnet);
+      return member === undefined ? probe(to.subnet) : orderProbe(member, asker, to.subnet);
+    });
+    await Promise.allSettled(orders);
+    return orders.length > 0;
+  }
+
+  return {
+    async survey() {
+      const first = await look();
+      return (await lookAgain(first)) ? look() : first;
+    },
+    stop: () => server?.close(),
+  };
+}
+
+/** For the own lease. */
+export const nodeKeyOf = (key: KeyObject | undefined) => key && publicKeyOf(key);
