@@ -123,6 +123,11 @@ describeWith(['root', 'tun', 'etcd'], 'membership', () => {
           'and',
           'src',
           nodeAddress(lab, lab.nodes[1]),
+          // For that subnet, by the destination in the inner header: nodes probe each other besides.
+          'and',
+          'udp[24:4]',
+          '=',
+          '0x0af0aa02',
         ]);
         let [seen, ended] = [false, false];
         const finish = (found: boolean) => () => {

@@ -118,6 +118,7 @@ describe('flags', () => {
       ipMasq: true,
       firewall: true,
       probes: true,
+      summary: true,
       healthz: { address: '0.0.0.0', port: 9478 },
       cleanupOnExit: true,
       logLevel: 'debug',
