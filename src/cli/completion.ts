@@ -34,6 +34,8 @@ const HEEDED: Record<string, RegExp> = {
   status: /^--subnet-file$/,
   peers: /^--subnet-file$/,
   connectivity: /^--subnet-file$/,
+  ping: /^--subnet-file$/,
+  netcheck: /^--(etcd-.*|subnet-file)$/,
   'log-level': /^--subnet-file$/,
   doctor: /^--(etcd-.*|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,

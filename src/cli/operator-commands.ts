@@ -4,7 +4,7 @@ import { LOG_LEVELS } from '../ops/logger.js';
 import { type NodeOptions, readNodeOptions, refuseWrong } from './defaults-file.js';
 import { heardSubnets } from './heard-subnets.js';
 import { useEtcd } from './node-etcd.js';
-import { parseHostAddress } from './values.js';
+import { parseHostAddress, parseWholeNumber } from './values.js';
 
 const ETCD_HELP =
   '\nThe --etcd options of rudder apply: see rudder --help. Without them etcd is the one of the running daemon, else\nthat of /etc/default/rudder.\n';
@@ -38,6 +38,27 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder peers --watch\n`)
     .action(async ({ json, watch }: { json: boolean; watch: boolean }) => {
       ended(await (await import('./peers.js')).peers(node().raw.subnetFile, json, watch));
+    });
+  program
+    .command('netcheck')
+    .description('look at the network under the overlay, to each peer, and at etcd; exits 0 if there is no problem')
+    .option('--json', 'for machines', false)
+    .addHelpText('after', `${SOCKET_HELP}${ETCD_HELP}\nExample:\n  rudder netcheck\n`)
+    .action(async ({ json }: { json: boolean }) => {
+      ended(await (await import('./doctor/doctor.js')).netcheck(node(), json));
+    });
+  program
+    .command('ping')
+    .description('how far another node is: under the overlay, and through it')
+    .argument('<node>', 'its name, address or subnet, as in "rudder peers"')
+    .addOption(
+      new Option('--count <number>', 'how many echoes on each way').argParser(parseWholeNumber(1, 1000)).default(5),
+    )
+    .option('--sizes', 'find the largest packet that each way carries', false)
+    .option('--json', 'for machines', false)
+    .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder ping node2 --sizes\n`)
+    .action(async (text: string, options: { count: number; sizes: boolean; json: boolean }) => {
+      ended(await (await import('./ping.js')).pingNode(node().raw.subnetFile, text, options));
     });
   const connectivity: Command = program
     .command('connectivity')

@@ -84,6 +84,16 @@ export function openEchoSocket({ address = NO_ADDRESS, mark = 0, dontFragment = 
   };
 }
 
+/** A socket for as long as that work takes. @throws RudderError `socket`, or what the work throws */
+export async function withEchoSocket<T>(dontFragment: boolean, work: (socket: EchoSocket) => Promise<T>): Promise<T> {
+  const socket = openEchoSocket({ dontFragment });
+  try {
+    return await work(socket);
+  } finally {
+    socket.close();
+  }
+}
+
 function open(address: Ipv4, mark: number, dontFragment: boolean): number {
   try {
     return native.openEcho(address, mark, dontFragment ? 1 : 0, BUFFER_BYTES);

@@ -13,6 +13,7 @@ import { firewall } from './firewall.js';
 import { forwarding } from './forwarding.js';
 import type { Facts, Finding } from './host.js';
 import { wayTo } from './ip.js';
+import * as network from './network.js';
 import { overlay, pathMtu } from './peers.js';
 import { routes } from './routes.js';
 import { restart, seeLog } from './service.js';
@@ -127,4 +128,18 @@ export const CHECKS: readonly Check[] = [
   pathMtu,
   overlay,
   clock,
+];
+
+/** Of `rudder netcheck`: whoever is not there, or not well, is named with the way to him. */
+export const NETWORK_CHECKS: readonly Check[] = [
+  settings,
+  daemon,
+  network.underlay,
+  network.port,
+  network.pathMtu,
+  peers,
+  etcd,
+  network.certificates,
+  clock,
+  network.asked,
 ];

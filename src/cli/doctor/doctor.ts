@@ -10,13 +10,22 @@ import type { NodeOptions } from '../defaults-file.js';
 import { toRegistryOptions } from '../etcd-options.js';
 import { EXIT_CODES, EXIT_OK } from '../exit-codes.js';
 import { describeEtcd, findEtcd } from '../node-etcd.js';
-import { CHECKS } from './checks.js';
+import { refuseUser } from '../ping.js';
+import { CHECKS, type Check, NETWORK_CHECKS } from './checks.js';
 import { type EtcdFound, type Facts, type Finding, type Host, type Link, realHost, type Unready } from './host.js';
 import { askIp } from './ip.js';
 import { readService } from './service.js';
 
 /** `rudder doctor`: looks for what usually goes wrong. @returns 0 if there is no problem */
-export async function doctor(node: NodeOptions, json: boolean): Promise<number> {
+export const doctor = (node: NodeOptions, json: boolean) => lookFor(CHECKS, node, json);
+
+/** `rudder netcheck`: the network under the overlay, and etcd. @returns 0 if there is no problem */
+export async function netcheck(node: NodeOptions, json: boolean): Promise<number> {
+  refuseUser();
+  return lookFor(NETWORK_CHECKS, node, json);
+}
+
+async function lookFor(checks: readonly Check[], node: NodeOptions, json: boolean): Promise<number> {
   const { subnetFile } = node.raw;
   const socketPath = controlSocketOf(subnetFile);
   const { options, etcd } = await readEtcd(node);
@@ -25,7 +34,7 @@ export async function doctor(node: NodeOptions, json: boolean): Promise<number> 
     refused: [...node.refused.values()].map(messageOf),
   };
   const known = { socketPath, ...(await askStatus(socketPath, subnetFile)), etcd, settings };
-  const findings = await examine(realHost(known, options));
+  const findings = await examine(realHost(known, options), checks);
   process.stdout.write(json ? `${JSON.stringify(findings, null, 2)}\n` : describe(findings));
   return findings.some(({ state }) => state === 'problem') ? EXIT_CODES['not-ready'] : EXIT_OK;
 }
@@ -63,11 +72,11 @@ export async function askStatus(
   }
 }
 
-export async function examine(host: Host): Promise<Finding[]> {
+export async function examine(host: Host, checks: readonly Check[] = CHECKS): Promise<Finding[]> {
   const [links, service, probes] = await Promise.all([readLinks(host), readService(host), probeEtcd(host)]);
   const facts = { ...host, links, service, probes, backend: backendOf(host, probes) };
   const findings: Finding[] = [];
-  for (const check of CHECKS) findings.push(...(await check(facts)));
+  for (const check of checks) findings.push(...(await check(facts)));
   return findings;
 }
 

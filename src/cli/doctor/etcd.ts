@@ -47,7 +47,7 @@ function ofConfig(
 
 function ofProbe(
   endpoint: string,
-  { failure, readMs, writeMs, alarms, version }: Checkup,
+  { failure, readMs, writeMs, alarms, version, isLeader }: Checkup,
   isWorking: boolean,
 ): Finding[] {
   if (failure !== undefined) {
@@ -63,7 +63,9 @@ function ofProbe(
     return [warn('etcd', `${known}: slow`, 'look at the load and the disk of that host: etcd waits for both')];
   }
   const told = alarms === undefined ? 'its alarms are not told' : 'no alarm';
-  return [ok('etcd', `${known}, ${told}${version === undefined ? '' : `, etcd ${version}`}`)];
+  return [
+    ok('etcd', `${known}, ${told}${version === undefined ? '' : `, etcd ${version}`}${isLeader ? ', the leader' : ''}`),
+  ];
 }
 
 const DOES: Record<CheckStep, string> = {

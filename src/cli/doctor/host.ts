@@ -1,10 +1,13 @@
 import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
 import { type Checkup, checkupOf, clockOf, type RegistryOptions } from '../../control/open.js';
+import { parseIpv4 } from '../../core/address-text.js';
 import type { Ipv4 } from '../../core/ipv4.js';
+import { type EchoSeries, largestPacket, pingSeries } from '../../health/echo-series.js';
 import type { Asked } from '../../ops/control-client.js';
 import type { Status } from '../../ops/status.js';
 import { readPlainFile } from '../../state/plain-file.js';
+import { withEchoSocket } from '../../system/echo.js';
 import { describeChain, foreignChains } from '../../system/foreign-chains.js';
 import { listNameservers } from '../../system/resolv-conf.js';
 import { packageVersion } from '../version.js';
@@ -60,6 +63,10 @@ export interface Host {
   suspects(hook?: 'input'): Promise<string[]>;
   /** The Date header of a web server's answer; undefined if there is none. */
   clockOf(endpoint: string): Promise<Date | undefined>;
+  /** Pings of the kernel to that address. */
+  echoes(address: string): Promise<EchoSeries>;
+  /** The largest packet with DF that comes back from there; undefined: none does. */
+  largestPacket(address: string, smallest: number, largest: number): Promise<number | undefined>;
 }
 
 export interface Link {
@@ -126,5 +133,8 @@ export function realHost(
     suspects: async (hook) =>
       (await foreignChains()).filter((chain) => (chain.hook === 'input') === (hook === 'input')).map(describeChain),
     clockOf: async (endpoint) => registry && clockOf(endpoint, registry),
+    echoes: (address) => withEchoSocket(false, (socket) => pingSeries(socket, parseIpv4(address)!)),
+    largestPacket: (address, smallest, largest) =>
+      withEchoSocket(true, (socket) => largestPacket(socket, parseIpv4(address)!, smallest, largest)),
   };
 }

@@ -14,6 +14,8 @@ export interface Traits {
   readonly overheadBytes: number;
   /** Where to say that the way carries less. */
   readonly mtu: string;
+  /** What to do where the way carries so many bytes. */
+  readonly mtuFor: (bytes: number) => string;
 }
 
 const TRAITS: Record<string, Traits> = {
@@ -21,16 +23,23 @@ const TRAITS: Record<string, Traits> = {
     routes: 'network',
     overheadBytes: UDP_OVERHEAD_BYTES,
     mtu: `Backend.MTU or --mtu to it less ${UDP_OVERHEAD_BYTES}`,
+    mtuFor: (bytes) => `set Backend.MTU ${bytes - UDP_OVERHEAD_BYTES}, for all nodes, or --mtu of this one`,
   },
   vxlan: {
     routes: 'each',
     overheadBytes: VXLAN_OVERHEAD_BYTES,
     mtu: `Backend.MTU to it, or --mtu to it less ${VXLAN_OVERHEAD_BYTES}`,
+    mtuFor: (bytes) => `set Backend.MTU ${bytes}, for all nodes, or --mtu ${bytes - VXLAN_OVERHEAD_BYTES} of this one`,
   },
-  'host-gw': { routes: 'each', overheadBytes: 0, mtu: '--mtu to it' },
+  'host-gw': { routes: 'each', overheadBytes: 0, mtu: '--mtu to it', mtuFor: (bytes) => `set --mtu ${bytes}` },
 };
 /** Of alloc, and of what a later version may have. */
-const OTHERS: Traits = { routes: 'others', overheadBytes: 0, mtu: '--mtu to it' };
+const OTHERS: Traits = {
+  routes: 'others',
+  overheadBytes: 0,
+  mtu: '--mtu to it',
+  mtuFor: (bytes) => `set --mtu ${bytes}`,
+};
 
 export const traitsOf = (type: string): Traits => TRAITS[type] ?? OTHERS;
 

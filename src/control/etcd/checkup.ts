@@ -22,6 +22,8 @@ export interface Checkup {
   /** Such as `NOSPACE`; undefined: the member does not tell. */
   readonly alarms: readonly string[] | undefined;
   readonly version: string | undefined;
+  /** It leads the others; undefined: it does not tell. */
+  readonly isLeader: boolean | undefined;
 }
 
 const STEP_DEADLINE_MS = 4000;
@@ -41,7 +43,14 @@ export async function checkEndpoint(
   options: EtcdOptions,
   deadlineMs = STEP_DEADLINE_MS,
 ): Promise<Checkup> {
-  const found: Found = { config: undefined, readMs: 0, writeMs: 0, alarms: undefined, version: undefined };
+  const found: Found = {
+    config: undefined,
+    readMs: 0,
+    writeMs: 0,
+    alarms: undefined,
+    version: undefined,
+    isLeader: undefined,
+  };
   const { host, port, isTls } = hostPortOf(endpoint);
   const alone = { ...options, endpoints: [endpoint] };
   const credentials = keepCredentials(options, undefined);
@@ -114,6 +123,7 @@ async function askMember(
   const status = await unlessRefused(ask(({ maintenance }) => maintenance.status()));
   found.alarms = alarm?.alarms.map(({ alarm }) => String(alarm));
   found.version = status?.version;
+  found.isLeader = status && String(status.leader) === String(status.header.member_id);
 }
 
 /** The watch of a node, until it stands: who may read may be refused to watch. */

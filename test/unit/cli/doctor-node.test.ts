@@ -238,7 +238,7 @@ describe('etcd', () => {
 
   it('that does not tell of alarms is not said to have none', async () => {
     const findings = await examine(createHost({ probes: { [ENDPOINT]: { alarms: undefined, version: undefined } } }));
-    expect(findings.find(({ check }) => check === 'etcd')?.detail).toMatch(/its alarms are not told$/);
+    expect(findings.find(({ check }) => check === 'etcd')?.detail).toMatch(/its alarms are not told, the leader$/);
   });
 
   it('is named where nobody gave it, and why it is not known', async () => {

@@ -79,6 +79,7 @@ const GOOD_PROBE: Checkup = {
   writeMs: 2,
   alarms: [],
   version: '3.4.23',
+  isLeader: true,
 };
 
 /** What `iptables-save` prints where our rules are as they should be. @param changes before they are printed */
@@ -216,6 +217,8 @@ export function createHost(differences: Differences = {}): Host {
     nameservers: async () => [ip('192.0.2.53')],
     suspects: async () => [],
     clockOf: async () => new Date(NOW + 2000),
+    echoes: async () => ({ sent: 5, rttsMs: [0.3, 0.2, 0.4, 0.3, 0.3], refusal: undefined }),
+    largestPacket: async (_, __, largest) => largest,
     ...changes,
   };
 }
