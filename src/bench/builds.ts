@@ -9,7 +9,17 @@ import { parseCount } from './flags.js';
 import { cpuSeconds, latency, type TcpLoad, tcp, udp } from './measure.js';
 import { onSignal } from './on-signal.js';
 import { meanOf, median, standardErrorOf } from './report.js';
-import { type Place, prepareSystems, type Route, routeOf, setUnderlay, type UnderlayMode } from './systems.js';
+import {
+  BACKENDS,
+  type BackendName,
+  configOf,
+  type Place,
+  prepareSystems,
+  type Route,
+  routeOf,
+  setUnderlay,
+  type UnderlayMode,
+} from './systems.js';
 
 /**
  * `npm run bench:builds -- TREE TREE`: did a change make it faster? Every built tree has a lab of its own, all stand at
@@ -57,6 +67,7 @@ interface Flags extends TcpLoad {
   readonly seconds: number;
   readonly place: Place[];
   readonly underlay: UnderlayMode;
+  readonly backend: BackendName;
   readonly vxlan: boolean;
 }
 
@@ -95,6 +106,7 @@ function readArguments(): { trees: string[]; flags: Flags } {
     )
     .addOption(new Option('--flows <count>', 'how many at once').argParser(parseCount('--flows')).default(1))
     .option('--both-ways', 'as many again in the other direction at the same time', false)
+    .addOption(new Option('--backend <type>', "Rudder's backend").choices(BACKENDS).default('udp'))
     .option('--vxlan', "compare with the kernel's VXLAN", false)
     .option('--congestion <name>', "TCP's congestion control (default: the machine's)")
     .parse();
@@ -146,21 +158,22 @@ async function compare(trees: readonly string[], place: Place, flags: Flags): Pr
 async function buildsOf(trees: readonly string[], flags: Flags, isLastFirst: boolean): Promise<Build[]> {
   const labs = new Map<string, LabState>();
   for (const i of isLastFirst ? [...trees.keys()].reverse() : trees.keys()) {
-    const lab = await labOf(trees[i], labName(i));
+    const lab = await labOf(trees[i], labName(i), flags.backend);
     await setUnderlay(lab, flags.underlay);
     labs.set(labName(i), lab);
   }
   const builds: Build[] = trees.map((name, i) => ({ name, lab: labs.get(labName(i))!, system: 'rudder' }));
   if (!flags.vxlan) return builds;
-  await prepareSystems(builds[0].lab, 'udp');
+  await prepareSystems(builds[0].lab, flags.backend);
   return [{ name: 'VXLAN', lab: builds[0].lab, system: 'vxlan' }, ...builds];
 }
 
 const labName = (tree: number) => `builds${tree}`;
 
 /** Brought up by the tree's own command, which starts the tree's own daemons. */
-async function labOf(tree: string, name: string): Promise<LabState> {
-  const up = ['lab', 'up', '--name', name, '--underlay', 'veth', '--ttl', LEASE_TTL];
+async function labOf(tree: string, name: string, backend: BackendName): Promise<LabState> {
+  const config = ['--config', configOf(backend)];
+  const up = ['lab', 'up', '--name', name, '--underlay', 'veth', '--ttl', LEASE_TTL, ...config];
   await execa(process.execPath, [commandOf(tree), ...up]);
   return loadLab(name);
 }

@@ -12,7 +12,7 @@ import { onSignal } from './on-signal.js';
 import { BARE_SOURCE, type Peers } from './peers.js';
 import { describeInside, summarise, table } from './report.js';
 import { GROUPS, runRounds, type Sample } from './rounds.js';
-import { BACKENDS, type BackendName, prepareSystems, systemsWith } from './systems.js';
+import { BACKENDS, type BackendName, configOf, prepareSystems, systemsWith } from './systems.js';
 
 /**
  * `npm run bench`: Rudder against plain veth, the kernel's VXLAN, itself without offloads and other overlays, in the
@@ -56,10 +56,6 @@ function readFlags(): Flags {
     .option('--bare', "also measure a tunnel's system calls alone, without its work", false)
     .parse()
     .opts<Flags>();
-}
-
-function configOf(Type: BackendName): string {
-  return JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type } });
 }
 
 async function main(): Promise<void> {

@@ -33,6 +33,10 @@ export type System = (typeof BUILT_IN)[number] | keyof Peers;
 export const BACKENDS = ['udp', 'vxlan', 'host-gw'] as const;
 export type BackendName = (typeof BACKENDS)[number];
 
+export function configOf(Type: BackendName): string {
+  return JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type } });
+}
+
 export function systemsWith(peers: Peers, backend: BackendName): System[] {
   const builtIn = BUILT_IN.filter((system) => system !== 'plain' || backend === 'udp');
   return [...builtIn, ...(Object.keys(peers) as (keyof Peers)[])];
