@@ -6,7 +6,7 @@ import { settingsOf } from './kinds.js';
  * @param remedy what to do about one that is not valid
  * @throws RudderError `network-config`
  */
-export function parseNetworkConfig(json: string, remedy = correctKey('<prefix>/config')): NetworkConfig {
+export function parseNetworkConfig(json: string, remedy = correctKey()): NetworkConfig {
   const config = parseCommonConfig(json, remedy);
   try {
     settingsOf(config);
@@ -23,13 +23,29 @@ export function isSameConfig(a: NetworkConfig, b: NetworkConfig): boolean {
 
 /** What another config would change, such as `SubnetLen 24 becomes 26`. */
 export function differencesOf(a: NetworkConfig, b: NetworkConfig): string[] {
-  const [before, after] = [allFieldsOf(a), allFieldsOf(b)];
-  return Object.keys(before).flatMap((name) =>
-    before[name] === after[name] ? [] : [`${name} ${before[name]} becomes ${after[name] ?? 'of no meaning'}`],
+  return changesOf(a, b).flatMap(({ name, before, after = 'of no meaning' }) =>
+    before === undefined ? [] : [`${name} ${before} becomes ${after}`],
   );
 }
 
-function allFieldsOf(config: NetworkConfig): Record<string, string | number | boolean> {
+/** A field of the config, and what it is before and after; undefined: it has no meaning, its backend is another. */
+export interface FieldChange {
+  readonly name: string;
+  readonly before: Field | undefined;
+  readonly after: Field | undefined;
+}
+
+type Field = string | number | boolean;
+
+export function changesOf(a: NetworkConfig, b: NetworkConfig): FieldChange[] {
+  const [before, after] = [allFieldsOf(a), allFieldsOf(b)];
+  return Object.keys({ ...before, ...after })
+    .filter((name) => before[name] !== after[name])
+    .map((name) => ({ name, before: before[name], after: after[name] }));
+}
+
+/** What it says, with the defaults of what it does not say. */
+export function allFieldsOf(config: NetworkConfig): Record<string, Field> {
   const options = Object.entries(settingsOf(config).fields).map(([name, value]) => [`Backend.${name}`, value]);
   return { ...fieldsOf(config), ...Object.fromEntries(options) };
 }

@@ -11,11 +11,13 @@ import { KINDS } from './kinds.js';
 /**
  * A network config that is about to be written. What a daemon forgives in one that is there, as flannel does, is a slip
  * here: a key that nobody knows, a key given twice, a Network that is an address inside of it.
+ * @param forgiven what `unknownKeys` said of the one that it replaces: it was not put there now
  * @throws RudderError `network-config`
  */
-export function parseNewNetworkConfig(json: string): NetworkConfig {
+export function parseNewNetworkConfig(json: string, forgiven: readonly string[] = []): NetworkConfig {
   const config = parseNetworkConfig(json, 'correct it, see docs/configuration.md');
-  const [slip] = [...unknownKeys(json), ...repeatedKeys(json)];
+  const unknown = unknownKeys(json).filter((text) => !forgiven.includes(text));
+  const [slip] = [...unknown, ...repeatedKeys(json)];
   if (slip !== undefined) throw refused(slip);
   const { network } = lowerCaseKeys(JSON.parse(json)) as { network: string };
   if (parseIpv4(network.split('/')[0]) !== config.network.address) {

@@ -31,6 +31,7 @@ export interface CommandWords {
 const HEEDED: Record<string, RegExp> = {
   init: /^--etcd-/,
   leases: /^--etcd-/,
+  config: /^--etcd-/,
   status: /^--subnet-file$/,
   peers: /^--subnet-file$/,
   connectivity: /^--subnet-file$/,

@@ -22,6 +22,7 @@ export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   firewall: 15,
   limit: 16,
   'config-exists': 17,
+  renumbering: 18,
 };
 
 /** A second signal ends the process at once, with the shell's code for that signal. */

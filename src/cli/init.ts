@@ -2,9 +2,12 @@ import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
 import { parseNewNetworkConfig } from '../backend/new-config.js';
 import type { Administration } from '../control/administration.js';
 import { openAdministration } from '../control/open.js';
+import { rudderCommand } from '../core/command-line.js';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import { redactJson } from '../core/secrets.js';
 import { formatSubnet } from '../core/subnet.js';
+import { noteOf } from './config/history.js';
 import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
 
@@ -31,20 +34,21 @@ export async function createConfig(
 ): Promise<string> {
   const { key } = administration.configPlace;
   const meaning = `Network ${formatSubnet(config.network)}, a /${config.subnetLength} for each node`;
-  if (await administration.createConfig(json)) return `created ${key}: ${meaning}`;
+  if (await administration.createConfig(json, noteOf(undefined, json))) return `created ${key}: ${meaning}`;
   const existing = await administration.getConfig();
   if (existing === undefined) throw otherConfig(key, 'a config that somebody has deleted at this moment', 'try again');
   let found: NetworkConfig;
   try {
-    found = parseNetworkConfig(existing, 'correct it with etcdctl');
+    found = parseNetworkConfig(existing, 'see docs/configuration.md');
   } catch (error) {
-    throw otherConfig(key, `what is no config (${messageOf(error)})`, 'it is left as it is');
+    const whole = rudderCommand(['config', 'set', json], administration.configPlace);
+    throw otherConfig(key, `what is no config (${messageOf(error)})`, `it is left as it is; replace it with ${whole}`);
   }
   if (isSameConfig(found, config)) return `${key} holds this config already: ${meaning}`;
   throw otherConfig(
     key,
-    `another config, ${shorten(existing, 300)}`,
-    'it is left as it is; change it with etcdctl, and restart every node',
+    `another config, ${shorten(redactJson(existing), 300)}`,
+    `it is left as it is; change it with ${rudderCommand(['config', 'set', 'KEY', 'VALUE'], administration.configPlace)}, and restart every node`,
   );
 }
 

@@ -10,7 +10,7 @@ import { initCommand } from '../core/command-line.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { isPortMapped, parseLease } from '../core/lease.js';
-import type { NetworkConfig } from '../core/network-config.js';
+import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
@@ -29,7 +29,7 @@ async function administer<T>(raw: RawEtcdOptions, work: (administration: Adminis
 
 async function readConfig({ getConfig, configPlace }: Administration): Promise<NetworkConfig> {
   const json = await getConfig();
-  if (json !== undefined) return parseNetworkConfig(json);
+  if (json !== undefined) return parseNetworkConfig(json, correctKey(configPlace));
   throw new RudderError(
     'network-config',
     `there is no network config in etcd: expected one; create it with ${initCommand(configPlace)}`,

@@ -107,6 +107,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
       ended(await (await import('./publish.js')).publish(subnetFile, subnetEnvPrefix, beforeStart));
     });
   addLeaseCommands(program, node, ended);
+  addConfigCommands(program, node, ended);
   addDockerCommands(program, node, ended);
 }
 
@@ -143,6 +144,52 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
       const etcd = await useEtcd(found);
       const heard = await heardSubnets(found, etcd);
       ended(await (await import('./leases.js')).release(etcd, heard, found.raw.leaseTtl, subnet));
+    });
+}
+
+function addConfigCommands(program: Command, node: () => NodeOptions, ended: (status: number) => void): void {
+  interface Shown {
+    json: boolean;
+    showSecrets: boolean;
+  }
+  const config: Command = program
+    .command('config')
+    .description("show and change the network config, which is the whole cluster's")
+    .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder config set Backend.MTU 1400\n`)
+    .action(() => config.help());
+  config
+    .command('get')
+    .description('show what is stored, and what it means')
+    .option('--json', 'what is stored alone', false)
+    .option('--show-secrets', 'values of keys, secrets, passwords and tokens too', false)
+    .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder config get\n`)
+    .action(async (shown: Shown) => {
+      const { getConfig, withAdministration } = await import('./config/config.js');
+      ended(await withAdministration(await useEtcd(node()), (...of) => getConfig(of[0], shown, of[1])));
+    });
+  config
+    .command('set')
+    .description('change it: prints what that does to whom, and refuses what would take subnets from nodes')
+    .argument('<key>', 'such as SubnetMin or Backend.MTU; or the whole config as JSON')
+    .argument('[value]', 'a number, true, false or text; "" removes the key')
+    .option('--yes-renumber', 'change it although nodes lose their subnets', false)
+    .option('--dry-run', 'print the plan alone', false)
+    .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder config set Backend.MTU 1400\n`)
+    .action(async (key: string, value: string | undefined, flags: { yesRenumber: boolean; dryRun: boolean }) => {
+      const { setConfig, withAdministration } = await import('./config/config.js');
+      ended(
+        await withAdministration(await useEtcd(node()), (...of) => setConfig(of[0], { key, value, ...flags }, of[1])),
+      );
+    });
+  config
+    .command('history')
+    .description('show the last 20 versions: when, by whom, what changed')
+    .option('--json', 'for machines', false)
+    .option('--show-secrets', 'values of keys, secrets, passwords and tokens too', false)
+    .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder config history\n`)
+    .action(async (shown: Shown) => {
+      const { showHistory, withAdministration } = await import('./config/config.js');
+      ended(await withAdministration(await useEtcd(node()), (...of) => showHistory(of[0], shown, of[1])));
     });
 }
 

@@ -8,8 +8,20 @@ export interface Administration {
   readonly configPlace: ConfigPlace;
   /** The network config's JSON; undefined while there is none. */
   getConfig(): Promise<string | undefined>;
-  /** Creates the network config; false if there is one already, which stays as it is. */
-  createConfig(json: string): Promise<boolean>;
+  /** The same, with what `replaceConfig` compares. */
+  readConfig(): Promise<StoredConfig | undefined>;
+  /**
+   * Creates the network config; false if there is one already, which stays as it is.
+   * @param note for the history of it
+   */
+  createConfig(json: string, note: string): Promise<boolean>;
+  /** Replaces it; false, and nothing is written, if somebody has changed it since it was read. */
+  replaceConfig(revision: number, json: string, note: string): Promise<boolean>;
+  /** The last 20 versions of the network config that Rudder has written, newest first. */
+  configHistory(): Promise<readonly { readonly number: number; readonly note: string }[]>;
+  /** All leases, in one request. */
+  listClaims(): Promise<readonly Claim[]>;
+  /** All leases with the time that is left of each, which is a request for each. */
   listLeases(): Promise<readonly StoredLease[]>;
   /**
    * Reserves a subnet for the node with that address, for ever.
@@ -30,7 +42,20 @@ export interface Administration {
   close(): void;
 }
 
-/** A lease as it is stored, whatever is in it. */
+/** The network config as it is stored, at its last change. */
+export interface StoredConfig {
+  readonly json: string;
+  readonly revision: number;
+}
+
+/** A lease as it is stored, whatever is in it, and whether it runs out. */
+export interface Claim {
+  readonly name: string;
+  readonly value: string;
+  readonly isForEver: boolean;
+}
+
+/** The same with the time that is left. */
 export interface StoredLease {
   readonly name: string;
   readonly value: string;

@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'not-ready'
   | 'limit'
   | 'config-exists'
+  | 'renumbering'
   | 'lab';
 
 export class RudderError extends Error {

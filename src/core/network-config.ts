@@ -1,8 +1,10 @@
 import { z } from 'zod';
 import { parseIpv4, parseSubnet } from './address-text.js';
+import { rudderCommand } from './command-line.js';
 import { quote, RudderError } from './errors.js';
 import { lowerCaseKeys } from './go-json.js';
 import { compareIpv4, formatIpv4, type Ipv4 } from './ipv4.js';
+import { redactJson } from './secrets.js';
 import { contains, formatSubnet, maskOf, type Subnet, subnetAt, subnetCount } from './subnet.js';
 
 /** The cluster-wide configuration, from the key `<prefix>/config`. */
@@ -38,7 +40,10 @@ export function isLeasable(config: NetworkConfig, address: Ipv4): boolean {
 export const CONFIG_KEYS = ['Network', 'SubnetLen', 'SubnetMin', 'SubnetMax', 'Backend'] as const;
 
 /** What to do about a key that holds no valid config. */
-export const correctKey = (key: string) => `correct the key ${key} with etcdctl, see docs/configuration.md`;
+export const correctKey = (
+  place: { readonly key: string; readonly flags?: readonly string[] | undefined } = { key: '<prefix>/config' },
+) =>
+  `correct the key ${place.key} with ${rudderCommand(['config', 'set', 'KEY', 'VALUE'], place)}, see docs/configuration.md`;
 
 /**
  * Parses the JSON as flannel does: keys match in any case, unknown keys are ignored, null counts as absent,
@@ -47,7 +52,7 @@ export const correctKey = (key: string) => `correct the key ${key} with etcdctl,
  * @param remedy what to do about one that is not valid
  * @throws RudderError `network-config`
  */
-export function parseCommonConfig(json: string, remedy = correctKey('<prefix>/config')): NetworkConfig {
+export function parseCommonConfig(json: string, remedy = correctKey()): NetworkConfig {
   try {
     return parse(json);
   } catch (error) {
@@ -109,7 +114,7 @@ function parseJson(json: string): z.infer<typeof rawConfig> {
   try {
     value = JSON.parse(json);
   } catch {
-    throw invalid(quote(json), 'JSON such as {"Network":"10.240.0.0/16"}');
+    throw invalid(quote(redactJson(json)), 'JSON such as {"Network":"10.240.0.0/16"}');
   }
   return checked(rawConfig, lowerCaseKeys(value), [...CONFIG_KEYS, 'Type'], '', json);
 }
@@ -131,7 +136,7 @@ export function checked<T>(
   const issue = result.error.issues[0];
   const parts = issue.path.map((part) => names.find((name) => name.toLowerCase() === part) ?? String(part));
   const name = parts.length > 0 ? `${path}${parts.join('.')}` : 'value';
-  throw invalid(`${name} in ${quote(json)}`, issue.message.replace(/^(Invalid input: )?(expected )?/, ''));
+  throw invalid(`${name} in ${quote(redactJson(json))}`, issue.message.replace(/^(Invalid input: )?(expected )?/, ''));
 }
 
 function parseNetwork(text: string): Subnet {

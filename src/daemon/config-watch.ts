@@ -1,4 +1,5 @@
 import { differencesOf, parseNetworkConfig } from '../backend/config.js';
+import type { ConfigPlace } from '../control/membership.js';
 import { fitsConfig } from '../core/allocator.js';
 import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
@@ -10,8 +11,7 @@ export interface ConfigWatchOptions {
   /** The one in use. */
   readonly config: NetworkConfig;
   readonly own: Subnet;
-  /** The name of where it is stored. */
-  readonly key: string;
+  readonly place: ConfigPlace;
   /** It was not read since the start: the one in use is that of the last run. */
   readonly isDegraded: boolean;
   /** Throws RudderError if this host could not have that config. */
@@ -26,7 +26,7 @@ export interface ConfigWatch {
 }
 
 /** Compares the stored network config with the one in use, and says what a restart would make of it. */
-export function watchConfig({ config, own, key, isDegraded, checkConfig, log }: ConfigWatchOptions): ConfigWatch {
+export function watchConfig({ config, own, place, isDegraded, checkConfig, log }: ConfigWatchOptions): ConfigWatch {
   let seen: ConfigStatus = { state: isDegraded ? 'unknown' : 'current', detail: null };
 
   /** Told when it becomes another: a config that was only written in another way is no news. */
@@ -41,7 +41,7 @@ export function watchConfig({ config, own, key, isDegraded, checkConfig, log }: 
 
   return {
     changed(json) {
-      const next = compareConfig(config, own, json, key);
+      const next = compareConfig(config, own, json, place);
       tell(next);
       if (next.state !== 'changed') return;
       checkConfig(parseNetworkConfig(json!)).catch((error: unknown) => {
@@ -55,11 +55,11 @@ export function watchConfig({ config, own, key, isDegraded, checkConfig, log }: 
 const RESTART_GOES_ON = 'a restart goes on with the config in use for as long as the lease is valid';
 
 /** What the store says of the config, and what a restart would make of it. */
-function compareConfig(config: NetworkConfig, own: Subnet, json: string | undefined, key: string): ConfigStatus {
-  if (json === undefined) return { state: 'deleted', detail: `the key ${key} is deleted: ${RESTART_GOES_ON}` };
+function compareConfig(config: NetworkConfig, own: Subnet, json: string | undefined, place: ConfigPlace): ConfigStatus {
+  if (json === undefined) return { state: 'deleted', detail: `the key ${place.key} is deleted: ${RESTART_GOES_ON}` };
   let next: NetworkConfig;
   try {
-    next = parseNetworkConfig(json, correctKey(key));
+    next = parseNetworkConfig(json, correctKey(place));
   } catch (error) {
     return { state: 'invalid', detail: `${messageOf(error)}: ${RESTART_GOES_ON}` };
   }

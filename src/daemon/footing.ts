@@ -55,7 +55,7 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
     try {
       const json = await unlessAborted(membership.getConfig(known && patienceMs), signal);
       if (json === undefined) throw new MissingConfig(`there is no network config ${place.key} in ${membership.kind}`);
-      const config = parseNetworkConfig(json, correctKey(place.key));
+      const config = parseNetworkConfig(json, correctKey(place));
       await check(config);
       const fallback = knownConfig && isSameConfig(knownConfig, config) ? known : undefined;
       return { config, json, fallback, degraded: undefined };

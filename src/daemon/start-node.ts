@@ -147,9 +147,8 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   const admitting = { config, own: own.subnet, netlink, backend, source: () => carrier.address, log };
   const admission = createPeerAdmission(admitting);
   await admission.recheck(await readOverlayRoutes(netlink, backend.device, config.network));
-  const { key } = membership.configPlace;
   const isDegraded = degraded !== undefined;
-  const stored = watchConfig({ config, own: own.subnet, key, isDegraded, checkConfig, log });
+  const stored = watchConfig({ config, own: own.subnet, place: membership.configPlace, isDegraded, checkConfig, log });
   const tellPeers = createPeerLog(log);
   const joined = membership.keep({
     config,

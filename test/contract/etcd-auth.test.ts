@@ -91,6 +91,8 @@ describeWith(['etcd'], 'etcd with users', () => {
       const denial = /denies user "rudder" access to \/elsewhere\//;
       expect(await refusalOf(registry.getConfig())).toMatch(denial);
       expect(await refusalOf(registry.createConfig('{}'))).toMatch(denial);
+      expect(await refusalOf(registry.replaceConfig(1, '{}', 'note'))).toMatch(denial);
+      expect(await refusalOf(registry.configHistory())).toMatch(denial);
       expect(await refusalOf(registry.listLeases())).toMatch(denial);
       expect(await refusalOf(registry.createLease(NAME, 'mine', 60))).toMatch(denial);
       expect(await watchRefusalOf(registry)).toMatch(denial);

@@ -53,7 +53,10 @@ describeWith(['etcd'], 'a change whose answer is lost', () => {
     const reserved = await registry.createLease(NAME, 'kept', undefined);
     expect(await entry()).toMatchObject({ value: 'kept', ttlId: NO_TTL, revision: reserved!.revision });
     member.forget('KV/Txn');
-    expect(await registry.createConfig('{}')).toBe(true);
+    expect(await registry.createConfig('{}', 'created')).toBe(true);
+    member.forget('KV/Txn');
+    expect(await registry.replaceConfig((await registry.readConfig())!.revision, '{"a":1}', 'replaced')).toBe(true);
+    expect((await registry.configHistory()).map(({ note }) => note)).toEqual(['replaced', 'created']);
     member.forget('KV/Txn');
     expect(await registry.deleteLease((await entry())!)).toBe(true);
     expect(await entry()).toBeUndefined();

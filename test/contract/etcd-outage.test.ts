@@ -13,7 +13,11 @@ function requests(registry: Registry, ttlId = '4711'): Record<string, () => Prom
   const entry = { name: NAME, value: '', revision: 1, ttlId };
   return {
     getConfig: () => registry.getConfig(),
+    readConfig: () => registry.readConfig(),
     createConfig: () => registry.createConfig('{}'),
+    'createConfig with a note': () => registry.createConfig('{}', 'note'),
+    replaceConfig: () => registry.replaceConfig(1, '{}', 'note'),
+    configHistory: () => registry.configHistory(),
     listLeases: () => registry.listLeases(),
     createLease: () => registry.createLease(OTHER, 'x', 60),
     updateLease: () => registry.updateLease(entry, 'x', 60),

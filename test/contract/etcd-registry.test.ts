@@ -33,11 +33,28 @@ describeWith(['etcd'], 'etcd as a registry', () => {
     expect(await etcd.ctl('get', '--print-value-only', `${subject.prefix}/subnets/${NAME}`)).toBe('mine\n');
   });
 
+  it('keeps 20 versions of the config in keys of their own, and removes no others', async () => {
+    const { registry, prefix } = subject;
+    const history = `${prefix}/rudder/config-history/`;
+    await etcd.ctl('put', `${history}note`, 'of somebody');
+    await registry.createConfig('{}', 'first');
+    for (let i = 0; i < 22; i++) {
+      await registry.replaceConfig((await registry.readConfig())!.revision, `{"i":${i}}`, `note ${i}`);
+    }
+    const keys = (await etcd.ctl('get', '--prefix', '--keys-only', history)).split('\n').filter(Boolean);
+    expect(keys).toEqual([
+      ...Array.from({ length: 20 }, (_, i) => `${history}00000000${String(i + 4).padStart(2, '0')}`),
+      `${history}note`,
+    ]);
+    expect(await registry.configHistory()).toHaveLength(20);
+  });
+
   it('does not show keys beside the prefix, neither in a list nor in a watch', async () => {
     const { registry, prefix } = subject;
     const from = (await registry.listLeases()).revision + 1;
     const watch = recordWatch(registry, from);
     const beside = ['-x/config', '/config-x', '/config/x', '/subnets', '/subnets-x', '/subnets-x/y', '/nodes/n1', '0'];
+    beside.push('/rudder/config-history/0000000001');
     for (const key of beside) await etcd.ctl('put', prefix + key, 'beside');
     for (const key of beside) await etcd.ctl('del', prefix + key);
     await subject.put(NAME, 'marker');

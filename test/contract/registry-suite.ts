@@ -89,6 +89,64 @@ export function keyContract(start: StartSubject): void {
     });
   });
 
+  describe('a change of the config', () => {
+    it('is made by who has read what is there, and is noted', async () => {
+      expect(await registry.readConfig()).toBeUndefined();
+      await registry.createConfig('first', 'note 1');
+      const read = (await registry.readConfig())!;
+      expect(read).toEqual({ json: 'first', revision: expect.any(Number) });
+      expect(await registry.replaceConfig(read.revision, 'second', 'note 2')).toBe(true);
+      expect(await registry.getConfig()).toBe('second');
+      expect(await registry.configHistory()).toEqual([
+        { number: 2, note: 'note 2' },
+        { number: 1, note: 'note 1' },
+      ]);
+    });
+
+    it('is none, and not noted, if another client was faster, even with the same text', async () => {
+      await registry.createConfig('first', 'note 1');
+      const { revision } = (await registry.readConfig())!;
+      for (const json of ['theirs', 'first']) await subject.put('config', json);
+      expect(await registry.replaceConfig(revision, 'mine', 'note 2')).toBe(false);
+      await subject.delete('config');
+      expect(await registry.replaceConfig(revision, 'mine', 'note 2')).toBe(false);
+      expect(await registry.getConfig()).toBeUndefined();
+      await subject.put('config', 'theirs');
+      expect(await registry.createConfig('mine', 'note 2')).toBe(false);
+      expect(await registry.configHistory()).toEqual([{ number: 1, note: 'note 1' }]);
+    });
+
+    it('is made by exactly one of 20 that race, and noted once', async () => {
+      await registry.createConfig('first', 'note of the first');
+      const { revision } = (await registry.readConfig())!;
+      const race = Array.from({ length: 20 }, (_, i) => registry.replaceConfig(revision, `config ${i}`, `note ${i}`));
+      const won = await Promise.all(race);
+      expect(won.filter(Boolean)).toHaveLength(1);
+      expect(await registry.getConfig()).toBe(`config ${won.indexOf(true)}`);
+      expect((await registry.configHistory()).map(({ note }) => note)).toEqual([
+        `note ${won.indexOf(true)}`,
+        'note of the first',
+      ]);
+    });
+
+    it('is remembered with the 19 before it', async () => {
+      await registry.createConfig('config 1', 'note 1');
+      for (let i = 2; i <= 23; i++) {
+        expect(await registry.replaceConfig((await registry.readConfig())!.revision, `config ${i}`, `note ${i}`)).toBe(
+          true,
+        );
+      }
+      const versions = Array.from({ length: 20 }, (_, i) => ({ number: 23 - i, note: `note ${23 - i}` }));
+      expect(await registry.configHistory()).toEqual(versions);
+      // A config that is deleted has its history all the same.
+      await subject.delete('config');
+      expect(await registry.createConfig('config 24', 'note 24')).toBe(true);
+      expect((await registry.configHistory()).map(({ number }) => number)).toEqual(
+        Array.from({ length: 20 }, (_, i) => 24 - i),
+      );
+    });
+  });
+
   describe('createLease', () => {
     it('answers the holding that a list shows', async () => {
       const holding = (await registry.createLease(NAME, 'mine', 60))!;

@@ -78,6 +78,16 @@ export function watchContract(start: StartSubject): void {
   });
 
   describe('watch', () => {
+    it('tells of a change of the config, and not of what notes it', async () => {
+      const watch = recordWatch(registry, await nextRevision());
+      await registry.createConfig('{}', 'note 1');
+      await registry.replaceConfig((await registry.readConfig())!.revision, '{"a":1}', 'note 2');
+      await subject.put(NAME, 'last');
+      await eventually(() => expect(told(watch.events)).toEqual(['config {}', 'config {"a":1}', `put ${NAME} last`]));
+      expect((await registry.listLeases()).entries.map(({ name }) => name)).toEqual([NAME]);
+      watch.close();
+    });
+
     it('reports puts, deletes and the config in order', async () => {
       const watch = recordWatch(registry, await nextRevision());
       const created = (await registry.createLease(NAME, 'mine', 60))!;

@@ -31,9 +31,9 @@ const titled = commands.map((path) => ({ command: ['rudder', ...path].join(' '),
 
 it('the commands are these', () => {
   expect(titled.map(({ command }) => command).sort()).toEqual(
-    `rudder, rudder cleanup, rudder completion, rudder docker, rudder docker disable, rudder docker enable, rudder docker follow, rudder doctor,
+    `rudder, rudder cleanup, rudder completion, rudder config, rudder config get, rudder config history, rudder config set, rudder docker, rudder docker disable, rudder docker enable, rudder docker follow, rudder doctor,
     rudder help, rudder init, rudder lab, rudder lab down, rudder lab exec, rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
-    rudder log-level, rudder publish, rudder status, rudder version`.split(/,\s+/),
+    rudder log-level, rudder peers, rudder publish, rudder status, rudder version`.split(/,\s+/),
   );
 });
 
@@ -94,6 +94,7 @@ describe('one clear line and the documented exit code', () => {
     ['leases --etcd-username u', 'usage', /--etcd-username is given without --etcd-password/],
     ['--etcd-password p --etcd-password-file f --etcd-username u', 'usage', /are both given: expected one of them/],
     ['leases', 'registry-unavailable', /http:\/\/127\.0\.0\.1:1 cannot be reached/],
+    ['config history', 'registry-unavailable', /http:\/\/127\.0\.0\.1:1 cannot be reached/],
     ['leases reserve 10.240.1.0/24 --for 10.1.1.7', 'registry-unavailable', /cannot be reached/],
     [
       'status',

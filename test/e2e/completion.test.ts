@@ -94,6 +94,8 @@ describe('the completion of bash', () => {
   it('offers with a command those flags of rudder that it heeds', async () => {
     expect(await offered('status', '--')).toEqual(['--json', '--help', '--subnet-file']);
     expect(await offered('leases', 'release', '--etcd-ca')).toEqual(['--etcd-cafile']);
+    expect(await offered('config', 'get', '--etcd-ca')).toEqual(['--etcd-cafile']);
+    expect(await offered('config', 'set', '--y')).toEqual(['--yes-renumber']);
     expect(await offered('lab', 'up', '--m')).toEqual([]);
   });
 });

@@ -1,3 +1,4 @@
+import { type ConfigVersion, KEPT_VERSIONS } from '../../src/control/etcd/config-history.js';
 import {
   type LeaseEntry,
   NO_TTL,
@@ -31,6 +32,7 @@ interface Stored {
 export function createMemoryRegistry(now: () => number = Date.now): MemoryRegistry {
   const keys = new Map<string, Stored>();
   const ttls = new Map<string, { granted: number; expiresAt: number }>();
+  let versions: ConfigVersion[] = [];
   const watches = new Set<{ handler: WatchHandler; fromRevision: number }>();
   let history: { revision: number; event: WatchEvent }[] = [];
   let revision = 1;
@@ -53,6 +55,12 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
       if (key === 'config') return { type: 'config', json: value };
       return { type: 'put', entry: { name: key, value, revision: at, ttlId } };
     });
+  }
+
+  function putConfig(json: string, note: string | undefined): void {
+    put('config', json, NO_TTL);
+    if (note === undefined) return;
+    versions = [{ number: (versions[0]?.number ?? 0) + 1, note }, ...versions].slice(0, KEPT_VERSIONS);
   }
 
   function remove(key: string): void {
@@ -98,12 +106,24 @@ export function createMemoryRegistry(now: () => number = Date.now): MemoryRegist
 
   return {
     getConfig: () => call(() => keys.get('config')?.value),
-    createConfig: (json) =>
+    readConfig: () =>
+      call(() => {
+        const stored = keys.get('config');
+        return stored && { json: stored.value, revision: stored.revision };
+      }),
+    createConfig: (json, note) =>
       call(() => {
         if (keys.has('config')) return false;
-        put('config', json, NO_TTL);
+        putConfig(json, note);
         return true;
       }),
+    replaceConfig: (at, json, note) =>
+      call(() => {
+        if (keys.get('config')?.revision !== at) return false;
+        putConfig(json, note);
+        return true;
+      }),
+    configHistory: () => call(() => [...versions]),
     listLeases: () =>
       call(() => ({
         revision,

@@ -36,7 +36,7 @@ function ofConfig(
   const key = `${prefix}/config`;
   if (json === undefined)
     return [tell('network config', `there is no key ${key}`, `create it: ${initCommand({ flags })}`)];
-  const remedy = correctKey(key);
+  const remedy = correctKey({ key, flags });
   try {
     parseNetworkConfig(json, remedy);
     return [];

@@ -18,7 +18,14 @@ export function administerEtcd(options: EtcdOptions): Administration {
   return {
     configPlace: { key: `${prefix}/config`, flags },
     getConfig: registry.getConfig,
+    readConfig: registry.readConfig,
     createConfig: registry.createConfig,
+    replaceConfig: registry.replaceConfig,
+    configHistory: registry.configHistory,
+    async listClaims() {
+      const { entries } = await registry.listLeases();
+      return entries.map(({ name, value, ttlId }) => ({ name, value, isForEver: ttlId === NO_TTL }));
+    },
     async listLeases() {
       const leases: StoredLease[] = [];
       for (const entry of (await registry.listLeases()).entries) leases.push(await withTimeLeft(entry));

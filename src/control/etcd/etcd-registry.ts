@@ -2,6 +2,7 @@ import type { RudderError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
 import type { Holding } from '../membership.js';
 import { unlessAborted } from '../retry.js';
+import { historyPrefixOf, KEPT_VERSIONS, nextVersion, versionNumber } from './config-history.js';
 import { keepCredentials } from './credentials.js';
 import { toRudderError } from './errors.js';
 import {
@@ -26,7 +27,12 @@ interface Comparison {
   readonly expected: number;
   /** The revision after which no lease may have been written; undefined: any may. */
   readonly listedAt?: number | undefined;
+  /** One more key, which must not be there. */
+  readonly absent?: string | undefined;
 }
+
+/** A change of some keys, in one transaction. */
+type Change = (client: Client) => readonly (PutBuilder | DeleteBuilder)[];
 
 /**
  * This file, member.ts and watch.ts are all that knows etcd3. What the library would do by itself and why
@@ -43,6 +49,7 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
   const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
   const configKey = `${options.prefix}/config`;
   const leasePrefix = `${options.prefix}/subnets/`;
+  const historyPrefix = historyPrefixOf(options.prefix);
   const credentials = keepCredentials(options, log);
   let members = connectMembers(options, credentials, deadlineMs);
   let disconnected = new AbortController();
@@ -94,8 +101,8 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
    */
   async function changeKey(
     key: string,
-    { column, expected, listedAt }: Comparison,
-    change: (client: Client) => PutBuilder | DeleteBuilder,
+    { column, expected, listedAt, absent }: Comparison,
+    change: Change,
     isDone: (now: LeaseEntry | undefined) => boolean,
   ): Promise<number | undefined> {
     let attempts = 0;
@@ -109,8 +116,11 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
         const ends = { key: Buffer.from(leases.start), range_end: Buffer.from(leases.end) };
         compare.push({ ...ends, target: 'Mod', result: 'Less', mod_revision: listedAt + 1 });
       }
-      const [success, failure] = await Promise.all([change(client).op(), client.get(key).op()]);
-      return client.kv.txn({ compare, success: [success], failure: [failure] });
+      if (absent !== undefined) {
+        compare.push({ key: Buffer.from(absent), target: 'Version', result: 'Equal', version: 0 });
+      }
+      const success = await Promise.all(change(client).map((operation) => operation.op()));
+      return client.kv.txn({ compare, success, failure: [await client.get(key).op()] });
     });
     if (succeeded) return Number(header.revision);
     const [kv] = responses[0].response_range.kvs;
@@ -120,22 +130,48 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
 
   function putLease(name: string, comparison: Comparison, value: string, ttlId: string): Promise<number | undefined> {
     const key = leasePrefix + name;
-    const put = (client: Client) => {
+    const put: Change = (client) => {
       const withValue = client.put(key).value(value);
-      return ttlId === NO_TTL ? withValue : withValue.lease(ttlId);
+      return [ttlId === NO_TTL ? withValue : withValue.lease(ttlId)];
     };
     return changeKey(key, comparison, put, (now) => now?.value === value && now.ttlId === ttlId);
   }
 
+  /** @param note a version of the history, which loses its oldest ones for it; undefined: none */
+  async function putConfig(comparison: Comparison, json: string, note: string | undefined): Promise<boolean> {
+    const names = note === undefined ? [] : (await listHistory()).map(({ name }) => name);
+    const { name, firstKept } = nextVersion(names);
+    const older = { start: historyPrefix, end: historyPrefix + firstKept };
+    const put: Change = (client) => [
+      client.put(configKey).value(json),
+      ...(note === undefined ? [] : [client.delete().inRange(older), client.put(historyPrefix + name).value(note)]),
+    ];
+    // Whoever reads history and config one after the other may have read an older one of the former.
+    const absent = note === undefined ? undefined : historyPrefix + name;
+    return (await changeKey(configKey, { ...comparison, absent }, put, (now) => now?.value === json)) !== undefined;
+  }
+
+  async function listHistory(): Promise<LeaseEntry[]> {
+    const { kvs } = await ask((client) => client.getAll().prefix(historyPrefix).exec());
+    return kvs.map((kv) => toEntry(kv, historyPrefix));
+  }
+
   return {
     getConfig: () => call(async () => (await ask((client) => client.get(configKey).string())) ?? undefined),
-    createConfig: (json) =>
+    readConfig: () =>
       call(async () => {
-        const put = (client: Client) => client.put(configKey).value(json);
-        return (
-          (await changeKey(configKey, { column: 'Version', expected: 0 }, put, (now) => now?.value === json)) !==
-          undefined
-        );
+        const [kv] = (await ask((client) => client.get(configKey).exec())).kvs;
+        return kv && { json: kv.value.toString(), revision: Number(kv.mod_revision) };
+      }),
+    createConfig: (json, note) => call(() => putConfig({ column: 'Version', expected: 0 }, json, note)),
+    replaceConfig: (revision, json, note) => call(() => putConfig({ column: 'Mod', expected: revision }, json, note)),
+    configHistory: () =>
+      call(async () => {
+        const versions = (await listHistory()).flatMap(({ name, value }) => {
+          const number = versionNumber(name);
+          return number === undefined ? [] : [{ number, note: value }];
+        });
+        return versions.sort((a, b) => b.number - a.number).slice(0, KEPT_VERSIONS);
       }),
     listLeases: () =>
       call(async () => {
@@ -160,7 +196,7 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
     deleteLease: (entry) =>
       call(async () => {
         const key = leasePrefix + entry.name;
-        const remove = (client: Client) => client.delete().key(key);
+        const remove: Change = (client) => [client.delete().key(key)];
         const revision = await changeKey(
           key,
           { column: 'Mod', expected: entry.revision },

@@ -30,7 +30,10 @@ export function loggedRegistry(registry: Registry, log: Logger): Registry {
   return {
     ...registry,
     getConfig: told('read config', registry.getConfig, (json) => ({ found: json !== undefined })),
+    readConfig: told('read config', registry.readConfig, (stored) => ({ found: stored !== undefined })),
     createConfig: told('create config', registry.createConfig, (created) => ({ created })),
+    replaceConfig: told('replace config', registry.replaceConfig, (replaced) => ({ replaced })),
+    configHistory: told('read config history', registry.configHistory, ({ length }) => ({ versions: length })),
     listLeases: told('list leases', registry.listLeases, ({ revision, entries }) => ({
       revision,
       leases: entries.length,

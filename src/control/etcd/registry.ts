@@ -1,5 +1,7 @@
 import type { CertificateEnd } from '../../core/certificates.js';
+import type { StoredConfig } from '../administration.js';
 import type { Holding } from '../membership.js';
+import type { ConfigVersion } from './config-history.js';
 
 /**
  * What Rudder needs of the store of leases. Two implementations, `etcd-registry.ts` and the tests' `memory-registry.ts`,
@@ -10,8 +12,17 @@ import type { Holding } from '../membership.js';
 export interface Registry {
   /** The network config's JSON; undefined while nobody has created it. */
   getConfig(): Promise<string | undefined>;
-  /** Creates the network config; false if there is one already, which stays as it is. */
-  createConfig(json: string): Promise<boolean>;
+  /** The same, with what `replaceConfig` compares. */
+  readConfig(): Promise<StoredConfig | undefined>;
+  /**
+   * Creates the network config; false if there is one already, which stays as it is.
+   * @param note for the history, written with it or not at all
+   */
+  createConfig(json: string, note?: string): Promise<boolean>;
+  /** Replaces it if it is still at that revision; false if it is not. */
+  replaceConfig(revision: number, json: string, note: string): Promise<boolean>;
+  /** The last versions that were noted, newest first; older ones are removed when one is written. */
+  configHistory(): Promise<ConfigVersion[]>;
 
   /** All lease keys as they were at one revision, in one request. */
   listLeases(): Promise<LeaseList>;

@@ -226,7 +226,9 @@ describe('etcd', () => {
 
   it.each(['', '{"Network":"10.0.0.0/99"}', '[]'])('with a network config of %j is one too', async (json) => {
     expect(await ofConfig(withConfig(json))).toEqual([
-      expect.stringMatching(/^network config.* -> correct the key \/coreos\.com\/network\/config with etcdctl/),
+      expect.stringMatching(
+        /^network config.* -> correct the key \/coreos\.com\/network\/config with rudder config set KEY VALUE/,
+      ),
     ]);
   });
 

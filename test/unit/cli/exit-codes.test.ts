@@ -23,6 +23,7 @@ describe('exit codes', () => {
       firewall: 15,
       limit: 16,
       'config-exists': 17,
+      renumbering: 18,
     });
   });
 

@@ -39,7 +39,7 @@ describe('rudder init', () => {
     await create(JSON_TEXT);
     await expect(create(json)).rejects.toMatchObject({
       code: 'config-exists',
-      message: `/x/config holds another config, ${JSON_TEXT}: expected none, or the same one; it is left as it is; change it with etcdctl, and restart every node`,
+      message: `/x/config holds another config, ${JSON_TEXT}: expected none, or the same one; it is left as it is; change it with rudder config set KEY VALUE, and restart every node`,
     });
     expect(await registry.getConfig()).toBe(JSON_TEXT);
   });

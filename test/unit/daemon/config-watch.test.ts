@@ -15,7 +15,7 @@ function watch(changes: Partial<ConfigWatchOptions> = {}): ConfigWatch {
   return watchConfig({
     config: parseCommonConfig(IN_USE),
     own: parseSubnet('10.42.7.0/24')!,
-    key: '/corp/net/config',
+    place: { key: '/corp/net/config', flags: ['--etcd-prefix', '/corp/net'] },
     isDegraded: false,
     checkConfig: async () => undefined,
     log,
@@ -52,7 +52,7 @@ describe('the stored network config', () => {
       'invalid',
       '{"Network":"10.42.0.0/99"}',
       'invalid',
-      /10\.42\.0\.0\/99.*; correct the key \/corp\/net\/config with etcdctl.*: a restart goes on with the config in use/,
+      /10\.42\.0\.0\/99.*; correct the key \/corp\/net\/config with rudder config set KEY VALUE --etcd-prefix \/corp\/net, see .*: a restart goes on with the config in use/,
     ],
     [
       'deleted',
