@@ -140,7 +140,9 @@ export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALeas
 
 /** Whoever writes a lease may call himself anything: what is not a name is none. */
 export function isHostName(name: unknown): name is string {
-  return typeof name === 'string' && /^[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?$/i.test(name) && parseIpv4(name) === undefined;
+  return (
+    typeof name === 'string' && /^[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?$/i.test(name) && parseIpv4(name) === undefined
+  );
 }
 
 function isVersion(version: unknown): version is string {

@@ -1,6 +1,6 @@
 import { isSameConfig, parseNetworkConfig } from '../backend/config.js';
 import { createBackoff } from '../control/backoff.js';
-import type { ConfigPlace, Membership } from '../control/membership.js';
+import type { Membership } from '../control/membership.js';
 import { patienceLeft } from '../control/patience.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
 import { initCommand } from '../core/command-line.js';

@@ -6,7 +6,7 @@ import { type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp } from './carriers.js';
 import { keepHost } from './host-keeper.js';
 import { keepLastKnown } from './last-known-keeper.js';
-import { type Ground, type Node, type Ready, type StartContext } from './node.js';
+import type { Ground, Node, Ready, StartContext } from './node.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
 /** After READY: remembers what is known, and follows what changes on this host. */

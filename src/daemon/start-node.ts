@@ -19,7 +19,7 @@ import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from '.
 import { watchConfig } from './config-watch.js';
 import { findFooting, tellDegraded } from './footing.js';
 import { keepNode } from './keep-node.js';
-import { type Ground, type Node, type StartContext, type Taken } from './node.js';
+import type { Ground, Node, StartContext, Taken } from './node.js';
 import {
   createRouteCheck,
   findLeftDevice,
@@ -94,7 +94,10 @@ async function surveyGround({ options, netlink, membership, log, enter, signal }
   const unknown = unknownKeys(footing.json);
   if (unknown.length > 0) {
     const problem = shorten(unknown.join('; '), 500);
-    log.warn({ key: membership.configPlace.key, problem }, 'the network config has keys without a meaning, which are ignored');
+    log.warn(
+      { key: membership.configPlace.key, problem },
+      'the network config has keys without a meaning, which are ignored',
+    );
   }
   await warnOfNameservers(netlink, await overlayOf(footing.config), log);
   return { ...footing, settings: settingsOf(footing.config), underlay, state, publicIp, carriers, checkConfig };

@@ -98,7 +98,11 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       gauge('rudder_registry_certificate_expiry_timestamp_seconds', help, Date.parse(notAfter) / 1000, { file });
     }
     if (registry.lastContactSeconds !== null) {
-      gauge('rudder_registry_last_contact_seconds', 'Since the registry last told anything.', registry.lastContactSeconds);
+      gauge(
+        'rudder_registry_last_contact_seconds',
+        'Since the registry last told anything.',
+        registry.lastContactSeconds,
+      );
     }
     for (const state of CONFIG_STATES) {
       const help = 'The stored network config, compared with the one in use: 1 for what it is.';

@@ -169,9 +169,13 @@ export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): strin
   if (status.hostProblem !== null) problems.push(status.hostProblem);
   const reason = registry.problem === null ? '' : `: ${registry.problem}`;
   if (registry.lastContactSeconds === null) {
-    problems.push(`degraded: lease and peers are as last known, since the start ${registry.kind} has told nothing${reason}`);
+    problems.push(
+      `degraded: lease and peers are as last known, since the start ${registry.kind} has told nothing${reason}`,
+    );
   } else if (registry.staleSeconds > LONGEST_STALE_SECONDS) {
-    problems.push(`${registry.kind} has not been watched for ${Math.round(registry.staleSeconds)} s, peers may have changed${reason}`);
+    problems.push(
+      `${registry.kind} has not been watched for ${Math.round(registry.staleSeconds)} s, peers may have changed${reason}`,
+    );
   }
   const why = lease.problem === null ? '' : `: ${lease.problem}`;
   if (lease.key !== 'written') problems.push(`${KEY_PROBLEMS[lease.key]}${why}`);
@@ -192,7 +196,8 @@ export function warningsOf(status: Omit<Status, 'problems' | 'warnings'>, now = 
   const { config, registry, ignoredLeases, peers, node, firewall } = status;
   const warnings = registry.certificates.flatMap((certificate) => expiryWarning(certificate, now) ?? []);
   if (firewall.problem !== null) warnings.push(`the firewall rules are not kept: ${firewall.problem}`);
-  if (config.detail !== null) warnings.push(`the network config in ${registry.kind} is ${config.state}: ${config.detail}`);
+  if (config.detail !== null)
+    warnings.push(`the network config in ${registry.kind} is ${config.state}: ${config.detail}`);
   const { count, first } = ignoredLeases;
   if (count > 0) {
     const named = first.map(({ key, nextHop, problem }) => `${key}${nextHop ? ` of ${nextHop}` : ''}: ${problem}`);

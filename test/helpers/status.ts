@@ -18,6 +18,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
     uptimeSeconds: 60,
     node: {
       id: 'node-1',
+      name: 'alpha',
       publicIp: '10.1.1.26',
       interface: 'eth0',
       network: '10.240.0.0/16',
@@ -44,6 +45,8 @@ export function createStatus(changes: Partial<Status> = {}): Status {
     firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: FORWARDING, settings: SETTINGS },
     peers: [
       {
+        host: 'beta',
+        version: '1.2.3',
         subnet: '10.240.77.0/24',
         nextHop: '10.1.1.77',
         problem: null,

@@ -91,6 +91,8 @@ describeWith(['root', 'tun', 'etcd', 'chromium'], 'the live page of a node', () 
 
 describeWith(['chromium'], 'the live page', () => {
   const peer = (i: number): PeerStatus => ({
+    host: `node-${i}`,
+    version: '1.2.3',
     subnet: `10.${240 + Math.floor(i / 256)}.${i % 256}.0/24`,
     problem: null,
     reserved: false,

@@ -2,7 +2,7 @@ import { counted } from '../../core/counted.js';
 import { shorten } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { contains } from '../../core/subnet.js';
-import type { Status } from '../../ops/status.js';
+import { nameOf, type Status } from '../../ops/status.js';
 import { clock } from './clock.js';
 import { containerWay, subnetOf } from './containers.js';
 import { daemon } from './daemon.js';

@@ -3,9 +3,9 @@ import { errnoOf, messageOf, RudderError } from '../../core/errors.js';
 import { within } from '../retry.js';
 import { keepCredentials } from './credentials.js';
 import { mostTelling } from './errors.js';
-import type { EtcdOptions } from './options.js';
 import type { Client } from './member.js';
 import { connectMembers, type EtcdMembers } from './members.js';
+import type { EtcdOptions } from './options.js';
 import { checkName, hostPortOf, probe } from './probe.js';
 import { openWatch } from './watch.js';
 

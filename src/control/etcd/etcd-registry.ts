@@ -1,5 +1,6 @@
 import type { RudderError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
+import type { Holding } from '../membership.js';
 import { unlessAborted } from '../retry.js';
 import { keepCredentials } from './credentials.js';
 import { toRudderError } from './errors.js';
@@ -14,7 +15,6 @@ import {
 import type { Client } from './member.js';
 import { connectMembers } from './members.js';
 import type { EtcdOptions } from './options.js';
-import type { Holding } from '../membership.js';
 import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 import { openWatch, toEntry } from './watch.js';
 

@@ -1,4 +1,4 @@
-import { type RudderError } from '../../core/errors.js';
+import type { RudderError } from '../../core/errors.js';
 import type { LastKnown } from '../../core/last-known.js';
 import type { Lease } from '../../core/lease.js';
 import type { LeaseChange } from '../../core/lease-set.js';

@@ -6,12 +6,12 @@ import { formatIpv4 } from '../../core/ipv4.js';
 import { formatLeaseValue } from '../../core/lease.js';
 import type { Logger } from '../../core/logger.js';
 import { createRepeatLimit } from '../../core/rate-limit.js';
-import { formatSubnet, formatSubnetKey, type Subnet } from '../../core/subnet.js';
+import { formatSubnet, formatSubnetKey } from '../../core/subnet.js';
 import { bootNow } from '../boot-clock.js';
+import type { OwnLease, Wanted } from '../membership.js';
 import { createRetryBackoff, lastWord, retryWhileUnavailable, unlessAborted } from '../retry.js';
 import { keepAliveInterval } from './lease-keeper.js';
 import { hasNodeId, ownershipOf } from './ownership.js';
-import type { OwnLease, Wanted } from '../membership.js';
 import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
 export interface AcquireOptions extends Wanted {

@@ -6,8 +6,8 @@ import { createRepeatLimit } from '../../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../../core/subnet.js';
 import { createBackoff } from '../backoff.js';
 import { bootNow } from '../boot-clock.js';
-import { hasNodeId, ownershipOf, saysWhatWeAre } from './ownership.js';
 import type { Holding, OwnKey } from '../membership.js';
+import { hasNodeId, ownershipOf, saysWhatWeAre } from './ownership.js';
 import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
 export interface KeeperOptions {
@@ -233,7 +233,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     if (ownershipOf(before, who) !== 'ours') {
       return [{ publicIp: formatIpv4(who.publicIp) }, 'the new public address is published'];
     }
-    return [{ ...who.backend }, 'how our backend is reached is published'];
+    return [{ ...who.backend }, 'what the node says of itself is published'];
   }
 
   /** The key says that it is held by `who`. */

@@ -1,8 +1,8 @@
 import { noop } from 'cockatiel';
 import type { CredentialKeeper, Credentials } from './credentials.js';
 import { isUnclear } from './errors.js';
-import type { EtcdOptions } from './options.js';
 import { castGrpcError, Etcd3, InterceptingCall, type Interceptor } from './library.js';
+import type { EtcdOptions } from './options.js';
 import { checkName, hostPortOf, probe } from './probe.js';
 
 /** A half-open connection is noticed in 15 s. Not below 5 s, which etcd punishes (`--grpc-keepalive-min-time`). */

@@ -1,9 +1,9 @@
 import { RudderError } from '../../core/errors.js';
 import type { CredentialKeeper } from './credentials.js';
 import { isAnswer, mostTelling } from './errors.js';
-import type { EtcdOptions } from './options.js';
 import { isRecoverableError } from './library.js';
 import { type Client, createMember, type Member } from './member.js';
+import type { EtcdOptions } from './options.js';
 
 /**
  * The members of the etcd cluster, of which one is in use until it fails, and then the next.

@@ -1,7 +1,7 @@
 import { toRudderError } from './errors.js';
-import type { EtcdOptions } from './options.js';
 import { castGrpcError, type IKeyValue, type IWatchResponse, Range } from './library.js';
 import type { Member } from './member.js';
+import type { EtcdOptions } from './options.js';
 import type { LeaseEntry, Watch, WatchEvent, WatchHandler } from './registry.js';
 
 /** How often the stream is asked for a sign of life, and how long there may be none. */

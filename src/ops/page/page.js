@@ -92,7 +92,13 @@ function showPeer({ host, subnet, nextHop, outBytes, inBytes, heardSecondsAgo, r
   const isCounted = outBytes !== null;
   const never = isCounted ? 'never' : '';
   const heard = heardSecondsAgo === null ? (reserved ? 'reserved' : never) : `${duration(heardSecondsAgo)} ago`;
-  [subnet, host === null ? nextHop : `${host}, ${nextHop}`, isCounted ? bits(out) : '', isCounted ? bits(inward) : '', heard].forEach((text, i) => {
+  [
+    subnet,
+    host === null ? nextHop : `${host}, ${nextHop}`,
+    isCounted ? bits(out) : '',
+    isCounted ? bits(inward) : '',
+    heard,
+  ].forEach((text, i) => {
     if (peer.cells[i].textContent !== text) peer.cells[i].textContent = text;
   });
   peer.curve.setAttribute('points', pointsOf(peer.rates));

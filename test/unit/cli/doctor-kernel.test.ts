@@ -163,7 +163,7 @@ describe('rudder doctor of kernel backends', () => {
       }),
       'peers',
       'problem',
-      /^10\.240\.78\.0\/24 on 10\.9\.9\.78 is skipped: its address 10\.9\.9\.78 is behind a router.*use vxlan -> mend/,
+      /^10\.240\.78\.0\/24 on beta \(10\.9\.9\.78\) is skipped: its address 10\.9\.9\.78 is behind a router.*use vxlan -> mend/,
     ],
     [
       'entries that are not in the kernel',
@@ -181,14 +181,14 @@ describe('rudder doctor of kernel backends', () => {
       },
       'overlay',
       'problem',
-      /^10\.240\.77\.0 on 10\.1\.1\.77 does not answer -> .*UDP port 8472.*ip filter INPUT/,
+      /^10\.240\.77\.0 on beta \(10\.1\.1\.77\) does not answer -> .*UDP port 8472.*ip filter INPUT/,
     ],
     [
       'no bridge at a host-gw peer',
       { ...hostGw(), failing: ['10.240.77.1'] },
       'overlay',
       'warning',
-      /^could not look: 10\.240\.77\.1, which the bridge of containers has on 10\.1\.1\.77, does not answer/,
+      /^could not look: 10\.240\.77\.1, which the bridge of containers has on beta \(10\.1\.1\.77\), does not answer/,
     ],
     [
       'a smaller MTU on the way (vxlan)',

@@ -207,7 +207,7 @@ describe('rudder doctor', () => {
       { status: createStatus({ peers: [{ ...createStatus().peers[0], problem: 'it lies inside' }] }) },
       'peers',
       'problem',
-      /10\.240\.77\.0\/24 on 10\.1\.1\.77 is skipped: it lies inside/,
+      /10\.240\.77\.0\/24 on beta \(10\.1\.1\.77\) is skipped: it lies inside/,
     ],
     [
       'a firewall that somebody rewrites',
@@ -216,7 +216,13 @@ describe('rudder doctor', () => {
       'warning',
       /50 times/,
     ],
-    ['a lossy path', { lossy: ['-M'] }, 'path MTU', 'warning', /of full packets to 10\.1\.1\.77 1 of 3 is lost/],
+    [
+      'a lossy path',
+      { lossy: ['-M'] },
+      'path MTU',
+      'warning',
+      /of full packets to beta \(10\.1\.1\.77\) 1 of 3 is lost/,
+    ],
     [
       'a lossy overlay',
       { lossy: ['10.240.77.0'], bridge: [] },

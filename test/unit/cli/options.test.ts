@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OFFLOADS } from '../../../src/backend/udp/tables/offloads.js';
@@ -60,6 +61,7 @@ describe('without arguments', () => {
         ...{ cafile: undefined, certfile: undefined, keyfile: undefined, username: undefined, passwordFile: undefined },
       },
       underlay: { iface: [], ifaceRegex: [], canReach: undefined },
+      nodeName: hostname(),
       publicIp: undefined,
       portMapped: false,
       subnetFile: '/run/rudder/subnet.env',
@@ -81,7 +83,7 @@ describe('without arguments', () => {
 
 describe('flags', () => {
   it('say everything', () => {
-    const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --public-ip 203.0.113.9 --port-mapped
+    const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --node-name n1.example --public-ip 203.0.113.9 --port-mapped
       --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --subnet-proposal --state-dir /tmp/s --lease-ttl 90s --mtu 1400
       --disable-offload tun-uso --disable-offload udp-gro --source-check off --cleanup-on-exit --log-level debug --ip-masq
       --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
@@ -100,6 +102,7 @@ describe('flags', () => {
       },
       etcdSettings: { endpoints: ['https://a:2379', 'https://b:1'], prefix: '/x', username: 'u' },
       underlay: { iface: ['eth1', 'eth0', '10.1.1.7'], ifaceRegex: [/^10\./], canReach: parseIpv4('10.0.0.1') },
+      nodeName: 'n1.example',
       publicIp: parseIpv4('203.0.113.9'),
       portMapped: true,
       subnetFile: '/run/flannel/subnet.env',

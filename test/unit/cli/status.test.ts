@@ -19,7 +19,7 @@ async function shown(body: unknown, json = false): Promise<{ code: number; text:
   return { code, text };
 }
 
-const { lease, etcd, firewall, device, node, peers, ...rest } = createStatus();
+const { lease, registry, firewall, device, node, peers, ...rest } = createStatus();
 const packetPath = rest.packetPath!;
 const [peer] = peers;
 
@@ -110,7 +110,7 @@ describe('a line of the status', () => {
     [
       'a peer that is skipped',
       { peers: [{ ...peer, problem: 'it is no way' }] },
-      /10\.1\.1\.77 \(skipped\)[\s\S]*^10\.240\.77\.0\/24 is skipped: it is no way$/m,
+      /10\.1\.1\.77 \(skipped\)[\s\S]*^beta, 10\.240\.77\.0\/24 is skipped: it is no way$/m,
     ],
   ])('tells of %s', (_, changes, text) => {
     expect(describeNode(createStatus(changes))).toMatch(text);
@@ -137,7 +137,7 @@ it('a node that is not ready has its own exit status, with and without JSON, and
 it.each([
   'node.port',
   'lease.problem',
-  'etcd.certificates',
+  'registry.certificates',
   'firewall.settings',
   'warnings',
   'ignoredLeases',

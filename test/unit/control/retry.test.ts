@@ -23,7 +23,12 @@ const start = <T>(work: () => Promise<T>) => stateOf(retryWhileUnavailable('leas
 
 it('only an etcd that is unavailable passes by itself', () => {
   expect(isTransient(unavailable())).toBe(true);
-  for (const error of [refused(), new RudderError('lease-conflict', 'x'), new Error('registry-unavailable'), undefined]) {
+  for (const error of [
+    refused(),
+    new RudderError('lease-conflict', 'x'),
+    new Error('registry-unavailable'),
+    undefined,
+  ]) {
     expect(isTransient(error)).toBe(false);
   }
 });

@@ -52,6 +52,13 @@ describe('put', () => {
     expect(set.replaceAll([lease(1, 7)])).toEqual([{ type: 'changed', lease: lease(1, 7) }]);
   });
 
+  it.each([{ host: 'beta' }, { version: '2.0.0' }])('tells a node that says of itself %j', (says) => {
+    const set = createLeaseSet();
+    set.put(lease(1, 7));
+    expect(set.put({ ...lease(1, 7), ...says })).toMatchObject([{ type: 'changed', lease: says }]);
+    expect(set.put({ ...lease(1, 7), ...says })).toEqual([]);
+  });
+
   it('keeps subnets of one address and different length apart', () => {
     const set = createLeaseSet();
     const wide: Lease = { subnet: parseSubnet('10.240.0.0/20')!, publicIp: 7, nodeId: undefined, backend: udp() };

@@ -35,6 +35,32 @@ describe('formatLeaseValue', () => {
     expect(JSON.parse(ours).BackendData).toEqual({ NodeID: 'node-1' });
   });
 
+  it('names its node, and the version that this runs', () => {
+    const value = formatLeaseValue({ ...reach, host: 'node-1.example', version: '0.2.0-rc.1' });
+    expect(JSON.parse(value).BackendData).toEqual({
+      NodeID: 'node-1',
+      HostName: 'node-1.example',
+      Version: '0.2.0-rc.1',
+    });
+    expect(parseLease(config, KEY, value)).toMatchObject({
+      host: 'node-1.example',
+      version: '0.2.0-rc.1',
+      backend: udp(),
+    });
+  });
+
+  it.each<[unknown, unknown]>([
+    ['', ''],
+    ['-a', '1 2'],
+    ['a\u001b[31mb', '1\n'],
+    ['10.1.1.7', 'x'.repeat(61)],
+    ['a'.repeat(254), null],
+    [7, {}],
+  ])('calls no node %j, nor its version %j', (HostName, Version) => {
+    const value = JSON.stringify({ PublicIP: '10.1.1.140', BackendType: 'udp', BackendData: { HostName, Version } });
+    expect(parseLease(config, KEY, value)).toMatchObject({ host: undefined, version: undefined, backend: udp() });
+  });
+
   it('is read back with its key', () => {
     const hosts = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }).filter((address) => !isUnusableAsHost(address));
     const numbers = fc.integer({ min: 0, max: 255 });

@@ -22,6 +22,8 @@ const lease = (third: number): Lease => ({
   backend: udp(),
 });
 
+const HELD = { holding: { revision: 5, ttlId: '1' }, remainingSeconds: 3600, ttlSeconds: 3600, ownKey: 'written' };
+
 let directory: string;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'last-known-'));
@@ -37,10 +39,7 @@ function startKeeper() {
   const path = join(directory, 'last-known.json');
   const state = {
     publicIp: parseIpv4('192.0.2.7')!,
-    holding: { revision: 5, ttlId: '1' },
-    leaseRemainingSeconds: 3600,
-    ttlSeconds: 3600,
-    ownKey: 'written',
+    lease: HELD,
     peers: [lease(1)],
   };
   const keeper = keepLastKnown(directory, own, { state: () => state as never }, createRecordingLog());
@@ -60,7 +59,7 @@ it('saves at once, and again only when there is something new', async () => {
 it.each([
   ['peers', { peers: [lease(1), lease(2)] }, { peers: [{ subnet: '10.42.1.0/24' }, { subnet: '10.42.2.0/24' }] }],
   ['another own address', { publicIp: parseIpv4('192.0.2.8')! }, { publicIp: '192.0.2.8' }],
-  ['a renewed lease', { leaseRemainingSeconds: 3630 }, { subnet: '10.42.7.0/24' }],
+  ['a renewed lease', { lease: { ...HELD, remainingSeconds: 3630 } }, { subnet: '10.42.7.0/24' }],
 ])('saves %s within five seconds', async (_, change, expected) => {
   const { path, state, keeper, saved } = startKeeper();
   await saved();
@@ -84,8 +83,12 @@ it('says when it was saved and of which TTL, so that a wrong clock is found out'
 });
 
 it.each([
-  ['is gone, and with it the lease', { ownKey: 'gone', leaseRemainingSeconds: 0 }, { left: 0, keyDiffers: false }],
-  ['says something else', { ownKey: 'differs' }, { left: 3_600_000, keyDiffers: true }],
+  [
+    'is gone, and with it the lease',
+    { lease: { ...HELD, ownKey: 'gone', remainingSeconds: 0 } },
+    { left: 0, keyDiffers: false },
+  ],
+  ['says something else', { lease: { ...HELD, ownKey: 'differs' } }, { left: 3_600_000, keyDiffers: true }],
 ])('remembers that the own key %s', async (_, change, expected) => {
   const { path, state, keeper, saved } = startKeeper();
   await saved();

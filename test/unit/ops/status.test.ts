@@ -89,7 +89,13 @@ describe('problemsOf', () => {
   });
 
   it('forgives a watch that broke a moment ago, and a quiet one that is up', () => {
-    const registry = { kind: 'etcd', endpoints: [], problem: null, lastContactSeconds: 9999, certificates: [] } as const;
+    const registry = {
+      kind: 'etcd',
+      endpoints: [],
+      problem: null,
+      lastContactSeconds: 9999,
+      certificates: [],
+    } as const;
     expect(problemsOf(createStatus({ registry: { ...registry, current: false, staleSeconds: 9 } }))).toEqual([]);
     expect(problemsOf(createStatus({ registry: { ...registry, current: true, staleSeconds: 0 } }))).toEqual([]);
   });

@@ -156,7 +156,10 @@ it('says why its own key cannot be written, until it can', async () => {
   registry.deleteRaw(NAME);
   await vi.waitFor(() => expect(joined.state()).toMatchObject({ lease: { ownKey: 'gone', problem: 'etcd denies' } }));
   isRefused = false;
-  await vi.waitFor(() => expect(joined.state()).toMatchObject({ lease: { ownKey: 'written', problem: undefined } }), 3000);
+  await vi.waitFor(
+    () => expect(joined.state()).toMatchObject({ lease: { ownKey: 'written', problem: undefined } }),
+    3000,
+  );
 });
 
 describe('a start without etcd', () => {

@@ -1,6 +1,6 @@
 import { keepLease, type LeaseKeeper } from '../../../../src/control/etcd/lease-keeper.js';
-import type { Holding } from '../../../../src/control/membership.js';
 import type { LeaseEntry } from '../../../../src/control/etcd/registry.js';
+import type { Holding } from '../../../../src/control/membership.js';
 import type { RudderError } from '../../../../src/core/errors.js';
 import type { NodeReach } from '../../../../src/core/lease.js';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../helpers/memory-registry.js';

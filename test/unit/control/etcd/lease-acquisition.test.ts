@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type AcquireOptions, acquireLease } from '../../../../src/control/etcd/lease-acquisition.js';
-import type { OwnLease } from '../../../../src/control/membership.js';
 import { NO_TTL } from '../../../../src/control/etcd/registry.js';
+import type { OwnLease } from '../../../../src/control/membership.js';
 import { formatLeaseValue } from '../../../../src/core/lease.js';
 import { formatSubnet } from '../../../../src/core/subnet.js';
 import { udp } from '../../../helpers/leases.js';

@@ -146,7 +146,18 @@ describe('what the own key says of our backend', () => {
     expect(history).toEqual([MAPPED_VALUE, MY_VALUE]);
     expect(keeper.recoveries()).toBe(0);
     expect(lost).toEqual([]);
-    expect(log.lines).toMatchObject([{ fields: { type: 'udp', data: {} }, message: /our backend is reached/ }]);
+    expect(log.lines).toMatchObject([{ fields: { type: 'udp', data: {} }, message: /says of itself/ }]);
+  });
+
+  it.each([
+    { host: 'alpha' },
+    { version: '2.0.0' },
+  ])('is the name and version of the process that runs: %j', async (is) => {
+    keeper.stop();
+    keeper = keep(keeper.holding(), { ...ME, ...is });
+    keeper.ownKeySeen(await own());
+    await pass(5);
+    expect((await own())?.value).toBe(formatLeaseValue({ ...ME, ...is }));
   });
 
   it('goes with the node to another address', async () => {

@@ -1,6 +1,6 @@
 import { watchLeases } from '../../../../src/control/etcd/lease-watcher.js';
-import type { IgnoredLease } from '../../../../src/control/membership.js';
 import type { LeaseEntry } from '../../../../src/control/etcd/registry.js';
+import type { IgnoredLease } from '../../../../src/control/membership.js';
 import { formatIpv4 } from '../../../../src/core/ipv4.js';
 import type { Lease } from '../../../../src/core/lease.js';
 import { formatSubnet } from '../../../../src/core/subnet.js';
