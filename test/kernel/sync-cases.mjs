@@ -29,7 +29,7 @@ const through = (number, at = `10.1.1.${number}`, by = mac(number)) => [
 const plain = (number, at = `10.1.1.${number}`) => [`route 10.240.${number}.0/24 via ${at} dev eth0 proto 80`];
 
 /** An engine over the host. `calls`: the changes it makes, in order. `refuse`: what the kernel is to refuse. */
-function start({ netlink, ground, createKernelSync }, { tunnel = true, direct = false } = {}) {
+function start({ netlink, ground, createKernelSync, forwardToPeers }, { tunnel = true, direct = false, wants } = {}) {
   const calls = [];
   const refuse = new Set();
   const on = { underlay: ground.underlay, tunnel: tunnel ? ground.tunnel : undefined, mac: mac(1) };
@@ -55,7 +55,7 @@ function start({ netlink, ground, createKernelSync }, { tunnel = true, direct = 
     netlink: watched,
     network: NETWORK,
     own: OWN,
-    direct,
+    wants: wants ?? forwardToPeers(direct),
     log,
     async ensureGround() {
       if (failure !== undefined) throw failure;
@@ -76,7 +76,7 @@ function start({ netlink, ground, createKernelSync }, { tunnel = true, direct = 
 
 /** All there is, in order. */
 async function contents({ netlink, ground: { tunnel, underlay } }) {
-  const routes = await netlink.routeEntries({ network: NETWORK, index: tunnel, protocol: 80 });
+  const routes = await netlink.routeEntries({ network: NETWORK, index: tunnel, protocol: 80, tables: [254, 8285] });
   const lines = routes.map(({ destination, gateway, index, isOnLink, protocol, type }) => {
     const dev = index === tunnel ? ' dev vxlan' : index === underlay.index ? ' dev eth0' : '';
     const via = gateway === undefined ? '' : ` via ${show(gateway)}`;
@@ -101,6 +101,7 @@ const foreignRoute = (destination, index, gateway, changes = {}) => ({
   gateway: ip(gateway),
   isOnLink: false,
   metric: 0,
+  table: 254,
   protocol: 3,
   type: 1,
   ...changes,

@@ -5,7 +5,6 @@ import type { BackendHost, BackendKind } from '../kind.js';
 export const alloc: BackendKind = {
   type: 'alloc',
   keys: [],
-  leaves: [],
   configure: () => ({
     type: 'alloc',
     fields: {},
@@ -21,6 +20,7 @@ function allocOn(host: BackendHost): Backend {
   let { interface: underlay, mtu } = host;
   return {
     device: undefined,
+    leaves: [],
     ways: () => [underlay],
     leaseData: () => ({}),
     mtu: () => mtu,
@@ -35,6 +35,7 @@ function allocOn(host: BackendHost): Backend {
     setRouted: async () => undefined,
     packetPath: undefined,
     kernelEntries: () => undefined,
+    directPeers: () => undefined,
     persist: () => undefined,
     stop: async () => undefined,
     failure: new Promise<never>(() => undefined),

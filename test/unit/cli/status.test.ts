@@ -24,7 +24,7 @@ const packetPath = rest.packetPath!;
 const [peer] = peers;
 
 const KERNEL = (wanted: number, present: number): Partial<Status> => ({
-  backend: { type: 'vxlan', kernel: { wanted, present } },
+  backend: { type: 'vxlan', kernel: { wanted, present }, direct: null },
   packetPath: null,
   offloads: {},
 });
