@@ -65,7 +65,7 @@ export function placeOf(entry: Entry): string {
     case 'route':
       return `route ${entry.destination.address}/${entry.destination.prefixLength} ${entry.metric} ${entry.table}`;
     case 'rule':
-      return `rule ${entry.priority} ${entry.mark}`;
+      return `rule ${entry.priority} ${entry.mark} ${entry.table}`;
   }
 }
 
@@ -75,7 +75,7 @@ export function isSame(a: Entry | undefined, b: Entry): boolean {
     const isSameWay = a.index === b.index && a.gateway === b.gateway && a.isOnLink === b.isOnLink;
     return isSameWay && a.source === b.source && a.type === b.type && a.protocol === b.protocol;
   }
-  if (a?.kind === 'rule' && b.kind === 'rule') return a.table === b.table && a.protocol === b.protocol;
+  if (a?.kind === 'rule' && b.kind === 'rule') return a.protocol === b.protocol;
   if (a?.kind !== 'neighbour' && a?.kind !== 'fdb') return false;
   return a.kind === b.kind && a.address === b.address && a.mac === b.mac;
 }
