@@ -29,6 +29,7 @@ describeWith(
       waitFor(`${count} direct at ${node.number}`, async () => (await direct(node)) === count, deadline);
     const route = (node: LabNode, to: LabNode) =>
       execIn(lab, `n${node.number}`, ['ip', 'route', 'show', `${own(to)}/24`]);
+    const inNode = (node: LabNode, ...command: string[]) => execIn(lab, `n${node.number}`, command);
     const tunnelled = async (node: LabNode) => (await statusOf(lab, node)).packetPath!.counters.out_packets;
     /** Everything of the overlay that comes as it is, and not in the tunnel's datagrams. */
     const CUT = ['PREROUTING', '-i', 'eth0', '-s', NETWORK, '-j', 'DROP'];
@@ -42,6 +43,12 @@ describeWith(
       await launchNode(lab, mapped, ['--port-mapped']);
       for (const node of lab.nodes) await waitUntilReady(lab, node);
       for (const node of lab.nodes) await addContainer(lab, node);
+      // As Docker has them: what is not let pass is dropped, and what leaves the bridge is translated.
+      for (const node of lab.nodes) {
+        await inNode(node, 'iptables', '-P', 'FORWARD', 'DROP');
+        const translate = ['-s', `${own(node)}/24`, '!', '-o', 'docker0', '-j', 'MASQUERADE'];
+        await inNode(node, 'iptables', '-t', 'nat', '-A', 'POSTROUTING', ...translate);
+      }
     });
     afterAll(() => labDown(name));
 
@@ -108,6 +115,31 @@ describeWith(
       await isDirect(one, 1, 15_000);
       await isDirect(two, 1, 15_000);
       expect(await reaches(lab, 'c1', container(two))).toBe(true);
+    });
+
+    it('stay in the tunnel where both hosts drop what comes by another way than theirs, and doctor says so', {
+      timeout: 120_000,
+    }, async () => {
+      for (const node of [one, two]) {
+        await inNode(node, 'sysctl', '-qw', 'net.ipv4.conf.eth0.rp_filter=1');
+        await inNode(node, 'iptables', '-t', 'mangle', '-I', ...CUT);
+      }
+      await isDirect(one, 0, 10_000);
+      await isDirect(two, 0, 10_000);
+      const request = ['PREROUTING', '-s', own(one), '-p', 'icmp', '--icmp-type', 'echo-request'];
+      for (const node of [one, two]) await inNode(node, 'iptables', '-t', 'mangle', '-D', ...CUT);
+      await inNode(two, 'iptables', '-t', 'mangle', '-I', ...request);
+      const asked = async () =>
+        Number((await inNode(two, 'iptables', '-t', 'mangle', '-nvxL', 'PREROUTING', '1')).trim().split(/\s+/)[0]);
+      await waitFor('two echoes to be dropped', async () => (await asked()) >= 2, 30_000);
+      expect(await direct(one)).toBe(0);
+      expect(await reaches(lab, 'c1', container(two))).toBe(true);
+      expect((await cli(lab, one, 'doctor')).stdout).toMatch(/rp_filter: is strict on eth0: two hosts/);
+      await inNode(two, 'sysctl', '-qw', 'net.ipv4.conf.eth0.rp_filter=2');
+      await isDirect(one, 1, 15_000);
+      await isDirect(two, 1, 15_000);
+      await inNode(one, 'sysctl', '-qw', 'net.ipv4.conf.eth0.rp_filter=2');
+      await inNode(two, 'iptables', '-t', 'mangle', '-D', ...request);
     });
 
     it('cut no flow when one is killed and started again, or stopped', { timeout: 90_000 }, async () => {

@@ -55,6 +55,11 @@ describe('a line of the status', () => {
       KERNEL(9, 8),
       /^carried {3}by the kernel, vxlan: 8 of 9 entries for the peers are there$/m,
     ],
+    [
+      'carried directly to some',
+      { backend: { type: 'udp', kernel: null, direct: 2 } },
+      /^direct {4}2 peers reached without the tunnel$/m,
+    ],
     ['offloads', { offloads: { a: 'on' } }, /^offloads {2}all on$/m],
     ['offloads that are off', { offloads: { a: 'off', b: 'on', c: 'off' } }, /^offloads {2}off: a, c$/m],
     ['etcd', {}, /^etcd {6}watched, last word 100 s ago \(http:\/\/127\.0\.0\.1:2379\)$/m],
