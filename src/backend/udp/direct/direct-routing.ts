@@ -206,6 +206,8 @@ export function createDirectRouting(options: DirectRoutingOptions): DirectRoutin
         .catch((error: unknown) =>
           log.warn({ reason: messageOf(error) }, 'peers on the link are reached through the tunnel'),
         );
+      // Those of peers that are not there are gone now.
+      kept.clear();
       look(0);
     },
     apply,

@@ -177,6 +177,20 @@ it('a route of an earlier run to another address is none', async () => {
   expect(await routes()).toEqual([NOWHERE, probe(7, 70)]);
 });
 
+it('a route of an earlier run is none of a peer that comes later', async () => {
+  await put(lease(7));
+  await direct.start(OWN);
+  await pass(1000);
+  direct.persist();
+  await direct.stop(false);
+  direct = make();
+  echo.answer = () => 'nothing';
+  await direct.start(OWN);
+  expect(await routes()).toEqual([NOWHERE]);
+  await put(lease(7));
+  expect(await routes()).toEqual([NOWHERE, probe(7)]);
+});
+
 it.each([
   ['a start that was given up', false],
   ['a node that is to leave nothing', true],
