@@ -28,7 +28,7 @@ _Static_assert(sizeof(struct echo_header) == ICMP_HEADER, "as it is sent");
  * A path MTU that ICMP has told of is not believed, as on the tunnel's socket (devices.c). With PROBE the packet has DF, and
  * goes if the interface takes it, so that the answer tells what the path carries; with OMIT it has none, and is cut.
  */
-static int set_options(int fd, uint32_t mark, bool dont_fragment, int buffer_bytes, const char **step) {
+static int set_options(int fd, uint32_t mark, bool dont_fragment, int ttl, int buffer_bytes, const char **step) {
   struct icmp_filter filter = {.data = ~(UINT32_C(1) << ICMP_ECHO | UINT32_C(1) << ICMP_ECHOREPLY)};
   int on = 1, discovery = dont_fragment ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT;
   const struct {
@@ -41,32 +41,34 @@ static int set_options(int fd, uint32_t mark, bool dont_fragment, int buffer_byt
       {"SO_TIMESTAMPNS", SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on},
       {"IP_MTU_DISCOVER", IPPROTO_IP, IP_MTU_DISCOVER, &discovery, sizeof discovery},
       {"SO_RCVBUF", SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof buffer_bytes},
-      {"SO_MARK", SOL_SOCKET, SO_MARK, &mark, sizeof mark},
+      {mark == 0 ? NULL : "SO_MARK", SOL_SOCKET, SO_MARK, &mark, sizeof mark},
+      {ttl == 0 ? NULL : "IP_TTL", IPPROTO_IP, IP_TTL, &ttl, sizeof ttl},
   };
-  size_t count = sizeof options / sizeof options[0] - (mark == 0 ? 1 : 0);
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
     *step = options[i].step;
+    if (*step == NULL) continue;
     if (setsockopt(fd, options[i].level, options[i].name, options[i].value, options[i].size) < 0) return errno;
   }
   return 0;
 }
 
 /*
- * openEcho(address, mark, dontFragment, bufferBytes): non-blocking; address 0: from any of this host's, and to them;
- * mark 0: none.
+ * openEcho(address, mark, dontFragment, ttl, bufferBytes): non-blocking; address 0: from any of this host's, and to
+ * them; mark 0: none; ttl 0: what is usual here.
  */
 napi_value open_echo(napi_env env, napi_callback_info info) {
-  napi_value arguments[4];
-  int32_t address, mark, dont_fragment, buffer_bytes;
-  if (!get_arguments(env, info, 4, arguments)) return NULL;
+  napi_value arguments[5];
+  int32_t address, mark, dont_fragment, ttl, buffer_bytes;
+  if (!get_arguments(env, info, 5, arguments)) return NULL;
   if (!get_int(env, arguments[0], "address", INT32_MIN, INT32_MAX, &address)) return NULL;
   if (!get_int(env, arguments[1], "mark", INT32_MIN, INT32_MAX, &mark)) return NULL;
   if (!get_int(env, arguments[2], "dontFragment", 0, 1, &dont_fragment)) return NULL;
-  if (!get_int(env, arguments[3], "bufferBytes", 4096, 1 << 28, &buffer_bytes)) return NULL;
+  if (!get_int(env, arguments[3], "ttl", 0, 255, &ttl)) return NULL;
+  if (!get_int(env, arguments[4], "bufferBytes", 4096, 1 << 28, &buffer_bytes)) return NULL;
   int fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
   if (fd < 0) return throw_errno(env, errno, "socket", "ICMP");
   const char *step = NULL, *call = "setsockopt";
-  int error = set_options(fd, (uint32_t)mark, dont_fragment == 1, buffer_bytes, &step);
+  int error = set_options(fd, (uint32_t)mark, dont_fragment == 1, ttl, buffer_bytes, &step);
   struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr.s_addr = htonl((uint32_t)address)};
   if (error == 0 && address != 0 && bind(fd, (struct sockaddr *)&local, sizeof local) < 0) {
     error = errno;

@@ -3,10 +3,15 @@ import type { BackendData } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Subnet } from '../core/subnet.js';
 
+/** `routes`: those with the mark of ours, and rules. */
+export type Leftover = 'tun device' | 'vxlan devices' | 'routes';
+
 /** What the daemon needs of whatever moves the packets. */
 export interface Backend {
   /** Name of the device that the whole Network is routed to; undefined: there is none. */
   readonly device: string | undefined;
+  /** What it takes over of an earlier run when it starts, and has in the kernel that stays when the process ends. */
+  readonly leaves: readonly Leftover[];
   /** Interfaces that the overlay's packets leave and arrive by: the device, and where some go as they are the underlay. */
   ways(): readonly string[];
   /** What peers need to know of this node beside its address, for its lease. */
@@ -35,6 +40,8 @@ export interface Backend {
   readonly packetPath: PacketPathReport | undefined;
   /** What the kernel has been told for the peers; undefined: nothing, a packet path of ours moves the packets. */
   kernelEntries(): KernelEntries | undefined;
+  /** Peers that are reached without the tunnel at the moment; undefined: that is not wanted (DirectRouting). */
+  directPeers(): number | undefined;
   /** Lets the device outlive the process, so that a restart breaks no flow. */
   persist(): void;
   /** Stops forwarding. `removeDevice`: the device and its routes go too. */

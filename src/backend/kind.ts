@@ -24,14 +24,9 @@ export interface BackendKind {
    * that, if there is one; undefined: nobody that is known.
    */
   readonly answers: 'device' | 'bridge' | undefined;
-  /** What its nodes have in the kernel that stays when they end. */
-  readonly leaves: readonly Leftover[];
   /** @throws RudderError `network-config` naming the option that makes no sense */
   configure(config: NetworkConfig): BackendSettings;
 }
-
-/** `routes`: those with the mark of ours. */
-export type Leftover = 'tun device' | 'vxlan devices' | 'routes';
 
 /** What a cluster's config makes of a kind: the same on all of its nodes. */
 export interface BackendSettings {

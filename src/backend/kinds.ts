@@ -5,6 +5,7 @@ import type { Subnet } from '../core/subnet.js';
 import type { Netlink } from '../system/netlink.js';
 import { DEVICE_NAME, removeDevice } from '../system/tun-device.js';
 import { alloc } from './alloc/kind.js';
+import type { Backend } from './backend.js';
 import { hostGw } from './host-gw/kind.js';
 import { removeVxlanDevices } from './kernel/leftovers.js';
 import { removeOurRoutes } from './kernel/tables.js';
@@ -39,8 +40,7 @@ export const answersByDevice = (type: string) => KINDS.find((kind) => kind.type 
  * Removes what nodes with other backends have left on this host: routes of the one before would be more specific than
  * those of the one after, or lead to where nobody listens. @throws RudderError, or what the kernel says
  */
-export async function removeOthers(netlink: Netlink, type: string): Promise<void> {
-  const { leaves } = kindOf(type);
+export async function removeOthers(netlink: Netlink, { leaves }: Pick<Backend, 'leaves'>): Promise<void> {
   if (!leaves.includes('tun device')) await removeDevice(netlink, DEVICE_NAME);
   if (!leaves.includes('vxlan devices')) await removeVxlanDevices(netlink);
   if (!leaves.includes('routes')) await removeOurRoutes(netlink);

@@ -59,7 +59,11 @@ const shape = (directory: string) =>
       certificates: z.array(z.looseObject({ file: text, subject: text, notAfter: text })),
     }),
     config: z.looseObject({ state: z.enum(CONFIG_STATES), detail: text.nullable() }),
-    backend: z.looseObject({ type: text, kernel: z.looseObject({ wanted: count, present: count }).nullable() }),
+    backend: z.looseObject({
+      type: text,
+      kernel: z.looseObject({ wanted: count, present: count }).nullable(),
+      direct: count.nullable(),
+    }),
     packetPath: z
       .looseObject({
         heartbeatSeconds: count,

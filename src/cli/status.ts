@@ -78,11 +78,12 @@ function firewallText({ firewall }: Status): string {
 }
 
 function carriedRows({ packetPath, backend }: Status): (readonly [string, string])[] {
-  if (packetPath === null) return [['carried', `by the kernel, ${backend.type}: ${entriesText(backend.kernel)}`]];
-  return [
-    ['carried', carriedText(packetPath.counters)],
-    ['dropped', droppedText(packetPath.counters)],
-  ];
+  const { direct } = backend;
+  const directly =
+    direct === null ? [] : [['direct', `${counted(direct, 'peer')} reached without the tunnel`] as const];
+  if (packetPath === null)
+    return [['carried', `by the kernel, ${backend.type}: ${entriesText(backend.kernel)}`], ...directly];
+  return [['carried', carriedText(packetPath.counters)], ['dropped', droppedText(packetPath.counters)], ...directly];
 }
 
 function entriesText(kernel: Status['backend']['kernel']): string {

@@ -241,7 +241,7 @@ async function openTheWay(
   }
   await backend.start(subnet);
   // Not before: an earlier run's device carries packets until there is another one.
-  await removeOthers(netlink, settings.type);
+  await removeOthers(netlink, backend);
   signal.throwIfAborted();
   // What was looked at before the routes were set is so with them.
   const checkOverlay = createRouteCheck({ netlink, network, carriers, backend, admission });

@@ -74,7 +74,11 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       certificates: membership.certificates(),
     },
     config: sources.stored.status(),
-    backend: { type: config.backend.type, kernel: backend.kernelEntries() ?? null },
+    backend: {
+      type: config.backend.type,
+      kernel: backend.kernelEntries() ?? null,
+      direct: backend.directPeers() ?? null,
+    },
     packetPath: packetPath && { heartbeatSeconds: packetPath.heartbeatAgeMs() / 1000, counters: packetPath.counters() },
     offloads: backend.packetPath?.offloads() ?? {},
     firewall: {

@@ -136,6 +136,9 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       gauge('rudder_kernel_entries', help, backend.kernel.wanted, { state: 'wanted' });
       gauge('rudder_kernel_entries', help, backend.kernel.present, { state: 'present' });
     }
+    if (backend.direct !== null) {
+      gauge('rudder_peers_direct', 'Peers that are reached without the tunnel (DirectRouting).', backend.direct);
+    }
     for (const [offload, state] of Object.entries(offloads)) {
       gauge('rudder_offload_in_use', "Whether the kernel's offload is in use.", state === 'on' ? 1 : 0, { offload });
     }

@@ -52,6 +52,8 @@ export interface Status {
     readonly type: string;
     /** What the kernel was told for the peers; null: a packet path of ours moves the packets. */
     readonly kernel: { readonly wanted: number; readonly present: number } | null;
+    /** Peers that are reached without the tunnel at the moment; null: that is not wanted (DirectRouting). */
+    readonly direct: number | null;
   };
   /** Null: the kernel moves the packets. */
   readonly packetPath: PacketPathStatus | null;

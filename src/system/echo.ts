@@ -9,6 +9,8 @@ export interface EchoOptions {
   readonly mark?: number | undefined;
   /** Requests have DF: what the path does not carry whole gets no answer. A path MTU told by ICMP is not believed. */
   readonly dontFragment?: boolean | undefined;
+  /** How many hosts may handle a request: with 1 no router forwards it. Undefined: what is usual on this host. */
+  readonly ttl?: number | undefined;
 }
 
 /** One that was received. Anybody can send any: a reply is one's own if sender, id and sequence are those of a request. */
@@ -54,8 +56,8 @@ const BATCH = 256;
 const MAX_BATCHES = 8;
 
 /** @throws RudderError `socket` */
-export function openEchoSocket({ address = NO_ADDRESS, mark = 0, dontFragment = false }: EchoOptions = {}): EchoSocket {
-  const fd = open(address, mark, dontFragment);
+export function openEchoSocket(options: EchoOptions = {}): EchoSocket {
+  const fd = open(options);
   const records = new Float64Array(BATCH * ECHO_FIELDS);
 
   function echoAt(at: number): Echo {
@@ -94,9 +96,9 @@ export async function withEchoSocket<T>(dontFragment: boolean, work: (socket: Ec
   }
 }
 
-function open(address: Ipv4, mark: number, dontFragment: boolean): number {
+function open({ address = NO_ADDRESS, mark = 0, dontFragment = false, ttl = 0 }: EchoOptions): number {
   try {
-    return native.openEcho(address, mark, dontFragment ? 1 : 0, BUFFER_BYTES);
+    return native.openEcho(address, mark, dontFragment ? 1 : 0, ttl, BUFFER_BYTES);
   } catch (error) {
     const from = address === NO_ADDRESS ? '' : ` from ${formatIpv4(address)}`;
     throw new RudderError('socket', `cannot send ICMP echoes${from}: ${explain(error)}`, { cause: error });

@@ -49,8 +49,13 @@ export interface Native {
   openEvent(): number;
   /** Notifications of NETLINK_ROUTE, for fs.readSync(). @param groups bit n - 1 for RTNLGRP n */
   openNetlink(groups: number, bufferBytes: number): number;
-  /** A raw socket for ICMP echo. @param address its own, 0: any of this host's @param mark of what it sends, 0: none */
-  openEcho(address: Ipv4, mark: number, dontFragment: 0 | 1, bufferBytes: number): number;
+  /**
+   * A raw socket for ICMP echo.
+   * @param address its own, 0: any of this host's
+   * @param mark of what it sends, 0: none
+   * @param ttl 0: what is usual on this host
+   */
+  openEcho(address: Ipv4, mark: number, dontFragment: 0 | 1, ttl: number, bufferBytes: number): number;
   /** Sends a request. @returns when, in microseconds of CLOCK_REALTIME */
   sendEcho(fd: number, destination: Ipv4, id: number, sequence: number, payloadBytes: number): number;
   /** Requests and replies that are there, as many as fit (echo.ts names the fields). @returns how many */

@@ -24,8 +24,9 @@ export type { Forwarding } from './netlink/forwarding.js';
 export type { AddressInfo, LinkInfo } from './netlink/links.js';
 export type { Mac } from './netlink/messages.js';
 export type { Neighbour } from './netlink/neighbours.js';
-export { type RouteEntry, RTN_BLACKHOLE, RTN_UNICAST } from './netlink/route-entries.js';
-export type { Hop, RouteInfo } from './netlink/routes.js';
+export { type RouteEntry, RTN_BLACKHOLE, RTN_UNICAST, RTN_UNREACHABLE } from './netlink/route-entries.js';
+export { type Hop, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
+export type { MarkRule } from './netlink/rules.js';
 export type { DetailedLink, VxlanSettings } from './netlink/vxlan.js';
 
 /**

@@ -77,7 +77,8 @@ describe.each(CASES)('$type $options', ({ type, options, overhead }) => {
       const status = await statusOf(lab, nodes[0]);
       expect(status.problems).toEqual([]);
       const each = isTunnelled && !('DirectRouting' in options) ? 3 : 1;
-      expect(status.backend).toEqual({ type, kernel: { wanted: 1 + 2 * each, present: 1 + 2 * each } });
+      const direct = 'DirectRouting' in options ? 2 : null;
+      expect(status.backend).toEqual({ type, kernel: { wanted: 1 + 2 * each, present: 1 + 2 * each }, direct });
       expect(status.peers.map(({ problem }) => problem)).toEqual([null, null]);
     });
 

@@ -115,7 +115,7 @@ static const struct target OTHERS[] = {
     {.function = open_udp, .arguments = 3, .size = 65535},
     {.function = open_event},
     {.function = open_netlink, .arguments = 2, .size = 65535},
-    {.function = open_echo, .arguments = 4, .size = 65535},
+    {.function = open_echo, .arguments = 5, .size = 65535},
     {.function = send_echo, .arguments = 5, .size = ECHO},
     {.function = udp_drops, .arguments = 1, .size = UDP},
     {.function = signal_event, .arguments = 1, .size = EVENT},

@@ -1,6 +1,13 @@
 import type { Ipv4 } from '../../src/core/ipv4.js';
 import { contains } from '../../src/core/subnet.js';
-import { type Forwarding, type Neighbour, NetlinkError, type RouteEntry } from '../../src/system/netlink.js';
+import {
+  type Forwarding,
+  MAIN_TABLE,
+  type MarkRule,
+  type Neighbour,
+  NetlinkError,
+  type RouteEntry,
+} from '../../src/system/netlink.js';
 
 const ip = (a: number, b: number, c: number, d: number): Ipv4 => (a << 24) | (b << 16) | (c << 8) | d;
 
@@ -14,8 +21,10 @@ export function createFakeForwarding(): Forwarding {
   const neighbours = new Map<Ipv4, Neighbour>();
   const fdb = new Map<string, Neighbour>();
   const routes = new Map<string, RouteEntry>();
-  const placeOf = ({ destination, metric }: RouteEntry) =>
-    `${destination.address}/${destination.prefixLength} ${metric}`;
+  let rules: MarkRule[] = [];
+  const placeOf = ({ destination, metric, table }: RouteEntry) =>
+    `${destination.address}/${destination.prefixLength} ${metric} ${table}`;
+  const sameAs = (rule: MarkRule) => (other: MarkRule) => JSON.stringify(other) === JSON.stringify(rule);
   const fail = (code: string) => {
     throw new NetlinkError(`netlink: Request rejected: ${code}`, code);
   };
@@ -45,17 +54,28 @@ export function createFakeForwarding(): Forwarding {
       if (fdb.get(mac)?.address !== address) fail('ENOENT');
       fdb.delete(mac);
     },
-    routeEntries: async ({ network, index, protocol }) =>
+    routeEntries: async ({ network, index, protocol, tables }) =>
       [...routes.values()].filter(
         (route) =>
-          route.protocol === protocol ||
-          (index !== undefined && route.index === index) ||
-          (network !== undefined && contains(network, route.destination.address)),
+          (route.protocol === protocol && tables.includes(route.table)) ||
+          (route.table === MAIN_TABLE &&
+            ((index !== undefined && route.index === index) ||
+              (network !== undefined && contains(network, route.destination.address)))),
       ),
+    rules: async (protocol) => rules.filter((rule) => rule.protocol === protocol),
+    async addRule({ mark, table, priority, protocol }) {
+      const rule = { mark, table, priority, protocol };
+      if (rules.some(sameAs(rule))) fail('EEXIST');
+      rules.push(rule);
+    },
+    async deleteRule({ mark, table, priority, protocol }) {
+      const there = rules.find(sameAs({ mark, table, priority, protocol })) ?? fail('ENOENT');
+      rules = rules.filter((rule) => rule !== there);
+    },
     async replaceRoute(route) {
-      const { destination, index, gateway, isOnLink, metric, protocol, type } = route;
+      const { destination, index, gateway, isOnLink, metric, table, source, protocol, type } = route;
       if (gateway !== undefined && !isOnLink && !contains(LINK, gateway)) fail('ENETUNREACH');
-      routes.set(placeOf(route), { destination, index, gateway, isOnLink, metric, protocol, type });
+      routes.set(placeOf(route), { destination, index, gateway, isOnLink, metric, table, source, protocol, type });
     },
     async deleteRouteEntry(route) {
       const there = routes.get(placeOf(route));

@@ -39,7 +39,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
       certificates: [],
     },
     config: { state: 'current', detail: null },
-    backend: { type: 'udp', kernel: null },
+    backend: { type: 'udp', kernel: null, direct: null },
     packetPath: { heartbeatSeconds: 0.5, counters: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i])) },
     offloads: { 'tun-tso': 'on', 'udp-gso': 'off' },
     firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: FORWARDING, settings: SETTINGS },

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { removeKernelState } from '../../dist/backend/kernel/leftovers.js';
 import { createKernelSync } from '../../dist/backend/kernel/sync.js';
 import { openVxlanDevice } from '../../dist/backend/kernel/vxlan-device.js';
+import { forwardToPeers } from '../../dist/backend/kernel/wanted.js';
 import { openNetlink } from '../../dist/system/netlink.js';
 
 const ip = (text) => text.split('.').reduce((address, part) => (address << 8) | Number(part), 0);
@@ -32,7 +33,7 @@ const netlink = openNetlink();
 const settings = { vni: 1, port: 8472, gbp: false, nodeId: 'node 1', network, underlay, mtu: 1450 };
 const device = await openVxlanDevice({ ...settings, netlink, log });
 await device.configure(own);
-const sync = createKernelSync({ netlink, network, own, ensureGround: device.ensure, direct: true, log });
+const sync = createKernelSync({ netlink, network, own, ensureGround: device.ensure, wants: forwardToPeers(true), log });
 const peerOf = (number, endpoint) => ({
   subnet: { address: ip(`10.240.${number}.0`), prefixLength: 24 },
   endpoint: ip(endpoint),

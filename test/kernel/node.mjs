@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createKernelSync } from '../../dist/backend/kernel/sync.js';
 import { lookAtUnderlay } from '../../dist/backend/kernel/underlay-link.js';
 import { openVxlanDevice, VXLAN_OVERHEAD_BYTES } from '../../dist/backend/kernel/vxlan-device.js';
+import { forwardToPeers } from '../../dist/backend/kernel/wanted.js';
 import { openNetlink } from '../../dist/system/netlink.js';
 import { selectUnderlay } from '../../dist/system/underlay.js';
 
@@ -34,7 +35,7 @@ try {
   process.exit(1);
 }
 const ensureGround = device?.ensure ?? (() => lookAtUnderlay(netlink, underlay.name));
-const sync = createKernelSync({ netlink, network, own: subnet(own), ensureGround, direct, log });
+const sync = createKernelSync({ netlink, network, own: subnet(own), ensureGround, wants: forwardToPeers(direct), log });
 await sync.apply(
   peers.map(({ subnet: net, endpoint, mac }) => ({
     type: 'put',

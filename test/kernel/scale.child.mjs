@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { createKernelSync } from '../../dist/backend/kernel/sync.js';
 import { openVxlanDevice } from '../../dist/backend/kernel/vxlan-device.js';
+import { forwardToPeers } from '../../dist/backend/kernel/wanted.js';
 import { openNetlink } from '../../dist/system/netlink.js';
 
 const PEERS = 4000;
@@ -33,7 +34,8 @@ const netlink = openNetlink();
 const settings = { vni: 1, port: 8472, gbp: false, nodeId: 'node 1', network, underlay, mtu: 1450 };
 const device = await openVxlanDevice({ ...settings, netlink, log });
 await device.configure(own);
-const open = () => createKernelSync({ netlink, network, own, ensureGround: device.ensure, log });
+const open = () =>
+  createKernelSync({ netlink, network, own, ensureGround: device.ensure, wants: forwardToPeers(false), log });
 
 async function timed(work) {
   const start = performance.now();

@@ -29,7 +29,7 @@ const through = (number, at = `10.1.1.${number}`, by = mac(number)) => [
 const plain = (number, at = `10.1.1.${number}`) => [`route 10.240.${number}.0/24 via ${at} dev eth0 proto 80`];
 
 /** An engine over the host. `calls`: the changes it makes, in order. `refuse`: what the kernel is to refuse. */
-function start({ netlink, ground, createKernelSync }, { tunnel = true, direct = false } = {}) {
+function start({ netlink, ground, createKernelSync, forwardToPeers }, { tunnel = true, direct = false, wants } = {}) {
   const calls = [];
   const refuse = new Set();
   const on = { underlay: ground.underlay, tunnel: tunnel ? ground.tunnel : undefined, mac: mac(1) };
@@ -55,7 +55,7 @@ function start({ netlink, ground, createKernelSync }, { tunnel = true, direct = 
     netlink: watched,
     network: NETWORK,
     own: OWN,
-    direct,
+    wants: wants ?? forwardToPeers(direct),
     log,
     async ensureGround() {
       if (failure !== undefined) throw failure;
@@ -76,7 +76,7 @@ function start({ netlink, ground, createKernelSync }, { tunnel = true, direct = 
 
 /** All there is, in order. */
 async function contents({ netlink, ground: { tunnel, underlay } }) {
-  const routes = await netlink.routeEntries({ network: NETWORK, index: tunnel, protocol: 80 });
+  const routes = await netlink.routeEntries({ network: NETWORK, index: tunnel, protocol: 80, tables: [254, 8285] });
   const lines = routes.map(({ destination, gateway, index, isOnLink, protocol, type }) => {
     const dev = index === tunnel ? ' dev vxlan' : index === underlay.index ? ' dev eth0' : '';
     const via = gateway === undefined ? '' : ` via ${show(gateway)}`;
@@ -101,6 +101,7 @@ const foreignRoute = (destination, index, gateway, changes = {}) => ({
   gateway: ip(gateway),
   isOnLink: false,
   metric: 0,
+  table: 254,
   protocol: 3,
   type: 1,
   ...changes,
@@ -396,6 +397,96 @@ export const cases = [
       ['replaceNeighbour', 'replaceFdb', 'replaceRoute', 'replaceRoute', 'deleteFdb', 'deleteNeighbour'],
     ],
   },
+  {
+    name: 'keeps a rule, and routes of a table of its own apart from those of the main one',
+    async run(host) {
+      const { netlink } = host;
+      const inMain = new Set();
+      const { sync } = start(host, { tunnel: false, wants: twoTables(host, inMain) });
+      sync.peersComplete();
+      await sync.apply(put(peer(7), peer(8)));
+      const before = await tablesAndRules(host);
+      // A peer of which more is wanted, and then less again.
+      inMain.add('10.240.7.0');
+      await sync.apply(put(peer(7)));
+      const more = [await tablesAndRules(host), sync.status().direct];
+      const [rule] = await netlink.rules(80);
+      await netlink.deleteRule(rule);
+      await netlink.addRule({ ...rule, table: 8286 });
+      const [{ ...route }] = await netlink.routeEntries({ protocol: 80, tables: [254] });
+      await netlink.replaceRoute({ ...route, source: undefined });
+      const found = [
+        await sync.reconcile(),
+        isEqual(await tablesAndRules(host), more[0]),
+        (await sync.reconcile()) ?? 'nothing',
+      ];
+      inMain.clear();
+      await sync.apply(put(peer(7)));
+      const less = isEqual(await tablesAndRules(host), before);
+      await sync.setRouted(false);
+      const withdrawn = await tablesAndRules(host);
+      for (const left of await netlink.rules(80)) await netlink.deleteRule(left);
+      return [before, more, found, less, withdrawn];
+    },
+    expected: [
+      [
+        '8285: 10.240.0.0/16 type 7',
+        '8285: 10.240.7.0/24 via 10.1.1.7',
+        '8285: 10.240.8.0/24 via 10.1.1.8',
+        'rule 100 mark 8285 table 8285',
+      ],
+      [
+        [
+          '254: 10.240.7.0/24 via 10.1.1.7 src 10.1.1.1',
+          '8285: 10.240.0.0/16 type 7',
+          '8285: 10.240.7.0/24 via 10.1.1.7',
+          '8285: 10.240.8.0/24 via 10.1.1.8',
+          'rule 100 mark 8285 table 8285',
+        ],
+        1,
+      ],
+      ['without 2 of its entries, with 1 entry that nobody wants', true, 'nothing'],
+      true,
+      ['rule 100 mark 8285 table 8285'],
+    ],
+  },
 ];
+
+/** A route to each peer in a table of its own, which a mark leads to, and in the main one to some of them. */
+function twoTables({ ground: { underlay } }, inMain) {
+  const rule = { kind: 'rule', mark: 8285, table: 8285, priority: 100, protocol: 80 };
+  const route = (destination, changes) => ({
+    kind: 'route',
+    destination,
+    isOnLink: false,
+    metric: 0,
+    table: 8285,
+    protocol: 80,
+    type: 1,
+    ...changes,
+  });
+  return {
+    direct: true,
+    asksHop: () => true,
+    ofPeer({ subnet: to, endpoint: gateway }) {
+      const way = { index: underlay.index, gateway };
+      const further = route(to, { ...way, table: 254, source: ip('10.1.1.1') });
+      return [route(to, way), ...(inMain.has(show(to.address)) ? [further] : [])];
+    },
+    ofSelf: () => [rule, route(NETWORK, { type: 7 })],
+  };
+}
+
+async function tablesAndRules({ netlink }) {
+  const routes = await netlink.routeEntries({ protocol: 80, tables: [254, 8285] });
+  const lines = routes.map(({ destination: { address, prefixLength }, gateway, table, source, type }) => {
+    const via = gateway === undefined ? `type ${type}` : `via ${show(gateway)}`;
+    return `${table}: ${show(address)}/${prefixLength} ${via}${source === undefined ? '' : ` src ${show(source)}`}`;
+  });
+  for (const { priority, mark, table } of await netlink.rules(80)) {
+    lines.push(`rule ${priority} mark ${mark} table ${table}`);
+  }
+  return lines.sort();
+}
 
 const isEqual = (a, b) => JSON.stringify(a) === JSON.stringify(b);

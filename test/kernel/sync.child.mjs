@@ -2,6 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { createKernelSync } from '../../dist/backend/kernel/sync.js';
+import { forwardToPeers } from '../../dist/backend/kernel/wanted.js';
 import { openNetlink } from '../../dist/system/netlink.js';
 import { cases } from './sync-cases.mjs';
 
@@ -21,7 +22,7 @@ for (const { name, run } of cases) {
   const { index: tunnel } = await netlink.link('vxlan');
   const ground = { underlay: { index: underlay, name: 'eth0' }, tunnel };
   // undefined does not survive JSON.
-  out[name] = await run({ netlink, ground, createKernelSync }).catch(({ stack }) => stack);
+  out[name] = await run({ netlink, ground, createKernelSync, forwardToPeers }).catch(({ stack }) => stack);
   batch('link delete vxlan', 'route flush proto 80', 'address flush dev eth0', 'link set eth0 down');
 }
 netlink.close();

@@ -167,7 +167,7 @@ const code = `
   const { createRequire } = require('node:module');
   const native = require(${JSON.stringify(new URL(`../../native/build/${process.env.RUDDER_NATIVE_BUILD}/rudder_native.node`, import.meta.url).pathname)});
   for (let i = 0; i < 5; i++) native.openEvent();
-  native.openEcho(0, 0, 0, 65536);
+  native.openEcho(0, 0, 0, 0, 65536);
   const handles = { tun: native.openTun('t1'), udp: native.openUdp(${LOOPBACK}, 5002, 65536), event: native.openEvent() };
   const slabs = ['outboundSlab', 'inboundSlab', 'headers'].map((name) => [name, new Uint8Array(new SharedArrayBuffer(70000))]);
   const records = ['tunPackets', 'datagrams', 'sends', 'sendIovecs', 'writes', 'writeIovecs', 'checksums', 'clock'];

@@ -1,6 +1,6 @@
 // ICMP echo on loopback, and from a TUN device on which anything can come. Prints what each call did.
 import { execFileSync } from 'node:child_process';
-import { writeSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { openEchoSocket } from '../../dist/system/echo.js';
 import { attempt, ip, native } from './setup.mjs';
 
@@ -59,6 +59,7 @@ out.marked = attempt(() => marked.send(address('10.9.0.1'), 1, 1)).code ?? 'sent
 const alsoMarked = openEchoSocket({ mark: -1 });
 out.otherMark = attempt(() => alsoMarked.send(address('10.9.0.1'), 1, 1)).code;
 for (const socket of [bound, whole, marked, alsoMarked]) socket.close();
+const near = openEchoSocket({ ttl: 1 });
 any.receive();
 
 // --- what comes from elsewhere, right and wrong ---
@@ -72,6 +73,10 @@ function checksum(bytes) {
   sum = (sum & 0xffff) + (sum >>> 16);
   return ~(sum + (sum >>> 16)) & 0xffff;
 }
+near.send(address('10.99.0.9'), 1, 1);
+near.close();
+const packet = Buffer.alloc(200);
+out.ttl = packet.subarray(0, readSync(tun, packet))[10 + 8];
 /** Behind a vnet header of zeroes. */
 function arrives({ type = 0, code = 0, sequence = 1, payload = 5, cut = 0, wrong = 0, options = 0 }) {
   const message = Buffer.alloc(8 + payload, 0x55);
@@ -98,7 +103,7 @@ out.arrived = sorted(await receive(any, 3));
 out.silence = any.receive().length;
 
 // --- as many as fit, and no more packets than it may read at once ---
-const fd = native.openEcho(0, 0, 0, 1 << 20);
+const fd = native.openEcho(0, 0, 0, 0, 1 << 20);
 for (let i = 0; i < 5; i++) arrives({ sequence: i });
 const room = new Float64Array(6 * 2 + 5);
 out.fitting = [0, 1, 2, 3].map(() => native.receiveEchoes(fd, room));
@@ -117,13 +122,14 @@ native.close(fd);
 
 // --- arguments ---
 const event = native.openEvent();
-const echo = native.openEcho(0, 0, 0, 65536);
+const echo = native.openEcho(0, 0, 0, 0, 65536);
 out.refused = {
   openNothing: attempt(() => native.openEcho()),
-  openAddress: attempt(() => native.openEcho(2 ** 31, 0, 0, 65536)),
-  openMark: attempt(() => native.openEcho(0, 0.5, 0, 65536)),
-  openFragment: attempt(() => native.openEcho(0, 0, 2, 65536)),
-  openBuffer: attempt(() => native.openEcho(0, 0, 0, 1)),
+  openAddress: attempt(() => native.openEcho(2 ** 31, 0, 0, 0, 65536)),
+  openMark: attempt(() => native.openEcho(0, 0.5, 0, 0, 65536)),
+  openFragment: attempt(() => native.openEcho(0, 0, 2, 0, 65536)),
+  openTtl: attempt(() => native.openEcho(0, 0, 0, 256, 65536)),
+  openBuffer: attempt(() => native.openEcho(0, 0, 0, 0, 1)),
   sendNothing: attempt(() => native.sendEcho(echo)),
   sendEvent: attempt(() => native.sendEcho(event, 1, 1, 1, 1)),
   sendId: attempt(() => native.sendEcho(echo, 1, 65536, 1, 1)),

@@ -16,6 +16,7 @@ const REFUSED: Record<string, object> = {
   openAddress: RANGE,
   openMark: RANGE,
   openFragment: { ...RANGE, message: 'dontFragment: expected a whole number from 0 to 1' },
+  openTtl: RANGE,
   openBuffer: RANGE,
   sendNothing: MISSING,
   sendEvent: EBADF,
@@ -78,6 +79,10 @@ describeWith(['root', 'tun', 'iptables'], 'ICMP echo', () => {
 
     it('goes where rules send what has its mark', () => {
       expect([out.marked, out.otherMark]).toEqual(['sent', 'ENETUNREACH']);
+    });
+
+    it('has the TTL that it was given', () => {
+      expect(out.ttl).toBe(1);
     });
 
     it('is told from what is malformed, cut, of another type or wrong by its checksum', () => {

@@ -78,6 +78,7 @@ const route = {
   gateway: inside.address,
   isOnLink: true,
   metric: 0,
+  table: 254,
   protocol: 80,
   type: 1,
 };
@@ -102,15 +103,59 @@ out.shownRoutes = execFileSync('ip', ['route', 'show', 'root', '10.240.0.0/16'],
   .trim()
   .split('\n')
   .map((line) => line.trim());
-const listed = async (filter) =>
-  (await netlink.routeEntries(filter)).map(({ destination, metric, protocol, type, isOnLink }) =>
+const listed = async (filter, tables = [254]) =>
+  (await netlink.routeEntries({ tables, ...filter })).map(({ destination, metric, protocol, type, isOnLink }) =>
     [destination.address >>> 16, destination.prefixLength, metric, protocol, type, isOnLink].join(' '),
   );
 out.routes = await listed({ network, index, protocol: 80 });
-out.routesOfOne = (await netlink.routeEntries({ network, index, protocol: 80 })).find((found) => found.isOnLink);
+out.routesOfOne = (await netlink.routeEntries({ network, index, protocol: 80, tables: [254] })).find(
+  (found) => found.isOnLink,
+);
 out.notBy = await failure(() => netlink.deleteRouteEntry({ ...route, gateway: address(10, 240, 2, 1) }));
 await netlink.deleteRouteEntry(route);
 out.routesLater = await listed({ network, index: undefined, protocol: 81 });
+// Of another table, with a number of more than 8 bits, and with the address that packets get.
+const elsewhere = {
+  ...route,
+  index: eth0,
+  gateway: address(10, 1, 1, 7),
+  isOnLink: false,
+  table: 8285,
+  source: address(10, 1, 1, 1),
+};
+await netlink.replaceRoute(elsewhere);
+await netlink.replaceRoute({
+  ...elsewhere,
+  gateway: undefined,
+  index: undefined,
+  source: undefined,
+  type: 7,
+  destination: network,
+});
+out.shownElsewhere = execFileSync('ip', ['route', 'show', 'table', '8285'], { encoding: 'utf8' })
+  .trim()
+  .split('\n')
+  .map((line) => line.trim());
+out.elsewhere = (await netlink.routeEntries({ protocol: 80, tables: [8285] })).find(({ type }) => type === 1);
+out.mainAlone = (await netlink.routeEntries({ network, protocol: 80, tables: [254] })).filter(
+  ({ table }) => table !== 254,
+);
+await netlink.deleteRouteEntry(elsewhere);
+out.elsewhereLater = await listed({ protocol: 80 }, [8285]);
+
+// Rules that only one mark follows.
+const rule = { mark: 8285, table: 8285, priority: 100, protocol: 80 };
+ip('rule', 'add', 'fwmark', '8285', 'lookup', '552', 'priority', '99');
+await netlink.addRule(rule);
+out.ruleTwice = await failure(() => netlink.addRule(rule));
+out.shownRules = execFileSync('ip', ['rule'], { encoding: 'utf8' })
+  .split('\n')
+  .filter((line) => line.includes('0x205d'));
+out.rules = await netlink.rules(80);
+await netlink.deleteRule(rule);
+out.ruleGone = await failure(() => netlink.deleteRule(rule));
+out.rulesLater = [await netlink.rules(80), execFileSync('ip', ['rule'], { encoding: 'utf8' }).includes('99:')];
+
 out.offLink = await failure(() =>
   netlink.replaceRoute({ ...route, index: eth0, gateway: address(10, 9, 9, 9), isOnLink: false }),
 );

@@ -57,6 +57,26 @@ describeWith(['root', 'vxlan'], 'netlink for forwarding by the kernel', () => {
     expect(out.routesOfOne).toMatchObject({ gateway: address(10, 240, 2, 0), protocol: 80 });
     expect(out.notBy).toBe('ESRCH');
     expect(out.routesLater).toEqual([`${overlay} 24 4294967295 80 6 false`, `${overlay} 24 50 3 1 false`]);
+    expect(out.shownElsewhere).toEqual([
+      'unreachable 10.240.0.0/16 proto 80',
+      '10.240.2.0/24 via 10.1.1.7 dev eth0 proto 80 src 10.1.1.1',
+    ]);
+    expect(out.elsewhere).toMatchObject({
+      gateway: address(10, 1, 1, 7),
+      table: 8285,
+      source: address(10, 1, 1, 1),
+      isOnLink: false,
+    });
+    expect(out.mainAlone).toEqual([]);
+    expect(out.elsewhereLater).toEqual([`${overlay} 16 0 80 7 false`]);
+    expect(out.ruleTwice).toBe('EEXIST');
+    expect(out.shownRules).toEqual([
+      '99:\tfrom all fwmark 0x205d lookup 552',
+      '100:\tfrom all fwmark 0x205d lookup 8285 proto 80',
+    ]);
+    expect(out.rules).toEqual([{ mark: 8285, table: 8285, priority: 100, protocol: 80 }]);
+    expect(out.ruleGone).toBe('ENOENT');
+    expect(out.rulesLater).toEqual([[], true]);
     expect(out.offLink).toBe('ENETUNREACH');
     expect(out.hops).toEqual([
       [true, false, false],

@@ -6,7 +6,6 @@ export const alloc: BackendKind = {
   type: 'alloc',
   keys: [],
   answers: undefined,
-  leaves: [],
   configure: () => ({
     type: 'alloc',
     fields: {},
@@ -22,6 +21,7 @@ function allocOn(host: BackendHost): Backend {
   let { interface: underlay, mtu } = host;
   return {
     device: undefined,
+    leaves: [],
     ways: () => [underlay],
     leaseData: () => ({}),
     mtu: () => mtu,
@@ -36,6 +36,7 @@ function allocOn(host: BackendHost): Backend {
     setRouted: async () => undefined,
     packetPath: undefined,
     kernelEntries: () => undefined,
+    directPeers: () => undefined,
     persist: () => undefined,
     stop: async () => undefined,
     failure: new Promise<never>(() => undefined),

@@ -1,8 +1,9 @@
 import { RudderError } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import type { Lease } from '../../core/lease.js';
-import { createKernelBackend, type KernelLinks } from '../kernel/kernel-backend.js';
-import { lookAtUnderlay } from '../kernel/underlay-link.js';
+import { createKernelBackend } from '../kernel/kernel-backend.js';
+import { onUnderlay } from '../kernel/underlay-link.js';
+import { forwardToPeers } from '../kernel/wanted.js';
 import type { BackendHost, BackendKind } from '../kind.js';
 import { whyOtherType } from '../other-type.js';
 
@@ -11,7 +12,6 @@ export const hostGw: BackendKind = {
   type: 'host-gw',
   keys: [],
   answers: 'bridge',
-  leaves: ['routes'],
   configure: () => ({
     type: 'host-gw',
     fields: {},
@@ -22,7 +22,7 @@ export const hostGw: BackendKind = {
     async open(host) {
       refuseNat(host);
       const toPeer = ({ subnet, publicIp }: Lease) => ({ subnet, endpoint: publicIp });
-      return createKernelBackend(host, linksOf(host), false, toPeer);
+      return createKernelBackend(host, onUnderlay(host), forwardToPeers(false), toPeer);
     },
   }),
 };
@@ -34,21 +34,4 @@ function refuseNat({ publicIp, localAddress, interface: name }: BackendHost): vo
     'network-config',
     `host-gw with the public address ${formatIpv4(publicIp)}: expected ${formatIpv4(localAddress)}, the one of ${name}; run without --public-ip, or choose another backend`,
   );
-}
-
-function linksOf({ netlink, interface: name, mtu: initial }: BackendHost): KernelLinks {
-  let [underlay, mtu] = [name, initial];
-  return {
-    device: undefined,
-    leaseData: () => ({}),
-    mtu: () => mtu,
-    ways: () => [underlay],
-    configure: async () => undefined,
-    async adapt(change) {
-      underlay = change.interface;
-      mtu = change.mtu;
-    },
-    ensure: () => lookAtUnderlay(netlink, underlay),
-    remove: async () => undefined,
-  };
 }

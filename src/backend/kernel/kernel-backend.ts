@@ -5,12 +5,13 @@ import type { Backend, HostChange } from '../backend.js';
 import type { BackendHost } from '../kind.js';
 import { createKernelSync, type KernelSync, type Looked, type PeerChange } from './sync.js';
 import { removeOurRoutes } from './tables.js';
-import type { KernelPeer } from './wanted.js';
+import type { KernelPeer, Wants } from './wanted.js';
 
 /** What one kind of these has that others do not: its links. */
 export interface KernelLinks {
   /** Name of its own device; undefined: it has none. */
   readonly device: string | undefined;
+  readonly leaves: Backend['leaves'];
   leaseData(): BackendData;
   mtu(): number;
   /** Interfaces that packets leave and arrive by. */
@@ -25,8 +26,8 @@ export interface KernelLinks {
   remove(isNew: boolean): Promise<void>;
 }
 
-/** What its lease says of how a node is reached. */
-export type ToPeer = (lease: Lease) => KernelPeer;
+/** What its lease says of how a node is reached; undefined: not by these routes. */
+export type ToPeer = (lease: Lease) => KernelPeer | undefined;
 
 /**
  * A backend that lets the kernel move the packets:
@@ -36,7 +37,7 @@ export type ToPeer = (lease: Lease) => KernelPeer;
  *
  * What is in the kernel goes on carrying packets when this process ends.
  */
-export function createKernelBackend(host: BackendHost, links: KernelLinks, direct: boolean, toPeer: ToPeer): Backend {
+export function createKernelBackend(host: BackendHost, links: KernelLinks, wants: Wants, toPeer: ToPeer): Backend {
   const { netlink, config, log } = host;
   /** Peers that are told before there is an own subnet. */
   let early: PeerChange[] = [];
@@ -46,7 +47,7 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, direc
   async function start(own: Subnet): Promise<void> {
     await links.configure(own);
     const { network } = config;
-    sync = createKernelSync({ netlink, network, own, ensureGround: links.ensure, direct, log });
+    sync = createKernelSync({ netlink, network, own, ensureGround: links.ensure, wants, log });
     sync.peersComplete();
     // Which has no ground to stand on yet, and so looks at everything.
     await sync.apply(early);
@@ -65,6 +66,7 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, direc
 
   return {
     device: links.device,
+    leaves: links.leaves,
     ways: links.ways,
     leaseData: links.leaseData,
     mtu: links.mtu,
@@ -83,6 +85,7 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, direc
       const { wanted, present } = sync.status();
       return { wanted, present };
     },
+    directPeers: () => (wants.direct ? (sync?.status().direct ?? 0) : undefined),
     persist() {
       isPersistent = true;
     },

@@ -1,4 +1,3 @@
-import { counted } from '../../core/counted.js';
 import type { Netlink } from '../../system/netlink.js';
 import { DEVICE_ALIAS } from '../../system/tun-device.js';
 import { removeOurRoutes } from './tables.js';
@@ -17,6 +16,5 @@ export async function removeVxlanDevices(netlink: Netlink, except?: string): Pro
 /** Removes what a stopped node has left in the kernel. @returns what it was, in words */
 export async function removeKernelState(netlink: Netlink): Promise<string[]> {
   const devices = await removeVxlanDevices(netlink);
-  const routes = await removeOurRoutes(netlink);
-  return [...devices, ...(routes > 0 ? [counted(routes, 'route')] : [])];
+  return [...devices, ...(await removeOurRoutes(netlink))];
 }

@@ -2,13 +2,12 @@ import type { Logger } from '../../core/logger.js';
 import { createRepeatLimit } from '../../core/rate-limit.js';
 import type { Subnet } from '../../core/subnet.js';
 import type { Forwarding, Hop } from '../../system/netlink.js';
-import { blackholeFor, type Entry, entriesFor, type Ground, isSame, type KernelPeer, placeOf } from './wanted.js';
+import { type Entry, type Ground, isSame, type KernelPeer, placeOf, type Wants } from './wanted.js';
 
 export interface PlanOptions {
   readonly netlink: Pick<Forwarding, 'hopTowards'>;
   readonly own: Subnet;
-  /** DirectRouting: a peer on the link of the underlay is reached without the tunnel device. */
-  readonly direct: boolean;
+  readonly wants: Wants;
   readonly log: Logger;
 }
 
@@ -38,7 +37,7 @@ const SELF = 'this node';
 /** Peers that are told of in each interval. */
 const PEERS_TOLD = 3;
 
-export function createPlan({ netlink, own, direct, log }: PlanOptions): Plan {
+export function createPlan({ netlink, own, wants, log }: PlanOptions): Plan {
   const limit = createRepeatLimit(PEERS_TOLD);
   const peers = new Map<string, KernelPeer>();
   const problems = new Map<string, string>();
@@ -75,10 +74,12 @@ export function createPlan({ netlink, own, direct, log }: PlanOptions): Plan {
   function problemWith(owner: string, on: Ground, hop: Hop | undefined, isRouted: boolean): string | undefined {
     const peer = peers.get(owner);
     if (peer === undefined) return undefined;
-    const entries = entriesFor(peer, on, hop, direct);
-    if ('problem' in entries) return entries.problem;
-    return claim(owner, isRouted ? entries : entries.filter(({ kind }) => kind !== 'route'));
+    const entries = wants.ofPeer(peer, on, hop);
+    return 'problem' in entries ? entries.problem : claim(owner, routed(entries, isRouted));
   }
+
+  const routed = (entries: readonly Entry[], isRouted: boolean) =>
+    isRouted ? entries : entries.filter(({ kind }) => kind !== 'route');
 
   function note(owner: string, problem: string | undefined): void {
     if (problem === undefined) problems.delete(owner);
@@ -101,12 +102,11 @@ export function createPlan({ netlink, own, direct, log }: PlanOptions): Plan {
       const hops = new Map<string, Hop | undefined>();
       for (const owner of owners) {
         const peer = peers.get(owner);
-        const matters = peer !== undefined && (direct || on.tunnel === undefined);
-        if (matters) hops.set(owner, await netlink.hopTowards(peer.endpoint));
+        if (peer !== undefined && wants.asksHop(on)) hops.set(owner, await netlink.hopTowards(peer.endpoint));
       }
       // All of them first: a place may go from one to another.
       for (const owner of [SELF, ...owners]) release(owner);
-      if (isRouted) claim(SELF, [blackholeFor(own)]);
+      claim(SELF, routed(wants.ofSelf(own), isRouted));
       for (const owner of owners) note(owner, problemWith(owner, on, hops.get(owner), isRouted));
     },
     owners: () => [SELF, ...peers.keys()],

@@ -4,10 +4,10 @@ import type { Logger } from '../../core/logger.js';
 import { createOneAtATime } from '../../core/one-at-a-time.js';
 import { createRepeatLimit } from '../../core/rate-limit.js';
 import { formatSubnet, type Subnet } from '../../core/subnet.js';
-import type { Forwarding } from '../../system/netlink.js';
+import { type Forwarding, MAIN_TABLE } from '../../system/netlink.js';
 import { createPlan } from './plan.js';
 import { erase, isOurs, readTables, type Tables, write } from './tables.js';
-import { type Entry, type Ground, isSame, type KernelPeer, KINDS, placeOf } from './wanted.js';
+import { type Entry, type Ground, isSame, type KernelPeer, KINDS, placeOf, type Wants } from './wanted.js';
 
 export type PeerChange =
   | { readonly type: 'put'; readonly peer: KernelPeer }
@@ -25,8 +25,7 @@ export interface KernelSyncOptions {
   readonly own: Subnet;
   /** Looks at the links, and puts right what is ours of them. @throws RudderError if it cannot */
   readonly ensureGround: () => Promise<Looked>;
-  /** DirectRouting: a peer on the link of the underlay is reached without the tunnel device. */
-  readonly direct?: boolean;
+  readonly wants: Wants;
   readonly log: Logger;
 }
 
@@ -34,6 +33,8 @@ export interface SyncStatus {
   /** Entries of the kernel's tables: how many there shall be, and how many of them were there when last looked at. */
   readonly wanted: number;
   readonly present: number;
+  /** Peers whose packets leave by the underlay as they are. */
+  readonly direct: number;
   /** Peers that are not reached, and why. */
   readonly failed: readonly { readonly subnet: Subnet; readonly reason: string }[];
   /** Why there are no links to forward by; undefined: there are. */
@@ -74,10 +75,10 @@ const MAX_RETRY_MS = 10_000;
 const LINES_TOLD = 3;
 
 export function createKernelSync(options: KernelSyncOptions): KernelSync {
-  const { netlink, network, own, direct = false, log } = options;
+  const { netlink, network, own, wants, log } = options;
   const limit = createRepeatLimit(LINES_TOLD);
   const oneAtATime = createOneAtATime();
-  const plan = createPlan({ netlink, own, direct, log });
+  const plan = createPlan({ netlink, own, wants, log });
   /** Peers whose entries the kernel has refused, and what it said. */
   const refused = new Map<string, string>();
   /** What is in the kernel as far as we know, by place. */
@@ -147,6 +148,12 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
       throw error;
     }
   }
+
+  const isPlain = (entry: Entry, on: Ground | undefined) =>
+    entry.kind === 'route' &&
+    entry.table === MAIN_TABLE &&
+    entry.index === on?.underlay.index &&
+    entry.index !== undefined;
 
   const isWanted = (entry: Entry) => isSame(plan.at(placeOf(entry)), entry);
 
@@ -243,7 +250,8 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
         reason,
       }));
       const there = [...present.values()].filter(isWanted);
-      return { wanted: plan.size(), present: there.length, failed, problem };
+      const direct = there.filter((entry) => isPlain(entry, ground)).length;
+      return { wanted: plan.size(), present: there.length, direct, failed, problem };
     },
     problemOf(subnet) {
       const owner = formatSubnet(subnet);

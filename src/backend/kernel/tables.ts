@@ -1,7 +1,8 @@
+import { counted } from '../../core/counted.js';
 import { errnoOf } from '../../core/errors.js';
 import { contains, type Subnet } from '../../core/subnet.js';
-import type { Forwarding } from '../../system/netlink.js';
-import { type Entry, ROUTE_PROTOCOL } from './wanted.js';
+import { type Forwarding, MAIN_TABLE } from '../../system/netlink.js';
+import { type Entry, PROBE_TABLE, ROUTE_PROTOCOL } from './wanted.js';
 
 /** The kernel's tables as far as they are ours to write: see wanted.ts. */
 export type Tables = Pick<
@@ -15,12 +16,19 @@ export type Tables = Pick<
   | 'routeEntries'
   | 'replaceRoute'
   | 'deleteRouteEntry'
+  | 'rules'
+  | 'addRule'
+  | 'deleteRule'
 >;
 
-/** All of the tunnel device's, and all routes into the Network and of ours, whoever made them. */
+/** Where ours may be. */
+const TABLES = [MAIN_TABLE, PROBE_TABLE];
+
+/** All of the tunnel device's, all routes into the Network whoever made them, and all routes and rules of ours. */
 export async function readTables(tables: Tables, network: Subnet, tunnel: number | undefined): Promise<Entry[]> {
-  const routes = await tables.routeEntries({ network, index: tunnel, protocol: ROUTE_PROTOCOL });
+  const routes = await tables.routeEntries({ network, index: tunnel, protocol: ROUTE_PROTOCOL, tables: TABLES });
   const found: Entry[] = routes.map((route) => ({ kind: 'route', ...route }));
+  for (const rule of await tables.rules(ROUTE_PROTOCOL)) found.push({ kind: 'rule', ...rule });
   if (tunnel === undefined) return found;
   for (const neighbour of await tables.neighbours(tunnel)) found.push({ kind: 'neighbour', ...neighbour });
   for (const entry of await tables.fdb(tunnel)) found.push({ kind: 'fdb', ...entry });
@@ -33,6 +41,7 @@ export function isOurs(entry: Entry, network: Subnet, tunnel: number | undefined
     case 'neighbour':
       return contains(network, entry.address);
     case 'fdb':
+    case 'rule':
       return true;
     case 'route': {
       const { protocol, index, destination } = entry;
@@ -50,6 +59,8 @@ export async function write(tables: Tables, tunnel: number | undefined, entry: E
       return tables.replaceNeighbour(tunnel!, entry);
     case 'fdb':
       return tables.replaceFdb(tunnel!, entry);
+    case 'rule':
+      return tables.addRule(entry);
     case 'route':
       return tables.replaceRoute(entry);
   }
@@ -63,6 +74,8 @@ export async function erase(tables: Tables, tunnel: number | undefined, entry: E
         return await tables.deleteNeighbour(tunnel!, entry);
       case 'fdb':
         return await tables.deleteFdb(tunnel!, entry);
+      case 'rule':
+        return await tables.deleteRule(entry);
       case 'route':
         return await tables.deleteRouteEntry(entry);
     }
@@ -74,10 +87,22 @@ export async function erase(tables: Tables, tunnel: number | undefined, entry: E
 /** The entry, the route, or the whole device. */
 const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV']);
 
-/** Takes back all routes that we have made, wherever they lead. @returns how many */
-export async function removeOurRoutes(tables: Tables): Promise<number> {
-  const routes = await tables.routeEntries({ protocol: ROUTE_PROTOCOL });
-  const ours = routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL);
-  for (const route of ours) await erase(tables, undefined, { kind: 'route', ...route });
-  return ours.length;
+/** All routes and rules that a node has made on this host, wherever they lead. */
+export async function ourRoutes(tables: Tables): Promise<Entry[]> {
+  const routes = await tables.routeEntries({ protocol: ROUTE_PROTOCOL, tables: TABLES });
+  const rules = await tables.rules(ROUTE_PROTOCOL);
+  return [
+    ...routes.map((route): Entry => ({ kind: 'route', ...route })),
+    ...rules.map((rule): Entry => ({ kind: 'rule', ...rule })),
+  ];
+}
+
+/** Takes them back. @returns how many of them, in words */
+export async function removeOurRoutes(tables: Tables): Promise<string[]> {
+  const ours = await ourRoutes(tables);
+  for (const entry of ours) await erase(tables, undefined, entry);
+  return (['route', 'rule'] as const).flatMap((kind) => {
+    const count = ours.filter((entry) => entry.kind === kind).length;
+    return count > 0 ? [counted(count, kind)] : [];
+  });
 }

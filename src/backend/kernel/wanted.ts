@@ -2,7 +2,9 @@ import { formatIpv4, type Ipv4 } from '../../core/ipv4.js';
 import type { Subnet } from '../../core/subnet.js';
 import {
   type Hop,
+  MAIN_TABLE,
   type Mac,
+  type MarkRule,
   type Neighbour,
   type RouteEntry,
   RTN_BLACKHOLE,
@@ -41,13 +43,16 @@ export interface Ground {
 export type Entry =
   | ({ readonly kind: 'neighbour' } & Neighbour)
   | ({ readonly kind: 'fdb' } & Neighbour)
+  | ({ readonly kind: 'rule' } & MarkRule)
   | ({ readonly kind: 'route' } & RouteEntry);
 
 /** In the order in which they are written: a route without what is before it would lose packets. */
-export const KINDS = ['neighbour', 'fdb', 'route'] as const;
+export const KINDS = ['neighbour', 'fdb', 'rule', 'route'] as const;
 
-/** By which ours are told from others' (nobody else's in linux/rtnetlink.h and iproute2's rt_protos). */
+/** By which our routes and rules are told from others' (nobody else's in linux/rtnetlink.h and iproute2's rt_protos). */
 export const ROUTE_PROTOCOL = 80;
+/** Where routes lie that nothing takes but what has our mark: udp's DirectRouting, see backend/udp/direct. */
+export const PROBE_TABLE = 8285;
 const BLACKHOLE_METRIC = 0xffffffff;
 
 /** What the kernel holds once: another entry of the same place takes the place of the first. */
@@ -58,7 +63,9 @@ export function placeOf(entry: Entry): string {
     case 'fdb':
       return `fdb ${entry.mac}`;
     case 'route':
-      return `route ${entry.destination.address}/${entry.destination.prefixLength} ${entry.metric}`;
+      return `route ${entry.destination.address}/${entry.destination.prefixLength} ${entry.metric} ${entry.table}`;
+    case 'rule':
+      return `rule ${entry.priority} ${entry.mark} ${entry.table}`;
   }
 }
 
@@ -66,9 +73,10 @@ export function placeOf(entry: Entry): string {
 export function isSame(a: Entry | undefined, b: Entry): boolean {
   if (a?.kind === 'route' && b.kind === 'route') {
     const isSameWay = a.index === b.index && a.gateway === b.gateway && a.isOnLink === b.isOnLink;
-    return isSameWay && a.type === b.type && a.protocol === b.protocol;
+    return isSameWay && a.source === b.source && a.type === b.type && a.protocol === b.protocol;
   }
-  if (a === undefined || a.kind === 'route' || b.kind === 'route') return false;
+  if (a?.kind === 'rule' && b.kind === 'rule') return a.protocol === b.protocol;
+  if (a?.kind !== 'neighbour' && a?.kind !== 'fdb') return false;
   return a.kind === b.kind && a.address === b.address && a.mac === b.mac;
 }
 
@@ -77,12 +85,32 @@ export interface Unreachable {
   readonly problem: string;
 }
 
+/** What nodes of one kind need in the kernel, so that packets come to their peers. */
+export interface Wants {
+  /** Some peers may be reached without the tunnel, and others through it. */
+  readonly direct: boolean;
+  /** Whether it matters by which way a peer's endpoint is reached, so that the kernel has to be asked. */
+  asksHop(on: Ground): boolean;
+  /** @param hop the way to its endpoint, if that was asked for; undefined: there is none */
+  ofPeer(peer: KernelPeer, on: Ground, hop: Hop | undefined): Entry[] | Unreachable;
+  /** This node's own. */
+  ofSelf(own: Subnet): Entry[];
+}
+
 /**
- * What one peer needs.
- * @param hop the way to its endpoint, if that matters; undefined: there is none
+ * A route to each peer, through the device if there is one.
  * @param direct whether a peer on the same link is reached without the device
  */
-export function entriesFor(
+export function forwardToPeers(direct: boolean): Wants {
+  return {
+    direct,
+    asksHop: ({ tunnel }) => direct || tunnel === undefined,
+    ofPeer: (peer, on, hop) => entriesFor(peer, on, hop, direct),
+    ofSelf: (own) => [blackholeFor(own)],
+  };
+}
+
+function entriesFor(
   peer: KernelPeer,
   { underlay, tunnel, mac: ownMac }: Ground,
   hop: Hop | undefined,
@@ -92,7 +120,7 @@ export function entriesFor(
   const whyNotDirect = notOnLink(endpoint, underlay, hop);
   if (tunnel === undefined || (direct && whyNotDirect === undefined)) {
     if (whyNotDirect !== undefined) return { problem: whyNotDirect };
-    return [routeTo(subnet, underlay.index, endpoint, false)];
+    return [plainRoute(peer, underlay.index)];
   }
   if (mac === undefined) return { problem: 'its lease has no VtepMAC, expected the hardware address of one host' };
   // The kernel drops what comes from its own MAC.
@@ -100,12 +128,12 @@ export function entriesFor(
   return [
     { kind: 'neighbour', address: subnet.address, mac },
     { kind: 'fdb', address: endpoint, mac },
-    routeTo(subnet, tunnel, subnet.address, true),
+    routeEntry(subnet, { index: tunnel, gateway: subnet.address, isOnLink: true }),
   ];
 }
 
 /** The kernel would refuse such a route, or worse, take it. */
-function notOnLink(endpoint: Ipv4, underlay: Ground['underlay'], hop: Hop | undefined): string | undefined {
+export function notOnLink(endpoint: Ipv4, underlay: Ground['underlay'], hop: Hop | undefined): string | undefined {
   const address = `its address ${formatIpv4(endpoint)}`;
   if (hop === undefined) return `${address} cannot be reached: there is no route to it`;
   if (hop.isLocal) return `${address} is one of this host's own`;
@@ -114,20 +142,15 @@ function notOnLink(endpoint: Ipv4, underlay: Ground['underlay'], hop: Hop | unde
   return undefined;
 }
 
-function routeTo(destination: Subnet, index: number, gateway: Ipv4, isOnLink: boolean): Entry {
-  return {
-    kind: 'route',
-    destination,
-    index,
-    gateway,
-    isOnLink,
-    metric: 0,
-    protocol: ROUTE_PROTOCOL,
-    type: RTN_UNICAST,
-  };
+/** A route of ours: in the main table, and to nowhere, as far as nothing else is said. */
+export function routeEntry(destination: Subnet, rest: Partial<RouteEntry>): Entry {
+  const nowhere = { index: undefined, gateway: undefined, isOnLink: false, source: undefined };
+  const ours = { metric: 0, table: MAIN_TABLE, protocol: ROUTE_PROTOCOL, type: RTN_UNICAST };
+  return { kind: 'route', destination, ...nowhere, ...ours, ...rest };
 }
 
-export function blackholeFor(own: Subnet): Entry {
-  const nowhere = { index: undefined, gateway: undefined, isOnLink: false, type: RTN_BLACKHOLE };
-  return { kind: 'route', destination: own, metric: BLACKHOLE_METRIC, protocol: ROUTE_PROTOCOL, ...nowhere };
-}
+/** Without a tunnel, over the link of the underlay. */
+export const plainRoute = ({ subnet, endpoint }: KernelPeer, index: number, rest: Partial<RouteEntry> = {}): Entry =>
+  routeEntry(subnet, { index, gateway: endpoint, ...rest });
+
+const blackholeFor = (own: Subnet): Entry => routeEntry(own, { type: RTN_BLACKHOLE, metric: BLACKHOLE_METRIC });

@@ -9,26 +9,29 @@ export const DEFAULT_PORT = 8285;
 /** IPv4 header (20) and UDP header (8) around each inner packet. */
 export const UDP_OVERHEAD_BYTES = 28;
 
-const keys = ['Port', 'MTU'];
-const options = z.object({ port: integer(1, 65535), mtu: integer(MIN_MTU, MAX_MTU) });
+const keys = ['Port', 'MTU', 'DirectRouting'];
+const options = z.object({
+  port: integer(1, 65535),
+  mtu: integer(MIN_MTU, MAX_MTU),
+  directrouting: z.boolean('expected true or false').nullish(),
+});
 
 /** flannel's udp: an inner packet is the payload of a datagram, and nothing else. */
 export const udp: BackendKind = {
   type: 'udp',
   keys,
   answers: 'device',
-  leaves: ['tun device'],
   configure(config: NetworkConfig): BackendSettings {
-    const { port: given, mtu: wanted } = parseOptions(options, config.backend, keys);
-    const [port, mtu] = [given ?? DEFAULT_PORT, wanted ?? undefined];
+    const { port: given, mtu: wanted, directrouting } = parseOptions(options, config.backend, keys);
+    const [port, mtu, isDirect] = [given ?? DEFAULT_PORT, wanted ?? undefined, directrouting ?? false];
     return {
       type: 'udp',
-      fields: { Port: port, MTU: mtu ?? "the underlay's" },
+      fields: { Port: port, MTU: mtu ?? "the underlay's", DirectRouting: isDirect },
       tunnel: { port },
       mtu,
       overheadBytes: UDP_OVERHEAD_BYTES,
       problemOf: (lease) => whyUnreachable(lease, port),
-      open: async (host) => openUdpBackend({ ...host, port }),
+      open: async (host) => openUdpBackend({ ...host, port, isDirect }),
     };
   },
 };

@@ -2,8 +2,8 @@ import type { BackendData, Lease } from '../../core/lease.js';
 import { whyOtherType } from '../other-type.js';
 
 /** What peers need to know of a node beside its address. */
-export function leaseDataOf(port: number, portMapped: boolean): BackendData {
-  return { Port: port, ...(portMapped ? { PortMapped: true } : {}) };
+export function leaseDataOf(port: number, { portMapped = false, isDirect = false } = {}): BackendData {
+  return { Port: port, ...(portMapped ? { PortMapped: true } : {}), ...(isDirect ? { DirectRouting: true } : {}) };
 }
 
 /** @param port of this cluster */

@@ -14,6 +14,7 @@ import {
 import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend, HostChange } from '../backend.js';
 import type { BackendHost } from '../kind.js';
+import { createDirectRouting, type DirectRouting, whyNotDirect } from './direct/direct-routing.js';
 import { openHandles } from './handles.js';
 import { leaseDataOf } from './lease-data.js';
 import { enableOffloads, watchOffloads } from './offload-probe.js';
@@ -24,11 +25,17 @@ import { readAll } from './tables/counters.js';
 import { createSharedMemory } from './tables/memory.js';
 import { OFFLOADS } from './tables/offloads.js';
 
+export interface UdpOptions extends BackendHost {
+  readonly port: number;
+  /** DirectRouting: peers on our link without the tunnel, if this host can. */
+  readonly isDirect: boolean;
+}
+
 /**
  * Opens device and socket.
  * @throws RudderError `device` or `socket`
  */
-export function openUdpBackend(options: BackendHost & { readonly port: number }): Backend {
+export function openUdpBackend(options: UdpOptions): Backend {
   const { config, port, netlink, log } = options;
   let { localAddress, mtu } = options;
   const handles = openHandles(localAddress, port);
@@ -40,6 +47,7 @@ export function openUdpBackend(options: BackendHost & { readonly port: number })
   });
   // Nobody may be waiting for it yet, or any more.
   failure.catch(() => undefined);
+  const direct = directOn(options);
   let own: Subnet | undefined;
   let path: PacketPath | undefined;
   let offloadWatch: { stop(): void } | undefined;
@@ -146,20 +154,34 @@ export function openUdpBackend(options: BackendHost & { readonly port: number })
 
   return {
     device: DEVICE_NAME,
-    ways: () => [DEVICE_NAME],
-    leaseData: () => leaseDataOf(port, options.portMapped),
+    leaves: direct === undefined ? ['tun device'] : ['tun device', 'routes'],
+    ways: () => [DEVICE_NAME, ...(direct?.ways() ?? [])],
+    leaseData: () => leaseDataOf(port, { portMapped: options.portMapped, isDirect: direct !== undefined }),
     mtu: () => mtu,
     failure,
     async start(subnet) {
       own = subnet;
       await startPath(subnet);
+      await direct?.start(subnet);
     },
-    apply: async (changes) => apply(changes),
+    async apply(changes) {
+      apply(changes);
+      await direct?.apply(changes);
+    },
     // A datagram to nobody looks like one to somebody.
     problemOf: () => undefined,
-    repair: () => oneAtATime(repair),
-    adapt: (host) => oneAtATime(() => adapt(host)),
-    setRouted: (wanted) => oneAtATime(() => setRouted(wanted)),
+    async repair() {
+      const found = [await oneAtATime(repair), await direct?.repair()];
+      return found.filter((text) => text !== undefined).join(', ') || undefined;
+    },
+    async adapt(host) {
+      await oneAtATime(() => adapt(host));
+      await direct?.adapt(host);
+    },
+    async setRouted(wanted) {
+      await oneAtATime(() => setRouted(wanted));
+      await direct?.setRouted(wanted);
+    },
     packetPath: {
       counters: () => ({ ...readAll(memory.counters), ...handles.queueDrops() }),
       traffic,
@@ -167,12 +189,26 @@ export function openUdpBackend(options: BackendHost & { readonly port: number })
       heartbeatAgeMs: () => elapsedMs(memory.clock[0], nowMs()),
     },
     kernelEntries: () => undefined,
-    persist: handles.persist,
+    directPeers: () => direct?.peers(),
+    persist() {
+      handles.persist();
+      direct?.persist();
+    },
     async stop(remove) {
       stopped = true;
+      await direct?.stop(remove);
       await oneAtATime(stopPath);
       handles.close();
       if (remove) await removeDevice(netlink, DEVICE_NAME);
     },
   };
+}
+
+/** Before the lease is taken, which says whether this node takes part. */
+function directOn(options: UdpOptions): DirectRouting | undefined {
+  if (!options.isDirect) return undefined;
+  const reason = whyNotDirect(options);
+  if (reason === undefined) return createDirectRouting(options);
+  options.log.warn({ reason }, 'DirectRouting: all peers are reached through the tunnel');
+  return undefined;
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { integer, type NetworkConfig } from '../../core/network-config.js';
 import { createKernelBackend, type KernelLinks } from '../kernel/kernel-backend.js';
 import { openVxlanDevice, VXLAN_OVERHEAD_BYTES, type VxlanDevice } from '../kernel/vxlan-device.js';
+import { forwardToPeers } from '../kernel/wanted.js';
 import type { BackendHost, BackendKind, BackendSettings } from '../kind.js';
 import { parseOptions } from '../options.js';
 import { leaseDataOf, peerOf, whyUnreachable } from './lease-data.js';
@@ -31,7 +32,6 @@ export const vxlan: BackendKind = {
   type: 'vxlan',
   keys,
   answers: 'device',
-  leaves: ['vxlan devices', 'routes'],
   configure(config: NetworkConfig): BackendSettings {
     const given = parseOptions(options, config.backend, keys);
     const vni = given.vni ?? 1;
@@ -48,7 +48,7 @@ export const vxlan: BackendKind = {
       problemOf: (lease) => whyUnreachable(lease, vni),
       async open(host) {
         const device = await openVxlanDevice({ ...host, ...underlayOf(host), network: config.network, vni, port, gbp });
-        return createKernelBackend(host, linksOf(host, device, vni, isDirect), isDirect, peerOf);
+        return createKernelBackend(host, linksOf(host, device, vni, isDirect), forwardToPeers(isDirect), peerOf);
       },
     };
   },
@@ -60,6 +60,7 @@ function linksOf(host: BackendHost, device: VxlanDevice, vni: number, isDirect: 
   let underlay = host.interface;
   return {
     device: device.name,
+    leaves: ['vxlan devices', 'routes'],
     leaseData: () => leaseDataOf(vni, device.mac),
     mtu: device.mtu,
     ways: () => [device.name, ...(isDirect ? [underlay] : [])],

@@ -57,19 +57,32 @@ const subnetFile: Check = async (host) => {
 
 const reversePath: Check = async (host) => {
   if (host.status === undefined) return [];
-  const { name } = host.status.device;
+  const { device, node, packetPath, backend } = host.status;
+  // What comes by the kernel's own ways has sources that the same ways lead back to, ICMP errors too.
+  const isKernels = packetPath === null;
+  const dropped = isKernels ? undefined : 'ICMP errors of other hosts are dropped';
+  const findings = [await reversePathOf(host, device.name, dropped)];
+  if (!isKernels && backend.direct !== null) {
+    // The way back is direct only when an echo over it has come back, which it does not on two such hosts.
+    const held = 'two hosts where it is so do not reach each other without the tunnel';
+    findings.push(await reversePathOf(host, node.interface, held));
+  }
+  return findings;
+};
+
+/** @param dropped what a strict one drops; undefined: nothing */
+async function reversePathOf(host: Facts, name: string, dropped: string | undefined): Promise<Finding> {
   // The kernel takes the larger of the two (ip-sysctl.rst).
   const values = await Promise.all(['all', name].map((who) => host.read(`/proc/sys/net/ipv4/conf/${who}/rp_filter`)));
-  if (values.includes(undefined)) return [unknown('rp_filter', '/proc/sys cannot be read', 'run as root')];
+  if (values.includes(undefined)) return unknown('rp_filter', '/proc/sys cannot be read', 'run as root');
   const filter = Math.max(...values.map(Number));
-  if (filter !== 1) return [ok('rp_filter', `lets replies in through ${name}`)];
-  // What comes by the kernel's own ways has sources that the same ways lead back to, ICMP errors too.
-  if (host.status.packetPath === null) {
-    return [ok('rp_filter', `is strict on ${name}: what peers send comes by the way that leads to them`)];
+  if (filter !== 1) return ok('rp_filter', `lets replies in through ${name}`);
+  if (dropped === undefined) {
+    return ok('rp_filter', `is strict on ${name}: what peers send comes by the way that leads to them`);
   }
   const remedy = `sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.${name}.rp_filter=2`;
-  return [warn('rp_filter', `is strict on ${name}: ICMP errors of other hosts are dropped`, remedy)];
-};
+  return warn('rp_filter', `is strict on ${name}: ${dropped}`, remedy);
+}
 
 /** Peers that the daemon does not send to. */
 const peers: Check = async ({ status }) =>

@@ -118,7 +118,7 @@ function allRight(status: Status, asked: readonly Asked[]): Finding {
       isOneForAll ? `packets to ${node.network} leave by ${device.name}` : 'there is no peer to reach',
     );
   }
-  const ways = isOneForAll ? [device.name] : asked.flatMap(({ peer, way }) => (peer && way?.dev) ?? []);
+  const ways = asked.flatMap(({ peer, way }) => (peer && way?.dev) ?? []);
   return ok('routes', `packets to ${counted(count, 'peer')} leave by ${[...new Set(ways)].join(', ')}`);
 }
 

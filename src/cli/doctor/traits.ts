@@ -53,10 +53,14 @@ export const OUR_PROTOCOL = String(ROUTE_PROTOCOL);
 export const isOurs = (status: Status, { protocol, dev }: Route) =>
   protocol === OUR_PROTOCOL || (hasDevice(status) && dev === status.device.name);
 
+/** Whether it is the plain route to a peer on the link, of DirectRouting. */
+const isDirect = (peer: PeerStatus | undefined, way: Route | undefined) =>
+  peer !== undefined && way?.protocol === OUR_PROTOCOL && way.gateway === peer.nextHop;
+
 /** Whether a packet on that way comes to the peer. @param peer undefined: nobody has the address */
 export function isRight(status: Status, peer: PeerStatus | undefined, way: Route | undefined): boolean {
   const { routes } = traitsOf(status.backend.type);
-  if (routes === 'network') return way?.dev === status.device.name;
+  if (routes === 'network') return way?.dev === status.device.name || isDirect(peer, way);
   const to = way === undefined || way.dst === 'default' ? undefined : toSubnet(way.dst);
   const isInside = to !== undefined && isWithin(to, subnetOf(status.node.network));
   if (peer === undefined) return !isInside && way?.table === undefined;

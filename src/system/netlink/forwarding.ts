@@ -11,6 +11,7 @@ import {
   replaceRoute,
 } from './route-entries.js';
 import { type Hop, lookUpHop } from './routes.js';
+import { addRule, deleteRule, listRules, type MarkRule } from './rules.js';
 import * as links from './vxlan.js';
 
 /** What it takes to have the kernel forward packets by itself: a VXLAN link, its tables, and routes. Each throws NetlinkError. */
@@ -34,12 +35,15 @@ export interface Forwarding {
   fdb(index: number): Promise<neighbours.Neighbour[]>;
   replaceFdb(index: number, entry: neighbours.Neighbour): Promise<void>;
   deleteFdb(index: number, entry: neighbours.Neighbour): Promise<void>;
-  /** Of the main table. */
   routeEntries(filter: RouteFilter): Promise<RouteEntry[]>;
-  /** In the place of the first one there is with this destination and metric, whoever made it. */
+  /** In the place of the first one there is in its table with this destination and metric, whoever made it. */
   replaceRoute(route: RouteEntry): Promise<void>;
   /** This one and no other with the same destination. */
   deleteRouteEntry(route: RouteEntry): Promise<void>;
+  /** Rules of policy routing, of that protocol. */
+  rules(protocol: number): Promise<MarkRule[]>;
+  addRule(rule: MarkRule): Promise<void>;
+  deleteRule(rule: MarkRule): Promise<void>;
   /** The next step of packets to an address; undefined: there is no way there. */
   hopTowards(address: Ipv4): Promise<Hop | undefined>;
 }
@@ -63,6 +67,9 @@ export function createForwarding(requests: Requests): Forwarding {
     routeEntries: (filter) => listRouteEntries(requests, filter),
     replaceRoute: (route) => replaceRoute(requests, route),
     deleteRouteEntry: (route) => deleteRouteEntry(requests, route),
+    rules: (protocol) => listRules(requests, protocol),
+    addRule: (rule) => addRule(requests, rule),
+    deleteRule: (rule) => deleteRule(requests, rule),
     hopTowards: (address) => lookUpHop(requests, address),
   };
 }

@@ -7,7 +7,9 @@ import {
   RTA_DST,
   RTA_GATEWAY,
   RTA_OIF,
+  RTA_PREFSRC,
   RTA_PRIORITY,
+  RTA_TABLE,
   RTM_DELROUTE,
   RTM_GETROUTE,
   RTM_NEWROUTE,
@@ -15,7 +17,7 @@ import {
   routeOf,
 } from './routes.js';
 
-/** Routes of the main table as they are written, one by one, and read back. */
+/** Routes as they are written, one by one, and read back. */
 export interface RouteEntry {
   readonly destination: Subnet;
   /** Undefined: it leads nowhere, such as a blackhole. */
@@ -24,16 +26,20 @@ export interface RouteEntry {
   /** The gateway is taken to be on the link, whatever the addresses there say. */
   readonly isOnLink: boolean;
   readonly metric: number;
+  readonly table: number;
+  /** Own address that this host's packets get by it; undefined: the kernel chooses one. */
+  readonly source?: Ipv4 | undefined;
   /** Who made it: RTPROT_KERNEL (2), RTPROT_BOOT (3, what `ip` and flannel say), RTPROT_STATIC (4), ... */
   readonly protocol: number;
   /** RTN_UNICAST (1), RTN_BLACKHOLE (6), ... */
   readonly type: number;
 }
 
-/** What is listed: all routes of this protocol, ... */
+/** What is listed: all routes of this protocol in these tables, ... */
 export interface RouteFilter {
   readonly protocol: number;
-  /** ... those to destinations within this network, if one is named, ... */
+  readonly tables: readonly number[];
+  /** ... and of the main table those to destinations within this network, if one is named, ... */
   readonly network?: Subnet | undefined;
   /** ... and those through this link. */
   readonly index?: number | undefined;
@@ -41,6 +47,7 @@ export interface RouteFilter {
 
 export const RTN_UNICAST = 1;
 export const RTN_BLACKHOLE = 6;
+export const RTN_UNREACHABLE = 7;
 
 const RTNH_F_ONLINK = 4;
 const RT_SCOPE_UNIVERSE = 0;
@@ -54,18 +61,18 @@ export async function listRouteEntries(requests: Requests, filter: RouteFilter):
   await requests.dump('list routes', RTM_GETROUTE, body, (message) => {
     if (!mayPass(message.body, filter)) return;
     const route = routeOf(message.body);
-    if (route === undefined || route.table !== MAIN_TABLE) return;
-    const { destination, index, gateway, metric, type } = route;
+    if (route === undefined || !filter.tables.includes(route.table)) return;
+    const { destination, index, gateway, metric, table, source, type } = route;
     const isOnLink = (message.body.readUInt32LE(8) & RTNH_F_ONLINK) !== 0;
-    routes.push({ destination, index, gateway, isOnLink, metric, type, protocol: message.body[5] });
+    routes.push({ destination, index, gateway, isOnLink, metric, table, source, type, protocol: message.body[5] });
   });
   return routes;
 }
 
 /** Without an object. A table's number of more than 8 bits is in an attribute, and the header says "unspecified". */
 function mayPass(body: Buffer, { network, index, protocol }: RouteFilter): boolean {
-  if (body[4] !== MAIN_TABLE) return false;
   if (body[5] === protocol) return true;
+  if (body[4] !== MAIN_TABLE) return false;
   let destination = NO_ADDRESS;
   let through: number | undefined;
   for (let at = RTMSG_BYTES; at + 8 <= body.length; at += (body.readUInt16LE(at) + 3) & ~3) {
@@ -87,12 +94,17 @@ export const deleteRouteEntry = (requests: Requests, route: RouteEntry) =>
   requests.change('delete a route', RTM_DELROUTE, 0, bodyOf(route, RT_SCOPE_NOWHERE));
 
 function bodyOf(route: RouteEntry, scope: number): Buffer {
-  const { destination, index, gateway, isOnLink, metric, protocol, type } = route;
-  const header = Buffer.from([AF_INET, destination.prefixLength, 0, 0, MAIN_TABLE, protocol, scope, type, 0, 0, 0, 0]);
+  const { destination, index, gateway, isOnLink, metric, table, source, protocol, type } = route;
+  const header = Buffer.from([AF_INET, destination.prefixLength, 0, 0, 0, protocol, scope, type, 0, 0, 0, 0]);
   header.writeUInt32LE(isOnLink ? RTNH_F_ONLINK : 0, 8);
-  const attributes = [attribute(RTA_DST, ipv4ToBytes(destination.address))];
+  const attributes = [
+    attribute(RTA_DST, ipv4ToBytes(destination.address)),
+    // The header has room for 8 bits of it, and says "unspecified".
+    attribute(RTA_TABLE, uint32(table)),
+  ];
   if (metric !== 0) attributes.push(attribute(RTA_PRIORITY, uint32(metric)));
   if (gateway !== undefined) attributes.push(attribute(RTA_GATEWAY, ipv4ToBytes(gateway)));
+  if (source !== undefined) attributes.push(attribute(RTA_PREFSRC, ipv4ToBytes(source)));
   if (index !== undefined) attributes.push(attribute(RTA_OIF, uint32(index)));
   return Buffer.concat([header, ...attributes]);
 }

@@ -32,9 +32,9 @@ const RTA_SRC = 2;
 export const RTA_OIF = 4;
 export const RTA_GATEWAY = 5;
 export const RTA_PRIORITY = 6;
-const RTA_PREFSRC = 7;
+export const RTA_PREFSRC = 7;
 const RTA_MULTIPATH = 9;
-const RTA_TABLE = 15;
+export const RTA_TABLE = 15;
 /** A gateway of the other family. */
 const RTA_VIA = 18;
 /** A cached exception of another route, such as a path's MTU: no route by itself. */

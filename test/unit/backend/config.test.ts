@@ -154,6 +154,7 @@ describe('an error', () => {
     ['Backend.Type', '7', { Network, Backend: { Type: 7 } }],
     ['Backend.Port', '0', { Network, Backend: { Port: 0 } }],
     ['Backend.Port', '65536', { Network, Backend: { Port: 65536 } }],
+    ['Backend.DirectRouting', '"yes"', { Network, Backend: { DirectRouting: 'yes' } }],
     ['Backend.Port', '"8285"', { Network, Backend: { Port: '8285' } }],
     ['Backend.MTU', '67', { Network, Backend: { MTU: 67 } }],
     ['Backend.MTU', '65508', { Network, Backend: { MTU: 65508 } }],
@@ -229,6 +230,7 @@ describe('what another config would change', () => {
       'Backend.Type udp becomes host-gw',
       'Backend.Port 8285 becomes of no meaning',
       "Backend.MTU the underlay's becomes of no meaning",
+      'Backend.DirectRouting false becomes of no meaning',
     ]);
   });
 });

@@ -31,7 +31,10 @@ describe('a new network config', () => {
       'unknown key "IPv6Network": expected one of Network, SubnetLen, SubnetMin, SubnetMax, Backend',
     ],
     ['{"Network":"10.240.0.0/16","Backend":{"Typ":"udp"}}', 'unknown key "Backend.Typ", did you mean Type?'],
-    ['{"Network":"10.240.0.0/16","Backend":{"VNI":1}}', 'unknown key "Backend.VNI": expected one of Type, Port, MTU'],
+    [
+      '{"Network":"10.240.0.0/16","Backend":{"VNI":1}}',
+      'unknown key "Backend.VNI": expected one of Type, Port, MTU, DirectRouting',
+    ],
     ['{"Network":"10.240.0.0/16","network":"10.9.0.0/16"}', 'key "network" is given twice'],
     ['{"Network":"10.240.0.0/16","Backend":{"Port":1,"port":2}}', 'key "Backend.port" is given twice'],
     [

@@ -20,7 +20,7 @@ function statusOf(type: string, device: Status['device'], port: number | null, c
   return createStatus({
     node: { ...well.node, port },
     device,
-    backend: { type, kernel: type === 'alloc' ? null : { wanted: 7, present: 7 } },
+    backend: { type, kernel: type === 'alloc' ? null : { wanted: 7, present: 7 }, direct: null },
     packetPath: null,
     offloads: {},
     firewall: { ...well.firewall, settings: { ...well.firewall.settings!, devices: [device.name], tunnel } },
@@ -167,7 +167,7 @@ describe('rudder doctor of kernel backends', () => {
     ],
     [
       'entries that are not in the kernel',
-      vxlan({ backend: { type: 'vxlan', kernel: { wanted: 7, present: 5 } } }),
+      vxlan({ backend: { type: 'vxlan', kernel: { wanted: 7, present: 5 }, direct: null } }),
       'kernel',
       'warning',
       /^5 of 7 entries for the peers are in the kernel/,

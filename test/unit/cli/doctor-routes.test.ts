@@ -147,3 +147,28 @@ describe('the routes', () => {
     expect(found.map(({ check }) => check)).toEqual(['forwarding']);
   });
 });
+
+describe('a plain route to a peer on the link', () => {
+  const direct = { dst: '10.240.77.0/24', dev: 'eth0', gateway: peer.nextHop, protocol: '80' };
+  const echoes = { dst: '10.240.0.0/16', type: 'unreachable', protocol: '80', table: '8285' };
+  const withRoute = (route: typeof direct): Differences => ({
+    routes: [...ROUTES, route, echoes],
+    containerRoute: 'as the host',
+    files: { '/proc/sys/net/ipv4/conf/eth0/rp_filter': '0' },
+    status: createStatus({ backend: { type: 'udp', kernel: null, direct: 1 } }),
+  });
+
+  it('is as good as the device, if it is of ours and leads to that peer', async () => {
+    const findings = await examine(createHost(withRoute(direct)));
+    expect(findings.filter(({ state }) => state !== 'ok')).toEqual([]);
+    expect(findings.find(({ check }) => check === 'routes')?.detail).toBe('packets to 1 peer leave by eth0');
+  });
+
+  it.each([
+    ['of another', { ...direct, protocol: '3' }],
+    ['to another host', { ...direct, gateway: '10.1.1.99' }],
+  ])('is none that is %s', async (_, route) => {
+    const [{ check, text }] = await complaints(withRoute(route));
+    expect([check, text]).toEqual(['routes', expect.stringContaining('10.240.77.0/24 leads to eth0')]);
+  });
+});

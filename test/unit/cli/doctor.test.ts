@@ -77,6 +77,16 @@ describe('rudder doctor', () => {
       /rp_filter=2/,
     ],
     [
+      'a strict rp_filter where peers are to be reached without the tunnel',
+      {
+        status: createStatus({ backend: { type: 'udp', kernel: null, direct: 1 } }),
+        files: { '/proc/sys/net/ipv4/conf/eth0/rp_filter': '1' },
+      },
+      'rp_filter',
+      'warning',
+      /^is strict on eth0: two hosts.* -> .*eth0\.rp_filter=2/,
+    ],
+    [
       'a firewall that cannot be kept',
       {
         status: createStatus({

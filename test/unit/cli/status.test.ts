@@ -24,7 +24,7 @@ const packetPath = rest.packetPath!;
 const [peer] = peers;
 
 const KERNEL = (wanted: number, present: number): Partial<Status> => ({
-  backend: { type: 'vxlan', kernel: { wanted, present } },
+  backend: { type: 'vxlan', kernel: { wanted, present }, direct: null },
   packetPath: null,
   offloads: {},
 });
@@ -54,6 +54,11 @@ describe('a line of the status', () => {
       'carried by the kernel in part',
       KERNEL(9, 8),
       /^carried {3}by the kernel, vxlan: 8 of 9 entries for the peers are there$/m,
+    ],
+    [
+      'carried directly to some',
+      { backend: { type: 'udp', kernel: null, direct: 2 } },
+      /^direct {4}2 peers reached without the tunnel$/m,
     ],
     ['offloads', { offloads: { a: 'on' } }, /^offloads {2}all on$/m],
     ['offloads that are off', { offloads: { a: 'off', b: 'on', c: 'off' } }, /^offloads {2}off: a, c$/m],

@@ -7,12 +7,13 @@ const settings = settingsOf(parseNetworkConfig('{"Network":"10.240.0.0/16"}'));
 const problemOf = (type: string, data = {}) => settings.problemOf({ backend: { type, data } });
 
 it("says in a node's lease where it receives, and only of one behind a NAT that its ports are mapped", () => {
-  expect(leaseDataOf(8285, false)).toEqual({ Port: 8285 });
-  expect(leaseDataOf(9000, true)).toEqual({ Port: 9000, PortMapped: true });
+  expect(leaseDataOf(8285)).toEqual({ Port: 8285 });
+  expect(leaseDataOf(9000, { portMapped: true })).toEqual({ Port: 9000, PortMapped: true });
+  expect(leaseDataOf(9000, { isDirect: true })).toEqual({ Port: 9000, DirectRouting: true });
 });
 
 it('reaches the nodes of its own type and port, and those that say neither', () => {
-  expect(problemOf('udp', leaseDataOf(8285, true))).toBeUndefined();
+  expect(problemOf('udp', leaseDataOf(8285, { portMapped: true }))).toBeUndefined();
   expect(problemOf('', {})).toBeUndefined();
   // Not a number: nobody of ours has written it.
   expect(problemOf('udp', { Port: '9000' })).toBeUndefined();
