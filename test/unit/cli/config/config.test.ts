@@ -161,13 +161,14 @@ describe('rudder config get', () => {
 }
 
 It means:
-  Network       10.240.0.0/16
-  SubnetLen     24
-  SubnetMin     10.240.1.0
-  SubnetMax     10.240.255.0
-  Backend.Type  udp
-  Backend.Port  8285
-  Backend.MTU   the underlay's
+  Network                10.240.0.0/16
+  SubnetLen              24
+  SubnetMin              10.240.1.0
+  SubnetMax              10.240.255.0
+  Backend.Type           udp
+  Backend.Port           8285
+  Backend.MTU            the underlay's
+  Backend.DirectRouting  false
 ignored: unknown key "Foo": expected one of Network, SubnetLen, SubnetMin, SubnetMax, Backend`);
   });
 

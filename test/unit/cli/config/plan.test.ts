@@ -127,6 +127,7 @@ describe('the plan of a change', () => {
       'Backend.Type is udp',
       'Backend.Port is 8285',
       "Backend.MTU is the underlay's",
+      'Backend.DirectRouting is false',
     ]);
   });
 });
