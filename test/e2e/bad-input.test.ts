@@ -157,7 +157,7 @@ describeWith(['root', 'tun', 'etcd'], 'bad input', () => {
     expectLine(
       await run(['--state-dir=/proc/nowhere']),
       'file',
-      /cannot write the state file \/proc\/nowhere\/state\.json/,
+      /cannot write the node key \/proc\/nowhere\/node\.key/,
     );
   });
 

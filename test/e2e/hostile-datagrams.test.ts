@@ -40,7 +40,7 @@ describeWith(['root', 'tun', 'etcd'], 'a node whose peer sends what it should no
   let way: { source: number; destination: number };
 
   beforeEach(async () => {
-    lab = await labUp({ name: NAME, nodes: 2, daemon: { leaseTtl: '1h' } });
+    lab = await labUp({ name: NAME, nodes: 2, daemon: { leaseTtl: '1h', arguments: ['--no-probes=true'] } });
     const [own, peer] = labStatus(lab).map((row) => row.containerAddress);
     target = own;
     way = { source: ip(peer), destination: ip(own) };

@@ -27,7 +27,7 @@ describeWith(
     let containers: string[];
 
     beforeEach(async () => {
-      lab = await labUp({ name: NAME, nodes: 3, daemon: { leaseTtl: '1h' } });
+      lab = await labUp({ name: NAME, nodes: 3, daemon: { leaseTtl: '1h', arguments: ['--no-probes=true'] } });
       hosts = lab.nodes.map((node) => nodeAddress(lab, node));
       containers = labStatus(lab).map((row) => row.containerAddress);
       // What Docker does for every bridge.
