@@ -5,8 +5,8 @@ import { execIn } from '../../src/lab/network.js';
 import { addContainer, launchNode, readSubnetEnv, stopNode, waitUntilReady } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli } from './cli.js';
 
 const NAME = 'test-connectivity';
 
