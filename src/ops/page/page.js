@@ -75,7 +75,7 @@ function showPeers(status, seconds) {
   byId('count').textContent = String(status.peers.length);
 }
 
-function showPeer({ host, subnet, nextHop, outBytes, inBytes, heardSecondsAgo, reserved }, seconds, index) {
+function showPeer({ host, subnet, nextHop, outBytes, inBytes, health, reserved }, seconds, index) {
   let peer = peers.get(subnet);
   if (peer === undefined) {
     peer = { ...createRow(subnet), outBytes, inBytes, rates: [] };
@@ -91,7 +91,9 @@ function showPeer({ host, subnet, nextHop, outBytes, inBytes, heardSecondsAgo, r
   // The kernel moves the packets of other backends than udp, and does not count them by peer.
   const isCounted = outBytes !== null;
   const never = isCounted ? 'never' : '';
-  const heard = heardSecondsAgo === null ? (reserved ? 'reserved' : never) : `${duration(heardSecondsAgo)} ago`;
+  const { state, lastHeardSeconds } = health;
+  const last = lastHeardSeconds === null ? (reserved ? 'reserved' : never) : `${duration(lastHeardSeconds)} ago`;
+  const heard = state === 'silent' || state === 'unreachable' ? `${state}, ${last}` : last;
   [
     subnet,
     host === null ? nextHop : `${host}, ${nextHop}`,
