@@ -98,7 +98,7 @@ export function addDaemonOptions(command: Command): Command {
         .default(86_400, '24h'),
     )
     .addOption(
-      option('--mtu <bytes>', "MTU of the tunnel; default: of the config, else the underlay's less 28").argParser(
+      option('--mtu <bytes>', 'MTU of the tunnel; default: of the config, else what fits the underlay').argParser(
         values.parseWholeNumber(MIN_MTU, MAX_MTU),
       ),
     )

@@ -18,7 +18,9 @@ import { packageVersion } from './version.js';
 async function main(argv: string[]): Promise<number> {
   let status = EXIT_OK;
   const program = new Command('rudder')
-    .description('Joins the containers of many hosts into one flat network: a subnet for each host, packets over UDP.')
+    .description(
+      'Joins the containers of many hosts into one flat network: a subnet for each host, packets over UDP, VXLAN or plain routes.',
+    )
     .version(packageVersion(), '-V, --version', 'print the version')
     .configureOutput({ outputError: () => undefined })
     .addHelpText('after', '\nExample:\n  rudder --etcd-endpoints http://10.0.0.1:2379 --iface eth0\n');

@@ -89,8 +89,17 @@ const peers: Check = async ({ status }) =>
   (status?.peers ?? []).flatMap((peer) =>
     peer.problem === null
       ? []
-      : [bad('peers', `${peer.subnet} on ${nameOf(peer)} is skipped: ${peer.problem}`, skipRemedy(status!))],
+      : [
+          skipped(status!)(
+            'peers',
+            `${peer.subnet} on ${nameOf(peer)} is skipped: ${peer.problem}`,
+            skipRemedy(status!),
+          ),
+        ],
   );
+
+/** A peer behind a router is none of host-gw's, and nothing is broken for it. */
+const skipped = ({ backend }: Status) => (backend.type === 'host-gw' ? warn : bad);
 
 const skipRemedy = ({ packetPath }: Status) =>
   packetPath === null

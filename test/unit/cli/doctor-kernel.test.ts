@@ -162,7 +162,7 @@ describe('rudder doctor of kernel backends', () => {
         ],
       }),
       'peers',
-      'problem',
+      'warning',
       /^10\.240\.78\.0\/24 on beta \(10\.9\.9\.78\) is skipped: its address 10\.9\.9\.78 is behind a router.*use vxlan -> mend/,
     ],
     [
