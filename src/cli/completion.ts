@@ -36,6 +36,7 @@ const HEEDED: Record<string, RegExp> = {
   peers: /^--subnet-file$/,
   'log-level': /^--subnet-file$/,
   doctor: /^--(etcd-.*|subnet-file)$/,
+  bugreport: /^--(etcd-.*|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,
   cleanup: /^--(etcd-.*|no-firewall|state-dir|subnet-file)$/,
 };
