@@ -39,6 +39,7 @@ const HEEDED: Record<string, RegExp> = {
   netcheck: /^--(etcd-.*|subnet-file)$/,
   'log-level': /^--subnet-file$/,
   doctor: /^--(etcd-.*|subnet-file)$/,
+  bugreport: /^--(etcd-.*|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,
   cleanup: /^--(etcd-.*|no-firewall|state-dir|subnet-file)$/,
 };

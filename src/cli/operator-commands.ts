@@ -82,6 +82,14 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
       ended(await (await import('./doctor/doctor.js')).doctor(node(), json));
     });
   program
+    .command('bugreport')
+    .description('write one file with all that helps to find a fault, and no secrets')
+    .argument('[file]', 'which is not there yet; else rudder-bugreport-<host>-<time>.txt, here')
+    .addHelpText('after', `${SOCKET_HELP}${ETCD_HELP}\nExample:\n  rudder bugreport\n`)
+    .action(async (file: string | undefined) => {
+      ended(await (await import('./bugreport.js')).bugreport(node(), file));
+    });
+  program
     .command('log-level')
     .description('change what the running daemon logs, until it ends')
     .addArgument(new Argument('<level>', 'least level that is logged').choices(LOG_LEVELS))

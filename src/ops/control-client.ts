@@ -35,12 +35,20 @@ export async function askDaemon(
   throw new RudderError('not-running', explain(socketPath, asked));
 }
 
+/** What is no JSON, such as the metrics. @throws RudderError `not-running` */
+export async function askDaemonForText(socketPath: string, path: string): Promise<string> {
+  const asked = await tryDaemon(socketPath, 'GET', path, '', TIMEOUT_MS, (text) => text);
+  if (asked.is === 'answer') return String(asked.answer.body);
+  throw new RudderError('not-running', explain(socketPath, asked));
+}
+
 export async function tryDaemon(
   socketPath: string,
   method: 'GET' | 'PUT',
   path: string,
   body = '',
   timeoutMs = TIMEOUT_MS,
+  parse: (text: string) => unknown = JSON.parse,
 ): Promise<Asked> {
   const began = performance.now();
   const signal = AbortSignal.timeout(DEADLINE_MS);
@@ -49,7 +57,7 @@ export async function tryDaemon(
     const answer = await new Promise<Answer>((resolve, reject) => {
       const asking = request({ socketPath, method, path, timeout: timeoutMs, signal }, (response) => {
         boundedText(response)
-          .then((text) => resolve({ code: response.statusCode ?? 0, body: JSON.parse(text) }))
+          .then((text) => resolve({ code: response.statusCode ?? 0, body: parse(text) }))
           .catch(reject);
       });
       asking.on('timeout', () => {
