@@ -57,7 +57,7 @@ describeWith(
       await isDirect(two, 1, 10_000);
       expect(await direct(mapped)).toBe(null);
       expect((await route(one, two)).trim()).toMatch(
-        new RegExp(`^${own(two)}/24 via ${nodeAddress(lab, two)} dev eth0 proto 80 src ${own(one)}$`),
+        new RegExp(`^${own(two)}/24 via ${nodeAddress(lab, two)} dev eth0 proto 80 src ${own(one)} mtu 1472 *$`),
       );
       expect(await route(one, mapped)).toBe('');
       expect(await route(mapped, one)).toBe('');

@@ -73,9 +73,9 @@ export function createFakeForwarding(): Forwarding {
       rules = rules.filter((rule) => rule !== there);
     },
     async replaceRoute(route) {
-      const { destination, index, gateway, isOnLink, metric, table, source, protocol, type } = route;
+      const { destination, index, gateway, isOnLink, metric, table, source, mtu, protocol, type } = route;
       if (gateway !== undefined && !isOnLink && !contains(LINK, gateway)) fail('ENETUNREACH');
-      routes.set(placeOf(route), { destination, index, gateway, isOnLink, metric, table, source, protocol, type });
+      routes.set(placeOf(route), { destination, index, gateway, isOnLink, metric, table, source, mtu, protocol, type });
     },
     async deleteRouteEntry(route) {
       const there = routes.get(placeOf(route));

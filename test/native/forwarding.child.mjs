@@ -122,6 +122,7 @@ const elsewhere = {
   isOnLink: false,
   table: 8285,
   source: address(10, 1, 1, 1),
+  mtu: 1400,
 };
 await netlink.replaceRoute(elsewhere);
 await netlink.replaceRoute({
@@ -129,6 +130,7 @@ await netlink.replaceRoute({
   gateway: undefined,
   index: undefined,
   source: undefined,
+  mtu: undefined,
   type: 7,
   destination: network,
 });

@@ -59,12 +59,13 @@ describeWith(['root', 'vxlan'], 'netlink for forwarding by the kernel', () => {
     expect(out.routesLater).toEqual([`${overlay} 24 4294967295 80 6 false`, `${overlay} 24 50 3 1 false`]);
     expect(out.shownElsewhere).toEqual([
       'unreachable 10.240.0.0/16 proto 80',
-      '10.240.2.0/24 via 10.1.1.7 dev eth0 proto 80 src 10.1.1.1',
+      '10.240.2.0/24 via 10.1.1.7 dev eth0 proto 80 src 10.1.1.1 mtu 1400',
     ]);
     expect(out.elsewhere).toMatchObject({
       gateway: address(10, 1, 1, 7),
       table: 8285,
       source: address(10, 1, 1, 1),
+      mtu: 1400,
       isOnLink: false,
     });
     expect(out.mainAlone).toEqual([]);

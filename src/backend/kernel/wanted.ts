@@ -73,7 +73,7 @@ export function placeOf(entry: Entry): string {
 export function isSame(a: Entry | undefined, b: Entry): boolean {
   if (a?.kind === 'route' && b.kind === 'route') {
     const isSameWay = a.index === b.index && a.gateway === b.gateway && a.isOnLink === b.isOnLink;
-    return isSameWay && a.source === b.source && a.type === b.type && a.protocol === b.protocol;
+    return isSameWay && a.source === b.source && a.mtu === b.mtu && a.type === b.type && a.protocol === b.protocol;
   }
   if (a?.kind === 'rule' && b.kind === 'rule') return a.protocol === b.protocol;
   if (a?.kind !== 'neighbour' && a?.kind !== 'fdb') return false;
@@ -144,7 +144,7 @@ export function notOnLink(endpoint: Ipv4, underlay: Ground['underlay'], hop: Hop
 
 /** A route of ours: in the main table, and to nowhere, as far as nothing else is said. */
 export function routeEntry(destination: Subnet, rest: Partial<RouteEntry>): Entry {
-  const nowhere = { index: undefined, gateway: undefined, isOnLink: false, source: undefined };
+  const nowhere = { index: undefined, gateway: undefined, isOnLink: false, source: undefined, mtu: undefined };
   const ours = { metric: 0, table: MAIN_TABLE, protocol: ROUTE_PROTOCOL, type: RTN_UNICAST };
   return { kind: 'route', destination, ...nowhere, ...ours, ...rest };
 }

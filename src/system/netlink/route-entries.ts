@@ -6,10 +6,12 @@ import {
   MAIN_TABLE,
   RTA_DST,
   RTA_GATEWAY,
+  RTA_METRICS,
   RTA_OIF,
   RTA_PREFSRC,
   RTA_PRIORITY,
   RTA_TABLE,
+  RTAX_MTU,
   RTM_DELROUTE,
   RTM_GETROUTE,
   RTM_NEWROUTE,
@@ -29,6 +31,8 @@ export interface RouteEntry {
   readonly table: number;
   /** Own address that this host's packets get by it; undefined: the kernel chooses one. */
   readonly source?: Ipv4 | undefined;
+  /** Of packets that go by it; undefined: that of the interface. */
+  readonly mtu?: number | undefined;
   /** Who made it: RTPROT_KERNEL (2), RTPROT_BOOT (3, what `ip` and flannel say), RTPROT_STATIC (4), ... */
   readonly protocol: number;
   /** RTN_UNICAST (1), RTN_BLACKHOLE (6), ... */
@@ -62,9 +66,9 @@ export async function listRouteEntries(requests: Requests, filter: RouteFilter):
     if (!mayPass(message.body, filter)) return;
     const route = routeOf(message.body);
     if (route === undefined || !filter.tables.includes(route.table)) return;
-    const { destination, index, gateway, metric, table, source, type } = route;
+    const { destination, index, gateway, metric, table, source, mtu, type } = route;
     const isOnLink = (message.body.readUInt32LE(8) & RTNH_F_ONLINK) !== 0;
-    routes.push({ destination, index, gateway, isOnLink, metric, table, source, type, protocol: message.body[5] });
+    routes.push({ destination, index, gateway, isOnLink, metric, table, source, mtu, type, protocol: message.body[5] });
   });
   return routes;
 }
@@ -94,7 +98,7 @@ export const deleteRouteEntry = (requests: Requests, route: RouteEntry) =>
   requests.change('delete a route', RTM_DELROUTE, 0, bodyOf(route, RT_SCOPE_NOWHERE));
 
 function bodyOf(route: RouteEntry, scope: number): Buffer {
-  const { destination, index, gateway, isOnLink, metric, table, source, protocol, type } = route;
+  const { destination, index, gateway, isOnLink, metric, table, source, mtu, protocol, type } = route;
   const header = Buffer.from([AF_INET, destination.prefixLength, 0, 0, 0, protocol, scope, type, 0, 0, 0, 0]);
   header.writeUInt32LE(isOnLink ? RTNH_F_ONLINK : 0, 8);
   const attributes = [
@@ -105,6 +109,7 @@ function bodyOf(route: RouteEntry, scope: number): Buffer {
   if (metric !== 0) attributes.push(attribute(RTA_PRIORITY, uint32(metric)));
   if (gateway !== undefined) attributes.push(attribute(RTA_GATEWAY, ipv4ToBytes(gateway)));
   if (source !== undefined) attributes.push(attribute(RTA_PREFSRC, ipv4ToBytes(source)));
+  if (mtu !== undefined) attributes.push(attribute(RTA_METRICS, attribute(RTAX_MTU, uint32(mtu))));
   if (index !== undefined) attributes.push(attribute(RTA_OIF, uint32(index)));
   return Buffer.concat([header, ...attributes]);
 }

@@ -17,6 +17,8 @@ export interface RouteInfo {
   /** Own address that packets get by this route; undefined: the route does not say. */
   readonly source?: Ipv4 | undefined;
   readonly metric: number;
+  /** Of packets by this route; undefined: that of the interface. */
+  readonly mtu?: number | undefined;
   /** RTN_UNICAST (1), RTN_LOCAL (2), RTN_BLACKHOLE (6), ... */
   readonly type: number;
 }
@@ -33,6 +35,9 @@ export const RTA_OIF = 4;
 export const RTA_GATEWAY = 5;
 export const RTA_PRIORITY = 6;
 export const RTA_PREFSRC = 7;
+export const RTA_METRICS = 8;
+/** Below RTA_METRICS. */
+export const RTAX_MTU = 2;
 const RTA_MULTIPATH = 9;
 export const RTA_TABLE = 15;
 /** A gateway of the other family. */
@@ -158,6 +163,7 @@ export function routeOf(body: Buffer): RouteInfo | undefined {
   const hop = firstHop(attributes);
   const destination = attributes.get(RTA_DST);
   const source = attributes.get(RTA_PREFSRC);
+  const metrics = attributes.get(RTA_METRICS);
   return {
     table: attributes.get(RTA_TABLE)?.readUInt32LE() ?? body[4],
     destination: {
@@ -168,6 +174,7 @@ export function routeOf(body: Buffer): RouteInfo | undefined {
     gateway: hop.gateway === undefined ? undefined : ipv4FromBytes(hop.gateway),
     source: source === undefined ? undefined : ipv4FromBytes(source),
     metric: attributes.get(RTA_PRIORITY)?.readUInt32LE() ?? 0,
+    mtu: metrics && attributesOf(metrics, 0).get(RTAX_MTU)?.readUInt32LE(),
     type: body[7],
   };
 }

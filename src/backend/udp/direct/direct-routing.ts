@@ -84,8 +84,15 @@ export function whyNotDirect(
   }
 }
 
-/** @param source this host's own address in the overlay: packets keep it when they change between the ways */
-function wantsOf(answers: (subnet: Subnet) => boolean, network: Subnet, source: () => Ipv4): Wants {
+/** What packets have to keep when they change between the ways. */
+interface Lasting {
+  /** This host's own address in the overlay. */
+  readonly source: Ipv4;
+  /** Of the tunnel: what is larger would be lost in it. */
+  readonly mtu: number;
+}
+
+function wantsOf(answers: (subnet: Subnet) => boolean, network: Subnet, lasting: () => Lasting): Wants {
   const rule: Entry = {
     kind: 'rule',
     mark: MARK,
@@ -99,7 +106,7 @@ function wantsOf(answers: (subnet: Subnet) => boolean, network: Subnet, source: 
     ofPeer(peer, { underlay }, hop) {
       // The tunnel goes on.
       if (notOnLink(peer.endpoint, underlay, hop) !== undefined) return [];
-      const route = (table: { table?: number }) => plainRoute(peer, underlay.index, { ...table, source: source() });
+      const route = (table: { table?: number }) => plainRoute(peer, underlay.index, { ...table, ...lasting() });
       const probe = route({ table: PROBE_TABLE });
       return answers(peer.subnet) ? [probe, route({})] : [probe];
     },
@@ -123,10 +130,11 @@ export function createDirectRouting(options: DirectRoutingOptions): DirectRoutin
   let isPersistent = false;
   let stopped = false;
   const answers = (subnet: Subnet) => probes?.answers(formatSubnet(subnet)) === true;
+  const links = onUnderlay(options);
   const routes = createKernelBackend(
     options,
-    onUnderlay(options),
-    wantsOf(answers, config.network, () => source),
+    links,
+    wantsOf(answers, config.network, () => ({ source, mtu: links.mtu() })),
     ({ subnet, publicIp }) => ({ subnet, endpoint: publicIp }),
   );
   const early: LeaseChange[] = [];

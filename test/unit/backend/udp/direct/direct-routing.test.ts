@@ -63,16 +63,19 @@ const put = (...leases: Lease[]) => direct.apply(leases.map((one) => ({ type: 'a
 
 async function routes(): Promise<string[]> {
   const found = await netlink.routeEntries({ protocol: 80, tables: [254, 8285] });
-  const lines = found.map(({ destination: { address, prefixLength }, gateway, table, source, type }) => {
-    const via = gateway === undefined ? `type ${type}` : `via ${formatIpv4(gateway)} src ${formatIpv4(source ?? 0)}`;
+  const lines = found.map(({ destination: { address, prefixLength }, gateway, table, source, mtu, type }) => {
+    const via =
+      gateway === undefined ? `type ${type}` : `via ${formatIpv4(gateway)} src ${formatIpv4(source ?? 0)} mtu ${mtu}`;
     return `${table}: ${formatIpv4(address)}/${prefixLength} ${via}`;
   });
   return lines.sort();
 }
 
 const NOWHERE = '8285: 10.240.0.0/16 type 7';
-const probe = (number: number, at = number) => `8285: 10.240.${number}.0/24 via 10.1.1.${at} src 10.240.1.0`;
-const main = (number: number, at = number) => `254: 10.240.${number}.0/24 via 10.1.1.${at} src 10.240.1.0`;
+const probe = (number: number, at = number, mtu = 1472) =>
+  `8285: 10.240.${number}.0/24 via 10.1.1.${at} src 10.240.1.0 mtu ${mtu}`;
+const main = (number: number, at = number, mtu = 1472) =>
+  `254: 10.240.${number}.0/24 via 10.1.1.${at} src 10.240.1.0 mtu ${mtu}`;
 
 describe('a peer that says so', () => {
   it('has a route that echoes alone take, and one for all when they come back', async () => {
@@ -227,6 +230,15 @@ it('puts back what somebody has removed', async () => {
   expect(await direct.repair()).toBe('without 2 of its entries');
   expect(await routes()).toEqual([main(7), NOWHERE, probe(7)]);
   expect(await netlink.rules(80)).toEqual([rule]);
+});
+
+it('follows the MTU of the tunnel', async () => {
+  await put(lease(7));
+  await direct.start(OWN);
+  await pass(1000);
+  await direct.adapt({ interface: 'eth0', localAddress: LOCAL, mtu: 1372 });
+  expect(await routes()).toEqual([main(7, 7, 1372), NOWHERE, probe(7, 7, 1372)]);
+  expect(direct.peers()).toBe(1);
 });
 
 it('a node takes part if nothing is between it and its peers, and it may send echoes', () => {
