@@ -9,7 +9,7 @@ import { fitsConfig } from '../core/allocator.js';
 import { initCommand } from '../core/command-line.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { isPortMapped, parseLease } from '../core/lease.js';
+import { isPortMapped, parseLease, parseLeaseValue } from '../core/lease.js';
 import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
@@ -106,11 +106,12 @@ function toTable(rows: readonly Row[]): string {
   return table.toString();
 }
 
-/** `rudder leases reserve` */
-export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4): Promise<number> {
+/** `rudder leases reserve` @param node its public address, or its name if it has a lease */
+export async function reserve(raw: RawEtcdOptions, text: string, node: Ipv4 | string): Promise<number> {
   return administer(raw, async (administration) => {
     const config = await readConfig(administration);
     const subnet = subnetOf(config, text);
+    const publicIp = typeof node === 'string' ? addressOf(await administration.listLeases(), node) : node;
     const others = await administration.reserve(config, subnet, publicIp);
     process.stdout.write(`reserved ${formatSubnet(subnet)} for ${formatIpv4(publicIp)}\n`);
     for (const other of others) {
@@ -118,6 +119,19 @@ export async function reserve(raw: RawEtcdOptions, text: string, publicIp: Ipv4)
     }
     return EXIT_OK;
   });
+}
+
+/** @throws RudderError `usage` if no lease, or those of several hosts, have that name */
+export function addressOf(leases: readonly StoredLease[], name: string): Ipv4 {
+  const named = leases.flatMap(({ value }) => {
+    const lease = parseLeaseValue(value);
+    return 'problem' in lease || lease.host?.toLowerCase() !== name.toLowerCase() ? [] : [lease.publicIp];
+  });
+  const [first, ...others] = new Set(named);
+  if (first !== undefined && others.length === 0) return first;
+  const found =
+    first === undefined ? 'no node with a lease' : `several nodes, at ${[first, ...others].map(formatIpv4).join(', ')}`;
+  throw new RudderError('usage', `${quote(name)} is the name of ${found}: expected a node's public address`);
 }
 
 /**

@@ -4,7 +4,7 @@ import { LOG_LEVELS } from '../ops/logger.js';
 import { type NodeOptions, readNodeOptions, refuseWrong } from './defaults-file.js';
 import { heardSubnets } from './heard-subnets.js';
 import { useEtcd } from './node-etcd.js';
-import { parseHostAddress, parseWholeNumber } from './values.js';
+import { parseNode, parseWholeNumber } from './values.js';
 
 const ETCD_HELP =
   '\nThe --etcd options of rudder apply: see rudder --help. Without them etcd is the one of the running daemon, else\nthat of /etc/default/rudder.\n';
@@ -132,13 +132,15 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     });
   leases
     .command('reserve')
-    .description('keep a subnet for the node with an address, for ever')
+    .description('keep a subnet for a node, for ever')
     .argument('<subnet>', 'such as 10.240.26.0/24')
     .addOption(
-      new Option('--for <address>', "the node's public address").argParser(parseHostAddress).makeOptionMandatory(),
+      new Option('--for <node>', "the node's public address, or its name if it has a lease")
+        .argParser(parseNode)
+        .makeOptionMandatory(),
     )
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases reserve 10.240.26.0/24 --for 10.1.1.7\n`)
-    .action(async (subnet: string, options: { for: Ipv4 }) => {
+    .action(async (subnet: string, options: { for: Ipv4 | string }) => {
       ended(await (await import('./leases.js')).reserve(await useEtcd(node()), subnet, options.for));
     });
   leases

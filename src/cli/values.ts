@@ -31,6 +31,11 @@ export function parseHostName(text: string): string {
   return text;
 }
 
+/** An address, or what may be the name of a node. */
+export function parseNode(text: string): Ipv4 | string {
+  return isHostName(text) ? text : parseHostAddress(text);
+}
+
 /** An own address, or 0.0.0.0 for all of them. */
 export function parseListenAddress(text: string): Ipv4 {
   const address = parseIpv4(text);

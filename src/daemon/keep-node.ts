@@ -75,6 +75,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     socket: options.probes ? openProbeSocket(subnet, type, log) : undefined,
     addressOf: (lease) => answeringAddress(type, lease.subnet),
     isSureToAnswer: answersByDevice(type),
+    isByKernel: backend.packetPath === undefined && answersByDevice(type),
     log,
   });
   const sightOf = (lease: Lease) => [lease, ...sightingOf(lease, backend, admission)] as const;

@@ -17,6 +17,8 @@ export interface HealthOptions {
   /** Where the peer with that lease answers; undefined: nowhere that is known. */
   readonly addressOf: (lease: Lease) => Ipv4 | undefined;
   readonly isSureToAnswer: boolean;
+  /** Peers answer and forward also when their daemons are gone. */
+  readonly isByKernel: boolean;
   readonly log: Logger;
 }
 
@@ -63,13 +65,15 @@ interface Probed {
   readonly probe: Probe;
   /** By the clock that the kernel stamps answers with. */
   sentMicros: number;
+  readonly since: number;
   /** Its own probes come from it too. In ms of our clock; undefined: never. */
   heardAt: number | undefined;
   readonly packets: { out: number; in: number };
 }
 
 /** Asks each peer from time to time whether it is there, and knows how each is. */
-export function keepHealth({ peers, socket, addressOf, isSureToAnswer, log }: HealthOptions): Health {
+export function keepHealth(options: HealthOptions): Health {
+  const { peers, socket, addressOf, isSureToAnswer, isByKernel, log } = options;
   const probes = createProbes();
   const bySubnet = new Map<string, Probed>();
   const byAddress = new Map<Ipv4, Probed>();
@@ -144,7 +148,14 @@ export function keepHealth({ peers, socket, addressOf, isSureToAnswer, log }: He
     if (address === undefined || byAddress.has(address)) return;
     const counts = packets.get(key) ?? { out: 0, in: 0 };
     packets.set(key, counts);
-    const probed = { lease, probe: probes.add(address), sentMicros: 0, heardAt: undefined, packets: counts };
+    const probed = {
+      lease,
+      probe: probes.add(address),
+      sentMicros: 0,
+      since: performance.now(),
+      heardAt: undefined,
+      packets: counts,
+    };
     bySubnet.set(key, probed);
     byAddress.set(address, probed);
   }
@@ -167,6 +178,8 @@ export function keepHealth({ peers, socket, addressOf, isSureToAnswer, log }: He
       problem,
       probe: probed?.probe,
       heardAt: heard.length === 0 ? undefined : Math.max(...heard),
+      // flannel's nodes send none.
+      daemonHeardAt: isByKernel && lease.version !== undefined ? (probed?.heardAt ?? probed?.since) : undefined,
       isSureToAnswer,
       roundMs: probes.roundMs(),
     };

@@ -21,6 +21,11 @@ export interface PeerFacts {
   readonly probe: Probe | undefined;
   /** Anything else from it; undefined: never, or nobody knows. */
   readonly heardAt: number | undefined;
+  /**
+   * When its daemon last sent a probe, or from when on it should have; undefined: nobody expects that of it. Where the kernel
+   * answers, nothing else tells that the daemon is there.
+   */
+  readonly daemonHeardAt: number | undefined;
   /** Whether a node of this kind has an address that answers. Where it has none for certain, silence says nothing. */
   readonly isSureToAnswer: boolean;
   /** In which all peers are probed once. */
@@ -41,7 +46,7 @@ export function healthOf(facts: PeerFacts, now: number): PeerHealth {
 }
 
 function judge(
-  { lease, probe, isSureToAnswer, roundMs }: PeerFacts,
+  { lease, probe, daemonHeardAt, isSureToAnswer, roundMs }: PeerFacts,
   lastHeard: number | undefined,
   now: number,
   obstacle: string | undefined,
@@ -51,7 +56,9 @@ function judge(
   if (lastHeard !== undefined && now - lastHeard <= longest) {
     // Who has never answered may not answer pings at all.
     const isUnanswered = probe?.answeredAt !== undefined && now - probe.answeredAt > longest;
-    return isUnanswered ? { state: 'unreachable', reason: ONE_WAY } : { state: 'ok' };
+    if (isUnanswered) return { state: 'unreachable', reason: ONE_WAY };
+    const isLeft = daemonHeardAt !== undefined && now - daemonHeardAt > longest;
+    return isLeft ? { state: 'ok', reason: NO_DAEMON } : { state: 'ok' };
   }
   if (isUntaken(lease) && lastHeard === undefined) return { state: 'reserved' };
   const isAskedEnough = probe !== undefined && missesAt(probe, now) >= MISSES_FOR_SILENCE;
@@ -59,6 +66,8 @@ function judge(
   return { state: 'silent' };
 }
 
+/** Its routes stay as they are, so that it is lost to what changes from now on. */
+const NO_DAEMON = 'its kernel answers and forwards, but its daemon sends no probes: is rudder running there?';
 const ONE_WAY = 'it is heard, but has answered nothing of late: what is sent to it does not arrive';
 
 /** The last probe is missed too, once its time is over. */

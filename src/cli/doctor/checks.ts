@@ -160,6 +160,8 @@ export const NETWORK_CHECKS: readonly Check[] = [
   network.port,
   network.pathMtu,
   peers,
+  firewall,
+  containerWay,
   etcd,
   network.certificates,
   clock,

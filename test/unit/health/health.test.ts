@@ -50,6 +50,7 @@ function start(using: typeof socket | undefined): Health {
     socket: using,
     addressOf: ({ subnet }) => subnet.address,
     isSureToAnswer: true,
+    isByKernel: false,
     log: createRecordingLog(),
   });
 }

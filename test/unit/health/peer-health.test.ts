@@ -24,6 +24,7 @@ const facts = (changes: Partial<PeerFacts> = {}): PeerFacts => ({
   problem: undefined,
   probe: probe(),
   heardAt: undefined,
+  daemonHeardAt: undefined,
   isSureToAnswer: true,
   roundMs: 2000,
   ...changes,
@@ -67,6 +68,12 @@ describe('a peer', () => {
       { probe: probe({ sentAt: undefined, isAnswered: false, answeredAt: undefined, rttMs: undefined }) },
       { state: 'unknown', lastHeardSeconds: null, rttMs: null },
     ],
+    [
+      'whose kernel answers, and whose daemon is gone, is told as that',
+      { daemonHeardAt: NOW - 9000 },
+      { state: 'ok', reason: expect.stringMatching(/daemon sends no probes/) },
+    ],
+    ['whose daemon sends probes is ok', { daemonHeardAt: NOW - 7000 }, { state: 'ok', reason: null }],
     ['that is not probed is known by what is heard', { probe: undefined, heardAt: NOW - 7000 }, { state: 'ok' }],
     [
       'that is not probed and was not heard lately is not known',

@@ -1,0 +1,29 @@
+import { expect, it } from 'vitest';
+import { addressOf } from '../../../src/cli/leases.js';
+import { parseIpv4 } from '../../../src/core/address-text.js';
+import { formatLeaseValue } from '../../../src/core/lease.js';
+import { udp } from '../../helpers/leases.js';
+
+const lease = (third: number, host: string | undefined) => ({
+  name: `10.240.${third}.0-24`,
+  value: formatLeaseValue({ publicIp: parseIpv4(`10.1.1.${third}`)!, nodeId: `n${third}`, host, backend: udp() }),
+  ttlSeconds: 60,
+});
+const leases = [
+  lease(1, 'alpha'),
+  lease(2, 'beta'),
+  lease(3, 'beta'),
+  lease(4, undefined),
+  { ...lease(5, 'x'), value: '{' },
+];
+
+it('finds the address of a node by its name, in any case', () => {
+  expect(addressOf(leases, 'Alpha')).toBe(parseIpv4('10.1.1.1'));
+});
+
+it.each([
+  ['gamma', /"gamma" is the name of no node with a lease: expected a node's public address/],
+  ['beta', /"beta" is the name of several nodes, at 10\.1\.1\.2, 10\.1\.1\.3/],
+])('has none for %s', (name, problem) => {
+  expect(() => addressOf(leases, name)).toThrow(problem);
+});
