@@ -57,7 +57,7 @@ describeWith(['root', 'tun', 'etcd'], 'a node', () => {
     // Byte for byte up to the fields that flannel's udp backend ignores.
     expect(value).toMatch(
       new RegExp(
-        `^{"PublicIP":"${nodeAddress(lab, lab.nodes[0])}","PublicIPv6":null,"BackendType":"udp","BackendData":{"NodeID":"[0-9a-f-]{36}","Port":8285}}$`,
+        `^{"PublicIP":"${nodeAddress(lab, lab.nodes[0])}","PublicIPv6":null,"BackendType":"udp","BackendData":{"NodeID":"[0-9a-f-]{36}","HostName":"n1","Version":"[0-9.]+","NodeKey":"[\\w-]{43}","Port":8285}}$`,
       ),
     );
   });

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown } from '../../src/lab/lab.js';
 import { execIn } from '../../src/lab/network.js';
-import { logLines, logText, nodePaths, startNode, stopNode } from '../../src/lab/nodes.js';
+import { logLines, logText, nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import { type LabState, labDirectory } from '../../src/lab/state.js';
 import { describeWith } from '../helpers/requires.js';
 import { cli } from './cli.js';
@@ -53,9 +53,10 @@ describeWith(['root', 'tun', 'etcd'], "etcd's password", () => {
     expect(await everythingTold()).not.toContain(PASSWORD);
     expect(commandLine()).toContain('--etcd-password-file');
     expect(commandLine()).not.toContain(PASSWORD);
-    // Whoever reaches the host from elsewhere reaches no HTTP.
+    // Whoever reaches the host from elsewhere reaches no HTTP; members do, over the overlay (docs/peers.md).
+    const overlay = readSubnetEnv(lab, node).RUDDER_SUBNET.replace(/\.1\/24$/, '.0:8285');
     const listening = (await execIn(lab, 'n1', ['ss', '-ltnH'])).trim().split('\n');
-    expect(listening.map((line) => line.split(/\s+/)[3])).toEqual([`127.0.0.1:${PORT}`]);
+    expect(listening.map((line) => line.split(/\s+/)[3]).sort()).toEqual([overlay, `127.0.0.1:${PORT}`]);
     await stopNode(lab, node);
 
     writeFileSync(file, `${PASSWORD}-wrong\n`);
