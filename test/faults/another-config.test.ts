@@ -6,8 +6,8 @@ import { logLines, readSubnetEnv, startNode, stopNode } from '../../src/lab/node
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import type { Status } from '../../src/ops/status.js';
+import { cli } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli } from './cli.js';
 
 const NAME = 'test-another-config';
 

@@ -6,9 +6,9 @@ import { containerAddress, execIn } from '../../src/lab/network.js';
 import { addContainer, launchNode, readSubnetEnv, startNode, stopNode, waitUntilReady } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli, statusOf } from '../e2e/cli.js';
+import { ping, reaches } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli, statusOf } from './cli.js';
-import { ping, reaches } from './traffic.js';
 
 const NAME = 'test-vxlan-change';
 

@@ -8,10 +8,10 @@ import { execIn } from '../../src/lab/network.js';
 import { startNode } from '../../src/lab/nodes.js';
 import type { LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { statusOf } from '../e2e/cli.js';
+import { type Docker, IMAGE, startDocker } from '../e2e/docker.js';
+import { exchange, ping } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
-import { statusOf } from './cli.js';
-import { type Docker, IMAGE, startDocker } from './docker.js';
-import { exchange, ping } from './traffic.js';
 
 /** Rules that somebody flushed are back within seconds. */
 const REPAIR_DEADLINE_MS = 10_000;

@@ -5,9 +5,9 @@ import { containerAddress, execIn } from '../../src/lab/network.js';
 import { readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import type { LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { statusOf } from '../e2e/cli.js';
+import { reaches } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
-import { statusOf } from './cli.js';
-import { reaches } from './traffic.js';
 
 const NAME = 'test-backend-change';
 const DEVICES = { udp: ['rudder0'], vxlan: ['rudder.1'], 'host-gw': [] };
