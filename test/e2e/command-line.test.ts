@@ -73,7 +73,11 @@ describe('one clear line and the documented exit code', () => {
     ['log-level loud', 'usage', /'loud' is invalid .* choices are fatal, error, .*\. See rudder log-level --help/],
     ['completion csh', 'usage', /'csh' is invalid .* choices are bash, zsh, fish\./],
     ['leases reserve 10.240.1.0/24', 'usage', /required option '--for <node>' not specified/],
-    ['leases reserve 10.240.1.0/24 --for 127.0.0.1', 'usage', /'127\.0\.0\.1' is invalid\. Expected the IPv4 address of a host/],
+    [
+      'leases reserve 10.240.1.0/24 --for 127.0.0.1',
+      'usage',
+      /'127\.0\.0\.1' is invalid\. Expected the IPv4 address of a host/,
+    ],
     ['leases release', 'usage', /missing required argument 'subnet'/],
     ['lab node fly n1', 'usage', /'fly' is invalid .* choices are start, stop, /],
     ['lab node kill', 'usage', /missing required argument 'member'/],
