@@ -1,4 +1,5 @@
 import { messageOf } from '../core/errors.js';
+import { inParallel } from '../core/in-parallel.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import { type Asked, type Asker, ask } from './ask.js';
 import { type PeerView, type Summary, summarySchema } from './summary.js';
@@ -34,12 +35,8 @@ export async function survey(
   members: readonly Member[],
   asker: Asker | undefined,
 ): Promise<Survey> {
-  const nodes: SurveyedNode[] = [{ ...own, problem: null }];
-  const next = members.values();
-  const worker = async () => {
-    for (const member of next) nodes.push(await lookAt(member, asker));
-  };
-  await Promise.all(Array.from({ length: PARALLEL }, worker));
+  const asked = await inParallel(members, PARALLEL, (member) => lookAt(member, asker));
+  const nodes = [{ ...own, problem: null }, ...asked];
   const [first, ...others] = await throughOthers(nodes, members, asker);
   return { nodes: [first, ...others.sort((a, b) => nameOf(a).localeCompare(nameOf(b), 'en', { numeric: true }))] };
 }

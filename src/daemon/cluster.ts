@@ -20,6 +20,8 @@ export interface ClusterOptions {
   readonly publicIp: () => Ipv4;
   readonly peers: () => readonly Lease[];
   readonly isReady: () => Promise<boolean>;
+  /** Before any of them is viewed. */
+  readonly look: () => void;
   readonly view: (lease: Lease) => PeerView;
   readonly probeNow: (lease: Lease) => Promise<void>;
   readonly log: Logger;
@@ -46,7 +48,9 @@ export function keepCluster(options: ClusterOptions): Cluster {
   }
 
   async function summary(): Promise<Summary> {
-    return { host: host ?? null, version, ready: await options.isReady(), peers: peers().map(options.view) };
+    const ready = await options.isReady();
+    options.look();
+    return { host: host ?? null, version, ready, peers: peers().map(options.view) };
   }
 
   async function relay(subnet: string): Promise<Summary | undefined> {

@@ -1,7 +1,6 @@
 import { answeringAddress, answersByDevice } from '../backend/kinds.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { keepHealth } from '../health/health.js';
@@ -13,7 +12,7 @@ import { keepCluster } from './cluster.js';
 import { keepHost } from './host-keeper.js';
 import { keepLastKnown } from './last-known-keeper.js';
 import type { Ground, Node, Ready, StartContext } from './node.js';
-import { readStatus, sightingOf } from './status.js';
+import { problemWith, readStatus } from './status.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
 /** After READY: remembers what is known, and follows what changes on this host. */
@@ -78,7 +77,6 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     isByKernel: backend.packetPath === undefined && answersByDevice(type),
     log,
   });
-  const sightOf = (lease: Lease) => [lease, ...sightingOf(lease, backend, admission)] as const;
   const cluster = keepCluster({
     own: subnet,
     host: options.nodeName,
@@ -88,7 +86,14 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     publicIp: () => joined.state().publicIp,
     peers: () => joined.state().peers,
     isReady: async () => (await readStatus(sources)).problems.length === 0,
-    view: (lease) => ({ subnet: formatSubnet(lease.subnet), ...health.facts(...sightOf(lease)) }),
+    look: health.look,
+    view(lease) {
+      const heard = backend.packetPath?.traffic(lease.subnet).heardSecondsAgo;
+      return {
+        subnet: formatSubnet(lease.subnet),
+        ...health.facts(lease, problemWith(lease, backend, admission), heard),
+      };
+    },
     probeNow: health.probeNow,
     log,
   });

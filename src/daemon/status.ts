@@ -6,8 +6,9 @@ import { formatIpv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import { type Health, PROBE_BYTES, type ProbePackets } from '../health/health.js';
+import type { Health, ProbePackets } from '../health/health.js';
 import { type FirewallSettingsStatus, type PeerStatus, problemsOf, type Status, warningsOf } from '../ops/status.js';
+import { ECHO_HEADER_BYTES } from '../system/echo.js';
 import type { Firewall, FirewallState } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
 import type { ConfigWatch } from './config-watch.js';
@@ -41,6 +42,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
   const forwarding = await firewall?.forwarding();
   const rules = firewall?.state();
   const packetPath = backend.packetPath ?? null;
+  sources.health.look();
   const device = backend.device ?? host.underlay().name;
   const status = {
     version: sources.version,
@@ -97,8 +99,8 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
 
 function peerStatus({ backend, admission, health }: StatusSources, lease: Lease): PeerStatus {
   const { subnet, publicIp, host = null, version = null } = lease;
-  const [problem, heardSecondsAgo] = sightingOf(lease, backend, admission);
-  const { heardSecondsAgo: _, ...traffic } = backend.packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
+  const { heardSecondsAgo, ...traffic } = backend.packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
+  const problem = problemWith(lease, backend, admission);
   return {
     host,
     version,
@@ -112,14 +114,13 @@ function peerStatus({ backend, admission, health }: StatusSources, lease: Lease)
   };
 }
 
-/** Why nothing is sent to a peer, and when the packet path last heard from it; undefined: no reason, and never. */
-export function sightingOf(
+/** Why nothing is sent to a peer; undefined: it is one. */
+export function problemWith(
   lease: Lease,
-  backend: Backend,
+  backend: Pick<Backend, 'problemOf'>,
   admission: Pick<PeerAdmission, 'problemOf'>,
-): [problem: string | undefined, heardSecondsAgo: number | undefined] {
-  const { subnet } = lease;
-  return [admission.problemOf(lease) ?? backend.problemOf(subnet), backend.packetPath?.traffic(subnet).heardSecondsAgo];
+): string | undefined {
+  return admission.problemOf(lease) ?? backend.problemOf(lease.subnet);
 }
 
 /** Null where nothing is counted. An answer is counted by the packet path before it is read by us, or after. */
@@ -127,9 +128,9 @@ function withoutProbes(traffic: PeerStatusTraffic, probes: ProbePackets): PeerSt
   const less = (count: number | null, by: number) => (count === null ? null : Math.max(0, count - by));
   return {
     outPackets: less(traffic.outPackets, probes.out),
-    outBytes: less(traffic.outBytes, probes.out * PROBE_BYTES),
+    outBytes: less(traffic.outBytes, probes.out * ECHO_HEADER_BYTES),
     inPackets: less(traffic.inPackets, probes.in),
-    inBytes: less(traffic.inBytes, probes.in * PROBE_BYTES),
+    inBytes: less(traffic.inBytes, probes.in * ECHO_HEADER_BYTES),
   };
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
-import type { EchoSocket } from '../system/echo.js';
+import { ECHO_HEADER_BYTES, type EchoSocket } from '../system/echo.js';
 
 /** Echoes that a command sends by itself: to one address, of one size, one after the other. */
 export interface EchoSeries {
@@ -14,8 +14,6 @@ export interface EchoSeries {
 
 const INTERVAL_MS = 100;
 const LOOK_MS = 5;
-/** IPv4 and ICMP. */
-export const HEADER_BYTES = 28;
 
 let lastId = process.pid & 0xffff;
 
@@ -46,7 +44,7 @@ export async function pingSeries(
   let sent = 0;
   for (let sequence = 1; sequence <= count; sequence++) {
     try {
-      sentAt.set(sequence, socket.send(address, id, sequence, bytes - HEADER_BYTES));
+      sentAt.set(sequence, socket.send(address, id, sequence, bytes - ECHO_HEADER_BYTES));
       sent++;
     } catch (error) {
       if (errnoOf(error) === undefined) throw error;

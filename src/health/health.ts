@@ -5,7 +5,7 @@ import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnetKey } from '../core/subnet.js';
-import type { EchoSocket } from '../system/echo.js';
+import type { Echo, EchoSocket } from '../system/echo.js';
 import { healthOf, type PeerFacts, type PeerHealth } from './peer-health.js';
 import { createProbes, type Probe } from './probes.js';
 
@@ -23,6 +23,8 @@ export interface HealthOptions {
 }
 
 export interface Health {
+  /** Reads the answers that wait in the socket: once before the peers are told of, however many they are. */
+  look(): void;
   /** @param heardSecondsAgo anything from it, of the packet path @param problem why nothing is sent there */
   of(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): PeerHealth;
   /** What is behind that: what was heard, and what was answered. */
@@ -49,8 +51,6 @@ export interface ProbePackets {
   readonly in: number;
 }
 
-/** An IPv4 and an ICMP header, and nothing in it. */
-export const PROBE_BYTES = 28;
 /** By which our probes are told from a `ping`. It need not be secret: an answer counts for the last probe alone. */
 const ECHO_ID = 0x5244;
 /** How late a new peer is noticed by a node that has nobody else to probe. */
@@ -102,7 +102,6 @@ export function keepHealth(options: HealthOptions): Health {
     }
   }
 
-  /** Before anything is told, too: answers wait in the socket, with the time at which they came. */
   function look(): void {
     if (socket === undefined) return;
     followPeers();
@@ -113,13 +112,7 @@ export function keepHealth(options: HealthOptions): Health {
     }
   }
 
-  function heard({
-    type,
-    source,
-    sequence,
-    payloadBytes,
-    receivedAt,
-  }: ReturnType<EchoSocket['receive']>[number]): void {
+  function heard({ type, source, sequence, payloadBytes, receivedAt }: Echo): void {
     const probed = byAddress.get(source);
     if (probed === undefined) return;
     if (payloadBytes === 0) probed.packets.in++;
@@ -169,7 +162,6 @@ export function keepHealth(options: HealthOptions): Health {
   }
 
   function peerFacts(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): PeerFacts {
-    look();
     const probed = bySubnet.get(formatSubnetKey(lease.subnet));
     const byPath = heardSecondsAgo === undefined ? undefined : performance.now() - heardSecondsAgo * 1000;
     const heard = [byPath, probed?.heardAt].filter((at) => at !== undefined);
@@ -186,6 +178,7 @@ export function keepHealth(options: HealthOptions): Health {
   }
 
   return {
+    look,
     of: (...of) => healthOf(peerFacts(...of), performance.now()),
     facts(...of) {
       const { probe, heardAt, problem } = peerFacts(...of);

@@ -37,6 +37,9 @@ export interface EchoSocket {
   close(): void;
 }
 
+/** IPv4 and ICMP, around the payload: all that a request without one has. */
+export const ECHO_HEADER_BYTES = 28;
+
 /** Of requests without payload. */
 export const ECHOES_HELD = 256;
 /** The kernel counts a small packet as 768 bytes, and doubles what is asked for. */

@@ -1,5 +1,6 @@
 import { expiryWarning } from '../../core/certificates.js';
 import { counted } from '../../core/counted.js';
+import { inParallel } from '../../core/in-parallel.js';
 import type { EchoSeries } from '../../health/echo-series.js';
 import { nameOf, type PeerStatus, type Status } from '../../ops/status.js';
 import { bad, ok, unknown, warn } from './findings.js';
@@ -18,15 +19,8 @@ const SMALLEST_PACKET = 576;
 const peersOf = ({ peers }: Status) =>
   peers.filter(({ problem, reserved }) => problem === null && !reserved).slice(0, MOST_PEERS);
 
-async function eachPeer<T>(status: Status, ask: (peer: PeerStatus) => Promise<T>): Promise<T[]> {
-  const results: T[] = [];
-  const next = peersOf(status).entries();
-  const worker = async () => {
-    for (const [index, peer] of next) results[index] = await ask(peer);
-  };
-  await Promise.all(Array.from({ length: PARALLEL }, worker));
-  return results;
-}
+const eachPeer = <T>(status: Status, ask: (peer: PeerStatus) => Promise<T>): Promise<T[]> =>
+  inParallel(peersOf(status), PARALLEL, ask);
 
 /** Whether the other hosts are there, whatever runs on them. */
 export async function underlay({ status, echoes }: Facts): Promise<Finding[]> {

@@ -59,7 +59,10 @@ const answer = (changes: Partial<Echo> = {}) => {
   const { to, id, sequence } = sent.at(-1)!;
   inbox.push({ type: 'reply', source: to, id, sequence, payloadBytes: 0, receivedAt: 1_000_400, ...changes });
 };
-const stateOf = (of = ONE) => health.of(of, undefined, undefined);
+const stateOf = (of = ONE) => {
+  health.look();
+  return health.of(of, undefined, undefined);
+};
 
 it('knows a peer by the answer to a probe, with its time of flight by the clock of the kernel', () => {
   expect(stateOf().state).toBe('unknown');
