@@ -43,8 +43,13 @@ export interface HostKeeper {
 const CHECK_INTERVAL_MS = 1500;
 /** ... and how often all is looked at without one: a notification may be lost, and an address be free again. */
 const FULL_LOOK_INTERVAL_MS = 120_000;
-/** But where a look takes long, as among thousands of peers in the kernel's tables, it may not take more than this part of the time. */
+/**
+ * But where a look takes long, as among thousands of peers in the kernel's tables, it may not take more than this part of
+ * the time. That is no bound of repairs, which take as long as they take: who breaks a thing breaks the next.
+ */
 const MAX_SHARE = 1 / 20;
+/** On a starved host a look takes long too, and what is broken then must not stay so. */
+const MAX_REST_MS = 10_000;
 /** Repairs that are told in each interval: somebody may fight for the device for ever. */
 const REPAIRS_TOLD = 3;
 
@@ -72,6 +77,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     const hasChanged = options.events.take();
     const isDue = hasChanged || problem !== undefined || performance.now() - lookedAt >= FULL_LOOK_INTERVAL_MS;
     const start = performance.now();
+    const repairsBefore = repairs;
     if (isDue) lookedAt = start;
     looking = (isDue ? checkAll() : options.lookAtEnv())
       .then(
@@ -87,7 +93,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
         },
       )
       .finally(() => {
-        const rest = (performance.now() - start) / MAX_SHARE;
+        const rest = repairs > repairsBefore ? 0 : Math.min((performance.now() - start) / MAX_SHARE, MAX_REST_MS);
         if (!stopped) timer = setTimeout(look, Math.max(CHECK_INTERVAL_MS, rest));
       });
   }

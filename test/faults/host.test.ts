@@ -16,6 +16,8 @@ const NAME = 'test-faults-host';
 /** The promise for whatever somebody does to the device or the underlay. */
 const RESTORED_MS = 5000;
 
+const UP = 'ip link show up rudder0 2>/dev/null | grep -q rudder0';
+
 describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running traffic', () => {
   let lab: LabState;
   let victim: LabNode;
@@ -60,6 +62,10 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
 
   it.each([
     ['deleted', 'ip link delete rudder0'],
+    [
+      'deleted, and set down when it is back',
+      `ip link delete rudder0; until ${UP}; do sleep 0.01; done; ip link set rudder0 down`,
+    ],
     ['set down', 'ip link set rudder0 down'],
     ['stripped of its address', 'ip address flush dev rudder0'],
     ['given another address', 'ip address add 10.99.0.1/24 dev rudder0'],

@@ -126,12 +126,12 @@ export function openUdpBackend(options: UdpOptions): Backend {
     if (own === undefined || stopped) return undefined;
     const told = repaired;
     repaired = undefined;
-    if (told !== undefined) return told;
+    // Also at a device that was just made anew: what was done to it since is told only once.
     const problem = await deviceProblem(netlink, device(own.address));
     // One that is gone ends the worker, and is made anew by that.
-    if (problem === undefined || problem === 'gone') return undefined;
+    if (problem === undefined || problem === 'gone') return told;
     await configureTunDevice(netlink, device(own.address));
-    return problem;
+    return told === undefined ? problem : `${told}, ${problem}`;
   }
 
   async function adapt(host: HostChange): Promise<void> {

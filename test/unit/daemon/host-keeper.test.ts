@@ -185,6 +185,20 @@ it('looks seldom where a look takes long, as among thousands of peers in the ker
   expect(hostLooks).toBeGreaterThanOrEqual(8);
 });
 
+it('looks again soon after a repair, however long it took, and on a starved host', async () => {
+  lookMs = 1000;
+  failures.repair = 'gone';
+  await vi.advanceTimersByTimeAsync(3 * 2500);
+  expect(keeper.repairs()).toBe(3);
+  delete failures.repair;
+  lookMs = 5000;
+  await vi.advanceTimersByTimeAsync(1500 + 5000);
+  hostLooks = 0;
+  lookMs = 0;
+  await vi.advanceTimersByTimeAsync(10_001);
+  expect(hostLooks).toBe(1);
+});
+
 it('tells of a change that comes again and again at a bounded rate, and counts each', async () => {
   failures.repair = 'down';
   await looks(20);
