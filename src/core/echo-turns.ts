@@ -1,124 +1,144 @@
-import type { Ipv4 } from '../core/ipv4.js';
+import type { Ipv4 } from './ipv4.js';
 
 /**
- * Whom to send an echo request next, and who has not answered. Knows neither sockets nor clocks:
+ * Whom to send an echo request next, and who has not answered. Knows neither sockets nor clocks, nor what follows from a
+ * silence; times are in ms of the caller's clock:
  *
- *     queue   [ longest without a probe ... probed a moment ago ]     a new one goes to the head
+ *     soon      new ones, and those that are to be asked again at once                 before all others
+ *     in turn   [ longest without a request ... asked a moment ago ]                  when their interval is over
+ *     awaited   asked and not answered, for two seconds at most: then it is a miss
  *
- * Each is probed every two seconds; where they are more than forty, in turn, twenty a second.
+ * However many they are, in each tick so many are asked and no more: where they are too many for the interval, in turn.
  */
-export const PROBE_INTERVAL_MS = 2000;
-export const PROBE_SPACING_MS = 50;
+export const TICK_MS = 50;
+/** An answer counts for so long. */
+export const ANSWER_MS = 2000;
 /** So many without an answer, one after the other, are silence. */
 export const MISSES_FOR_SILENCE = 3;
 
 export interface Probe {
   /** Where the echo goes. */
   readonly address: Ipv4;
-  /** When the last one was sent, in ms of the caller's clock; undefined: none yet. */
+  /** When the last one was sent; undefined: none yet. */
   sentAt: number | undefined;
-  /** Of the last one. */
+  /** Of the last one, 0 to 65535. */
   sequence: number;
-  isAnswered: boolean;
   /** Without an answer since the last one that had it, the last probe not counted while it may be answered still. */
   misses: number;
-  /** Since when nothing was answered: the first probe of the silence. */
-  silentSince: number | undefined;
-  answeredAt: number | undefined;
-  rttMs: number | undefined;
-  /** Why the last one could not be sent. */
-  sendError: string | undefined;
 }
 
-export interface Probes {
-  add(address: Ipv4): Probe;
-  remove(probe: Probe): void;
-  /** The next one to send to, if it is its time. It counts as sent. */
-  take(now: number): Probe | undefined;
+export const newProbe = (address: Ipv4): Probe => ({ address, sentAt: undefined, sequence: 0, misses: 0 });
+
+export interface TurnsOptions {
+  /** Between two requests to one of them, where they are few. */
+  readonly intervalMs: number;
+  /** How many are asked at one time at most. */
+  readonly perTick: number;
+}
+
+export interface Turns<T extends Probe> {
+  /** One that was never asked comes before all others, another one after them. */
+  add(probe: T): void;
+  remove(probe: T): void;
+  /** It is asked before those in turn, as soon as the rate allows it. */
+  hasten(probe: T): void;
+  /** The next ones to send to, if it is their time. They count as sent. */
+  take(now: number): T[];
   /** Counts as sent too, whatever its turn. */
-  begin(probe: Probe, now: number): void;
-  /** In how many ms that will be: never sooner than the spacing allows; undefined: there is nobody. */
+  begin(probe: T, now: number): void;
+  /** Whether that is an answer to its last request; to any other it is none, since its time is not known. */
+  answered(probe: T, sequence: number): boolean;
+  /** Those that have missed one since this was asked last: after the answers that have come were told. */
+  missed(now: number): T[];
+  /** In how many ms take() or missed() has some: never sooner than the rate allows; undefined: there is nobody. */
   msUntilNext(now: number): number | undefined;
-  /** An answer to the last probe; any other is none, since its time is not known. */
-  answered(probe: Probe, sequence: number, now: number, rttMs: number): void;
-  failed(probe: Probe, reason: string): void;
-  /** How long a round takes for all of them, in ms. */
+  /** How long it takes to ask all of them once, in ms. */
   roundMs(): number;
 }
 
-export function createProbes(): Probes {
-  const queue: Probe[] = [];
+export function createTurns<T extends Probe>({ intervalMs, perTick }: TurnsOptions): Turns<T> {
+  // Sets keep the order in which their members were added: queues that one may leave from the middle.
+  const soon = new Set<T>();
+  const inTurn = new Set<T>();
+  const awaited = new Set<T>();
   let lastAt = Number.NEGATIVE_INFINITY;
 
-  function miss(probe: Probe): void {
-    if (probe.sentAt === undefined || probe.isAnswered) return;
-    probe.misses++;
-    probe.silentSince ??= probe.sentAt;
+  const isKnown = (probe: T) => soon.has(probe) || inTurn.has(probe);
+  const dueAt = ({ sentAt }: T) => (sentAt === undefined ? Number.NEGATIVE_INFINITY : sentAt + intervalMs);
+  const isOver = ({ sentAt }: T, now: number) => sentAt !== undefined && now - sentAt >= ANSWER_MS;
+
+  function leave(probe: T): void {
+    soon.delete(probe);
+    inTurn.delete(probe);
   }
 
-  function begin(probe: Probe, now: number): void {
-    miss(probe);
+  function nextOne(now: number): T | undefined {
+    const [next] = soon.size > 0 ? soon : inTurn;
+    return next !== undefined && (soon.has(next) || dueAt(next) <= now) ? next : undefined;
+  }
+
+  function begin(probe: T, now: number): void {
+    if (awaited.delete(probe)) probe.misses++;
+    leave(probe);
+    inTurn.add(probe);
+    awaited.add(probe);
     lastAt = now;
     probe.sentAt = now;
     probe.sequence = (probe.sequence + 1) & 0xffff;
-    probe.isAnswered = false;
-    probe.sendError = undefined;
-  }
-
-  function msUntilNext(now: number): number | undefined {
-    const [next] = queue;
-    if (next === undefined) return undefined;
-    const due = next.sentAt === undefined ? now : next.sentAt + PROBE_INTERVAL_MS;
-    return Math.max(0, due - now, lastAt + PROBE_SPACING_MS - now);
   }
 
   return {
-    add(address) {
-      const probe: Probe = {
-        address,
-        sentAt: undefined,
-        sequence: 0,
-        isAnswered: false,
-        misses: 0,
-        silentSince: undefined,
-        answeredAt: undefined,
-        rttMs: undefined,
-        sendError: undefined,
-      };
-      queue.unshift(probe);
-      return probe;
-    },
+    add: (probe) => void (probe.sentAt === undefined ? soon : inTurn).add(probe),
 
     remove(probe) {
-      const index = queue.indexOf(probe);
-      if (index >= 0) queue.splice(index, 1);
+      leave(probe);
+      awaited.delete(probe);
+    },
+
+    hasten(probe) {
+      if (!isKnown(probe)) return;
+      leave(probe);
+      soon.add(probe);
     },
 
     take(now) {
-      if (msUntilNext(now) !== 0) return undefined;
-      const probe = queue.shift()!;
-      queue.push(probe);
-      begin(probe, now);
-      return probe;
+      const taken: T[] = [];
+      if (now < lastAt + TICK_MS) return taken;
+      for (let next = nextOne(now); next !== undefined && taken.length < perTick; next = nextOne(now)) {
+        begin(next, now);
+        taken.push(next);
+      }
+      return taken;
     },
 
     begin,
 
-    msUntilNext,
-
-    answered(probe, sequence, now, rttMs) {
-      if (probe.sequence !== sequence || probe.isAnswered || probe.sentAt === undefined) return;
-      probe.isAnswered = true;
+    answered(probe, sequence) {
+      if (probe.sequence !== sequence || !awaited.delete(probe)) return false;
       probe.misses = 0;
-      probe.silentSince = undefined;
-      probe.answeredAt = now;
-      probe.rttMs = rttMs;
+      return true;
     },
 
-    failed(probe, reason) {
-      probe.sendError = reason;
+    missed(now) {
+      const missed: T[] = [];
+      for (const probe of awaited) {
+        if (!isOver(probe, now)) break;
+        awaited.delete(probe);
+        probe.misses++;
+        missed.push(probe);
+      }
+      return missed;
     },
 
-    roundMs: () => Math.max(PROBE_INTERVAL_MS, queue.length * PROBE_SPACING_MS),
+    msUntilNext(now) {
+      const [first] = awaited;
+      const [next] = inTurn;
+      if (next === undefined && soon.size === 0) return undefined;
+      const due = soon.size > 0 ? now : dueAt(next!);
+      const over = first === undefined ? Number.POSITIVE_INFINITY : first.sentAt! + ANSWER_MS;
+      return Math.max(0, Math.min(Math.max(due, lastAt + TICK_MS), over) - now);
+    },
+
+    roundMs: () => Math.max(intervalMs, Math.ceil((soon.size + inTurn.size) / perTick) * TICK_MS),
   };
 }
