@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { createTurns, newProbe } from '../core/echo-turns.js';
 import { errnoOf, messageOf } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
@@ -6,8 +7,7 @@ import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnetKey } from '../core/subnet.js';
 import type { Echo, EchoSocket } from '../system/echo.js';
-import { healthOf, type PeerFacts, type PeerHealth } from './peer-health.js';
-import { createProbes, type Probe } from './probes.js';
+import { healthOf, type PeerFacts, type PeerHealth, type PeerProbe, PROBE_INTERVAL_MS } from './peer-health.js';
 
 export interface HealthOptions {
   /** The same array until any of them changes. */
@@ -60,9 +60,11 @@ const LONGEST_WAIT_MS = 1000;
 const LONGEST_ANSWER_MS = 1000;
 const LOOK_MS = 20;
 
-interface Probed {
+/** Forty of them have an interval each, and more than that go in turn, twenty a second. */
+const TURNS = { intervalMs: PROBE_INTERVAL_MS, perTick: 1 };
+
+interface Probed extends PeerProbe {
   readonly lease: Lease;
-  readonly probe: Probe;
   /** By the clock that the kernel stamps answers with. */
   sentMicros: number;
   readonly since: number;
@@ -74,7 +76,7 @@ interface Probed {
 /** Asks each peer from time to time whether it is there, and knows how each is. */
 export function keepHealth(options: HealthOptions): Health {
   const { peers, socket, addressOf, isSureToAnswer, isByKernel, log } = options;
-  const probes = createProbes();
+  const turns = createTurns<Probed>(TURNS);
   const bySubnet = new Map<string, Probed>();
   const byAddress = new Map<Ipv4, Probed>();
   /** By subnet, for ever: so does the packet path count. */
@@ -85,20 +87,18 @@ export function keepHealth(options: HealthOptions): Health {
 
   function turn(): void {
     look();
-    const probe = probes.take(performance.now());
-    const probed = probe && byAddress.get(probe.address);
-    if (probed !== undefined) send(probed);
-    const wait = probes.msUntilNext(performance.now()) ?? LONGEST_WAIT_MS;
+    turns.take(performance.now()).forEach(send);
+    const wait = turns.msUntilNext(performance.now()) ?? LONGEST_WAIT_MS;
     timer = setTimeout(turn, Math.min(wait, LONGEST_WAIT_MS)).unref();
   }
 
   function send(probed: Probed): void {
-    const { address, sequence } = probed.probe;
+    probed.sendError = undefined;
     try {
-      probed.sentMicros = socket!.send(address, ECHO_ID, sequence);
+      probed.sentMicros = socket!.send(probed.address, ECHO_ID, probed.sequence);
       probed.packets.out++;
     } catch (error) {
-      probes.failed(probed.probe, whyNotSent(error));
+      probed.sendError = whyNotSent(error);
     }
   }
 
@@ -110,6 +110,8 @@ export function keepHealth(options: HealthOptions): Health {
     } catch (error) {
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'answers of peers cannot be read'));
     }
+    // It counts their misses, and health is looked at only when somebody asks.
+    turns.missed(performance.now());
   }
 
   function heard({ type, source, sequence, payloadBytes, receivedAt }: Echo): void {
@@ -122,9 +124,10 @@ export function keepHealth(options: HealthOptions): Health {
       if (payloadBytes === 0) probed.packets.out++;
       return;
     }
+    if (!turns.answered(probed, sequence)) return;
+    probed.answeredAt = performance.now();
     // A clock that was set in between tells nothing of the way.
-    const rttMs = Math.max(0, receivedAt - probed.sentMicros) / 1000;
-    probes.answered(probed.probe, sequence, performance.now(), rttMs);
+    probed.rttMs = Math.max(0, receivedAt - probed.sentMicros) / 1000;
   }
 
   function followPeers(): void {
@@ -141,24 +144,28 @@ export function keepHealth(options: HealthOptions): Health {
     if (address === undefined || byAddress.has(address)) return;
     const counts = packets.get(key) ?? { out: 0, in: 0 };
     packets.set(key, counts);
-    const probed = {
+    const probed: Probed = {
+      ...newProbe(address),
       lease,
-      probe: probes.add(address),
+      answeredAt: undefined,
+      rttMs: undefined,
+      sendError: undefined,
       sentMicros: 0,
       since: performance.now(),
       heardAt: undefined,
       packets: counts,
     };
+    turns.add(probed);
     bySubnet.set(key, probed);
     byAddress.set(address, probed);
   }
 
   /** Another node at that subnet, or another version of it, has a life of its own. */
   function forget(key: string): void {
-    const { probe } = bySubnet.get(key)!;
+    const probed = bySubnet.get(key)!;
     bySubnet.delete(key);
-    byAddress.delete(probe.address);
-    probes.remove(probe);
+    byAddress.delete(probed.address);
+    turns.remove(probed);
   }
 
   function peerFacts(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): PeerFacts {
@@ -168,12 +175,12 @@ export function keepHealth(options: HealthOptions): Health {
     return {
       lease,
       problem,
-      probe: probed?.probe,
+      probe: probed,
       heardAt: heard.length === 0 ? undefined : Math.max(...heard),
       // flannel's nodes send none.
       daemonHeardAt: isByKernel && lease.version !== undefined ? (probed?.heardAt ?? probed?.since) : undefined,
       isSureToAnswer,
-      roundMs: probes.roundMs(),
+      roundMs: turns.roundMs(),
     };
   }
 
@@ -196,9 +203,11 @@ export function keepHealth(options: HealthOptions): Health {
       look();
       const probed = bySubnet.get(formatSubnetKey(lease.subnet));
       if (probed === undefined) return;
-      probes.begin(probed.probe, performance.now());
+      const askedAt = performance.now();
+      turns.begin(probed, askedAt);
       send(probed);
-      for (let waited = 0; waited < LONGEST_ANSWER_MS && !probed.probe.isAnswered; waited += LOOK_MS) {
+      const isAnswered = () => probed.answeredAt !== undefined && probed.answeredAt >= askedAt;
+      for (let waited = 0; waited < LONGEST_ANSWER_MS && !isAnswered(); waited += LOOK_MS) {
         await delay(LOOK_MS);
         look();
       }

@@ -1,6 +1,17 @@
+import { MISSES_FOR_SILENCE, type Probe } from '../core/echo-turns.js';
 import { isUntaken, type Lease } from '../core/lease.js';
 import type { PeerState } from '../core/peer-state.js';
-import { MISSES_FOR_SILENCE, PROBE_INTERVAL_MS, type Probe } from './probes.js';
+
+/** Where peers are few. */
+export const PROBE_INTERVAL_MS = 2000;
+
+/** What one has learnt from the echoes to a peer. */
+export interface PeerProbe extends Probe {
+  answeredAt: number | undefined;
+  rttMs: number | undefined;
+  /** Why the last one could not be sent. */
+  sendError: string | undefined;
+}
 
 export interface PeerHealth {
   readonly state: PeerState;
@@ -18,7 +29,7 @@ export interface PeerFacts {
   /** Why nothing is sent there; undefined: it is a peer. */
   readonly problem: string | undefined;
   /** Undefined: it is not probed. */
-  readonly probe: Probe | undefined;
+  readonly probe: PeerProbe | undefined;
   /** Anything else from it; undefined: never, or nobody knows. */
   readonly heardAt: number | undefined;
   /**
@@ -61,7 +72,7 @@ function judge(
     return isLeft ? { state: 'ok', reason: NO_DAEMON } : { state: 'ok' };
   }
   if (isUntaken(lease) && lastHeard === undefined) return { state: 'reserved' };
-  const isAskedEnough = probe !== undefined && missesAt(probe, now) >= MISSES_FOR_SILENCE;
+  const isAskedEnough = probe !== undefined && probe.misses >= MISSES_FOR_SILENCE;
   if (!isAskedEnough || (lastHeard === undefined && !isSureToAnswer)) return { state: 'unknown' };
   return { state: 'silent' };
 }
@@ -69,8 +80,3 @@ function judge(
 /** Its routes stay as they are, so that it is lost to what changes from now on. */
 const NO_DAEMON = 'its kernel answers and forwards, but its daemon sends no probes: is rudder running there?';
 const ONE_WAY = 'it is heard, but has answered nothing of late: what is sent to it does not arrive';
-
-/** The last probe is missed too, once its time is over. */
-function missesAt({ misses, isAnswered, sentAt }: Probe, now: number): number {
-  return misses + (sentAt !== undefined && !isAnswered && now - sentAt >= PROBE_INTERVAL_MS ? 1 : 0);
-}

@@ -1,9 +1,19 @@
+import { mkdirSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown } from '../../src/lab/lab.js';
 import { nodeAddress } from '../../src/lab/names.js';
 import { containerAddress, execIn } from '../../src/lab/network.js';
-import { addContainer, launchNode, readSubnetEnv, startNode, stopNode, waitUntilReady } from '../../src/lab/nodes.js';
+import {
+  addContainer,
+  launchNode,
+  logText,
+  nodePaths,
+  readSubnetEnv,
+  startNode,
+  stopNode,
+  waitUntilReady,
+} from '../../src/lab/nodes.js';
 import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
@@ -106,6 +116,19 @@ describe.each(CASES)('$type $options', ({ type, options, overhead }) => {
       );
       expect(await execIn(lab, 'n1', ['ip', 'route', 'show', '10.240.200.0/24'])).toBe('');
       await etcdctl(lab, 'del', `${SUBNETS}/10.240.200.0-24`);
+    });
+
+    it('leave no route of a start that was given up', async () => {
+      const { directory, subnetFile } = nodePaths(lab, byHand);
+      // A directory, which it finds out when it writes the file, after its routes.
+      mkdirSync(subnetFile, { recursive: true });
+      await launchNode(lab, byHand);
+      await waitFor('the daemon to end', () => !isRunning(byHand.process!), 20_000);
+      expect(logText(lab, byHand)).toContain(subnetFile);
+      expect(logText(lab, byHand)).toContain('peer added');
+      expect(await execIn(lab, 'n4', ['ip', 'route', 'show', 'table', 'all', 'proto', '80'])).toBe('');
+      expect(await execIn(lab, 'n4', ['ip', '-o', 'link'])).not.toContain('rudder.1');
+      rmSync(directory, { recursive: true });
     });
 
     it('reach a host that is set up by hand, and are reached by it', async () => {

@@ -44,6 +44,7 @@ await sync.apply([
   { type: 'put', peer: peerOf(2, '10.1.1.2') },
   { type: 'put', peer: peerOf(3, '10.2.2.3') },
 ]);
+sync.persist();
 await sync.stop();
 batch('route delete default');
 const between = show('route');

@@ -51,6 +51,7 @@ const changes = [];
 for (let i = 0; i < CHANGES; i++) changes.push(await timed(() => sync.apply(put([peerOf(i, 17)]))));
 out.change = changes.sort((a, b) => a - b)[CHANGES / 2];
 out.status = sync.status();
+sync.persist();
 await sync.stop();
 sync = open();
 out.restart = await timed(() => sync.apply(all));

@@ -329,6 +329,60 @@ export const cases = [
     expected: [['no device', 'no device'], 'no device', [BLACKHOLE, ...through(7)]],
   },
   {
+    name: 'takes back what it has written of a start that is given up, and puts back what was there before',
+    async run(host) {
+      const { netlink, ground } = host;
+      await flannel(host, 7);
+      await flannel(host, 8, '10.1.1.80');
+      await netlink.replaceRoute(foreignRoute('10.240.9.0/24', ground.underlay.index, '10.1.1.9'));
+      const found = await contents(host);
+      const { sync } = start(host);
+      sync.peersComplete();
+      await sync.apply(put(peer(6), peer(7), peer(8), peer(9)));
+      const between = await contents(host);
+      await sync.apply([removed(9)]);
+      await sync.apply(put(peer(9)));
+      await sync.stop();
+      return [found, between, await contents(host)];
+    },
+    expected: (() => {
+      const foreign = (number) => `route 10.240.${number}.0/24 via 10.240.${number}.0 dev vxlan onlink proto 3`;
+      const ofFlannel = [...through(7).slice(0, 2), ...through(8, '10.1.1.80').slice(0, 2), foreign(7), foreign(8)];
+      return [
+        [...ofFlannel, 'route 10.240.9.0/24 via 10.1.1.9 dev eth0 proto 3'].sort(),
+        [BLACKHOLE, ...through(6), ...through(7), ...through(8), ...through(9)].sort(),
+        // The ninth's was not wanted for a moment, and is nobody's any more.
+        ofFlannel.sort(),
+      ];
+    })(),
+  },
+  {
+    name: 'takes back its routes also when there is no device any more',
+    async run(host) {
+      const { sync, fail } = start(host, { tunnel: false });
+      sync.peersComplete();
+      await sync.apply(put(peer(7)));
+      const between = await contents(host);
+      fail(new Error('no device'));
+      await sync.reconcile().catch(() => undefined);
+      await sync.stop();
+      return [between, await contents(host)];
+    },
+    expected: [[BLACKHOLE, ...plain(7)], []],
+  },
+  {
+    name: 'leaves all as it is when it ends after that',
+    async run(host) {
+      const { sync } = start(host);
+      sync.peersComplete();
+      await sync.apply(put(peer(7)));
+      sync.persist();
+      await sync.stop();
+      return contents(host);
+    },
+    expected: [BLACKHOLE, ...through(7)],
+  },
+  {
     name: 'takes the routes back and puts them back, also before all peers are known',
     async run(host) {
       await flannel(host, 9);

@@ -88,11 +88,15 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, wants
     directPeers: () => (wants.direct ? (sync?.status().direct ?? 0) : undefined),
     persist() {
       isPersistent = true;
+      sync?.persist();
     },
     async stop(removeDevice) {
-      await sync?.stop();
-      if (removeDevice || !isPersistent) await links.remove(!removeDevice);
-      if (removeDevice) await removeOurRoutes(netlink);
+      try {
+        await sync?.stop();
+      } finally {
+        if (removeDevice || !isPersistent) await links.remove(!removeDevice);
+        if (removeDevice) await removeOurRoutes(netlink);
+      }
     },
     // The kernel does not stop forwarding by itself.
     failure: new Promise<never>(() => undefined),

@@ -8,6 +8,7 @@ import { type Forwarding, MAIN_TABLE } from '../../system/netlink.js';
 import { createPlan } from './plan.js';
 import { erase, isOurs, readTables, type Tables, write } from './tables.js';
 import { type Entry, type Ground, isSame, type KernelPeer, KINDS, placeOf, type Wants } from './wanted.js';
+import { createWritten, type Written } from './written.js';
 
 export type PeerChange =
   | { readonly type: 'put'; readonly peer: KernelPeer }
@@ -63,9 +64,11 @@ export interface KernelSync {
   /** Takes the routes back, or puts them back. Rejects as reconcile() does. */
   setRouted(isRouted: boolean): Promise<void>;
   status(): SyncStatus;
+  /** From now on what was written stays when this ends. */
+  persist(): void;
   /** Why nothing reaches that peer at the moment; undefined: nothing is known to be wrong. */
   problemOf(subnet: Subnet): string | undefined;
-  /** Removes nothing: the kernel goes on forwarding. Resolves when nothing is under way any more. */
+  /** After persist() the kernel goes on forwarding; before it, all is as it was found. Resolves when that is so. */
   stop(): Promise<void>;
 }
 
@@ -85,6 +88,8 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
   let present = new Map<string, Entry>();
   /** Undefined: not looked at yet, or not as they should be. */
   let ground: Ground | undefined;
+  /** Undefined: it stays. */
+  let written: Written | undefined = createWritten(netlink);
   let isComplete = false;
   let isRouted = true;
   let isRoutedInForce: boolean | undefined;
@@ -190,8 +195,10 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
 
   async function writeOne(entry: Entry, on: Ground): Promise<void> {
     const place = placeOf(entry);
-    if (isSame(present.get(place), entry)) return;
+    const before = present.get(place);
+    if (isSame(before, entry)) return;
     await write(netlink, on.tunnel, entry);
+    written?.add(entry, before);
     present.set(place, entry);
   }
 
@@ -201,7 +208,9 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
       for (const entry of entries.filter((candidate) => candidate.kind === kind)) {
         await erase(netlink, on.tunnel, entry);
         const place = placeOf(entry);
-        if (isSame(present.get(place), entry)) present.delete(place);
+        if (!isSame(present.get(place), entry)) continue;
+        present.delete(place);
+        written?.drop(entry);
       }
     }
   }
@@ -257,9 +266,15 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
       const owner = formatSubnet(subnet);
       return problem ?? plan.problems.get(owner) ?? refused.get(owner);
     },
+    persist() {
+      written = undefined;
+    },
     async stop() {
       stopped = true;
-      await oneAtATime(async () => clearTimeout(retryTimer));
+      await oneAtATime(async () => {
+        clearTimeout(retryTimer);
+        await written?.takeBack(ground?.tunnel);
+      });
     },
   };
 }

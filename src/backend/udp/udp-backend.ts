@@ -196,10 +196,13 @@ export function openUdpBackend(options: UdpOptions): Backend {
     },
     async stop(remove) {
       stopped = true;
-      await direct?.stop(remove);
-      await oneAtATime(stopPath);
-      handles.close();
-      if (remove) await removeDevice(netlink, DEVICE_NAME);
+      try {
+        await direct?.stop(remove);
+      } finally {
+        await oneAtATime(stopPath);
+        handles.close();
+        if (remove) await removeDevice(netlink, DEVICE_NAME);
+      }
     },
   };
 }

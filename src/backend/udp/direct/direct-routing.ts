@@ -9,7 +9,7 @@ import { type EchoOptions, type EchoSocket, openEchoSocket } from '../../../syst
 import { RTN_UNREACHABLE } from '../../../system/netlink.js';
 import type { HostChange } from '../../backend.js';
 import { createKernelBackend } from '../../kernel/kernel-backend.js';
-import { ourRoutes, removeOurRoutes } from '../../kernel/tables.js';
+import { ourRoutes } from '../../kernel/tables.js';
 import { onUnderlay } from '../../kernel/underlay-link.js';
 import {
   type Entry,
@@ -125,9 +125,6 @@ export function createDirectRouting(options: DirectRoutingOptions): DirectRoutin
   let socket: EchoSocket | undefined;
   let probes: Probes | undefined;
   let timer: NodeJS.Timeout | undefined;
-  /** An earlier run has left nothing. */
-  let isNew = false;
-  let isPersistent = false;
   let stopped = false;
   const answers = (subnet: Subnet) => probes?.answers(formatSubnet(subnet)) === true;
   const links = onUnderlay(options);
@@ -168,22 +165,17 @@ export function createDirectRouting(options: DirectRoutingOptions): DirectRoutin
 
   /** Routes that change are in force before the next look. */
   function turn(): void {
-    const changed = changedPeers();
+    const changed = (probes?.turn() ?? []).flatMap((peer) => {
+      tell(peer);
+      return leases.get(peer) ?? [];
+    });
     const done =
       changed.length === 0 ? Promise.resolve() : routes.apply(changed.map((lease) => ({ type: 'changed', lease })));
     void done.finally(() => look(probes?.restMs()));
   }
 
-  function changedPeers(): Lease[] {
-    try {
-      return (probes?.turn() ?? []).flatMap((peer) => {
-        tell(peer);
-        return leases.get(peer) ?? [];
-      });
-    } catch (error) {
-      limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'echoes of peers cannot be received'));
-      return [];
-    }
+  function tellUnreadable(error: unknown): void {
+    limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'echoes of peers cannot be received'));
   }
 
   function tell(subnet: string): void {
@@ -201,11 +193,9 @@ export function createDirectRouting(options: DirectRoutingOptions): DirectRoutin
   return {
     async start(own) {
       source = own.address;
-      const left = await ourRoutes(netlink);
-      isNew = left.length === 0;
-      kept = new Set(left.flatMap(keptBy));
+      kept = new Set((await ourRoutes(netlink)).flatMap(keptBy));
       socket = openEcho({ address: own.address, mark: MARK, ttl: TTL });
-      probes = createProbes({ socket, id: randomInt(65536), now });
+      probes = createProbes({ socket, id: randomInt(65536), now, onUnreadable: tellUnreadable });
       early.forEach(follow);
       await routes.apply([...leases.values()].map((lease) => ({ type: 'added', lease })));
       // What the kernel refuses is tried again, and the tunnel is there.
@@ -224,17 +214,12 @@ export function createDirectRouting(options: DirectRoutingOptions): DirectRoutin
     setRouted: (isRouted) => routes.setRouted(isRouted).catch(() => undefined),
     peers: () => routes.directPeers() ?? 0,
     ways: routes.ways,
-    persist() {
-      isPersistent = true;
-      routes.persist();
-    },
+    persist: routes.persist,
     async stop(remove) {
       stopped = true;
       clearTimeout(timer);
-      await routes.stop(remove);
       socket?.close();
-      // Of a start that was given up: an earlier run's go on carrying packets.
-      if (!remove && !isPersistent && isNew) await removeOurRoutes(netlink);
+      await routes.stop(remove);
     },
   };
 }

@@ -1,11 +1,13 @@
+import { randomInt } from 'node:crypto';
+import { createTurns, MISSES_FOR_SILENCE, newProbe, type Probe, TICK_MS } from '../../../core/echo-turns.js';
 import type { Ipv4 } from '../../../core/ipv4.js';
-import type { EchoSocket } from '../../../system/echo.js';
+import type { Echo, EchoSocket } from '../../../system/echo.js';
 
 /**
- * Which peers answer over the direct way: an ICMP echo to each of them, every two seconds. One answer is enough to trust
- * the way, and so many misses in a row end that.
+ * Which peers answer over the direct way, by ICMP echoes in turn (core/echo-turns.ts). One answer is enough to trust the
+ * way, and so many misses in a row end that; who has just missed one is asked before all others.
  *
- *     unknown --answer--> answers --3 misses--> unknown
+ *     others --answer--> in use --3 misses--> others
  */
 export interface Probes {
   /** @param isKept the way of an earlier run leads there still: trusted until the first miss */
@@ -24,119 +26,109 @@ export interface ProbesOptions {
   readonly id: number;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
+  /** What has come cannot be read. */
+  readonly onUnreadable: (error: unknown) => void;
 }
 
-const INTERVAL_MS = 2000;
-/** Who has not answered for long is asked more rarely: another rack, or a firewall. */
-const MAX_INTERVAL_MS = 10_000;
-/** An answer is late by then, on one link. */
-const ANSWER_MS = 1000;
-const MISSES = 3;
-/** While answers are awaited. */
-const LOOK_MS = 50;
-/** At one time, so that the answers find room in the socket's buffer, as the requests of others do. */
-const MAX_SENDS = 100;
+/**
+ * Ways in use have turns of their own, so that peers that do not answer (another rack, or a firewall) take none of their
+ * time: 100 echoes a second at most to the first, and 40 to the others.
+ */
+const IN_USE = { intervalMs: 2000, perTick: 5 };
+const OTHERS = { intervalMs: 10_000, perTick: 2 };
 
-interface Probed {
-  readonly address: Ipv4;
+interface Way extends Probe {
+  readonly peer: string;
   answers: boolean;
-  misses: number;
-  sequence: number;
-  /** When the request under way is lost; undefined: there is none. */
-  lostAt: number | undefined;
-  nextAt: number;
-  intervalMs: number;
 }
 
-export function createProbes({ socket, id, now }: ProbesOptions): Probes {
-  const probed = new Map<string, Probed>();
+export function createProbes({ socket, id, now, onUnreadable }: ProbesOptions): Probes {
+  const inUse = createTurns<Way>(IN_USE);
+  const others = createTurns<Way>(OTHERS);
+  const ways = new Map<string, Way>();
   /** A peer's overlay address is its own alone: it is that of its subnet. */
-  const byAddress = new Map<Ipv4, string>();
+  const byAddress = new Map<Ipv4, Way>();
+  /** Answers to what was just sent are there soon, and what is late can wait for the next turn. */
+  let isJustSent = false;
 
-  function missed(one: Probed): boolean {
-    one.lostAt = undefined;
-    one.misses++;
-    if (one.misses < MISSES) return false;
-    const answered = one.answers;
-    one.answers = false;
-    one.intervalMs = answered ? INTERVAL_MS : Math.min(MAX_INTERVAL_MS, 2 * one.intervalMs);
-    return answered;
+  const turnsOf = ({ answers }: Way) => (answers ? inUse : others);
+
+  /** @returns whether that is news */
+  function judge(way: Way, answers: boolean): boolean {
+    if (way.answers === answers) return false;
+    turnsOf(way).remove(way);
+    way.answers = answers;
+    turnsOf(way).add(way);
+    return true;
   }
 
-  function answered(one: Probed): boolean {
-    const isNew = !one.answers;
-    Object.assign(one, { answers: true, misses: 0, lostAt: undefined, intervalMs: INTERVAL_MS });
-    if (isNew) one.nextAt = Math.min(one.nextAt, now() + INTERVAL_MS);
-    return isNew;
+  /** @returns whether this was one miss too many */
+  function missed(way: Way): boolean {
+    if (way.misses >= MISSES_FOR_SILENCE) return judge(way, false);
+    turnsOf(way).hasten(way);
+    return false;
   }
 
-  /** @returns whether it was refused, and this was one miss too many */
-  function ask(one: Probed, at: number): boolean {
-    one.sequence = (one.sequence + 1) & 0xffff;
-    one.nextAt = at + one.intervalMs;
-    one.lostAt = at + ANSWER_MS;
+  /** @returns those who have begun to answer */
+  function receive(): Way[] {
+    return readEchoes().flatMap(({ type, source, id: of, sequence }) => {
+      const way = type === 'reply' && of === id ? byAddress.get(source) : undefined;
+      if (way === undefined || !turnsOf(way).answered(way, sequence)) return [];
+      return judge(way, true) ? [way] : [];
+    });
+  }
+
+  function readEchoes(): Echo[] {
     try {
-      socket.send(one.address, id, one.sequence);
-      return false;
-    } catch {
-      // No way there, or a firewall.
-      return missed(one);
+      return socket.receive();
+    } catch (error) {
+      onUnreadable(error);
+      return [];
     }
   }
 
-  function receive(changed: Set<string>): void {
-    for (const { type, source, id: of, sequence } of socket.receive()) {
-      const peer = type === 'reply' && of === id ? byAddress.get(source) : undefined;
-      const one = peer === undefined ? undefined : probed.get(peer);
-      if (one === undefined || one.lostAt === undefined || one.sequence !== sequence) continue;
-      if (answered(one)) changed.add(peer!);
+  function ask({ address, sequence }: Way): void {
+    isJustSent = true;
+    try {
+      socket.send(address, id, sequence);
+    } catch {
+      // No way there, or a firewall: nothing will come back.
     }
+  }
+
+  function forget(peer: string): void {
+    const way = ways.get(peer);
+    if (way === undefined) return;
+    turnsOf(way).remove(way);
+    ways.delete(peer);
+    byAddress.delete(way.address);
   }
 
   return {
     follow(peer, address, isKept) {
-      const before = probed.get(peer);
-      if (before?.address === address && !isKept) return;
-      const at = now();
-      probed.set(peer, {
-        address,
-        answers: isKept,
-        misses: isKept ? MISSES - 1 : 0,
-        sequence: Math.trunc(Math.random() * 65536),
-        lostAt: undefined,
-        nextAt: at,
-        intervalMs: INTERVAL_MS,
-      });
-      byAddress.set(address, peer);
+      if (ways.get(peer)?.address === address && !isKept) return;
+      forget(peer);
+      const way: Way = { ...newProbe(address), peer, answers: isKept, sequence: randomInt(65536) };
+      if (isKept) way.misses = MISSES_FOR_SILENCE - 1;
+      ways.set(peer, way);
+      byAddress.set(address, way);
+      turnsOf(way).add(way);
     },
-    forget(peer) {
-      const one = probed.get(peer);
-      if (one === undefined) return;
-      probed.delete(peer);
-      byAddress.delete(one.address);
-    },
-    answers: (peer) => probed.get(peer)?.answers === true,
+    forget,
+    answers: (peer) => ways.get(peer)?.answers === true,
     turn() {
-      const changed = new Set<string>();
-      receive(changed);
+      isJustSent = false;
+      const answering = receive();
       const at = now();
-      let sends = 0;
-      for (const [peer, one] of probed) {
-        if (one.lostAt !== undefined && at >= one.lostAt && missed(one)) changed.add(peer);
-        if (at < one.nextAt || sends === MAX_SENDS) continue;
-        sends++;
-        if (ask(one, at)) changed.add(peer);
-      }
-      return [...changed];
+      const silent = [inUse, others].flatMap((turns) => turns.missed(at).filter(missed));
+      for (const turns of [inUse, others]) turns.take(at).forEach(ask);
+      return [...new Set([...answering, ...silent].map(({ peer }) => peer))];
     },
     restMs() {
-      if (probed.size === 0) return undefined;
-      let next = Number.POSITIVE_INFINITY;
-      for (const { lostAt, nextAt } of probed.values()) {
-        if (lostAt !== undefined) return LOOK_MS;
-        next = Math.min(next, nextAt);
-      }
-      return Math.max(LOOK_MS, next - now());
+      const at = now();
+      const waits = [inUse, others].flatMap((turns) => turns.msUntilNext(at) ?? []);
+      if (waits.length === 0) return undefined;
+      return Math.min(...waits, isJustSent ? TICK_MS : Number.POSITIVE_INFINITY);
     },
   };
 }

@@ -163,7 +163,7 @@ it('routes of an earlier run carry packets until the first miss', async () => {
   await put(lease(7), lease(8));
   await direct.start(OWN);
   expect(await routes()).toEqual([main(7), main(8), NOWHERE, probe(7), probe(8)]);
-  await pass(1200);
+  await pass(2200);
   expect(await routes()).toEqual([main(8), NOWHERE, probe(7), probe(8)]);
 });
 
@@ -204,6 +204,24 @@ it.each([
   await direct.stop(remove);
   expect(await routes()).toEqual([]);
   expect(await netlink.rules(80)).toEqual([]);
+});
+
+it('a start that was given up leaves the routes of an earlier run, and none of its own', async () => {
+  await put(lease(7));
+  await direct.start(OWN);
+  await pass(1000);
+  direct.persist();
+  await direct.stop(false);
+  const before = await routes();
+
+  direct = make();
+  await put(lease(7), lease(8));
+  await direct.start(OWN);
+  await pass(1000);
+  expect(await routes()).toEqual([main(7), main(8), NOWHERE, probe(7), probe(8)]);
+  await direct.stop(false);
+  expect(await routes()).toEqual(before);
+  expect(await netlink.rules(80)).toHaveLength(1);
 });
 
 it('takes its routes back while they cut this host off, and asks again before it puts them back', async () => {
