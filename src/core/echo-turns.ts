@@ -10,7 +10,7 @@ import type { Ipv4 } from './ipv4.js';
  *
  * However many they are, in each tick so many are asked and no more: where they are too many for the interval, in turn.
  */
-export const TICK_MS = 50;
+
 /** An answer counts for so long. */
 export const ANSWER_MS = 2000;
 /** So many without an answer, one after the other, are silence. */
@@ -32,8 +32,10 @@ export const newProbe = (address: Ipv4): Probe => ({ address, sentAt: undefined,
 export interface TurnsOptions {
   /** Between two requests to one of them, where they are few. */
   readonly intervalMs: number;
-  /** How many are asked at one time at most. */
+  /** How many are asked at one time at most, ... */
   readonly perTick: number;
+  /** ... and how long it is from one such time to the next. Each wakes a thread here and one of the packet path. */
+  readonly tickMs: number;
 }
 
 export interface Turns<T extends Probe> {
@@ -56,7 +58,7 @@ export interface Turns<T extends Probe> {
   roundMs(): number;
 }
 
-export function createTurns<T extends Probe>({ intervalMs, perTick }: TurnsOptions): Turns<T> {
+export function createTurns<T extends Probe>({ intervalMs, perTick, tickMs }: TurnsOptions): Turns<T> {
   // Sets keep the order in which their members were added: queues that one may leave from the middle.
   const soon = new Set<T>();
   const inTurn = new Set<T>();
@@ -103,7 +105,7 @@ export function createTurns<T extends Probe>({ intervalMs, perTick }: TurnsOptio
 
     take(now) {
       const taken: T[] = [];
-      if (now < lastAt + TICK_MS) return taken;
+      if (now < lastAt + tickMs) return taken;
       for (let next = nextOne(now); next !== undefined && taken.length < perTick; next = nextOne(now)) {
         begin(next, now);
         taken.push(next);
@@ -136,9 +138,9 @@ export function createTurns<T extends Probe>({ intervalMs, perTick }: TurnsOptio
       if (next === undefined && soon.size === 0) return undefined;
       const due = soon.size > 0 ? now : dueAt(next!);
       const over = first === undefined ? Number.POSITIVE_INFINITY : first.sentAt! + ANSWER_MS;
-      return Math.max(0, Math.min(Math.max(due, lastAt + TICK_MS), over) - now);
+      return Math.max(0, Math.min(Math.max(due, lastAt + tickMs), over) - now);
     },
 
-    roundMs: () => Math.max(intervalMs, Math.ceil((soon.size + inTurn.size) / perTick) * TICK_MS),
+    roundMs: () => Math.max(intervalMs, Math.ceil((soon.size + inTurn.size) / perTick) * tickMs),
   };
 }

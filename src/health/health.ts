@@ -5,7 +5,6 @@ import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import { formatSubnetKey } from '../core/subnet.js';
 import type { Echo, EchoSocket } from '../system/echo.js';
 import { healthOf, type PeerFacts, type PeerHealth, type PeerProbe, PROBE_INTERVAL_MS } from './peer-health.js';
 
@@ -55,13 +54,18 @@ export interface ProbePackets {
 const ECHO_ID = 0x5244;
 /** How late a new peer is noticed by a node that has nobody else to probe. */
 const LONGEST_WAIT_MS = 1000;
+/** How often the peers are compared with those that were known: thousands of them, and each change makes another list. */
+const FOLLOW_MS = 1000;
 
 /** For an answer that was ordered. */
 const LONGEST_ANSWER_MS = 1000;
 const LOOK_MS = 20;
 
+/** By a number: text for thousands of them costs more than all else here. */
+const keyOf = ({ subnet }: Lease) => subnet.address * 64 + subnet.prefixLength;
+
 /** Forty of them have an interval each, and more than that go in turn, twenty a second. */
-const TURNS = { intervalMs: PROBE_INTERVAL_MS, perTick: 1 };
+const TURNS = { intervalMs: PROBE_INTERVAL_MS, perTick: 5, tickMs: 250 };
 
 interface Probed extends PeerProbe {
   readonly lease: Lease;
@@ -77,19 +81,21 @@ interface Probed extends PeerProbe {
 export function keepHealth(options: HealthOptions): Health {
   const { peers, socket, addressOf, isSureToAnswer, isByKernel, log } = options;
   const turns = createTurns<Probed>(TURNS);
-  const bySubnet = new Map<string, Probed>();
+  const bySubnet = new Map<number, Probed>();
   const byAddress = new Map<Ipv4, Probed>();
   /** By subnet, for ever: so does the packet path count. */
-  const packets = new Map<string, Probed['packets']>();
+  const packets = new Map<number, Probed['packets']>();
   const limit = createRepeatLimit();
   let known: readonly Lease[] = [];
+  let followedAt = Number.NEGATIVE_INFINITY;
   let timer = setTimeout(turn, 0).unref();
 
   function turn(): void {
-    look();
+    if (performance.now() - followedAt >= FOLLOW_MS) followPeers();
+    hear();
     turns.take(performance.now()).forEach(send);
     const wait = turns.msUntilNext(performance.now()) ?? LONGEST_WAIT_MS;
-    timer = setTimeout(turn, Math.min(wait, LONGEST_WAIT_MS)).unref();
+    timer = setTimeout(turn, Math.min(Math.max(wait, TURNS.tickMs), LONGEST_WAIT_MS)).unref();
   }
 
   function send(probed: Probed): void {
@@ -103,8 +109,12 @@ export function keepHealth(options: HealthOptions): Health {
   }
 
   function look(): void {
-    if (socket === undefined) return;
     followPeers();
+    hear();
+  }
+
+  function hear(): void {
+    if (socket === undefined) return;
     try {
       for (const echo of socket.receive()) if (echo.id === ECHO_ID) heard(echo);
     } catch (error) {
@@ -131,15 +141,16 @@ export function keepHealth(options: HealthOptions): Health {
   }
 
   function followPeers(): void {
+    followedAt = performance.now();
     const now = peers();
-    if (now === known) return;
+    if (now === known || socket === undefined) return;
     known = now;
-    const current = new Map(now.map((lease) => [formatSubnetKey(lease.subnet), lease]));
+    const current = new Map(now.map((lease) => [keyOf(lease), lease]));
     for (const [key, { lease }] of bySubnet) if (current.get(key) !== lease) forget(key);
     for (const [key, lease] of current) if (!bySubnet.has(key)) begin(key, lease);
   }
 
-  function begin(key: string, lease: Lease): void {
+  function begin(key: number, lease: Lease): void {
     const address = addressOf(lease);
     if (address === undefined || byAddress.has(address)) return;
     const counts = packets.get(key) ?? { out: 0, in: 0 };
@@ -161,7 +172,7 @@ export function keepHealth(options: HealthOptions): Health {
   }
 
   /** Another node at that subnet, or another version of it, has a life of its own. */
-  function forget(key: string): void {
+  function forget(key: number): void {
     const probed = bySubnet.get(key)!;
     bySubnet.delete(key);
     byAddress.delete(probed.address);
@@ -169,7 +180,7 @@ export function keepHealth(options: HealthOptions): Health {
   }
 
   function peerFacts(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): PeerFacts {
-    const probed = bySubnet.get(formatSubnetKey(lease.subnet));
+    const probed = bySubnet.get(keyOf(lease));
     const byPath = heardSecondsAgo === undefined ? undefined : performance.now() - heardSecondsAgo * 1000;
     const heard = [byPath, probed?.heardAt].filter((at) => at !== undefined);
     return {
@@ -201,7 +212,7 @@ export function keepHealth(options: HealthOptions): Health {
     },
     async probeNow(lease) {
       look();
-      const probed = bySubnet.get(formatSubnetKey(lease.subnet));
+      const probed = bySubnet.get(keyOf(lease));
       if (probed === undefined) return;
       const askedAt = performance.now();
       turns.begin(probed, askedAt);
@@ -212,7 +223,7 @@ export function keepHealth(options: HealthOptions): Health {
         look();
       }
     },
-    probePackets: (lease) => packets.get(formatSubnetKey(lease.subnet)) ?? { out: 0, in: 0 },
+    probePackets: (lease) => packets.get(keyOf(lease)) ?? { out: 0, in: 0 },
     stop() {
       clearTimeout(timer);
       socket?.close();

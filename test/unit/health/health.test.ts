@@ -44,9 +44,9 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function start(using: typeof socket | undefined): Health {
+function start(using: typeof socket | undefined, list = () => peers): Health {
   return keepHealth({
-    peers: () => peers,
+    peers: list,
     socket: using,
     addressOf: ({ subnet }) => subnet.address,
     isSureToAnswer: true,
@@ -70,6 +70,22 @@ it('knows a peer by the answer to a probe, with its time of flight by the clock 
   expect(sent).toMatchObject([{ to: at(1) }]);
   answer();
   expect(stateOf()).toMatchObject({ state: 'ok', rttMs: 0.4, lastHeardSeconds: 0 });
+});
+
+it('is seldom awake among many that come and go', () => {
+  let lists = 0;
+  peers = Array.from({ length: 200 }, (_, i) => lease(i));
+  const wakes = vi.spyOn(socket, 'receive');
+  health.stop();
+  health = start(socket, () => {
+    lists++;
+    return [...peers];
+  });
+  vi.advanceTimersByTime(10_000);
+  expect(sent.length).toBeGreaterThanOrEqual(195);
+  expect(sent.length).toBeLessThanOrEqual(205);
+  expect(wakes.mock.calls.length).toBeLessThanOrEqual(42);
+  expect(lists).toBeLessThanOrEqual(11);
 });
 
 it('finds it silent after three probes', () => {

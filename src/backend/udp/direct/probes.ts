@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { createTurns, MISSES_FOR_SILENCE, newProbe, type Probe, TICK_MS } from '../../../core/echo-turns.js';
+import { createTurns, MISSES_FOR_SILENCE, newProbe, type Probe } from '../../../core/echo-turns.js';
 import type { Ipv4 } from '../../../core/ipv4.js';
 import type { Echo, EchoSocket } from '../../../system/echo.js';
 
@@ -30,12 +30,13 @@ export interface ProbesOptions {
   readonly onUnreadable: (error: unknown) => void;
 }
 
+const TICK_MS = 50;
 /**
  * Ways in use have turns of their own, so that peers that do not answer (another rack, or a firewall) take none of their
  * time: 100 echoes a second at most to the first, and 40 to the others.
  */
-const IN_USE = { intervalMs: 2000, perTick: 5 };
-const OTHERS = { intervalMs: 10_000, perTick: 2 };
+const IN_USE = { intervalMs: 2000, perTick: 5, tickMs: TICK_MS };
+const OTHERS = { intervalMs: 10_000, perTick: 2, tickMs: TICK_MS };
 
 interface Way extends Probe {
   readonly peer: string;
