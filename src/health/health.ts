@@ -58,6 +58,8 @@ const LONGEST_WAIT_MS = 1000;
 
 /** For an answer that was ordered. */
 const LONGEST_ANSWER_MS = 1000;
+/** Before another one is sent to the same peer on order. */
+const LEAST_ANSWER_MS = 500;
 const LOOK_MS = 20;
 
 interface Probed {
@@ -125,6 +127,15 @@ export function keepHealth(options: HealthOptions): Health {
     // A clock that was set in between tells nothing of the way.
     const rttMs = Math.max(0, receivedAt - probed.sentMicros) / 1000;
     probes.answered(probed.probe, sequence, performance.now(), rttMs);
+  }
+
+  /** Waits until it is answered, another one takes its place, or so long. */
+  async function follow(probe: Probe, longestMs: number): Promise<void> {
+    const { sequence } = probe;
+    while (probe.sequence === sequence && isOpen(probe, longestMs)) {
+      await delay(LOOK_MS);
+      look();
+    }
   }
 
   function followPeers(): void {
@@ -196,12 +207,16 @@ export function keepHealth(options: HealthOptions): Health {
       look();
       const probed = bySubnet.get(formatSubnetKey(lease.subnet));
       if (probed === undefined) return;
-      probes.begin(probed.probe, performance.now());
-      send(probed);
-      for (let waited = 0; waited < LONGEST_ANSWER_MS && !probed.probe.isAnswered; waited += LOOK_MS) {
-        await delay(LOOK_MS);
-        look();
+      const { probe } = probed;
+      const { sequence } = probe;
+      // Only the last probe can be answered. Orders that come faster than answers would make any peer look silent.
+      const wasOpen = isOpen(probe, LEAST_ANSWER_MS);
+      await follow(probe, LEAST_ANSWER_MS);
+      if (probe.sequence === sequence && !(wasOpen && probe.isAnswered)) {
+        probes.begin(probe, performance.now());
+        send(probed);
       }
+      await follow(probe, LONGEST_ANSWER_MS);
     },
     probePackets: (lease) => packets.get(formatSubnetKey(lease.subnet)) ?? { out: 0, in: 0 },
     stop() {
@@ -209,6 +224,11 @@ export function keepHealth(options: HealthOptions): Health {
       socket?.close();
     },
   };
+}
+
+/** An answer may still come. */
+function isOpen({ sentAt, isAnswered, sendError }: Probe, longestMs: number): boolean {
+  return sentAt !== undefined && !isAnswered && sendError === undefined && performance.now() < sentAt + longestMs;
 }
 
 function whyNotSent(error: unknown): string {
