@@ -28,6 +28,7 @@ const surveySchema = z.object({
       problem: text.nullable(),
     }),
   ),
+  leftOut: z.number(),
 });
 
 /** How all nodes see each other, by the daemon of this host. @throws RudderError as askNode() */
@@ -40,8 +41,9 @@ export async function askSurvey(subnetFile: string): Promise<Survey> {
 /** Thousands of nodes are asked, some of which do not answer. */
 const SURVEY_MS = 25_000;
 
-function toJson({ nodes }: Survey, ways: readonly Way[]) {
+function toJson({ nodes, leftOut }: Survey, ways: readonly Way[]) {
   return {
+    leftOut,
     nodes: nodes.map(({ host, subnet, address, summary, problem }) => ({
       host,
       subnet,
@@ -65,7 +67,7 @@ function toJson({ nodes }: Survey, ways: readonly Way[]) {
 /** Beyond that a table of failures is no help. */
 const MOST_LINES = 50;
 
-export function describeWays({ nodes }: Survey, ways: readonly Way[]): string {
+export function describeWays({ nodes, leftOut }: Survey, ways: readonly Way[]): string {
   const bad = ways.filter(({ state }) => state !== 'ok');
   const number = (state: Way['state']) => ways.filter((way) => way.state === state).length;
   const counts = [`${number('ok')} ok`];
@@ -82,5 +84,6 @@ export function describeWays({ nodes }: Survey, ways: readonly Way[]): string {
   for (const node of silent.slice(0, MOST_LINES)) lines.push(`not asked: ${nameOf(node)} (${node.problem})`);
   const unready = nodes.filter(({ summary }) => summary?.ready === false);
   for (const node of unready.slice(0, MOST_LINES)) lines.push(`not ready: ${nameOf(node)}; see "rudder status" there`);
+  if (leftOut > 0) lines.push(`left out: ${counted(leftOut, 'node')}, as ${nodes.length} are all that are looked at`);
   return lines.join('\n');
 }

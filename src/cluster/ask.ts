@@ -1,19 +1,23 @@
-import type { KeyObject } from 'node:crypto';
-import { type IncomingMessage, request } from 'node:http';
+import { type KeyObject, randomBytes } from 'node:crypto';
+import { Agent, type IncomingMessage, request } from 'node:http';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { macOf, secretWith } from './identity.js';
-import { CLUSTER_PORT } from './serve.js';
+import { isMacOf, macOf, secretWith } from './identity.js';
+import { CLUSTER_PORT, MAC_HEADER } from './serve.js';
 
 /** A node at the other end of the overlay answers in milliseconds; one that does not shall not keep the others waiting. */
 const TIMEOUT_MS = 2000;
-/** The summary of a node with 4,000 peers has half a megabyte. */
-const MOST_BYTES = 16 * 1024 * 1024;
+/** What a node says of each other one has some 150 bytes. An answer has no more than these for each that we know... */
+const MOST_BYTES_EACH = 512;
+/** ... and a few that it knows beside them. */
+const MOST_BYTES = 64 * 1024;
 
 export interface Asker {
   /** Our own address in the overlay, by which members know us. */
   readonly address: Ipv4;
   readonly key: KeyObject;
+  /** How many nodes we know: there is so much to be said. */
+  readonly nodes: number;
 }
 
 export interface Asked {
@@ -26,40 +30,96 @@ export interface Asked {
 export async function ask(asker: Asker, { address, publicKey }: Asked, question: string): Promise<unknown> {
   const secret = publicKey === undefined ? undefined : secretWith(asker.key, publicKey);
   if (secret === undefined) throw new Error('it takes no questions: its lease has no key for them');
-  const get = (path: string) => fetchJson(formatIpv4(asker.address), formatIpv4(address), path);
-  const { challenge } = (await get('/challenge')) as { challenge?: unknown };
-  if (typeof challenge !== 'string' || !/^[\w-]{1,64}$/.test(challenge)) throw new Error('what answers is no rudder');
-  return get(`${question}/${challenge}/${macOf(secret, `${question}/${challenge}`)}`);
+  const [from, to] = [asker.address, address].map(formatIpv4);
+  // The challenge is of the connection that it was given on.
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const way = { host: to, localAddress: from, agent, mostBytes: MOST_BYTES + MOST_BYTES_EACH * asker.nodes };
+  try {
+    const challenge = challengeIn(await fetchText(way, '/challenge'));
+    // By ours an answer is known to be one to this question, and not to an earlier one.
+    const asked = `${question}/${randomBytes(16).toString('base64url')}/${challenge}`;
+    const mac = macOf(secret, { is: 'question', from, to, about: asked });
+    const told = await fetchText(way, `${asked}/${mac}`);
+    const answer = { is: 'answer', from: to, to: from, about: `${asked} ${told.code}`, body: told.body } as const;
+    if (!isMacOf(secret, answer, told.mac)) throw new Error(NOT_THAT_NODE);
+    if (told.code !== 200) throw new Error(`it answered ${told.code}`);
+    return parse(told.body);
+  } finally {
+    agent.destroy();
+  }
 }
 
-function fetchJson(localAddress: string, host: string, path: string): Promise<unknown> {
+const NOT_THAT_NODE = `what answers there is not that node: is TCP port ${CLUSTER_PORT} of its overlay address taken by another program?`;
+export const NO_SENSE = 'its answer makes no sense: does it run another version?';
+
+function challengeIn({ code, body }: Told): string {
+  try {
+    const { challenge } = JSON.parse(body.toString());
+    if (code === 200 && typeof challenge === 'string' && /^[\w-]{1,64}$/.test(challenge)) return challenge;
+  } catch {
+    // No JSON, or null.
+  }
+  throw new Error(NOT_THAT_NODE);
+}
+
+function parse(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString());
+  } catch {
+    throw new Error(NO_SENSE);
+  }
+}
+
+interface Way {
+  readonly host: string;
+  readonly localAddress: string;
+  readonly agent: Agent;
+  readonly mostBytes: number;
+}
+
+interface Told {
+  readonly code: number;
+  readonly mac: string;
+  readonly body: Buffer;
+}
+
+/** Whoever answers may answer anything: it comes to an end, in time, and not by a throw that nobody catches. */
+function fetchText({ mostBytes, ...way }: Way, path: string): Promise<Told> {
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   return new Promise((resolve, reject) => {
-    const asking = request({ host, port: CLUSTER_PORT, path, localAddress, agent: false, signal }, (response) => {
-      textOf(response).then((text) => {
-        if (response.statusCode !== 200) return reject(new Error(`it answered ${response.statusCode}`));
-        resolve(JSON.parse(text));
-      }, reject);
+    signal.addEventListener('abort', () => reject(new Error('no answer')), { once: true });
+    const asking = request({ ...way, port: CLUSTER_PORT, path, signal }, (response) => {
+      const { statusCode: code = 0, headers } = response;
+      bytesOf(response, mostBytes).then(
+        (body) => resolve({ code, mac: String(headers[MAC_HEADER] ?? ''), body }),
+        (error) => reject(wordsOf(error)),
+      );
     });
-    asking.on('error', (error) => reject(signal.aborted ? new Error('no answer') : wordsOf(error)));
+    // Else such an answer is neither one nor an error.
+    asking.on('upgrade', (_response, socket) => {
+      socket.destroy();
+      reject(new Error(NOT_THAT_NODE));
+    });
+    asking.on('error', (error) => reject(wordsOf(error)));
     asking.end();
   });
 }
 
-async function textOf(response: IncomingMessage): Promise<string> {
+async function bytesOf(response: IncomingMessage, most: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > MOST_BYTES) throw new Error('its answer is too long');
+    if (length > most) throw new Error('its answer is too long');
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  return Buffer.concat(chunks);
 }
 
 function wordsOf(error: NodeJS.ErrnoException): Error {
   if (error.code === 'ECONNREFUSED') return new Error('no rudder answers there: is it running, and of this version?');
   if (error.code === 'ECONNRESET') return new Error('it does not take us for a member');
   if (error.code === 'EHOSTUNREACH' || error.code === 'ENETUNREACH') return new Error('no route to it');
+  if (error.code?.startsWith('HPE_')) return new Error(NOT_THAT_NODE);
   return new Error(messageOf(error));
 }

@@ -1,4 +1,5 @@
 import { type KeyObject, randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { parseIpv4 } from '../core/address-text.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
@@ -11,6 +12,8 @@ import type { PeerView, Summary } from './summary.js';
 
 /** On the overlay address alone: nothing listens on the underlay. */
 export const CLUSTER_PORT = 8285;
+/** Of an answer. */
+export const MAC_HEADER = 'rudder-mac';
 
 export interface ServeOptions {
   /** Our own in the overlay. */
@@ -26,59 +29,85 @@ export interface ServeOptions {
   readonly log: Logger;
 }
 
-/** How long a challenge may be answered. */
-const CHALLENGE_MS = 30_000;
 /** Orders to probe or to relay, of all members together: each costs more than it takes to give it. */
 const ORDERS_A_SECOND = 10;
+/** How long one summary serves all who ask: the more peers there are, the more it costs. */
+const SHARED_MS = 500;
 /** The device may be made anew, and its address with it. */
 const RETRY_MS = 5000;
 
 /**
- * Answers other members, and nobody else:
+ * Answers other members, and nobody else, in two steps on one connection:
  *
- *     GET /challenge                     a text that is good for half a minute and that address
- *     GET /summary/<text>/<mac>          how we see the others
- *     GET /probe/<subnet>/<text>/<mac>   the same of one of them, asked now (the subnet as in its key: 10.240.26.0-24)
- *     GET /relay/<subnet>/<text>/<mac>   the summary of another member
+ *     GET /challenge                             a random text, good for one question on this connection
+ *     GET /summary/<nonce>/<text>/<mac>          how we see the others
+ *     GET /probe/<subnet>/<nonce>/<text>/<mac>   the same of one of them, asked now (the subnet as in its key: 10.240.26.0-24)
+ *     GET /relay/<subnet>/<nonce>/<text>/<mac>   the summary of another member
  *
- * The MAC is of the path before it, over the secret that we share with the member of that address.
+ * The MAC is of the path before it, over the secret that we share with the member of that address. The answer has one too
+ * (`rudder-mac`), of the same path, its status and its body.
  */
 export function serveMembers(options: ServeOptions): { close(): void } {
   const { address, log } = options;
-  const seed = randomBytes(32);
+  const own = formatIpv4(address);
   const orders = createOrders();
   const limit = createRepeatLimit();
-  const http = createHttpServer(answer);
+  const challenges = new WeakMap<Socket, string>();
+  const http = createHttpServer(answer, { admits: (from) => keyAt(from) !== undefined, isSilent: true });
   let timer: NodeJS.Timeout | undefined;
+  let shared: { readonly at: number; readonly answer: Promise<HttpAnswer> } | undefined;
 
   http.server.on('error', (error) => {
     limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'other nodes cannot ask this one'));
     if (!http.server.listening) timer = setTimeout(listen, RETRY_MS).unref();
   });
   function listen(): void {
-    http.server.listen(CLUSTER_PORT, formatIpv4(address));
+    http.server.listen(CLUSTER_PORT, own);
   }
   listen();
 
-  const challengeOf = (from: string, at: number) => macOf(seed, `${from} ${Math.floor(at / CHALLENGE_MS)}`);
+  function keyAt(from: string | undefined): string | undefined {
+    const asker = from === undefined ? undefined : parseIpv4(from);
+    return asker === undefined ? undefined : options.keyOf(asker);
+  }
 
   /** Undefined: no answer at all. */
-  async function answer({ method, path }: HttpRequest, from: string | undefined): Promise<HttpAnswer | undefined> {
-    const asker = from === undefined ? undefined : parseIpv4(from);
-    const publicKey = asker === undefined ? undefined : options.keyOf(asker);
+  async function answer({ method, path }: HttpRequest, socket: Socket): Promise<HttpAnswer | undefined> {
+    const from = socket.remoteAddress;
+    const publicKey = keyAt(from);
     const secret = publicKey === undefined ? undefined : secretWith(options.key, publicKey);
     if (method !== 'GET' || from === undefined || secret === undefined) return undefined;
-    if (path === '/challenge') return jsonAnswer(200, { challenge: challengeOf(from, Date.now()) });
-    const [question, challenge, mac] = partsOf(path);
-    const now = Date.now();
-    const isFresh = [now, now - CHALLENGE_MS].some((at) => challengeOf(from, at) === challenge);
-    if (!isFresh || !isMacOf(secret, `${question}/${challenge}`, mac)) return undefined;
-    if (question === '/summary') return jsonAnswer(200, await options.summary());
+    if (path === '/challenge') {
+      const challenge = randomBytes(32).toString('base64url');
+      challenges.set(socket, challenge);
+      return jsonAnswer(200, { challenge });
+    }
+    const [question, about, challenge, mac] = partsOf(path);
+    const isFresh = challenges.get(socket) === challenge;
+    challenges.delete(socket);
+    if (!isFresh || !isMacOf(secret, { is: 'question', from, to: own, about }, mac)) return undefined;
+    const told = await tell(question);
+    const said = { is: 'answer', from: own, to: from, about: `${about} ${told.code}`, body: told.body } as const;
+    return { ...told, headers: { [MAC_HEADER]: macOf(secret, said) } };
+  }
+
+  async function tell(question: string): Promise<HttpAnswer> {
+    if (question === '/summary') return summaryNow();
     const [, order, key = ''] = question.split('/');
     if (order !== 'probe' && order !== 'relay') return jsonAnswer(404, { error: 'no such question' });
     if (!orders.take()) return jsonAnswer(429, { error: 'asked too often' });
     const told = await options[order](key.replace('-', '/'));
+    // Who has ordered a probe asks for the summary to see what came of it.
+    if (order === 'probe') shared = undefined;
     return told === undefined ? jsonAnswer(404, { error: 'nothing is known of that member' }) : jsonAnswer(200, told);
+  }
+
+  function summaryNow(): Promise<HttpAnswer> {
+    const now = performance.now();
+    if (shared === undefined || now - shared.at >= SHARED_MS) {
+      shared = { at: now, answer: options.summary().then((summary) => jsonAnswer(200, summary)) };
+    }
+    return shared.answer;
   }
 
   return {
@@ -89,12 +118,14 @@ export function serveMembers(options: ServeOptions): { close(): void } {
   };
 }
 
-/** `/a/b/<challenge>/<mac>` */
-function partsOf(path: string): [question: string, challenge: string, mac: string] {
+/** `/a/b/<nonce>/<challenge>/<mac>`. @returns the question, and what the MAC is of */
+function partsOf(path: string): [question: string, about: string, challenge: string, mac: string] {
   const parts = path.split('/');
   const mac = parts.pop() ?? '';
+  const about = parts.join('/');
   const challenge = parts.pop() ?? '';
-  return [parts.join('/'), challenge, mac];
+  parts.pop();
+  return [parts.join('/'), about, challenge, mac];
 }
 
 /** A bucket that holds as many as are allowed in a second. */

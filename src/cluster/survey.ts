@@ -1,12 +1,14 @@
 import { messageOf } from '../core/errors.js';
 import { inParallel } from '../core/in-parallel.js';
 import type { Ipv4 } from '../core/ipv4.js';
-import { type Asked, type Asker, ask } from './ask.js';
+import { type Asked, type Asker, ask, NO_SENSE } from './ask.js';
 import { type PeerView, type Summary, summarySchema } from './summary.js';
 
 /** The cluster as its nodes see each other, collected by one of them. The node itself is the first. */
 export interface Survey {
   readonly nodes: readonly SurveyedNode[];
+  /** Nodes that are not among them, as there are too many. */
+  readonly leftOut: number;
 }
 
 export interface SurveyedNode {
@@ -26,19 +28,28 @@ export interface Member extends Omit<SurveyedNode, 'summary' | 'problem'> {
   readonly publicKey: string | undefined;
 }
 
+/** Each node of a survey says something of each other one: what it takes grows with the square of them. */
+const MOST_NODES = 300;
 /** Asked at once. */
 const PARALLEL = 32;
 
 /** @param asker undefined: this node has no address in the overlay, so that nobody would know it */
 export async function survey(
   own: Omit<SurveyedNode, 'problem'>,
-  members: readonly Member[],
+  all: readonly Member[],
   asker: Asker | undefined,
 ): Promise<Survey> {
-  const asked = await inParallel(members, PARALLEL, (member) => lookAt(member, asker));
-  const nodes = [{ ...own, problem: null }, ...asked];
+  const members = all.slice(0, MOST_NODES - 1);
+  const subnets = new Set([own, ...members].map(({ subnet }) => subnet));
+  const among = (node: SurveyedNode): SurveyedNode => {
+    const peers = node.summary?.peers.filter(({ subnet }) => subnets.has(subnet)) ?? [];
+    return node.summary === null ? node : { ...node, summary: { ...node.summary, peers } };
+  };
+  const asked = await inParallel(members, PARALLEL, async (member) => among(await lookAt(member, asker)));
+  const nodes = [among({ ...own, problem: null }), ...asked];
   const [first, ...others] = await throughOthers(nodes, members, asker);
-  return { nodes: [first, ...others.sort((a, b) => nameOf(a).localeCompare(nameOf(b), 'en', { numeric: true }))] };
+  others.sort((a, b) => nameOf(a).localeCompare(nameOf(b), 'en', { numeric: true }));
+  return { nodes: [first, ...others.map(among)], leftOut: all.length - members.length };
 }
 
 /** What a node is called. */
@@ -47,7 +58,8 @@ export const nameOf = ({ host, subnet }: Pick<SurveyedNode, 'host' | 'subnet'>) 
 async function lookAt(member: Member, asker: Asker | undefined): Promise<SurveyedNode> {
   const { host, subnet, address } = member;
   try {
-    const summary = summarySchema.parse(await ask(...toAsk(member, asker), '/summary'));
+    const { data: summary } = summarySchema.safeParse(await ask(...toAsk(member, asker), '/summary'));
+    if (summary === undefined) throw new Error(NO_SENSE);
     return { host, subnet, address, summary, problem: null };
   } catch (error) {
     return { host, subnet, address, summary: null, problem: messageOf(error) };
@@ -88,7 +100,9 @@ export async function askSummary(member: Member, asker: Asker | undefined): Prom
 /** How a member sees another one, which it probes now. @throws Error in words */
 export async function orderProbe(member: Member, asker: Asker | undefined, subnet: string): Promise<PeerView> {
   const answer = await ask(...toAsk(member, asker), `/probe/${subnet.replace('/', '-')}`);
-  return summarySchema.shape.peers.element.parse(answer);
+  const { data } = summarySchema.shape.peers.element.safeParse(answer);
+  if (data === undefined) throw new Error(NO_SENSE);
+  return data;
 }
 
 function toAsk({ overlayAddress, publicKey }: Member, asker: Asker | undefined): [Asker, Asked] {

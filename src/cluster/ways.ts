@@ -21,7 +21,7 @@ const LONGEST_AGE_SECONDS = 7;
 /** Of nodes that are probed in turn, twenty a second. */
 const SECONDS_BY_PEER = 3 / 20;
 
-export function waysOf({ nodes }: Survey): Way[] {
+export function waysOf({ nodes }: Pick<Survey, 'nodes'>): Way[] {
   const longest = LONGEST_AGE_SECONDS + Math.max(0, nodes.length - 41) * SECONDS_BY_PEER;
   const views = new Map(nodes.map((node) => [node.subnet, viewsOf(node)]));
   const ways: Way[] = [];

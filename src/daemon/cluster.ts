@@ -19,6 +19,8 @@ export interface ClusterOptions {
   readonly isAtDevice: boolean;
   readonly publicIp: () => Ipv4;
   readonly peers: () => readonly Lease[];
+  /** It is not skipped: packets go to it. */
+  readonly isMember: (lease: Lease) => boolean;
   readonly isReady: () => Promise<boolean>;
   /** Before any of them is viewed. */
   readonly look: () => void;
@@ -40,11 +42,19 @@ const MOST_SECOND_LOOKS = 40;
 export function keepCluster(options: ClusterOptions): Cluster {
   const { own, host, version, key, isAtDevice, peers, log } = options;
   const canAnswer = key !== undefined && isAtDevice;
-  const asker = canAnswer ? { address: own.address, key } : undefined;
+  const askerNow = () => (canAnswer ? { address: own.address, key, nodes: peers().length + 1 } : undefined);
   const server = canAnswer ? serveMembers({ address: own.address, key, keyOf, summary, probe, relay, log }) : undefined;
 
+  let indexed: readonly Lease[] = [];
+  let byAddress = new Map<Ipv4, Lease>();
+
+  /** Asked at each connection, which may be a stranger's. */
   function keyOf(address: Ipv4): string | undefined {
-    return peers().find(({ subnet }) => subnet.address === address)?.nodeKey;
+    const now = peers();
+    if (now !== indexed) byAddress = byOverlayAddress(now);
+    indexed = now;
+    const lease = byAddress.get(address);
+    return lease !== undefined && options.isMember(lease) ? lease.nodeKey : undefined;
   }
 
   async function summary(): Promise<Summary> {
@@ -55,7 +65,7 @@ export function keepCluster(options: ClusterOptions): Cluster {
 
   async function relay(subnet: string): Promise<Summary | undefined> {
     const lease = leaseOf(subnet);
-    return lease && askSummary(memberOf(lease), asker);
+    return lease && askSummary(memberOf(lease), askerNow());
   }
 
   const leaseOf = (subnet: string) => peers().find((peer) => formatSubnet(peer.subnet) === subnet);
@@ -79,7 +89,7 @@ export function keepCluster(options: ClusterOptions): Cluster {
 
   async function look(): Promise<Survey> {
     const self = { host: host ?? null, subnet: formatSubnet(own), address: formatIpv4(options.publicIp()) };
-    return survey({ ...self, summary: await summary() }, peers().map(memberOf), asker);
+    return survey({ ...self, summary: await summary() }, peers().map(memberOf), askerNow());
   }
 
   /** Who could be asked and has had no answer asks again, now. */
@@ -88,7 +98,7 @@ export function keepCluster(options: ClusterOptions): Cluster {
     const failed = waysOf(first).filter(({ from, state }) => state !== 'ok' && from.summary !== null);
     const orders = failed.slice(0, MOST_SECOND_LOOKS).map(({ from, to }) => {
       const member = members.get(from.subnet);
-      return member === undefined ? probe(to.subnet) : orderProbe(member, asker, to.subnet);
+      return member === undefined ? probe(to.subnet) : orderProbe(member, askerNow(), to.subnet);
     });
     await Promise.allSettled(orders);
     return orders.length > 0;
@@ -101,6 +111,16 @@ export function keepCluster(options: ClusterOptions): Cluster {
     },
     stop: () => server?.close(),
   };
+}
+
+/** Of leases with one first address the most specific counts, as on the packets' way. */
+function byOverlayAddress(leases: readonly Lease[]): Map<Ipv4, Lease> {
+  const found = new Map<Ipv4, Lease>();
+  for (const lease of leases) {
+    const { address, prefixLength } = lease.subnet;
+    if (prefixLength > (found.get(address)?.subnet.prefixLength ?? -1)) found.set(address, lease);
+  }
+  return found;
 }
 
 /** For the own lease. */

@@ -85,6 +85,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     isAtDevice: answersByDevice(type),
     publicIp: () => joined.state().publicIp,
     peers: () => joined.state().peers,
+    isMember: (lease) => admission.problemOf(lease) === undefined,
     isReady: async () => (await readStatus(sources)).problems.length === 0,
     look: health.look,
     view(lease) {

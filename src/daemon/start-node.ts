@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
-import { removeOthers, settingsOf } from '../backend/kinds.js';
+import { answersByDevice, removeOthers, settingsOf } from '../backend/kinds.js';
 import { unknownKeys } from '../backend/new-config.js';
+import { CLUSTER_PORT } from '../cluster/serve.js';
 import type { Membership, OwnLease, Wanted } from '../control/membership.js';
 import { withinPatience } from '../control/patience.js';
 import { isTransient, retryWhileUnavailable } from '../control/retry.js';
@@ -227,7 +228,8 @@ async function openTheWay(
   if (options.firewall) {
     const uplinks = await uplinksOf(netlink, await netlink.routes(undefined), underlay);
     const host = { localAddress: underlay.address, uplinks };
-    const rules = { devices: backend.ways(), network, subnet, ipMasq, tunnel: settings.tunnel, ...host };
+    const memberPort = options.summary && answersByDevice(config.backend.type) ? CLUSTER_PORT : undefined;
+    const rules = { devices: backend.ways(), network, subnet, ipMasq, tunnel: settings.tunnel, memberPort, ...host };
     // Before the first datagram: a container could take its place in connection tracking.
     const kept = await keepFirewall(rules, admission.members(), netlink, log, signal);
     undo.add('firewall', async () => {

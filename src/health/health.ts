@@ -59,6 +59,8 @@ const FOLLOW_MS = 1000;
 
 /** For an answer that was ordered. */
 const LONGEST_ANSWER_MS = 1000;
+/** Before another one is sent to the same peer on order. */
+const LEAST_ANSWER_MS = 500;
 const LOOK_MS = 20;
 
 /** By a number: text for thousands of them costs more than all else here. */
@@ -140,6 +142,15 @@ export function keepHealth(options: HealthOptions): Health {
     probed.rttMs = Math.max(0, receivedAt - probed.sentMicros) / 1000;
   }
 
+  /** Waits until it is answered, another one takes its place, or so long. */
+  async function follow(probed: Probed, longestMs: number): Promise<void> {
+    const { sequence } = probed;
+    while (probed.sequence === sequence && isOpen(probed, longestMs)) {
+      await delay(LOOK_MS);
+      look();
+    }
+  }
+
   function followPeers(): void {
     followedAt = performance.now();
     const now = peers();
@@ -214,14 +225,15 @@ export function keepHealth(options: HealthOptions): Health {
       look();
       const probed = bySubnet.get(keyOf(lease));
       if (probed === undefined) return;
-      const askedAt = performance.now();
-      turns.begin(probed, askedAt);
-      send(probed);
-      const isAnswered = () => probed.answeredAt !== undefined && probed.answeredAt >= askedAt;
-      for (let waited = 0; waited < LONGEST_ANSWER_MS && !isAnswered(); waited += LOOK_MS) {
-        await delay(LOOK_MS);
-        look();
+      const { sequence } = probed;
+      // Only the last probe can be answered. Orders that come faster than answers would make any peer look silent.
+      const wasOpen = isOpen(probed, LEAST_ANSWER_MS);
+      await follow(probed, LEAST_ANSWER_MS);
+      if (probed.sequence === sequence && !(wasOpen && isAnswered(probed))) {
+        turns.begin(probed, performance.now());
+        send(probed);
       }
+      await follow(probed, LONGEST_ANSWER_MS);
     },
     probePackets: (lease) => packets.get(keyOf(lease)) ?? { out: 0, in: 0 },
     stop() {
@@ -229,6 +241,17 @@ export function keepHealth(options: HealthOptions): Health {
       socket?.close();
     },
   };
+}
+
+/** Its last probe. */
+const isAnswered = ({ sentAt, answeredAt }: Probed) =>
+  sentAt !== undefined && answeredAt !== undefined && answeredAt >= sentAt;
+
+/** An answer may still come. */
+function isOpen(probed: Probed, longestMs: number): boolean {
+  const { sentAt, sendError } = probed;
+  if (sentAt === undefined || sendError !== undefined || isAnswered(probed)) return false;
+  return performance.now() < sentAt + longestMs;
 }
 
 function whyNotSent(error: unknown): string {

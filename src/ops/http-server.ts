@@ -23,8 +23,18 @@ const PROMPT_MS = 100;
 /** Between two answers, whoever gets them: 200 a second are many times what probes, Prometheus and people ask for. */
 const TURN_MS = 5;
 
+/** How those are treated who are no guests of everybody's. */
+export interface Manners {
+  /** Whose connections are taken at all; those of others end before anything is read. */
+  readonly admits?: (from: string | undefined) => boolean;
+  /** Nonsense is not told what is wrong with it. */
+  readonly isSilent?: boolean;
+}
+
 interface Connection {
   readonly socket: Socket;
+  /** The client's address; undefined: of a unix socket. */
+  readonly from: string | undefined;
   /** Since when it is the client that we wait for; undefined while it waits for us. */
   idleSince: number | undefined;
   deadline: NodeJS.Timeout | undefined;
@@ -37,15 +47,17 @@ interface Connection {
  * @param respond never fails: whatever goes wrong has an answer too. Undefined: the connection ends without one
  */
 export function createHttpServer(
-  respond: (request: HttpRequest, from: string | undefined) => Promise<HttpAnswer | undefined>,
+  respond: (request: HttpRequest, socket: Socket) => Promise<HttpAnswer | undefined>,
+  { admits = () => true, isSilent = false }: Manners = {},
 ): HttpServer {
   const connections = new Set<Connection>();
   const turns = createTurns<Connection>(TURN_MS);
   // A client that sends a request and then says that no other follows wants its answer nevertheless.
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     socket.on('error', () => undefined); // seen by whoever reads or writes it
-    if (!makeRoom()) return void socket.destroy();
-    const connection = { socket, idleSince: undefined, deadline: undefined, bytes: Buffer.alloc(0), answers: 0 };
+    const from = socket.remoteAddress;
+    if (!admits(from) || !makeRoom(from)) return void socket.destroy();
+    const connection = { socket, from, idleSince: undefined, deadline: undefined, bytes: Buffer.alloc(0), answers: 0 };
     connections.add(connection);
     socket.once('close', () => forget(connection));
     void converse(connection);
@@ -53,15 +65,20 @@ export function createHttpServer(
 
   /**
    * A new client takes the place of the one that has kept us waiting longest, so nobody can sit on all of them; where all
-   * wait for us, of the one that has had the most. One that has just come among these may be about to ask.
+   * wait for us, of the one that has had the most. One that has just come among these may be about to ask. It is one of the
+   * address that has the most connections, so that who asks from one address takes nothing from who asks from another.
    */
-  function makeRoom(): boolean {
+  function makeRoom(from: string | undefined): boolean {
     if (connections.size < MAX_CONNECTIONS) return true;
+    const held = mostHeld(connections);
     const now = performance.now();
     const idleMs = ({ idleSince = now }: Connection) => now - idleSince;
-    const graceMs = [...connections].some(({ idleSince }) => idleSince === undefined) ? PROMPT_MS : 0;
+    const graceMs = held.some(({ idleSince }) => idleSince === undefined) ? PROMPT_MS : 0;
+    const own = [...connections].filter((connection) => connection.from === from).length;
     const leaving =
-      most(connections, (connection) => idleMs(connection) - graceMs) ?? most(connections, ({ answers }) => answers);
+      most(held, (connection) => idleMs(connection) - graceMs) ??
+      most(held, ({ answers }) => answers) ??
+      (held.length > own + 1 ? held.at(-1) : undefined);
     if (leaving === undefined) return false;
     forget(leaving);
     leaving.socket.destroy();
@@ -76,9 +93,9 @@ export function createHttpServer(
 
   async function converse(connection: Connection): Promise<void> {
     try {
-      for await (const request of requestsOf(connection)) {
+      for await (const request of requestsOf(connection, isSilent)) {
         if (!(await turns.take(connection))) break;
-        const answer = await respond(request, connection.socket.remoteAddress);
+        const answer = await respond(request, connection.socket);
         if (answer === undefined) break;
         await send(connection, request, answer);
         if (!request.keepsAlive) break;
@@ -86,7 +103,7 @@ export function createHttpServer(
       }
     } catch (error) {
       // Anything else is the end of the connection itself.
-      if (error instanceof BadRequest) return refuse(connection, error);
+      if (error instanceof BadRequest && !isSilent) return refuse(connection, error);
     }
     connection.socket.destroy();
   }
@@ -101,9 +118,10 @@ export function createHttpServer(
 }
 
 /** One after the other: while one is dealt with, nothing is read. */
-async function* requestsOf(connection: Connection): AsyncGenerator<HttpRequest> {
+async function* requestsOf(connection: Connection, isSilent: boolean): AsyncGenerator<HttpRequest> {
   const { socket } = connection;
-  const tooSlow = () => refuse(connection, new BadRequest(408, `no whole request within ${REQUEST_MS / 1000} s`));
+  const tooLate = new BadRequest(408, `no whole request within ${REQUEST_MS / 1000} s`);
+  const tooSlow = () => (isSilent ? void socket.destroy() : refuse(connection, tooLate));
   awaitClient(connection, REQUEST_MS, tooSlow);
   // Who sent nonsense is told so before the end.
   for await (const chunk of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
@@ -147,6 +165,17 @@ function awaitClient(connection: Connection, deadlineMs: number, tooLate: () => 
 function clientHasActed(connection: Connection): void {
   clearTimeout(connection.deadline);
   connection.idleSince = undefined;
+}
+
+/** Those of the address that has the most, the oldest first. */
+function mostHeld(connections: Iterable<Connection>): Connection[] {
+  const byAddress = new Map<string | undefined, Connection[]>();
+  for (const connection of connections) {
+    const held = byAddress.get(connection.from);
+    if (held === undefined) byAddress.set(connection.from, [connection]);
+    else held.push(connection);
+  }
+  return [...byAddress.values()].reduce((most, held) => (held.length > most.length ? held : most));
 }
 
 /** The one with the largest measure; undefined if it is above 0 for none. */

@@ -15,9 +15,13 @@ const MOST_BYTES = 4096;
 export async function loadNodeKey(directory: string, log: Logger): Promise<KeyObject> {
   const path = join(directory, FILE);
   try {
-    const key = createPrivateKey((await readPlainFile(path, MOST_BYTES)).text);
-    if (key.asymmetricKeyType === 'x25519') return key;
-    log.warn({ path }, 'the node key is of another kind, making a new one');
+    const { text, stats } = await readPlainFile(path, MOST_BYTES);
+    const key = createPrivateKey(text);
+    const isOthers = stats.uid !== process.getuid!() && stats.uid !== 0;
+    if (isOthers || (stats.mode & 0o077) !== 0) {
+      log.warn({ path }, 'the node key is, or was open to, somebody else, making a new one');
+    } else if (key.asymmetricKeyType === 'x25519') return key;
+    else log.warn({ path }, 'the node key is of another kind, making a new one');
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') log.warn({ path }, 'the node key cannot be read, making a new one');
   }

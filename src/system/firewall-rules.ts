@@ -14,6 +14,8 @@ export interface FirewallSettings {
   readonly localAddress: Ipv4;
   /** Undefined: packets go as they are, without a tunnel. */
   readonly tunnel: Tunnel | undefined;
+  /** TCP port at the first address of our subnet where other nodes ask this one; undefined: they do not. */
+  readonly memberPort?: number | undefined;
   /**
    * Somebody on this host has connections tracked, as Docker does. Else no rule of ours may ask for their state: the
    * kernel would begin to track each packet of this host, and to drop new ones when its table is full.

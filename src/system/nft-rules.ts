@@ -8,6 +8,8 @@ import type { FirewallSettings, Tunnel } from './firewall-rules.js';
  *
  *     arriving    datagrams that claim to come from a member and come from inside this host are dropped; those of members
  *                 are kept from tracking; strangers' are dropped where nobody else asks who has sent them
+ *     asking      questions of other nodes to this one come from a node's own overlay address and through the overlay, so
+ *                 many in a second of each: no stranger, container or local process connects to the port
  *     sending     so are our own to members; others on this host send nothing to a member's tunnel port, from any of its
  *                 addresses: masqueraded it would be ours
  *     forwarding  nor do containers; what enters the overlay's way is counted, before all others who filter there
@@ -88,7 +90,8 @@ ${settings.isTracked ? translatedOf(own, all, formatIpv4(settings.subnet.address
  * Only a packet path of ours asks who has sent a datagram. Where it is the kernel's VXLAN, which does not, strangers'
  * datagrams of our VNI are dropped here; others may use that port too.
  */
-function tunnelChains({ localAddress, uplinks }: FirewallSettings, { port, vni }: Tunnel): string {
+function tunnelChains(settings: FirewallSettings, { port, vni }: Tunnel): string {
+  const { localAddress, uplinks, memberPort } = settings;
   const local = formatIpv4(localAddress);
   const [only, ...others] = uplinks;
   const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
@@ -97,8 +100,8 @@ function tunnelChains({ localAddress, uplinks }: FirewallSettings, { port, vni }
   return `  chain arriving {
     type filter hook prerouting priority -350; policy accept;
     udp dport ${port} goto to_port
-  }
-  chain to_port {
+${memberPort === undefined ? '' : `    ip daddr ${formatIpv4(settings.subnet.address)} tcp dport ${memberPort} goto asking\n`}  }
+${memberPort === undefined ? '' : askingChain(settings)}  chain to_port {
     ip saddr @${SETS.direct}${fromPort} ip daddr ${local} iifname ${uplink} notrack accept
     ip saddr @${SETS.portMapped} ip daddr ${local} iifname ${uplink} notrack accept
     iifname ${uplink} ${stranger}
@@ -125,6 +128,18 @@ ${vni === undefined ? '' : strangerChain(local, vni)}  chain inside {
     ip saddr @${SETS.portMapped} accept
     ip daddr @${SETS.direct} counter name "dropped_foreign" drop
     ip daddr @${SETS.portMapped} counter name "dropped_foreign" drop
+  }
+`;
+}
+
+/** A node's own address is the first one of its subnet: the others there are its containers'. */
+function askingChain({ devices, subnet }: FirewallSettings): string {
+  const inSubnet = formatIpv4(subnet.prefixLength === 32 ? 0 : -1 >>> subnet.prefixLength);
+  return `  set askers { type ipv4_addr; size 65535; flags dynamic, timeout; timeout 10s; }
+  chain asking {
+    iifname != ${namesOf(devices)} drop
+    ip saddr & ${inSubnet} != 0.0.0.0 drop
+    tcp flags & (syn | ack) == syn update @askers { ip saddr limit rate over 20/second burst 100 packets } drop
   }
 `;
 }

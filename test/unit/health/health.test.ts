@@ -165,3 +165,43 @@ it('without a socket goes by what is heard', () => {
   expect(health.of(ONE, undefined, 1)).toMatchObject({ state: 'ok', rttMs: null, lastHeardSeconds: 1 });
   expect(health.of(ONE, undefined, undefined)).toMatchObject({ state: 'unknown', lastHeardSeconds: null });
 });
+
+describe('a probe on order', () => {
+  beforeEach(() => {
+    health.stop();
+    vi.useRealTimers();
+    sent = [];
+    health = start(socket);
+  });
+
+  it('is sent at once, and waited for', async () => {
+    await vi.waitFor(() => expect(sent).toHaveLength(1));
+    answer();
+    health.look();
+    const ordered = health.probeNow(ONE);
+    await vi.waitFor(() => expect(sent).toHaveLength(2));
+    answer();
+    await ordered;
+    expect(stateOf()).toMatchObject({ state: 'ok' });
+  });
+
+  it('does not take the place of one that may be answered still, however many there are', async () => {
+    const orders: Promise<void>[] = [];
+    for (let i = 0; i < 8; i++) {
+      orders.push(health.probeNow(ONE));
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    expect(sent.length).toBeLessThanOrEqual(2);
+    answer();
+    await Promise.all(orders);
+    expect(health.facts(ONE, undefined, undefined)).toMatchObject({ misses: 0, rttMs: 0.4 });
+  });
+
+  it('comes after one that has had no answer, and comes to an end', async () => {
+    await vi.waitFor(() => expect(sent).toHaveLength(1));
+    const began = performance.now();
+    await Promise.all([health.probeNow(ONE), health.probeNow(ONE), health.probeNow(ONE)]);
+    expect(sent).toHaveLength(2);
+    expect(performance.now() - began).toBeLessThan(2000);
+  });
+});

@@ -61,6 +61,15 @@ describeWith(['root', 'nft'], 'the table', () => {
     expect(nft(tableOf(settings, members(['10.1.1.7'])))).not.toContain('stranger {\n\t\tip');
   });
 
+  it('lets nodes alone ask, through the overlay, and so many times a second; where they do not ask, there are no such rules', () => {
+    const asked = tableOf({ ...settings, memberPort: 8285 }, members([]));
+    const text = nft(asked, asked);
+    expect(text).toMatch(/ip daddr 10\.240\.26\.0 tcp dport 8285 goto asking/);
+    expect(text).toMatch(/iifname != "rudder0" drop\s+ip saddr & 0\.0\.0\.255 != 0\.0\.0\.0 drop/);
+    expect(text).toMatch(/update @askers \{ ip saddr limit rate over 20\/second burst 100 packets \} drop/);
+    expect(nft(tableOf(settings, members([])))).not.toMatch(/asking|askers/);
+  });
+
   it('has no rules for a tunnel where there is none', () => {
     const text = nft(tableOf({ ...settings, devices: ['eth0'], tunnel: undefined }, members(['10.1.1.7'])));
     expect(text).not.toMatch(/dport|undefined|chain (arriving|sending)/);
