@@ -84,6 +84,7 @@ function sectionsOf(node: NodeOptions): Section[] {
     command('uname', '-a'),
     ours('status', '--json'),
     ours('peers', '--json'),
+    { ...ours('events'), keepsEnd: true },
     ours('leases', '--json'),
     ours('doctor'),
     ours('config', 'get'),
@@ -105,7 +106,9 @@ const ourChains = (saved: string) =>
 
 /** The options by which the other commands find the same node and etcd: as variables, which no process list shows. */
 function variablesOf({ given }: NodeOptions): Record<string, string> {
-  const names = Object.keys(given).filter((name) => name === 'subnetFile' || name.startsWith('etcd'));
+  const names = Object.keys(given).filter(
+    (name) => ['subnetFile', 'stateDir'].includes(name) || name.startsWith('etcd'),
+  );
   return Object.fromEntries(
     names.flatMap((name) => {
       const value = given[name as keyof typeof given];

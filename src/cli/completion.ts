@@ -35,6 +35,7 @@ const HEEDED: Record<string, RegExp> = {
   status: /^--subnet-file$/,
   peers: /^--subnet-file$/,
   connectivity: /^--subnet-file$/,
+  events: /^--(state-dir|subnet-file)$/,
   ping: /^--subnet-file$/,
   netcheck: /^--(etcd-.*|subnet-file)$/,
   'log-level': /^--subnet-file$/,

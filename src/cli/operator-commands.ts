@@ -4,12 +4,15 @@ import { LOG_LEVELS } from '../ops/logger.js';
 import { type NodeOptions, readNodeOptions, refuseWrong } from './defaults-file.js';
 import { heardSubnets } from './heard-subnets.js';
 import { useEtcd } from './node-etcd.js';
-import { parseNode, parseWholeNumber } from './values.js';
+import { parseDuration, parseEventKind, parseNode, parseWholeNumber } from './values.js';
 
 const ETCD_HELP =
   '\nThe --etcd options of rudder apply: see rudder --help. Without them etcd is the one of the running daemon, else\nthat of /etc/default/rudder.\n';
 const SOCKET_HELP =
   '\nThe daemon is found by its --subnet-file, given or in /etc/default/rudder, else at /run/rudder/subnet.env.\n';
+const EVENTS_HELP =
+  '\nThe daemon is found by its --subnet-file, and what it has left by its --state-dir: given, in /etc/default/rudder, else\nby default.\n';
+const A_YEAR = 365 * 86_400;
 const PUBLISH_HELP =
   '\nGive it the --subnet-file and --subnet-env-prefix that the daemon was given, if not in /etc/default/rudder.\n';
 const CLEANUP_HELP =
@@ -38,6 +41,21 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder peers --watch\n`)
     .action(async ({ json, watch }: { json: boolean; watch: boolean }) => {
       ended(await (await import('./peers.js')).peers(node().raw.subnetFile, json, watch));
+    });
+  program
+    .command('events')
+    .description('show what has happened on this node: peers, lease, device, host, config, firewall, registry')
+    .option('--follow', 'go on with what happens, until it is interrupted', false)
+    .addOption(
+      new Option('--since <time>', 'of the last time alone, such as 1h or 7d').argParser(parseDuration(1, A_YEAR)),
+    )
+    .option('--kind <kind>', 'of one kind alone, such as peer.silent, or of one area, such as peer', parseEventKind)
+    .option('--json', 'for machines; with --follow one event on each line', false)
+    .addHelpText('after', `${EVENTS_HELP}\nExample:\n  rudder events --follow --kind peer\n`)
+    .action(async (options: { follow: boolean; json: boolean; since?: number; kind?: string }) => {
+      const { subnetFile, stateDir } = node().raw;
+      const { events } = await import('./events.js');
+      ended(await events(subnetFile, stateDir, { since: undefined, kind: undefined, ...options }));
     });
   program
     .command('netcheck')

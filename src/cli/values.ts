@@ -2,6 +2,7 @@ import { InvalidArgumentError } from 'commander';
 import { OFFLOADS, type Offload } from '../backend/udp/tables/offloads.js';
 import { parseIpv4 } from '../core/address-text.js';
 import { quote } from '../core/errors.js';
+import { EVENT_AREAS, EVENT_KINDS } from '../core/event.js';
 import { type Ipv4, isUnusableAsHost } from '../core/ipv4.js';
 import { isHostName } from '../core/lease.js';
 
@@ -70,6 +71,12 @@ export function parseDuration(minSeconds: number, maxSeconds: number): (text: st
     }
     return seconds;
   };
+}
+
+/** A kind of event, or an area of such kinds. */
+export function parseEventKind(text: string): string {
+  if (EVENT_AREAS.includes(text) || (EVENT_KINDS as readonly string[]).includes(text)) return text;
+  throw new InvalidArgumentError(`Expected one of ${EVENT_AREAS.join(', ')}, or a kind such as peer.silent.`);
 }
 
 /** The least is etcd's with its default election timeout, the most a year. */

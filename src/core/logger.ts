@@ -1,4 +1,7 @@
-type Log = (fields: object, message: string) => void;
+import type { EventKind } from './event.js';
+
+/** @param event what `rudder events` remembers it as; undefined: it is a line of the log and no more */
+type Log = (fields: object, message: string, event?: EventKind) => void;
 
 /** What a module needs to speak: a fixed message, and fields for all that varies. pino is one. */
 export interface Logger {

@@ -2,6 +2,7 @@ import { differencesOf, parseNetworkConfig } from '../backend/config.js';
 import type { ConfigPlace } from '../control/membership.js';
 import { fitsConfig } from '../core/allocator.js';
 import { messageOf } from '../core/errors.js';
+import type { EventKind } from '../core/event.js';
 import type { Logger } from '../core/logger.js';
 import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
@@ -34,9 +35,10 @@ export function watchConfig({ config, own, place, isDegraded, checkConfig, log }
     const before = seen;
     seen = next;
     if (before.state === next.state && before.detail === next.detail) return;
-    if (next.detail !== null)
-      log.warn({ state: next.state, detail: next.detail }, 'the network config in etcd is another');
-    else if (before.state !== 'unknown') log.info({}, 'the network config in etcd is again the one in use');
+    const { state, detail } = next;
+    if (detail !== null) log.warn({ state, detail }, 'the network config in etcd is another', EVENTS[state]);
+    else if (before.state !== 'unknown')
+      log.info({}, 'the network config in etcd is again the one in use', EVENTS[state]);
   }
 
   return {
@@ -51,6 +53,14 @@ export function watchConfig({ config, own, place, isDegraded, checkConfig, log }
     status: () => seen,
   };
 }
+
+const EVENTS: Readonly<Record<ConfigStatus['state'], EventKind | undefined>> = {
+  current: 'config.current',
+  changed: 'config.changed',
+  invalid: 'config.invalid',
+  deleted: 'config.deleted',
+  unknown: undefined,
+};
 
 const RESTART_GOES_ON = 'a restart goes on with the config in use for as long as the lease is valid';
 

@@ -1,10 +1,12 @@
 import type { Joined } from '../control/membership.js';
 import { openMembership } from '../control/open.js';
+import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
+import { type EventLog, openEventLog } from '../events/event-log.js';
 import { controlSocketOf, serveHttp } from '../ops/http.js';
 import { prepareSubnetDirectory, removeSubnetEnv } from '../state/subnet-env.js';
 import { removeFirewall } from '../system/firewall.js';
-import { openNetlink } from '../system/netlink.js';
+import { type Netlink, openNetlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
 import { reportDrops } from './drop-report.js';
 import type { Node } from './node.js';
@@ -29,31 +31,73 @@ export interface DaemonContext {
  */
 export async function runDaemon(options: DaemonOptions, context: DaemonContext, signal: AbortSignal): Promise<void> {
   const netlink = openNetlink();
-  const membership = openMembership(options.registry, options.leaseTtlSeconds, context.log);
-  let phase = "reading the host's interfaces";
-  let node: Node | undefined;
-  const { log, setLogLevel, notify, version } = context;
-  const status = async () => (node === undefined ? phase : readStatus(node.sources));
+  const run: Run = { netlink, phase: "reading the host's interfaces", node: undefined, events: undefined };
+  const { log, setLogLevel } = context;
+  const status = async () => (run.node === undefined ? run.phase : readStatus(run.node.sources));
+  const survey = async () => run.node?.cluster.survey() ?? run.phase;
+  const events = async (after: number, waitMs: number) => (await run.events?.after(after, waitMs)) ?? [];
   const socketPath = controlSocketOf(options.subnetFile);
   try {
     await prepareSubnetDirectory(options.subnetFile);
     const { healthz: tcp, etcdSettings: etcd } = options;
-    const survey = async () => node?.cluster.survey() ?? phase;
-    const http = await serveHttp({ socketPath, tcp, status, survey, etcd, setLogLevel, log });
+    const http = await serveHttp({ socketPath, tcp, status, survey, events, etcd, setLogLevel, log });
+    // Only now: another daemon that has the socket writes down what happens.
+    run.events = await openEventLog(options.stateDir, log);
     try {
-      const enter = (text: string) => {
-        phase = text;
-        notify(`STATUS=Starting: ${text}`);
-      };
-      node = await startNode({ options, log, version, notify, netlink, membership, enter, signal });
-      if (node !== undefined) await serve(node, options, context, signal);
+      await runNode(run, run.events, options, context, signal);
     } finally {
+      await run.events.close();
       http.close();
     }
   } finally {
-    membership.close();
     netlink.close();
   }
+}
+
+/** What those who ask are told of. */
+interface Run {
+  readonly netlink: Netlink;
+  /** What the start is waiting for. */
+  phase: string;
+  node: Node | undefined;
+  events: EventLog | undefined;
+}
+
+async function runNode(
+  run: Run,
+  events: EventLog,
+  options: DaemonOptions,
+  context: DaemonContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const { notify, version } = context;
+  const log = events.tellingBy(context.log);
+  log.info({ version, ...endOfLastRun(events) }, 'starting', 'node.starting');
+  const membership = openMembership(options.registry, options.leaseTtlSeconds, log);
+  try {
+    const enter = (text: string) => {
+      run.phase = text;
+      notify(`STATUS=Starting: ${text}`);
+    };
+    run.node = await startNode({ options, log, version, notify, netlink: run.netlink, membership, enter, signal });
+    if (run.node === undefined) log.info({}, 'stopped before it was ready', 'node.stopped');
+    else await serve(run.node, options, { ...context, log }, signal);
+  } catch (error) {
+    const reason = messageOf(error);
+    // Whoever has started us tells the error itself.
+    if (run.node?.joined.isLost()) events.note('lease.lost', { reason }, 'the lease is lost');
+    events.note('node.failed', { reason }, 'the daemon has failed');
+    throw error;
+  } finally {
+    membership.close();
+  }
+}
+
+/** Each run says how it ends, unless it cannot. */
+function endOfLastRun(events: EventLog): { reason?: string } {
+  const last = events.last('node')?.kind;
+  if (last === undefined || last === 'node.stopped' || last === 'node.failed') return {};
+  return { reason: 'the run before was killed, has crashed or lost its host' };
 }
 
 /** From READY to the end. */
@@ -63,7 +107,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, joined, firewall, health, cluster, host, memory } = node;
+  const { backend, joined, firewall, health, peerWatch, cluster, host, memory } = node;
   const { packetPath } = backend;
   const drops = packetPath && reportDrops(packetPath.counters, log);
   // Where the kernel moves the packets, this thread is all that can hang.
@@ -74,12 +118,13 @@ async function serve(
   });
   try {
     await Promise.race([stopRequested, backend.failure, joined.lost]);
-    log.info({}, 'stopping');
+    log.info({}, 'stopping', 'node.stopped');
   } finally {
     notify('STOPPING=1');
     drops?.stop();
     watchdog.stop();
     cluster.stop();
+    peerWatch.stop();
     health.stop();
     await firewall?.stop();
     await host.stop();

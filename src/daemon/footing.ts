@@ -81,6 +81,7 @@ export function tellDegraded(log: Logger, known: LastKnown, error: unknown): str
   log.warn(
     { reason, subnet: formatSubnet(known.subnet), peers: known.peers.length },
     'degraded: going on with the last known lease, peers and network config',
+    'node.degraded',
   );
   return reason;
 }

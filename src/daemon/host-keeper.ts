@@ -1,5 +1,6 @@
 import type { Backend } from '../backend/backend.js';
 import { messageOf } from '../core/errors.js';
+import { createFaultLog } from '../core/fault.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
@@ -59,7 +60,10 @@ const REPAIRS_TOLD = 3;
  */
 export function keepHost(options: HostKeeperOptions): HostKeeper {
   const { netlink, backend, log } = options;
-  const limit = createRepeatLimit();
+  const fault = createFaultLog(log, {
+    fault: ['the host is not as it was, and could not be followed', 'host.problem'],
+    over: ['the host is as it should be again', 'host.restored'],
+  });
   const repairLimit = createRepeatLimit(REPAIRS_TOLD);
   let underlay = options.underlay;
   // What has been done so far: what fails half way is done by a later look.
@@ -83,13 +87,12 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
       .then(
         () => {
           problem = undefined;
+          fault.over();
           if (isDue) log.debug({ hasChanged, interface: underlay.name, mtu }, 'host looked at');
         },
         (error: unknown) => {
           problem = messageOf(error);
-          limit((suppressed) =>
-            log.warn({ reason: problem, suppressed }, 'the host is not as it was, and could not be followed'),
-          );
+          fault.is(problem);
         },
       )
       .finally(() => {
@@ -109,7 +112,11 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     if (found !== undefined) {
       repairs++;
       repairLimit((suppressed) =>
-        log.warn({ found, repairs, suppressed }, 'somebody changed the overlay device or its routes: put right'),
+        log.warn(
+          { found, repairs, suppressed },
+          'somebody changed the overlay device or its routes: put right',
+          'device.repaired',
+        ),
       );
     }
     const [followed] = await Promise.allSettled([
@@ -130,13 +137,14 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
       log.warn(
         { interface: next.name, address: formatIpv4(next.address) },
         'the underlay has another address: followed',
+        'host.followed',
       );
       options.publish(next.address);
       addressTold = next.address;
     }
     if (mtu !== mtuTold) {
       await options.writeEnv();
-      log.warn({ interface: next.name, mtu }, 'the underlay has another MTU: followed');
+      log.warn({ interface: next.name, mtu }, 'the underlay has another MTU: followed', 'host.followed');
       mtuTold = mtu;
     }
   }

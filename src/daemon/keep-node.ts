@@ -1,6 +1,7 @@
 import { answeringAddress, answersByDevice } from '../backend/kinds.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { keepHealth } from '../health/health.js';
@@ -12,6 +13,7 @@ import { keepCluster } from './cluster.js';
 import { keepHost } from './host-keeper.js';
 import { keepLastKnown } from './last-known-keeper.js';
 import type { Ground, Node, Ready, StartContext } from './node.js';
+import { watchPeerHealth } from './peer-watch.js';
 import { problemWith, readStatus } from './status.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
@@ -19,10 +21,23 @@ import { tunnelMtu } from './tunnel-mtu.js';
 export async function keepNode(context: StartContext, ground: Ground, ready: Ready): Promise<Node> {
   const { options, netlink, membership, log, version } = context;
   const { config, settings, json, underlay, state, publicIp } = ground;
-  const { subnet, backend, joined, stored, announcer, admission, carrier, firewall, subnetFile, checkOverlay } = ready;
+  const {
+    subnet,
+    backend,
+    joined,
+    stored,
+    announcer,
+    admission,
+    carrier,
+    firewall,
+    subnetFile,
+    checkOverlay,
+    peerLog,
+  } = ready;
   log.info(
     { subnet: formatSubnet(subnet), publicIp: formatIpv4(publicIp), interface: underlay.name, mtu: backend.mtu() },
     'ready',
+    'node.ready',
   );
   const { nodeId } = state;
   const remembered = { source: membership.source, nodeId, subnet, configJson: json };
@@ -77,6 +92,12 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     isByKernel: backend.packetPath === undefined && answersByDevice(type),
     log,
   });
+  const heardSecondsAgo = (lease: Lease) => backend.packetPath?.traffic(lease.subnet).heardSecondsAgo;
+  const peerWatch = watchPeerHealth({
+    peers: () => joined.state().peers,
+    healthOf: (lease) => health.of(lease, problemWith(lease, backend, admission), heardSecondsAgo(lease)),
+    tell: peerLog.health,
+  });
   const cluster = keepCluster({
     own: subnet,
     host: options.nodeName,
@@ -89,10 +110,9 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     isReady: async () => (await readStatus(sources)).problems.length === 0,
     look: health.look,
     view(lease) {
-      const heard = backend.packetPath?.traffic(lease.subnet).heardSecondsAgo;
       return {
         subnet: formatSubnet(lease.subnet),
-        ...health.facts(lease, problemWith(lease, backend, admission), heard),
+        ...health.facts(lease, problemWith(lease, backend, admission), heardSecondsAgo(lease)),
       };
     },
     probeNow: health.probeNow,
@@ -100,7 +120,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
   });
   const parts = { health, host, netlink, membership, backend, joined, stored, admission, firewall };
   const sources = { version, options, nodeId, config, settings, subnet, ...parts };
-  return { backend, joined, firewall, health, cluster, host, memory, sources };
+  return { backend, joined, firewall, health, peerWatch, cluster, host, memory, sources };
 }
 
 /** From the address of our device, where there is one: by that peers know whom they hear. */

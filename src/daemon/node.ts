@@ -22,6 +22,7 @@ import type { LastKnownKeeper } from './last-known-keeper.js';
 import type { DaemonOptions } from './options.js';
 import type { OverlayRoutes } from './overlay-routes.js';
 import type { PeerAdmission } from './peer-admission.js';
+import type { PeerLog } from './peer-log.js';
 import type { StatusSources } from './status.js';
 import type { SubnetFile } from './subnet-file.js';
 
@@ -62,6 +63,7 @@ export interface Taken {
   readonly stored: ConfigWatch;
   readonly announcer: Announcer;
   readonly admission: PeerAdmission;
+  readonly peerLog: PeerLog;
   /** Address of the tunnel's socket at the moment. */
   readonly carrier: { address: Ipv4 };
 }
@@ -82,6 +84,7 @@ export interface Node {
   readonly joined: Joined;
   readonly firewall: Firewall | undefined;
   readonly health: Health;
+  readonly peerWatch: { stop(): void };
   readonly cluster: Cluster;
   readonly host: HostKeeper;
   readonly memory: LastKnownKeeper;

@@ -11,6 +11,7 @@ import { formatIpv4 } from '../core/ipv4.js';
 import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { loadLastKnown } from '../state/last-known-file.js';
 import { loadNodeKey } from '../state/node-key.js';
 import { loadState, saveState } from '../state/node-state.js';
@@ -150,7 +151,8 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
   await admission.recheck(await readOverlayRoutes(netlink, backend.device, config.network));
   const isDegraded = degraded !== undefined;
   const stored = watchConfig({ config, own: own.subnet, place: membership.configPlace, isDegraded, checkConfig, log });
-  const tellPeers = createPeerLog(log);
+  tellSubnet(own, state.subnet, log);
+  const peerLog = createPeerLog(log, fallback?.peers ?? []);
   const joined = membership.keep({
     config,
     identity,
@@ -161,14 +163,25 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
     onCurrent: announcer.changed,
     onPeers(changes) {
       admission.apply(changes);
-      tellPeers(changes);
+      peerLog.changed(changes);
     },
     onConfig: stored.changed,
   });
   undo.add('lease', () => (own.created ? joined.leave() : joined.stop()));
   if (!isDegraded) await waitOrGoOn(membership, joined.listed, fallback, log, signal);
   await admission.settled();
-  return { own, degraded, joined, stored, announcer, admission, carrier };
+  return { own, degraded, joined, stored, announcer, admission, carrier, peerLog };
+}
+
+function tellSubnet({ subnet, created }: OwnLease, before: Subnet | undefined, log: Logger): void {
+  const text = formatSubnet(subnet);
+  if (before !== undefined && formatSubnet(before) !== text)
+    log.warn(
+      { subnet: text, before: formatSubnet(before) },
+      'the node has another subnet than before',
+      'lease.renumbered',
+    );
+  else if (created) log.info({ subnet: text }, 'a subnet is leased', 'lease.taken');
 }
 
 /** The lease from the registry; with one of the last run to go on with, that has one try. */

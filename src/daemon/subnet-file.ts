@@ -55,7 +55,11 @@ export function createSubnetFile(
       attempts++;
       const done = subnetProposal ? 'proposed again' : 'written again';
       limit((suppressed) =>
-        log.warn({ subnetFile, found, suppressed }, `the subnet file was not as it should be: ${done}`),
+        log.warn(
+          { subnetFile, found, suppressed },
+          `the subnet file was not as it should be: ${done}`,
+          'host.repaired',
+        ),
       );
     }
     if (subnetProposal && attempts > 1) {

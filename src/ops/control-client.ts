@@ -86,7 +86,8 @@ async function boundedText(response: IncomingMessage): Promise<string> {
   return text;
 }
 
-function explain(socketPath: string, asked: Exclude<Asked, { is: 'answer' }>): string {
+/** Why it has not answered, and what to do. */
+export function explain(socketPath: string, asked: Exclude<Asked, { is: 'answer' }>): string {
   switch (asked.is) {
     case 'absent':
       return `no rudder answers on ${socketPath}: expected a running daemon; start it (a service with "systemctl start rudder"), or give its --subnet-file`;

@@ -5,6 +5,7 @@ export interface HttpRequest {
   readonly method: string;
   /** Without the query. */
   readonly path: string;
+  readonly query: URLSearchParams;
   /** As the client calls us; only an HTTP/1.0 client may leave it out. */
   readonly host: string | undefined;
   readonly body: string;
@@ -53,7 +54,7 @@ export function parseRequest(bytes: Buffer): { request: HttpRequest; length: num
     return undefined;
   }
   const [first, ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
-  const { method, path, minor } = parseRequestLine(first);
+  const { method, path, query, minor } = parseRequestLine(first);
   const headers = parseHeaders(lines);
   const host = headers.get('host');
   if (host === undefined && minor === 1) throw new BadRequest(400, 'no Host header');
@@ -61,14 +62,15 @@ export function parseRequest(bytes: Buffer): { request: HttpRequest; length: num
   const length = start + bodyLength(headers);
   if (bytes.length < length) return undefined;
   const keepsAlive = minor === 1 && !/\bclose\b/i.test(headers.get('connection') ?? '');
-  return { request: { method, path, host, body: bytes.toString('utf8', start, length), keepsAlive }, length };
+  return { request: { method, path, query, host, body: bytes.toString('utf8', start, length), keepsAlive }, length };
 }
 
-function parseRequestLine(line: string): { method: string; path: string; minor: number } {
+function parseRequestLine(line: string): Pick<HttpRequest, 'method' | 'path' | 'query'> & { minor: number } {
   const match = REQUEST_LINE.exec(line);
   if (match === null) throw new BadRequest(400, 'not a request of HTTP/1.1');
   const [, method, target, minor] = match;
-  return { method, path: target.split('?')[0], minor: Number(minor) };
+  const [path] = target.split('?', 1);
+  return { method, path, query: new URLSearchParams(target.slice(path.length)), minor: Number(minor) };
 }
 
 function parseHeaders(lines: readonly string[]): Map<string, string> {

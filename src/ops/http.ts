@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
+import type { NodeEvent } from '../core/event.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import type { EtcdSettings } from './etcd-settings.js';
@@ -22,6 +23,8 @@ export interface HttpOptions {
   readonly status: () => Promise<Status | string>;
   /** How all nodes see each other, which asks them; a text as above. It has a bound and a deadline of its own. */
   readonly survey: () => Promise<object | string>;
+  /** What has happened after that event; if nothing has, what happens first, or nothing after so long. */
+  readonly events: (after: number, waitMs: number) => Promise<readonly NodeEvent[]>;
   /** For commands on this host that look for the node's etcd. */
   readonly etcd: EtcdSettings;
   /** @throws RudderError `usage` for an unknown level */
@@ -107,7 +110,16 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
     // Who is at the shell has just changed something and wants to see it.
     const localReading = reading(true)
       .set('/etcd', () => jsonAnswer(200, options.etcd))
-      .set('/survey', async () => jsonAnswer(200, surveyed(await options.survey())));
+      .set('/survey', async () => jsonAnswer(200, surveyed(await options.survey())))
+      .set('/events', async ({ query }) =>
+        jsonAnswer(
+          200,
+          await options.events(
+            numberIn(query, 'after'),
+            1000 * Math.min(LONGEST_WAIT_SECONDS, numberIn(query, 'wait')),
+          ),
+        ),
+      );
     const local = open({ handlers: { GET: localReading, PUT: changing }, isOurName: () => true });
     await listenOnSocket(local, options.socketPath);
     if (tcp !== undefined) {
@@ -120,6 +132,15 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
     throw error;
   }
   return { close };
+}
+
+/** Who waits for what happens next asks again after this. */
+const LONGEST_WAIT_SECONDS = 20;
+
+/** 0 if it is not given, or no number. */
+function numberIn(query: URLSearchParams, name: string): number {
+  const value = Number(query.get(name));
+  return Number.isFinite(value) ? Math.max(0, value) : 0;
 }
 
 const surveyed = (told: object | string) => (typeof told === 'string' ? { starting: told } : told);

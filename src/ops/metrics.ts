@@ -96,6 +96,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     );
     if (lease.remainingSeconds !== null) {
       gauge('rudder_lease_remaining_seconds', 'Until the lease runs out unless renewed.', lease.remainingSeconds);
+      gauge('rudder_lease_ttl_seconds', 'How long the lease lives from one renewal on.', lease.ttlSeconds);
     }
     gauge(
       'rudder_lease_key_written',

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf, RudderError } from '../core/errors.js';
+import { createFaultLog } from '../core/fault.js';
 import type { Logger } from '../core/logger.js';
 import { createOneAtATime } from '../core/one-at-a-time.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
@@ -106,7 +107,13 @@ export async function keepFirewall(
   signal.addEventListener('abort', abort);
   if (signal.aborted) abort();
 
-  const limit = createRepeatLimit();
+  const fault = createFaultLog(log, {
+    fault: [
+      'the firewall cannot be kept: overlay traffic may be dropped, translated or taken by containers; install iptables and nftables, or run with --no-firewall',
+      'firewall.problem',
+    ],
+    over: ['the firewall is kept again', 'firewall.restored'],
+  });
   const repairLimit = createRepeatLimit();
   const verdictLimit = createRepeatLimit();
   const oneAtATime = createOneAtATime();
@@ -156,12 +163,13 @@ export async function keepFirewall(
         // A container may have got an entry for the tunnel in between.
         void forgetTracked(table.members());
         repairLimit((suppressed) =>
-          log.warn({ repairs, suppressed }, 'firewall rules were missing or not first: put back'),
+          log.warn({ repairs, suppressed }, 'firewall rules were missing or not first: put back', 'firewall.repaired'),
         );
       }
       isAdapted = false;
       checks++;
       problem = undefined;
+      fault.over();
       log.debug(
         { generation: current, changed, ms: Math.round(performance.now() - start) },
         'firewall rules looked at',
@@ -173,12 +181,7 @@ export async function keepFirewall(
     } catch (error) {
       if (stopping.signal.aborted) return;
       problem = messageOf(error);
-      limit((suppressed) =>
-        log.warn(
-          { reason: problem, suppressed },
-          'the firewall cannot be kept: overlay traffic may be dropped, translated or taken by containers; install iptables and nftables, or run with --no-firewall',
-        ),
-      );
+      fault.is(problem);
     }
   }
 

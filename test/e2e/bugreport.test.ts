@@ -56,6 +56,7 @@ describeWith(['root', 'tun', 'etcd'], 'a bug report of a running node', () => {
       expect(sections.get('rudder leases --json')).toContain(readSubnetEnv(lab, node).RUDDER_SUBNET.split('.')[2]);
       expect(sections.get('rudder config get')).toMatch(/"PSK": "\(hidden\)"[\s\S]*Backend\.Port +8285/);
       expect(sections.get('metrics')).toMatch(/^rudder_/m);
+      expect(sections.get('rudder events')).toMatch(/ node\.ready /);
       expect(sections.get('ip -d addr')).toContain('rudder0');
     }
   });

@@ -36,7 +36,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
       staleSeconds: 0,
       problem: null,
       lastContactSeconds: 100,
-      certificates: [],
+      certificates: [{ file: '/etc/rudder/ca.pem', subject: 'CN=ca', notAfter: '2036-11-27T00:00:00.000Z' }],
     },
     config: { state: 'current', detail: null },
     backend: { type: 'udp', kernel: null, direct: null },

@@ -118,6 +118,7 @@ describeWith(['chromium'], 'the live page', () => {
         tcp: { address: '127.0.0.1', port },
         status: async () => status,
         survey: async () => ({ nodes: [] }),
+        events: async () => [],
         etcd: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
         setLogLevel: () => undefined,
         log: createRecordingLog(),

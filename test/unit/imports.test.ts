@@ -57,12 +57,13 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ops: ['core'],
   health: ['core', 'system'],
   cluster: ['core', 'ops'],
+  events: ['core', 'state'],
   backend: ['core', 'system'],
-  daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'backend'],
+  daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'events', 'backend'],
   lab: ['core', 'ops'],
   // Runs in a checkout only, and measures parts by themselves too.
   bench: ['core', 'lab', 'control', 'backend'],
-  cli: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'backend', 'daemon', 'lab'],
+  cli: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'events', 'backend', 'daemon', 'lab'],
 };
 
 const breaksLayers = ({ from, to }: Import) =>

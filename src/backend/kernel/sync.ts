@@ -240,7 +240,7 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
   }
 
   const tellFound = (found: string | undefined) =>
-    found !== undefined && limit((suppressed) => log.warn({ found, suppressed }, 'put right'));
+    found !== undefined && limit((suppressed) => log.warn({ found, suppressed }, 'put right', 'device.repaired'));
   const told = () => limit((suppressed) => log.warn({ reason: problem, suppressed }, 'the overlay is not set up'));
 
   return {

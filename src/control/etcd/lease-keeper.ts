@@ -118,7 +118,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
       else if (ttlId === holding.ttlId) {
         // Otherwise a write of ours has replaced it meanwhile.
         if (mending === undefined)
-          log.warn({ subnet: formatSubnet(subnet) }, 'the own lease has run out or was revoked');
+          log.warn({ subnet: formatSubnet(subnet) }, 'the own lease has run out or was revoked', 'lease.lost');
         // A TTL takes its keys with it; one that the key has left held nothing.
         ownKey = 'gone';
         mend();
@@ -134,7 +134,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
 
   function ownKeySeen(entry: LeaseEntry | undefined): void {
     if (entry === undefined) {
-      if (mending === undefined) log.warn({ subnet: formatSubnet(subnet) }, 'the own lease key is gone');
+      if (mending === undefined) log.warn({ subnet: formatSubnet(subnet) }, 'the own lease key is gone', 'lease.lost');
       ownKey = 'gone';
       return mend();
     }
@@ -224,7 +224,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
     else if (wasReleased) log.info({ subnet: formatSubnet(subnet) }, 'the reservation is given up, and a lease now');
     else {
       recoveries++;
-      log.warn({ subnet: formatSubnet(subnet), recoveries }, 'the own lease is restored');
+      log.warn({ subnet: formatSubnet(subnet), recoveries }, 'the own lease is restored', 'lease.restored');
     }
     return true;
   }

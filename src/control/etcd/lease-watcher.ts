@@ -1,5 +1,6 @@
 import { parseSubnetKey } from '../../core/address-text.js';
 import { messageOf, shorten } from '../../core/errors.js';
+import { createFaultLog } from '../../core/fault.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { type Lease, type NotALease, parseLease, parseLeaseValue } from '../../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../../core/lease-set.js';
@@ -53,11 +54,19 @@ const STEADY_MS = 10_000;
  * @param onListed called once, after the first complete list has been applied
  */
 export async function watchLeases(options: WatcherOptions, onListed: () => void, signal: AbortSignal): Promise<void> {
-  const { registry, log } = options;
+  const { registry } = options;
   const peers = createPeers(options);
   let listed = false;
   const backoff = createRetryBackoff();
-  const limit = createRepeatLimit();
+  const fault = createFaultLog(options.log, {
+    fault: ['lease watch interrupted', 'registry.lost'],
+    over: ['the lease watch is up again', 'registry.back'],
+  });
+  function onWatch(reason: string | undefined): void {
+    options.onWatch(reason);
+    if (reason === undefined) fault.over();
+    else fault.is(reason);
+  }
   while (!signal.aborted) {
     let watching = Number.POSITIVE_INFINITY;
     try {
@@ -71,13 +80,12 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       if (!listed) onListed();
       listed = true;
       watching = performance.now();
-      await watchUntilResync(options, list.revision + 1, peers.apply, signal);
+      await watchUntilResync({ ...options, onWatch }, list.revision + 1, peers.apply, signal);
     } catch (error) {
       if (signal.aborted) return;
-      options.onWatch(messageOf(error));
+      onWatch(messageOf(error));
       // A list that works and a watch that does not must not become a list every moment.
       if (performance.now() - watching > STEADY_MS) backoff.reset();
-      limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'lease watch interrupted'));
       await backoff.wait(signal).catch(() => undefined);
     }
   }

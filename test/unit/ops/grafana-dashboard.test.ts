@@ -1,24 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { createMetrics } from '../../../src/ops/metrics.js';
 import { dashboardQueries, dashboardVariables } from '../../helpers/dashboard.js';
-import { createStatus } from '../../helpers/status.js';
-
-const exported = await createMetrics().text(createStatus());
-const names = new Set([...exported.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name));
-/** Of each series that /metrics has: its labels, with those that Prometheus adds to what it scrapes. */
-const labelsOf = (metric: string) =>
-  new Set(
-    [...exported.matchAll(new RegExp(`^${metric}(?:\\{(.*)\\})? `, 'gm'))]
-      .flatMap(([, labels = '']) => [...labels.matchAll(/(\w+)="/g)].map(([, label]) => label))
-      .concat('job', 'instance'),
-  );
-
-/** The metrics that a query reads: the words that are neither a function nor within brackets. */
-function metricsIn(expression: string): string[] {
-  const bare = expression.replace(/\{[^}]*\}|\[[^\]]*\]|\bby \([^)]*\)/g, '');
-  return [...bare.matchAll(/[a-z_][a-z0-9_]*(?![a-z0-9_]|\s*\()/g)].map(([name]) => name);
-}
+import { labelsOf, metricsIn, names } from '../../helpers/exported-metrics.js';
 
 const queries = dashboardQueries();
 

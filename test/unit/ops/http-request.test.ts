@@ -17,7 +17,14 @@ function refusal(text: string): number | undefined {
 describe('parseRequest', () => {
   it('reads what we need of a request', () => {
     expect(parseRequest(Buffer.from(GET))).toEqual({
-      request: { method: 'GET', path: '/status', host: 'localhost:9478', body: '', keepsAlive: true },
+      request: {
+        method: 'GET',
+        path: '/status',
+        query: new URLSearchParams('x=1'),
+        host: 'localhost:9478',
+        body: '',
+        keepsAlive: true,
+      },
       length: GET.length,
     });
     expect(parseRequest(Buffer.from(PUT))?.request).toMatchObject({ method: 'PUT', host: 'a', body: 'debug' });

@@ -27,6 +27,15 @@ let status: () => Promise<Status>;
 /** How often it was asked for. */
 let looks: number;
 const levels: string[] = [];
+const eventsAsked: [after: number, waitMs: number][] = [];
+const EVENT = {
+  id: 8,
+  time: '2026-11-27T10:00:00.000Z',
+  kind: 'node.ready',
+  subject: null,
+  line: 'ready',
+  fields: {},
+} as const;
 
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'rudder-http-'));
@@ -45,6 +54,10 @@ beforeEach(async () => {
       return status();
     },
     survey: async () => ({ nodes: [] }),
+    events: async (after, waitMs) => {
+      eventsAsked.push([after, waitMs]);
+      return [EVENT];
+    },
     etcd: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
     setLogLevel: (level) => void levels.push(level),
     log,
@@ -278,4 +291,15 @@ describeWith(['root'], 'the control socket', () => {
     });
     expect((await ask('GET', '/etcd')).code).toBe(404);
   });
+});
+
+it('tells events on the control socket alone, after one, and lets nobody wait for ever', async () => {
+  eventsAsked.length = 0;
+  expect(await askDaemon(socketPath, 'GET', '/events?after=7&wait=9999')).toEqual({ code: 200, body: [EVENT] });
+  await askDaemon(socketPath, 'GET', '/events?after=-1&wait=x');
+  expect(eventsAsked).toEqual([
+    [7, 20_000],
+    [0, 0],
+  ]);
+  expect(await ask('GET', '/events')).toMatchObject({ code: 404 });
 });
