@@ -7,9 +7,9 @@ import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli, statusOf } from '../e2e/cli.js';
+import { ping, reaches } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli, statusOf } from './cli.js';
-import { ping, reaches } from './traffic.js';
 
 const NETWORK = '10.240.0.0/16';
 const name = 'test-direct';
