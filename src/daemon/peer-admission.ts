@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
@@ -53,6 +54,8 @@ export interface PeerAdmission {
   problemOf(lease: Lease): string | undefined;
 }
 
+/** Each take starts nft, which costs more than all else of a change: a first change is taken at once, those after it together. */
+const GATHER_MS = 100;
 /** Skipped peers that are told in each interval. */
 const SKIPPED_TOLD = 20;
 
@@ -67,18 +70,28 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
   let waiting: LeaseChange[] = [];
   let through: DeviceRoutes = { device: undefined, foreign: [] };
   let working: Promise<void> = Promise.resolve();
+  let tookAt = Number.NEGATIVE_INFINITY;
 
-  /** What comes while others are being looked at is taken together with the next. */
+  /** What comes while others are being looked at, or soon after, is taken together with the next. */
   function enqueue(): Promise<void> {
-    working = working.then(take).catch((error: unknown) => {
-      log.error({ reason: messageOf(error) }, 'changes of peers could not be followed');
-    });
+    working = working
+      .then(gather)
+      .then(take)
+      .catch((error: unknown) => {
+        log.error({ reason: messageOf(error) }, 'changes of peers could not be followed');
+      });
     return working;
+  }
+
+  async function gather(): Promise<void> {
+    const rest = tookAt + GATHER_MS - performance.now();
+    if (waiting.length > 0 && rest > 0) await delay(rest);
   }
 
   async function take(): Promise<void> {
     const changes = waiting;
     waiting = [];
+    if (changes.length > 0) tookAt = performance.now();
     for (const { type, lease } of changes) {
       const key = formatSubnetKey(lease.subnet);
       if (type === 'removed') leases.delete(key);

@@ -100,6 +100,17 @@ describe('a peer', () => {
     expect(await given(gone(lease('10.240.8.0/24', '10.1.1.7')))).toEqual(['removed 10.240.8.0/24', '- 10.1.1.7|']);
   });
 
+  it('is taken at once, and those that come one after the other behind it together', async () => {
+    for (let i = 1; i <= 20; i++) {
+      admission.apply([put(lease(`10.240.${100 + i}.0/24`, `10.1.1.${100 + i}`))]);
+      await new Promise(setImmediate);
+      if (i === 1) expect(done).toEqual(['+ 10.1.1.101|', 'added 10.240.101.0/24']);
+    }
+    await admission.settled();
+    expect(done.filter((line) => line.startsWith('added'))).toHaveLength(20);
+    expect(done.filter((line) => line.startsWith('+')).length).toBeLessThanOrEqual(5);
+  });
+
   it('that changes hands within one batch stays a member', async () => {
     await given(put(lease('10.240.7.0/24', '10.1.1.7')));
     const handed = [gone(lease('10.240.7.0/24', '10.1.1.7')), put(lease('10.240.8.0/24', '10.1.1.7'))];
