@@ -163,7 +163,8 @@ async function takeSubnet(context: StartContext, ground: Ground, backend: Backen
     onCurrent: announcer.changed,
     onPeers(changes) {
       admission.apply(changes);
-      peerLog.changed(changes);
+      // Told when it is so.
+      void admission.settled().then(() => peerLog.changed(changes));
     },
     onConfig: stored.changed,
   });
