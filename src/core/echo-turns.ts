@@ -58,7 +58,7 @@ export interface Turns<T extends Probe> {
   roundMs(): number;
 }
 
-export function createTurns<T extends Probe>({ intervalMs, perTick, tickMs }: TurnsOptions): Turns<T> {
+export function createEchoTurns<T extends Probe>({ intervalMs, perTick, tickMs }: TurnsOptions): Turns<T> {
   // Sets keep the order in which their members were added: queues that one may leave from the middle.
   const soon = new Set<T>();
   const inTurn = new Set<T>();

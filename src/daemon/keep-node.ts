@@ -92,10 +92,13 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     isByKernel: backend.packetPath === undefined && answersByDevice(type),
     log,
   });
-  const heardSecondsAgo = (lease: Lease) => backend.packetPath?.traffic(lease.subnet).heardSecondsAgo;
+  const sightOf = (lease: Lease) => {
+    const { heardSecondsAgo } = backend.packetPath?.traffic(lease.subnet) ?? {};
+    return [lease, problemWith(lease, backend, admission), heardSecondsAgo] as const;
+  };
   const peerWatch = watchPeerHealth({
     peers: () => joined.state().peers,
-    healthOf: (lease) => health.of(lease, problemWith(lease, backend, admission), heardSecondsAgo(lease)),
+    healthOf: (lease) => health.of(...sightOf(lease)),
     tell: peerLog.health,
   });
   const cluster = keepCluster({
@@ -109,12 +112,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     isMember: (lease) => admission.problemOf(lease) === undefined,
     isReady: async () => (await readStatus(sources)).problems.length === 0,
     look: health.look,
-    view(lease) {
-      return {
-        subnet: formatSubnet(lease.subnet),
-        ...health.facts(lease, problemWith(lease, backend, admission), heardSecondsAgo(lease)),
-      };
-    },
+    view: (lease) => ({ subnet: formatSubnet(lease.subnet), ...health.facts(...sightOf(lease)) }),
     probeNow: health.probeNow,
     log,
   });

@@ -174,8 +174,10 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
 
   return {
     apply(changes) {
+      const isFirst = waiting.length === 0;
       waiting.push(...changes);
-      void enqueue();
+      // Else the take that waits for these is under way.
+      if (isFirst) void enqueue();
     },
     settled: () => working,
     use(next) {

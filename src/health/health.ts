@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { createTurns, newProbe } from '../core/echo-turns.js';
+import { createEchoTurns, newProbe } from '../core/echo-turns.js';
 import { errnoOf, messageOf } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
@@ -82,7 +82,7 @@ interface Probed extends PeerProbe {
 /** Asks each peer from time to time whether it is there, and knows how each is. */
 export function keepHealth(options: HealthOptions): Health {
   const { peers, socket, addressOf, isSureToAnswer, isByKernel, log } = options;
-  const turns = createTurns<Probed>(TURNS);
+  const turns = createEchoTurns<Probed>(TURNS);
   const bySubnet = new Map<number, Probed>();
   const byAddress = new Map<Ipv4, Probed>();
   /** By subnet, for ever: so does the packet path count. */

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ANSWER_MS, createTurns, newProbe, type Probe, type Turns } from '../../../src/core/echo-turns.js';
+import { ANSWER_MS, createEchoTurns, newProbe, type Probe, type Turns } from '../../../src/core/echo-turns.js';
 
 const INTERVAL_MS = 2000;
 const TICK_MS = 50;
@@ -7,7 +7,7 @@ const MANY = 4000;
 
 let turns: Turns<Probe>;
 beforeEach(() => {
-  turns = createTurns({ intervalMs: INTERVAL_MS, perTick: 1, tickMs: TICK_MS });
+  turns = createEchoTurns({ intervalMs: INTERVAL_MS, perTick: 1, tickMs: TICK_MS });
 });
 
 function add(address: number): Probe {
@@ -91,7 +91,7 @@ describe(`of ${MANY}`, () => {
     ['of whom nobody answers', () => false],
     ['who are all asked again at each miss', () => true],
   ])('%s it sends no more in any second than it was told', (_, again) => {
-    turns = createTurns({ intervalMs: INTERVAL_MS, perTick: 5, tickMs: TICK_MS });
+    turns = createEchoTurns({ intervalMs: INTERVAL_MS, perTick: 5, tickMs: TICK_MS });
     for (let i = 1; i <= MANY; i++) add(i);
     const sent = run(0, 41_000, again);
     expect(mostInASecond(sent)).toBe(100);
@@ -114,7 +114,7 @@ it('who goes over to other turns has its next one there when its interval is ove
   const probe = add(1);
   run(0, 1);
   turns.remove(probe);
-  const others = createTurns<Probe>({ intervalMs: 10_000, perTick: 1, tickMs: TICK_MS });
+  const others = createEchoTurns<Probe>({ intervalMs: 10_000, perTick: 1, tickMs: TICK_MS });
   others.add(probe);
   expect(others.msUntilNext(0)).toBe(10_000);
 });

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { createTurns, MISSES_FOR_SILENCE, newProbe, type Probe } from '../../../core/echo-turns.js';
+import { createEchoTurns, MISSES_FOR_SILENCE, newProbe, type Probe } from '../../../core/echo-turns.js';
 import type { Ipv4 } from '../../../core/ipv4.js';
 import type { Echo, EchoSocket } from '../../../system/echo.js';
 
@@ -44,8 +44,8 @@ interface Way extends Probe {
 }
 
 export function createProbes({ socket, id, now, onUnreadable }: ProbesOptions): Probes {
-  const inUse = createTurns<Way>(IN_USE);
-  const others = createTurns<Way>(OTHERS);
+  const inUse = createEchoTurns<Way>(IN_USE);
+  const others = createEchoTurns<Way>(OTHERS);
   const ways = new Map<string, Way>();
   /** A peer's overlay address is its own alone: it is that of its subnet. */
   const byAddress = new Map<Ipv4, Way>();
