@@ -5,7 +5,7 @@ import type { NodeEvent } from '../core/event.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import type { EtcdSettings } from './etcd-settings.js';
-import { listenOnSocket, listenOnTcp } from './http-listen.js';
+import { keepOnSocket, listenOnTcp } from './http-listen.js';
 import { type HttpAnswer, type HttpRequest, jsonAnswer } from './http-request.js';
 import { createHttpServer, type HttpServer } from './http-server.js';
 import type { Status } from './status.js';
@@ -70,18 +70,17 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
     ],
   ]);
 
-  const servers: HttpServer[] = [];
+  const open: { close(): void }[] = [];
   const failed = createRepeatLimit();
   const refused = createRepeatLimit();
-  function open(door: Door): HttpServer['server'] {
+  function serve(door: Door): HttpServer {
     const http = createHttpServer((request) => answerAt(door, request));
     // Of a connection that could not be accepted, for want of descriptors or memory: no reason to end the daemon.
     http.server.on('error', (error) => {
       if (!http.server.listening) return; // told by who wanted it to
       refused((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'a request was not taken'));
     });
-    servers.push(http);
-    return http.server;
+    return http;
   }
 
   async function answerAt({ handlers, isOurName }: Door, request: HttpRequest): Promise<HttpAnswer> {
@@ -103,7 +102,7 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   }
 
   function close(): void {
-    for (const server of servers) server.close();
+    for (const door of open) door.close();
   }
 
   try {
@@ -120,11 +119,13 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
           ),
         ),
       );
-    const local = open({ handlers: { GET: localReading, PUT: changing }, isOurName: () => true });
-    await listenOnSocket(local, options.socketPath);
+    const local = { handlers: { GET: localReading, PUT: changing }, isOurName: () => true };
+    open.push(await keepOnSocket(() => serve(local), options.socketPath, log));
     if (tcp !== undefined) {
       const isOurName = (host: string | undefined) => !tcp.address.startsWith('127.') || isLoopbackName(host);
-      await listenOnTcp(open({ handlers: { GET: reading(false) }, isOurName }), tcp);
+      const http = serve({ handlers: { GET: reading(false) }, isOurName });
+      open.push(http);
+      await listenOnTcp(http.server, tcp);
       log.info(tcp, 'health, metrics and status are served');
     }
   } catch (error) {
