@@ -30,6 +30,7 @@ export interface CommandWords {
 /** Which of the options of `rudder` itself other commands heed, as their help says. */
 const HEEDED: Record<string, RegExp> = {
   init: /^--etcd-/,
+  up: /^--(?!etcd-|help$|version$)/,
   leases: /^--etcd-/,
   config: /^--etcd-/,
   status: /^--subnet-file$/,

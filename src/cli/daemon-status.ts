@@ -4,6 +4,7 @@ import { parseIpv4, parseSubnet } from '../core/address-text.js';
 import { RudderError } from '../core/errors.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import { PEER_STATES } from '../core/peer-state.js';
+import { REGISTRY_KINDS } from '../core/registry-kind.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { CONFIG_STATES, type Status } from '../ops/status.js';
@@ -50,7 +51,7 @@ const shape = (directory: string) =>
       problem: text.nullable(),
     }),
     registry: z.looseObject({
-      kind: z.enum(['etcd']),
+      kind: z.enum(REGISTRY_KINDS),
       endpoints: texts,
       current: z.boolean(),
       staleSeconds: count,

@@ -4,6 +4,7 @@ import type { LastKnown } from '../core/last-known.js';
 import type { Lease, NodeReach } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import type { RegistryKind } from '../core/registry-kind.js';
 import type { Subnet } from '../core/subnet.js';
 
 /**
@@ -15,7 +16,7 @@ import type { Subnet } from '../core/subnet.js';
  * Promises reject with a RudderError: `registry-unavailable` (try again) or `registry-refused` (the user must act).
  */
 export interface Membership {
-  readonly kind: 'etcd';
+  readonly kind: RegistryKind;
   /** Where the store is asked, as URLs: the overlay must not cover the way there. */
   readonly endpoints: readonly string[];
   /** Which store, and what of it: the name of the cluster, as far as this node can tell without asking. */

@@ -1,6 +1,7 @@
 import { type CertificateEnd, expiryWarning } from '../core/certificates.js';
 import { counted } from '../core/counted.js';
 import type { PeerState } from '../core/peer-state.js';
+import type { RegistryKind } from '../core/registry-kind.js';
 
 /** Everything a node tells about itself: what `rudder status --json` prints and metrics and health are made of. */
 export interface Status {
@@ -34,7 +35,7 @@ export interface Status {
   };
   /** The store that all nodes share. */
   readonly registry: {
-    readonly kind: 'etcd';
+    readonly kind: RegistryKind;
     readonly endpoints: readonly string[];
     /** False: peers are as they were when the watch broke. */
     readonly current: boolean;
