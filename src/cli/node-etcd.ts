@@ -82,7 +82,7 @@ function openIn({ given }: NodeOptions) {
 }
 
 /** What is given beats what was found, and that the defaults; each thing as a whole. */
-function combine(node: NodeOptions, found: Some): RawEtcdOptions {
+export function combine(node: NodeOptions, found: Some): RawEtcdOptions {
   const raw = { ...pick(ALL, node.defaults), ...pick(openIn(node), found), ...pick(ALL, node.given) };
   return raw as unknown as RawEtcdOptions;
 }

@@ -103,7 +103,7 @@ async function readLinks(host: Host): Promise<Link[]> {
 
 const MARKS = { ok: 'ok      ', warning: 'warning ', problem: 'PROBLEM ' };
 
-function describe(findings: readonly Finding[]): string {
+export function describe(findings: readonly Finding[]): string {
   const lines = findings.flatMap(({ check, state, detail, remedy }) => [
     `${MARKS[state]} ${check}: ${detail}`,
     ...(remedy === '' ? [] : [`          -> ${remedy}`]),
