@@ -19,6 +19,7 @@ const port = z.int().min(1).max(65535);
 const text = z.string();
 const texts = z.array(z.string());
 const count = z.number();
+const histogram = z.looseObject({ bounds: z.array(count), counts: z.array(count), sum: count });
 const passage = z.enum(['unknown', 'passes', 'dropped', 'translated']);
 
 /** All of a status, so that nothing is shown or concluded from what a daemon of another version does not tell. */
@@ -121,6 +122,7 @@ const shape = (directory: string) =>
         heardSecondsAgo: count.nullable(),
       }),
     ),
+    latencies: z.looseObject({ probes: histogram, registry: histogram.nullable() }),
     ignoredLeases: z.looseObject({
       count,
       first: z.array(

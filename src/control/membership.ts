@@ -1,4 +1,5 @@
 import type { CertificateEnd } from '../core/certificates.js';
+import type { HistogramCounts } from '../core/histogram.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { LastKnown } from '../core/last-known.js';
 import type { Lease, NodeReach } from '../core/lease.js';
@@ -34,6 +35,8 @@ export interface Membership {
   reconnect(): void;
   /** What the store is spoken to with, and when that ends. */
   certificates(): readonly CertificateEnd[];
+  /** How long its requests took; none where there are no requests. */
+  requestTimes?(): HistogramCounts;
   close(): void;
 }
 

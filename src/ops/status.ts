@@ -1,5 +1,6 @@
 import { type CertificateEnd, expiryWarning } from '../core/certificates.js';
 import { counted } from '../core/counted.js';
+import type { HistogramCounts } from '../core/histogram.js';
 import type { PeerState } from '../core/peer-state.js';
 import type { RegistryKind } from '../core/registry-kind.js';
 
@@ -70,6 +71,13 @@ export interface Status {
     readonly settings: FirewallSettingsStatus | null;
   };
   readonly peers: readonly PeerStatus[];
+  /** Where an average would lie. */
+  readonly latencies: {
+    /** Echoes through the overlay, of all peers. */
+    readonly probes: HistogramCounts;
+    /** Requests to the store; null: it has none. */
+    readonly registry: HistogramCounts | null;
+  };
   /** Keys below the prefix that are no peers', the first of them with the reason. */
   readonly ignoredLeases: { readonly count: number; readonly first: readonly IgnoredLeaseStatus[] };
   /** Why the node is not ready; empty if it is. */
