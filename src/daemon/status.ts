@@ -26,7 +26,7 @@ export interface StatusSources {
   readonly health: Health;
   readonly host: HostKeeper;
   readonly netlink: Netlink;
-  readonly membership: Pick<Membership, 'kind' | 'endpoints' | 'certificates'>;
+  readonly membership: Pick<Membership, 'kind' | 'endpoints' | 'certificates' | 'requestTimes'>;
   readonly backend: Backend;
   readonly joined: Joined;
   readonly stored: ConfigWatch;
@@ -92,6 +92,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       settings: rules === undefined ? null : settingsOf(rules),
     },
     peers: joined.peers.map((lease) => peerStatus(sources, lease)),
+    latencies: { probes: sources.health.rtts(), registry: membership.requestTimes?.() ?? null },
     ignoredLeases: ignoredLeasesOf(joined),
   };
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };

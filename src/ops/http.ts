@@ -25,8 +25,8 @@ export interface HttpOptions {
   readonly survey: () => Promise<object | string>;
   /** What has happened after that event; if nothing has, what happens first, or nothing after so long. */
   readonly events: (after: number, waitMs: number) => Promise<readonly NodeEvent[]>;
-  /** For commands on this host that look for the node's etcd. */
-  readonly etcd: EtcdSettings;
+  /** For commands on this host that look for the node's etcd; undefined: it has none. */
+  readonly etcd: EtcdSettings | undefined;
   /** @throws RudderError `usage` for an unknown level */
   readonly setLogLevel: (level: string) => void;
   readonly log: Logger;
@@ -108,7 +108,9 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   try {
     // Who is at the shell has just changed something and wants to see it.
     const localReading = reading(true)
-      .set('/etcd', () => jsonAnswer(200, options.etcd))
+      .set('/etcd', () =>
+        options.etcd === undefined ? jsonAnswer(409, { error: NO_ETCD }) : jsonAnswer(200, options.etcd),
+      )
       .set('/survey', async () => jsonAnswer(200, surveyed(await options.survey())))
       .set('/events', async ({ query }) =>
         jsonAnswer(
@@ -134,6 +136,8 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   }
   return { close };
 }
+
+const NO_ETCD = 'this node has no etcd';
 
 /** Who waits for what happens next asks again after this. */
 const LONGEST_WAIT_SECONDS = 20;
