@@ -227,6 +227,21 @@ describeWith(['chromium'], 'the page', () => {
     });
   });
 
+  it('makes the picture of the README', { timeout: 60_000 }, async () => {
+    await serve({ peers: 11, second: 0, hasTrouble: true });
+    const { page } = await open(url);
+    await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.locator('#map .link.busy').first().waitFor();
+    const picture = await mapAsSvg(page);
+    expect(picture).toMatch(/^<svg .*db-1.*<\/svg>$/s);
+    expect(picture).not.toContain('href');
+    const target = process.env.RUDDER_SCREENSHOTS;
+    if (target === undefined) return;
+    mkdirSync(target, { recursive: true });
+    writeFileSync(join(target, 'page.svg'), `${picture}\n`);
+  });
+
   it('shows a large cluster to everybody too', { timeout: 90_000 }, async () => {
     await serve({ peers: 499, second: 0, hasTrouble: true });
     const { page } = await open(url);
@@ -251,6 +266,35 @@ async function picture(page: Page, name: string): Promise<void> {
   mkdirSync(target, { recursive: true });
   await page.waitForTimeout(500);
   await page.screenshot({ path: join(target, `${name}.png`), fullPage: true });
+}
+
+/** The map alone, with what the style sheet says of it written to each element. */
+function mapAsSvg(page: Page): Promise<string> {
+  return page.evaluate(`(() => {
+    const map = document.querySelector('#map svg');
+    const copy = map.cloneNode(true);
+    const kept = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-linejoin', 'opacity', 'font-size', 'font-weight', 'paint-order', 'text-anchor'];
+    const all = (root) => [...root.querySelectorAll('path, text')];
+    all(map).forEach((shown, i) => {
+      const style = getComputedStyle(shown);
+      const target = all(copy)[i];
+      for (const name of ['class', 'aria-hidden']) target.removeAttribute(name);
+      for (const name of kept) if (!['none', 'normal', '1', ''].includes(style[name]) || name === 'fill') target.setAttribute(name, style[name]);
+    });
+    for (const link of copy.querySelectorAll('a')) {
+      const group = document.createElementNS('http://www.w3.org/2000/svg', 'g');
+      group.setAttribute('transform', link.getAttribute('transform'));
+      group.append(...link.childNodes);
+      link.replaceWith(group);
+    }
+    for (const name of ['class', 'role']) copy.removeAttribute(name);
+    copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+    copy.setAttribute('font-family', 'system-ui, sans-serif');
+    const ground = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
+    for (const [name, value] of [['width', '100%'], ['height', '100%'], ['rx', '10'], ['fill', 'white']]) ground.setAttribute(name, value);
+    copy.prepend(ground);
+    return copy.outerHTML;
+  })()`);
 }
 
 /** What axe-core finds. It is put into the page by the browser itself, which the page's policy does not concern. */

@@ -64,11 +64,14 @@ function place(nodes) {
   parts.root.setAttribute('height', String(layout.height));
 }
 
+/** As on a telephone. */
+const isNarrow = () => width < 600;
+
 /** As high as the window allows: on a wall it is the map that is looked at. */
-const heightFor = () => Math.round(Math.min(Math.max(width * 0.62, 340), Math.max(440, window.innerHeight * 0.7)));
+const heightFor = () => Math.round(Math.min(Math.max(width * 0.72, 340), Math.max(440, window.innerHeight * 0.7)));
 
 function ring(nodes, short) {
-  const most = width < 600 ? 12 : 22;
+  const most = isNarrow() ? 12 : 22;
   const names = short.map((name) => cut(name, most));
   const margin = Math.min(Math.max(...names.map((name) => name.length), 8) * LETTER + 34, width * 0.34);
   const height = heightFor();
@@ -87,7 +90,7 @@ function ring(nodes, short) {
 }
 
 function field(nodes, short) {
-  const height = Math.max(heightFor(), width < 600 ? 560 : 0);
+  const height = Math.max(heightFor(), isNarrow() ? 560 : 0);
   const columns = Math.max(1, Math.round(Math.sqrt((nodes.length * width) / height / 1.7)));
   const rows = Math.ceil(nodes.length / columns);
   const cell = { x: width / columns, y: Math.max(height / rows, 20) };
@@ -182,7 +185,8 @@ function shapeOf(kind, r) {
 
 function moreOf(node, i) {
   if (node.state !== 'ok') return stateOf(node).word;
-  return i === 0 ? 'this node' : milliseconds(node.rttMs);
+  if (i === 0) return 'this node';
+  return isNarrow() ? '' : milliseconds(node.rttMs);
 }
 
 // --- links ---

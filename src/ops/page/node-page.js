@@ -71,12 +71,12 @@ export function openNodePage(key, overview) {
       isOwn ? 'The last hours' : `The last hours, between ${own} and ${name}`,
       open.span,
       element('div', { class: 'charts' }, ...open.charts.map(({ figure }) => figure)),
+      ...(isOwn ? [element('h3', { text: 'Dropped packets, by reason' }), open.dropList] : []),
     ),
-    ...(isOwn ? [panel('drops', 'Dropped packets, by reason', open.dropList)] : []),
     panel('nodes', 'The ways to the others', element('div', { class: 'scroll' }, table), open.linkNote),
     panel('events', 'Events', open.events),
   );
-  return node.lostSeconds === null || !isOwn ? createHistory(isOwn ? undefined : node.subnet) : undefined;
+  return createHistory(isOwn ? undefined : node.subnet);
 }
 
 const home = () => element('p', { class: 'back' }, element('a', { href: '#/', text: 'All nodes' }));
