@@ -222,6 +222,7 @@ describeWith(['chromium'], 'the page', () => {
         await picture(page, `${name}-${width}-${colorScheme}`);
         expect(await violations(page)).toEqual([]);
         expect(await page.evaluate('document.documentElement.scrollWidth <= window.innerWidth')).toBe(true);
+        expect(await page.evaluate(NARROWEST)).toBeGreaterThan(60);
       }
       expect(errors).toEqual([]);
     });
@@ -259,6 +260,9 @@ describeWith(['chromium'], 'the page', () => {
   });
 });
 
+/** Where words stand one below the other, letter by letter, nothing is cut off either. */
+const NARROWEST = `Math.min(...[...document.querySelectorAll('td:first-of-type')].filter((cell) => cell.offsetWidth > 0).map((cell) => cell.offsetWidth))`;
+
 /** For people to look at: RUDDER_SCREENSHOTS names the directory. */
 async function picture(page: Page, name: string): Promise<void> {
   const target = process.env.RUDDER_SCREENSHOTS;
@@ -273,13 +277,14 @@ function mapAsSvg(page: Page): Promise<string> {
   return page.evaluate(`(() => {
     const map = document.querySelector('#map svg');
     const copy = map.cloneNode(true);
-    const kept = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-linejoin', 'opacity', 'font-size', 'font-weight', 'paint-order', 'text-anchor'];
+    const drawn = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'opacity'];
+    const written = [...drawn, 'stroke-linejoin', 'font-size', 'font-weight', 'paint-order', 'text-anchor'];
     const all = (root) => [...root.querySelectorAll('path, text')];
     all(map).forEach((shown, i) => {
       const style = getComputedStyle(shown);
       const target = all(copy)[i];
       for (const name of ['class', 'aria-hidden']) target.removeAttribute(name);
-      for (const name of kept) if (!['none', 'normal', '1', ''].includes(style[name]) || name === 'fill') target.setAttribute(name, style[name]);
+      for (const name of shown.tagName === 'text' ? written : drawn) if (!['none', 'normal', '1', ''].includes(style[name]) || name === 'fill') target.setAttribute(name, style[name]);
     });
     for (const link of copy.querySelectorAll('a')) {
       const group = document.createElementNS('http://www.w3.org/2000/svg', 'g');
@@ -288,6 +293,7 @@ function mapAsSvg(page: Page): Promise<string> {
       link.replaceWith(group);
     }
     for (const name of ['class', 'role']) copy.removeAttribute(name);
+    copy.setAttribute('aria-label', 'The map of a cluster');
     copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
     copy.setAttribute('font-family', 'system-ui, sans-serif');
     const ground = document.createElementNS('http://www.w3.org/2000/svg', 'rect');

@@ -49,7 +49,7 @@ export function openNodePage(key, overview) {
   open.linkNote = element('p', { class: 'note' });
   open.events = element('ol', { class: 'list' });
   open.dropList = element('dl', { class: 'facts' });
-  const head = ['Other node', 'State', 'Round trip', `${name} sends`, `${name} receives`];
+  const head = ['Other node', 'State', 'Round trip', 'Sends', 'Receives'];
   const table = element(
     'table',
     {},
@@ -73,7 +73,7 @@ export function openNodePage(key, overview) {
       element('div', { class: 'charts' }, ...open.charts.map(({ figure }) => figure)),
       ...(isOwn ? [element('h3', { text: 'Dropped packets, by reason' }), open.dropList] : []),
     ),
-    panel('nodes', 'The ways to the others', element('div', { class: 'scroll' }, table), open.linkNote),
+    panel('nodes', `The ways from ${name} to the others`, element('div', { class: 'scroll' }, table), open.linkNote),
     panel('events', 'Events', open.events),
   );
   return createHistory(isOwn ? undefined : node.subnet);
@@ -257,7 +257,7 @@ function createLink({ other }) {
   return element('tr', {}, name, state, ...Array.from({ length: 3 }, () => element('td', { class: 'number' })));
 }
 
-const LINK_STATES = { ok: ['works', 'ok'], failed: ['does not work', 'bad'], unknown: ['not known', 'idle'] };
+const LINK_STATES = { ok: ['works', 'ok'], failed: ['broken', 'bad'], unknown: ['not known', 'idle'] };
 
 function updateLink(row, { link }, index) {
   const [word, mark] = LINK_STATES[link.state];
