@@ -43,14 +43,14 @@ const shape = (directory: string) =>
     }),
     hostProblem: text.nullable(),
     lease: z.looseObject({
-      ttlSeconds: count,
+      ttlSeconds: count.nullable(),
       remainingSeconds: count.nullable(),
       key: z.enum(['written', 'gone', 'differs']),
       recoveries: count,
       problem: text.nullable(),
     }),
     registry: z.looseObject({
-      kind: z.enum(['etcd']),
+      kind: z.enum(['etcd', 'kubernetes']),
       endpoints: texts,
       current: z.boolean(),
       staleSeconds: count,

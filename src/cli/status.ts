@@ -46,13 +46,20 @@ export function describe(node: Status): string {
   return `${lines.join('\n')}\n\n${[peersTable(node), ...skipped].join('\n')}\n`;
 }
 
-function leaseText({ lease }: Status): string {
+function leaseText({ lease, registry }: Status): string {
+  if (registry.kind === 'kubernetes') return OF_NODE[lease.key];
   if (lease.key === 'gone') return 'gone: its key is not in etcd';
   if (lease.remainingSeconds === null) return 'a reservation: it never runs out';
   const recovered = lease.recoveries === 0 ? '' : `, restored ${counted(lease.recoveries, 'time')}`;
   const other = lease.key === 'differs' ? ', its key in etcd differs from this node' : '';
-  return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds)}${recovered}${other}`;
+  return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds ?? 0)}${recovered}${other}`;
 }
+
+const OF_NODE = {
+  written: "the Node's podCIDR, its annotations as they should be",
+  gone: "the Node's podCIDR, and the Node is gone or has none",
+  differs: "the Node's podCIDR, and its annotations differ from this node",
+};
 
 function registryText({ registry }: Status): string {
   const reason = registry.problem ? ` (${registry.problem})` : '';
@@ -64,9 +71,10 @@ function registryText({ registry }: Status): string {
   return `${state}, ${word} (${registry.endpoints.join(', ')})`;
 }
 
-function configText({ config }: Status): string {
-  if (config.state === 'unknown') return 'as last known: etcd has not told it since the start';
-  return config.detail === null ? 'the one in etcd' : `${config.state} in etcd: ${config.detail}`;
+function configText({ config, registry }: Status): string {
+  const store = registry.kind === 'etcd' ? 'in etcd' : 'in its file';
+  if (config.state === 'unknown') return 'as last known: it was not read since the start';
+  return config.detail === null ? `the one ${store}` : `${config.state} ${store}: ${config.detail}`;
 }
 
 function firewallText({ firewall }: Status): string {

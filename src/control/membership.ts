@@ -1,10 +1,12 @@
 import type { CertificateEnd } from '../core/certificates.js';
 import type { Ipv4 } from '../core/ipv4.js';
-import type { LastKnown } from '../core/last-known.js';
+import type { Holding, LastKnown } from '../core/last-known.js';
 import type { Lease, NodeReach } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
-import type { NetworkConfig } from '../core/network-config.js';
+import type { ConfigPlace, NetworkConfig } from '../core/network-config.js';
 import type { Subnet } from '../core/subnet.js';
+
+export type StoreKind = 'etcd' | 'kubernetes';
 
 /**
  * A way to belong to a cluster: what a node asks of the store that all nodes share, whatever that is. A folder beside
@@ -15,7 +17,7 @@ import type { Subnet } from '../core/subnet.js';
  * Promises reject with a RudderError: `registry-unavailable` (try again) or `registry-refused` (the user must act).
  */
 export interface Membership {
-  readonly kind: 'etcd';
+  readonly kind: StoreKind;
   /** Where the store is asked, as URLs: the overlay must not cover the way there. */
   readonly endpoints: readonly string[];
   /** Which store, and what of it: the name of the cluster, as far as this node can tell without asking. */
@@ -24,6 +26,11 @@ export interface Membership {
 
   /** The network config's JSON; undefined while there is none. @param patienceMs how long an answer may take at most */
   getConfig(patienceMs?: number): Promise<string | undefined>;
+  /**
+   * Why what an earlier run held is nothing to go on with, as far as the store has said so far; undefined: it has not said
+   * that. No word is waited for.
+   */
+  flawOf(known: Pick<LastKnown, 'subnet' | 'holding'>): string | undefined;
   /** Gets this node its subnet. @throws RudderError `lease-conflict` if a living node is who we say that we are */
   join(wanted: Wanted, signal: AbortSignal): Promise<OwnLease>;
   /** Keeps what was joined, and follows the peers. */
@@ -36,12 +43,6 @@ export interface Membership {
   close(): void;
 }
 
-/** Where the network config is, and the flags by which a command finds it. */
-export interface ConfigPlace {
-  readonly key: string;
-  readonly flags?: readonly string[] | undefined;
-}
-
 export interface Wanted {
   readonly config: NetworkConfig;
   readonly identity: NodeReach;
@@ -49,12 +50,6 @@ export interface Wanted {
   readonly savedSubnet: Subnet | undefined;
   /** The first failure is thrown, and silence is one: there is something else to go on with. */
   readonly isHasty?: boolean | undefined;
-}
-
-/** What the store's word on our lease was: its own affair, which a node remembers for its next run. */
-export interface Holding {
-  readonly revision: number;
-  readonly ttlId: string;
 }
 
 export interface OwnLease {
@@ -109,8 +104,9 @@ export interface JoinedState {
   /** Since the store last answered or told anything; undefined: it has not since the start. */
   readonly contactAgeSeconds: number | undefined;
   readonly lease: {
-    readonly ttlSeconds: number;
-    /** Until it runs out if nobody renews it, 0 if its key is gone; undefined: it is a reservation and never does. */
+    /** Undefined: the store has no such thing. */
+    readonly ttlSeconds: number | undefined;
+    /** Until it runs out if nobody renews it, 0 if its key is gone; undefined: it never does, as a reservation. */
     readonly remainingSeconds: number | undefined;
     readonly ownKey: OwnKey;
     readonly recoveries: number;

@@ -95,7 +95,7 @@ async function surveyGround({ options, netlink, membership, log, enter, signal }
   };
   const known = { lastKnown, publicIp, nodeId, ttlSeconds: options.leaseTtlSeconds };
   const waitedMs = performance.now() - began;
-  const footing = await findFooting({ membership, ...known, waitedMs, check: checkConfig, log }, signal);
+  const footing = await findFooting({ membership, ...known, waitedMs, check: checkConfig, enter, log }, signal);
   const unknown = unknownKeys(footing.json);
   if (unknown.length > 0) {
     const problem = shorten(unknown.join('; '), 500);
@@ -194,8 +194,8 @@ async function joinOrGoOn(
   signal: AbortSignal,
 ): Promise<{ own: OwnLease; degraded: string | undefined }> {
   if (fallback === undefined) return { own: await membership.join(wanted, signal), degraded: undefined };
-  const { subnet, revision, ttlId } = fallback;
-  const known = { subnet, holding: { revision, ttlId }, created: false };
+  const { subnet, holding } = fallback;
+  const known = { subnet, holding, created: false };
   if (degraded !== undefined) return { own: known, degraded };
   try {
     return { own: await membership.join({ ...wanted, isHasty: true }, signal), degraded: undefined };

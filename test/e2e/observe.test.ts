@@ -285,7 +285,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect((await readStatus()).node.subnet).toBe(own);
     expect(await recoveries()).toBe(before);
     // Its peers never saw it gone, and a lease it stays: the lab's TTL is short.
-    const ttl = (await readStatus()).lease.ttlSeconds;
+    const ttl = (await readStatus()).lease.ttlSeconds!;
     await waitFor('two TTLs to pass', () => performance.now() > releasedAt + 2000 * ttl, 3000 * ttl);
     expect((await rowOf(own))?.ttlSeconds).toBeGreaterThan(0);
     expect(gone()).toHaveLength(goneBefore);

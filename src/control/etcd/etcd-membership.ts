@@ -2,6 +2,7 @@ import type { Logger } from '../../core/logger.js';
 import type { Membership } from '../membership.js';
 import { withinPatience } from '../patience.js';
 import { createEtcdRegistry } from './etcd-registry.js';
+import { toEtcdHolding } from './holding.js';
 import { impatient } from './impatient.js';
 import { keepJoined } from './joined.js';
 import { acquireLease } from './lease-acquisition.js';
@@ -21,6 +22,7 @@ export function joinByEtcd(options: EtcdOptions, ttlSeconds: number, log: Logger
       const answer = registry.getConfig();
       return patienceMs === undefined ? answer : withinPatience('etcd', answer, patienceMs);
     },
+    flawOf: ({ holding }) => (toEtcdHolding(holding) === undefined ? 'what it holds is not of etcd' : undefined),
     join(wanted, signal) {
       const asked = wanted.isHasty ? impatient(registry) : registry;
       return acquireLease({ ...wanted, registry: asked, ttlSeconds, log }, signal);

@@ -7,6 +7,7 @@ import { formatSubnetKey } from '../../core/subnet.js';
 import { bootNow } from '../boot-clock.js';
 import type { IgnoredLease, Joined, JoinedState, Keeping } from '../membership.js';
 import { lastWord, unlessAborted } from '../retry.js';
+import { toEtcdHolding } from './holding.js';
 import { type EarlierLease, keepLease } from './lease-keeper.js';
 import { watchLeases } from './lease-watcher.js';
 import { NO_TTL, type Registry } from './registry.js';
@@ -36,7 +37,14 @@ export function keepJoined(options: JoinedOptions): Joined {
   });
   lost.catch(() => undefined); // nobody may be waiting for it any more
   const earlier = degraded === undefined ? undefined : fallback && earlierLeaseOf(fallback, ttlSeconds);
-  const keeper = keepLease(own.subnet, own.holding, { registry, identity, ttlSeconds, earlier, log, onLost });
+  const keeper = keepLease(own.subnet, toEtcdHolding(own.holding)!, {
+    registry,
+    identity,
+    ttlSeconds,
+    earlier,
+    log,
+    onLost,
+  });
 
   const peers = createPeerList(options.onPeers);
   const ignored = new Map<string, IgnoredLease>();
