@@ -30,19 +30,19 @@ export interface CommandWords {
 /** Which of the options of `rudder` itself other commands heed, as their help says. */
 const HEEDED: Record<string, RegExp> = {
   init: /^--etcd-/,
-  leases: /^--etcd-/,
-  config: /^--etcd-/,
+  leases: /^--(etcd-|kube)/,
+  config: /^--(etcd-|kube|net-config-path)/,
   status: /^--subnet-file$/,
   peers: /^--subnet-file$/,
   connectivity: /^--subnet-file$/,
   events: /^--(state-dir|subnet-file)$/,
   ping: /^--subnet-file$/,
-  netcheck: /^--(etcd-.*|subnet-file)$/,
+  netcheck: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
   'log-level': /^--subnet-file$/,
-  doctor: /^--(etcd-.*|subnet-file)$/,
-  bugreport: /^--(etcd-.*|subnet-file)$/,
+  doctor: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
+  bugreport: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,
-  cleanup: /^--(etcd-.*|no-firewall|state-dir|subnet-file)$/,
+  cleanup: /^--(etcd-.*|kube.*|no-firewall|state-dir|subnet-file)$/,
 };
 
 export function addCompletionCommand(program: Command): void {

@@ -28,9 +28,9 @@ export interface Membership {
   getConfig(patienceMs?: number): Promise<string | undefined>;
   /**
    * Why what an earlier run held is nothing to go on with, as far as the store has said so far; undefined: it has not said
-   * that. No word is waited for.
+   * that. No word is waited for. @param publicIp of this host now
    */
-  flawOf(known: Pick<LastKnown, 'subnet' | 'holding'>): string | undefined;
+  flawOf(known: Pick<LastKnown, 'subnet' | 'publicIp' | 'holding'>, publicIp: Ipv4): string | undefined;
   /** Gets this node its subnet. @throws RudderError `lease-conflict` if a living node is who we say that we are */
   join(wanted: Wanted, signal: AbortSignal): Promise<OwnLease>;
   /** Keeps what was joined, and follows the peers. */
@@ -87,6 +87,8 @@ export interface Joined {
   isLost(): boolean;
   /** The node is reached in another way: published as soon as the store takes it. */
   publish(reach: Partial<Pick<NodeReach, 'publicIp' | 'backend'>>): void;
+  /** Whether packets flow (undefined), or why not: for a store that tells others. The first word is said at READY. */
+  carries?(problem: string | undefined): void;
   /** Stops watching and keeping; the lease stays. */
   stop(): Promise<void>;
   /** Stops, and gives the subnet back, unless the store does not answer soon: then the lease runs out by itself. */

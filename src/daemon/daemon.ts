@@ -39,8 +39,8 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   const socketPath = controlSocketOf(options.subnetFile);
   try {
     await prepareSubnetDirectory(options.subnetFile);
-    const { healthz: tcp, etcdSettings: etcd } = options;
-    const http = await serveHttp({ socketPath, tcp, status, survey, events, etcd, setLogLevel, log });
+    const { healthz: tcp, store } = options;
+    const http = await serveHttp({ socketPath, tcp, status, survey, events, store, setLogLevel, log });
     // Only now: another daemon that has the socket writes down what happens.
     run.events = await openEventLog(options.stateDir, log);
     try {

@@ -5,7 +5,7 @@ import { patienceLeft } from '../control/patience.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
 import { initCommand } from '../core/command-line.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
-import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Ipv4 } from '../core/ipv4.js';
 import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
 import { correctKey, type NetworkConfig } from '../core/network-config.js';
@@ -51,7 +51,8 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
   // Each time: a lease runs out, a clock is set, and the store may have said that it is none of ours any more.
   const look = () => {
     const flaw =
-      lastKnown && (flawOf(lastKnown, { ...options, source: membership.source }) ?? membership.flawOf(lastKnown));
+      lastKnown &&
+      (flawOf(lastKnown, { ...options, source: membership.source }) ?? membership.flawOf(lastKnown, options.publicIp));
     const known = flaw === undefined ? lastKnown : undefined;
     return { flaw, known, knownConfig: known && parseNetworkConfig(known.configJson) };
   };
@@ -119,20 +120,17 @@ function createWaitingLog({ membership, log }: FootingOptions) {
 }
 
 /**
- * Why a lease of the last run is none now; undefined: it is one. Peers know us by our address, the own key by our id, and
- * another store is another cluster. A lease that has run out may be another node's by now, and whether it has is told by
+ * Why a lease of the last run is none now; undefined: it is one, as far as its store says nothing else. The own key knows us
+ * by our id, and another store is another cluster. A lease that has run out may be another node's by now, and whether it has is told by
  * the clock, which may be wrong itself.
  */
 export function flawOf(
   known: LastKnown,
-  now: Pick<FootingOptions, 'nodeId' | 'publicIp' | 'ttlSeconds'> & Pick<Membership, 'source'>,
+  now: Pick<FootingOptions, 'nodeId' | 'ttlSeconds'> & Pick<Membership, 'source'>,
 ): string | undefined {
-  const { publicIp, nodeId, source, validUntil, savedAt } = known;
+  const { nodeId, source, validUntil, savedAt } = known;
   if (source !== now.source) return `it is of another cluster, ${quote(source)}`;
   if (nodeId !== now.nodeId) return `it is of another node id, ${quote(nodeId)}`;
-  if (publicIp !== now.publicIp) {
-    return `it is of another public address: ${formatIpv4(publicIp)}, and now ${formatIpv4(now.publicIp)}`;
-  }
   // A reservation needs no clock.
   if (validUntil === null) return undefined;
   const time = Date.now();

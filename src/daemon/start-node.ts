@@ -79,7 +79,7 @@ async function surveyGround({ options, netlink, membership, log, enter, signal }
   const underlay = await selectUnderlay(netlink, options.underlay, state.address);
   tellOthers(underlay, log);
   const began = performance.now();
-  const carriers = createCarriers(netlink, membership.endpoints);
+  const carriers = createCarriers(netlink, membership.endpoints, membership.kind);
   await takeBackRoutes(netlink, carriers, log);
   enter(`waiting for ${membership.kind} and the network config`);
   const publicIp = options.publicIp ?? underlay.address;

@@ -4,12 +4,13 @@ import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { NodeEvent } from '../core/event.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import type { EtcdSettings } from './etcd-settings.js';
+
 import { listenOnSocket, listenOnTcp } from './http-listen.js';
 import { type HttpAnswer, type HttpRequest, jsonAnswer } from './http-request.js';
 import { createHttpServer, type HttpServer } from './http-server.js';
 import type { Status } from './status.js';
 import { createStatusViews, VIEWS } from './status-views.js';
+import type { StoreSettings } from './store-settings.js';
 
 /**
  * Two doors to the same room. The unix socket is for `rudder status` and its like, and for root alone. The TCP port is
@@ -25,8 +26,8 @@ export interface HttpOptions {
   readonly survey: () => Promise<object | string>;
   /** What has happened after that event; if nothing has, what happens first, or nothing after so long. */
   readonly events: (after: number, waitMs: number) => Promise<readonly NodeEvent[]>;
-  /** For commands on this host that look for the node's etcd. */
-  readonly etcd: EtcdSettings;
+  /** For commands on this host that look for the node's store. */
+  readonly store: StoreSettings;
   /** @throws RudderError `usage` for an unknown level */
   readonly setLogLevel: (level: string) => void;
   readonly log: Logger;
@@ -109,7 +110,7 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   try {
     // Who is at the shell has just changed something and wants to see it.
     const localReading = reading(true)
-      .set('/etcd', () => jsonAnswer(200, options.etcd))
+      .set(`/${options.store.kind}`, () => jsonAnswer(200, options.store.settings))
       .set('/survey', async () => jsonAnswer(200, surveyed(await options.survey())))
       .set('/events', async ({ query }) =>
         jsonAnswer(

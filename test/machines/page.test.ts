@@ -119,7 +119,7 @@ describeWith(['chromium'], 'the live page', () => {
         status: async () => status,
         survey: async () => ({ nodes: [] }),
         events: async () => [],
-        etcd: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
+        store: { kind: 'etcd', settings: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' } },
         setLogLevel: () => undefined,
         log: createRecordingLog(),
       });

@@ -18,6 +18,7 @@ export async function settings({ settings: { unreadable, refused } }: Host): Pro
 /** Each endpoint by itself: a cluster works while most of its members do, and a node while one of them answers. */
 export async function etcd(host: Facts): Promise<Finding[]> {
   const { etcd: found } = host;
+  if (found === undefined) return [];
   if ('problem' in found) return [bad('etcd', found.problem, 'without it etcd could not be looked at')];
   const { probes } = host;
   const isWorking = probes.some(([, { failure }]) => failure === undefined);

@@ -1,3 +1,4 @@
+import { formatIpv4 } from '../../core/ipv4.js';
 import type { Logger } from '../../core/logger.js';
 import type { Membership } from '../membership.js';
 import { withinPatience } from '../patience.js';
@@ -22,7 +23,12 @@ export function joinByEtcd(options: EtcdOptions, ttlSeconds: number, log: Logger
       const answer = registry.getConfig();
       return patienceMs === undefined ? answer : withinPatience('etcd', answer, patienceMs);
     },
-    flawOf: ({ holding }) => (toEtcdHolding(holding) === undefined ? 'what it holds is not of etcd' : undefined),
+    flawOf({ holding, publicIp }, now) {
+      if (toEtcdHolding(holding) === undefined) return 'what it holds is not of etcd';
+      // Peers know us by it.
+      if (publicIp === now) return undefined;
+      return `it is of another public address: ${formatIpv4(publicIp)}, and now ${formatIpv4(now)}`;
+    },
     join(wanted, signal) {
       const asked = wanted.isHasty ? impatient(registry) : registry;
       return acquireLease({ ...wanted, registry: asked, ttlSeconds, log }, signal);

@@ -61,7 +61,7 @@ async function serve(answer: readonly unknown[]): Promise<void> {
     status: async () => createStatus(),
     survey: async () => ({}),
     events: async () => answer as NodeEvent[],
-    etcd: { endpoints: [], prefix: '/x' },
+    store: { kind: 'etcd', settings: { endpoints: [], prefix: '/x' } },
     setLogLevel: () => undefined,
     log: createRecordingLog(),
   });
