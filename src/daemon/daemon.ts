@@ -107,7 +107,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, joined, firewall, health, peerWatch, cluster, host, memory } = node;
+  const { backend, joined, firewall, health, peerWatch, cluster, host, carrying, memory } = node;
   const { packetPath } = backend;
   const drops = packetPath && reportDrops(packetPath.counters, log);
   // Where the kernel moves the packets, this thread is all that can hang.
@@ -123,6 +123,7 @@ async function serve(
     notify('STOPPING=1');
     drops?.stop();
     watchdog.stop();
+    carrying.stop();
     cluster.stop();
     peerWatch.stop();
     health.stop();

@@ -87,6 +87,7 @@ export interface Node {
   readonly peerWatch: { stop(): void };
   readonly cluster: Cluster;
   readonly host: HostKeeper;
+  readonly carrying: { stop(): void };
   readonly memory: LastKnownKeeper;
   readonly sources: StatusSources;
 }

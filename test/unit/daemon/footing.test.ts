@@ -225,7 +225,7 @@ describe('with a valid lease of the last run', () => {
 describe('a lease of the last run that is none now', () => {
   it('is told once, while etcd is waited for', async () => {
     registry.putRaw('config', JSON_TEXT);
-    const stale = { ...known, publicIp: parseIpv4('192.0.2.8')! };
+    const stale = { ...known, nodeId: 'another' };
     expect(await find(failing(away(), away()), stale)).toMatchObject({ fallback: undefined, degraded: undefined });
     expect(log.lines.map(({ message }) => message)).toEqual(['the last known lease is not used', 'waiting for etcd']);
   });
