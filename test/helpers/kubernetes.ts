@@ -45,6 +45,7 @@ export function administratorOf({ url, adminToken, ca }: KubernetesServer) {
   const merge = 'application/strategic-merge-patch+json';
   const at = (name: string) => `/api/v1/nodes/${name}`;
   return {
+    ask,
     node: (name: string) => ask('GET', at(name)),
     createNode: (name: string, podCIDR?: string, annotations: Record<string, string> = {}) =>
       ask('POST', '/api/v1/nodes', {

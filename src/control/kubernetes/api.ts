@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as tlsConnect } from 'node:tls';
 import { type CertificateEnd, certificateEnd, parseCertificates } from '../../core/certificates.js';
+import { RudderError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
 import { type ApiError, answered, type Right, unreachable } from './errors.js';
 import { type Connection, readConnection } from './kube-config.js';
@@ -95,7 +96,7 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
     const proxy = proxyFor(at, options.environment);
     const tunnel = proxy && (await throughProxy(proxy, host, port, deadlineMs));
     const way = tunnel
-      ? { agent: false as const, createConnection: () => (isTls ? tlsConnect({ ...tls, socket: tunnel }) : tunnel) }
+      ? { createConnection: () => (isTls ? tlsConnect({ ...tls, socket: tunnel }) : tunnel) }
       : { agent: isTls ? agents.https : agents.http, ...(isTls && tls) };
     return new Promise((resolve, reject) => {
       const sending = (isTls ? httpsRequest : httpRequest)({ ...asked, ...way }, resolve);
@@ -115,6 +116,7 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
         answer = await exchange(request, at, AbortSignal.any([signal, closing.signal, late]));
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof RudderError) throw error; // of our own settings
         const reason = late.aborted ? new Error(`no answer within ${deadlineMs / 1000} s`) : error;
         throw unreachable(at.server, closing.signal.aborted ? new Error('connecting anew') : reason, isService(at));
       }

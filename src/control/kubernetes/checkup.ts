@@ -26,7 +26,8 @@ export interface KubernetesCheckup {
   readonly config?: { readonly path: string; readonly json: string | undefined; readonly problem?: string };
 }
 
-const NEEDED: readonly Right[] = [
+/** All that a node may do there. */
+export const NEEDED: readonly Right[] = [
   { verb: 'get', resource: 'nodes' },
   { verb: 'list', resource: 'nodes' },
   { verb: 'watch', resource: 'nodes' },

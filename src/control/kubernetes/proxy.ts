@@ -68,11 +68,13 @@ export function throughProxy(proxy: URL, host: string, port: number, deadlineMs:
     const at = { host: proxy.hostname.replace(/^\[|\]$/g, ''), port: Number(proxy.port) || (isTls ? 443 : 80) };
     const asking = request({
       ...at,
-      ...(isTls && { createConnection: () => connect({ ...at, servername: isIP(at.host) ? '' : at.host }) }),
+      // An agent would make the connection its own way.
+      ...(isTls
+        ? { createConnection: () => connect({ ...at, servername: isIP(at.host) ? '' : at.host }) }
+        : { agent: false }),
       method: 'CONNECT',
       path: target,
       headers: { host: target, ...authorization },
-      agent: false,
       timeout: deadlineMs,
     });
     asking.on('connect', (response, socket) => {
