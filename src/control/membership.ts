@@ -1,4 +1,5 @@
 import type { CertificateEnd } from '../core/certificates.js';
+import type { EventKind } from '../core/event.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Holding, LastKnown } from '../core/last-known.js';
 import type { Lease, NodeReach } from '../core/lease.js';
@@ -36,6 +37,8 @@ export interface Membership {
   /** Keeps what was joined, and follows the peers. */
   keep(joined: Keeping): Joined;
 
+  /** Something has happened on this node: for a store that others look at. At a bounded rate. */
+  note?(kind: EventKind, line: string): void;
   /** Connects anew. For a host that has another address: what it had connected is dead, and would be noticed late. */
   reconnect(): void;
   /** What the store is spoken to with, and when that ends. */

@@ -9,6 +9,7 @@ import { openApi } from './api.js';
 import { readConfigFile, withPodSubnets } from './config-file.js';
 import { holdingOf, keepJoined } from './joined.js';
 import { readConnection } from './kube-config.js';
+import { createNodeEvents } from './node-events.js';
 import type { NodeFacts } from './node-facts.js';
 import { findNodeName } from './node-name.js';
 import { type KubernetesOptions, TIMING } from './options.js';
@@ -96,6 +97,7 @@ export function joinByKubernetes(options: KubernetesOptions, log: Logger): Membe
       const name = String(keeping.own.holding.node);
       return keepJoined({ ...keeping, api, name, prefix, netConfigPath, setNetworkUnavailable, timing, joinedAs, log });
     },
+    note: createNodeEvents(api, nameOf.known, log).note,
     reconnect: api.reconnect,
     certificates: api.certificates,
     close: api.close,
