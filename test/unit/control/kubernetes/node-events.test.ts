@@ -14,7 +14,12 @@ function events(fails?: Error) {
       return {};
     },
   };
-  const { note } = createNodeEvents(api, () => 'n1', createRecordingLog(), () => time);
+  const { note } = createNodeEvents(
+    api,
+    () => 'n1',
+    createRecordingLog(),
+    () => time,
+  );
   return { note, asked, pass: (ms: number) => (time += ms) };
 }
 
