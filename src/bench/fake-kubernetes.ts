@@ -55,8 +55,10 @@ export interface FakeKubernetes {
 
 export interface FakeOptions {
   readonly tls?: { readonly key: string | Buffer; readonly cert: string | Buffer } | undefined;
-  /** Where it listens: a port of loopback, or a socket in the file system. */
+  /** Where it listens: a port, or a socket in the file system. */
   readonly at?: number | string;
+  /** Of the port; default: loopback. */
+  readonly host?: string;
   readonly bookmarkMs?: number;
 }
 
@@ -274,7 +276,9 @@ export async function startFakeKubernetes(options: FakeOptions = {}): Promise<Fa
       socket.on('close', () => sockets.delete(socket));
     });
     const at =
-      typeof options.at === 'string' ? { path: options.at } : { host: '127.0.0.1', port: port || (options.at ?? 0) };
+      typeof options.at === 'string'
+        ? { path: options.at }
+        : { host: options.host ?? '127.0.0.1', port: port || (options.at ?? 0) };
     await new Promise<void>((resolve, reject) => {
       made.on('error', reject);
       made.listen(at, resolve);
