@@ -1,5 +1,5 @@
 import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
-import type { Holding } from '../control/membership.js';
+import type { EtcdHolding } from '../control/etcd/holding.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import { type BackendLease, formatLeaseValue } from '../core/lease.js';
 import { parseCommonConfig } from '../core/network-config.js';
@@ -37,7 +37,7 @@ function backendOf(number: number): BackendLease {
 const leaseOf = (number: number) =>
   formatLeaseValue({ publicIp: 0xc0000000 + number, nodeId: `node-${number}`, backend: backendOf(number) });
 /** By the name of the key. */
-const held = new Map<string, Holding>();
+const held = new Map<string, EtcdHolding>();
 
 async function join(number: number): Promise<void> {
   const at = Date.now();

@@ -107,7 +107,7 @@ const ourChains = (saved: string) =>
 /** The options by which the other commands find the same node and etcd: as variables, which no process list shows. */
 function variablesOf({ given }: NodeOptions): Record<string, string> {
   const names = Object.keys(given).filter(
-    (name) => ['subnetFile', 'stateDir'].includes(name) || name.startsWith('etcd'),
+    (name) => ['subnetFile', 'stateDir', 'netConfigPath', 'nodeName'].includes(name) || /^(etcd|kube)/.test(name),
   );
   return Object.fromEntries(
     names.flatMap((name) => {

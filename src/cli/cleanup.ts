@@ -13,9 +13,9 @@ import { removeFirewall } from '../system/firewall.js';
 import { type Netlink, openNetlink } from '../system/netlink.js';
 import { DEVICE_NAME, findLeftover, type Leftover } from '../system/tun-device.js';
 import { type NodeOptions, refuseWrong } from './defaults-file.js';
-import { toRegistryOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
-import { useEtcd } from './node-etcd.js';
+import { useStore } from './node-store.js';
+import { toRegistryOptions } from './registry-options.js';
 
 /** What a step has removed, what it has left alone and why, and what it could not look at; nothing if there was nothing. */
 interface Outcome {
@@ -132,8 +132,8 @@ async function giveLeaseBack(node: NodeOptions, keepLease: boolean): Promise<Out
   const { nodeId, subnet } = await loadState(node.raw.stateDir, SILENT);
   if (subnet === undefined) return NOTHING;
   if (keepLease) return { note: STAYS };
-  const registry = toRegistryOptions(await useEtcd(node));
-  const administration = openAdministration({ ...registry, deadlineMs: ETCD_DEADLINE_MS });
+  const registry = toRegistryOptions(await useStore(node));
+  const administration = openAdministration(registry, ETCD_DEADLINE_MS);
   try {
     const given = await administration.giveBack(subnet, nodeId);
     return given ? { removed: `lease ${formatSubnet(subnet)} from etcd` } : NOTHING;

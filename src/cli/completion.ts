@@ -31,20 +31,20 @@ export interface CommandWords {
 const HEEDED: Record<string, RegExp> = {
   init: /^--etcd-/,
   join: /^--etcd-(?!endpoints|password$)/,
-  up: /^--(?!etcd-|help$|version$)/,
-  leases: /^--etcd-/,
-  config: /^--etcd-/,
+  up: /^--(?!etcd-|kube|net-config-path$|help$|version$)/,
+  leases: /^--(etcd-|kube)/,
+  config: /^--(etcd-|kube|net-config-path)/,
   status: /^--subnet-file$/,
   peers: /^--subnet-file$/,
   connectivity: /^--subnet-file$/,
   events: /^--(state-dir|subnet-file)$/,
   ping: /^--subnet-file$/,
-  netcheck: /^--(etcd-.*|subnet-file)$/,
+  netcheck: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
   'log-level': /^--subnet-file$/,
-  doctor: /^--(etcd-.*|subnet-file)$/,
-  bugreport: /^--(etcd-.*|subnet-file)$/,
+  doctor: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
+  bugreport: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,
-  cleanup: /^--(etcd-.*|no-firewall|state-dir|subnet-file)$/,
+  cleanup: /^--(etcd-.*|kube.*|no-firewall|state-dir|subnet-file)$/,
 };
 
 export function addCompletionCommand(program: Command): void {

@@ -1,20 +1,20 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { OFFLOADS, type Offload } from '../backend/udp/tables/offloads.js';
-import type { EtcdRegistryOptions } from '../control/open.js';
+import type { SharedRegistry } from '../control/open.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { isHostName } from '../core/lease.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { LOG_LEVELS } from '../ops/logger.js';
-import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
-import { toEtcdSettings } from './node-etcd.js';
+import { storeSettingsOf } from './node-store.js';
 import { option } from './option.js';
+import { type RawRegistryOptions, toRegistryOptions } from './registry-options.js';
 import * as values from './values.js';
 
 /** What commander hands over once these options and those of etcd are parsed. */
-export interface RawDaemonOptions extends RawEtcdOptions {
+export interface RawDaemonOptions extends RawRegistryOptions {
   iface?: string[];
   ifaceRegex?: RegExp[];
   ifaceCanReach?: Ipv4;
@@ -158,20 +158,19 @@ export function addDaemonOptions(command: Command): Command {
 }
 
 /** @throws RudderError as {@link toRegistryOptions} */
-export function toDaemonOptions(
-  raw: RawDaemonOptions,
-): DaemonOptions & { registry: EtcdRegistryOptions; logLevel: string } {
+export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { registry: SharedRegistry; logLevel: string } {
   if (raw.ipMasq && !raw.firewall) {
     throw new RudderError(
       'usage',
       '--ip-masq and --no-firewall are both given: expected one of them, since masquerading takes firewall rules',
     );
   }
+  const registry = toRegistryOptions(raw);
   return {
-    registry: toRegistryOptions(raw),
-    etcdSettings: toEtcdSettings(raw),
+    registry,
+    store: storeSettingsOf(raw),
     underlay: { iface: raw.iface ?? [], ifaceRegex: raw.ifaceRegex ?? [], canReach: raw.ifaceCanReach },
-    nodeName: raw.nodeName ?? (isHostName(hostname()) ? hostname() : undefined),
+    nodeName: raw.nodeName ?? nameOf(registry) ?? (isHostName(hostname()) ? hostname() : undefined),
     publicIp: raw.publicIp,
     portMapped: raw.portMapped,
     subnetFile: raw.subnetFile,
@@ -190,4 +189,9 @@ export function toDaemonOptions(
     healthz: raw.healthzPort === 0 ? undefined : { address: formatIpv4(raw.healthzIp), port: raw.healthzPort },
     logLevel: raw.logLevel,
   };
+}
+
+/** A Node of Kubernetes has a name already. */
+function nameOf(registry: SharedRegistry): string | undefined {
+  return registry.kind === 'kubernetes' && isHostName(registry.nodeName) ? registry.nodeName : undefined;
 }

@@ -45,7 +45,7 @@ const shape = (directory: string) =>
     }),
     hostProblem: text.nullable(),
     lease: z.looseObject({
-      ttlSeconds: count,
+      ttlSeconds: count.nullable(),
       remainingSeconds: count.nullable(),
       key: z.enum(['written', 'gone', 'differs']),
       recoveries: count,

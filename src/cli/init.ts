@@ -8,11 +8,11 @@ import type { NetworkConfig } from '../core/network-config.js';
 import { redactJson } from '../core/secrets.js';
 import { formatSubnet } from '../core/subnet.js';
 import { noteOf } from './config/history.js';
-import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
+import { type RawRegistryOptions, toRegistryOptions } from './registry-options.js';
 
 /** `rudder init JSON`: creates the network config. Again with the same one it changes nothing and is content. */
-export async function init(json: string, raw: RawEtcdOptions): Promise<number> {
+export async function init(json: string, raw: RawRegistryOptions): Promise<number> {
   const config = parseNewNetworkConfig(json);
   const administration = openAdministration(toRegistryOptions(raw));
   try {

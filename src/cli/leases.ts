@@ -12,13 +12,16 @@ import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { isPortMapped, parseLease, parseLeaseValue } from '../core/lease.js';
 import { correctKey, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import { type RawEtcdOptions, toRegistryOptions } from './etcd-options.js';
 import { EXIT_OK } from './exit-codes.js';
+import { type RawRegistryOptions, toRegistryOptions } from './registry-options.js';
 import { duration } from './status.js';
 
 /** `rudder leases`: the registry as people read it, and reservations. */
 
-async function administer<T>(raw: RawEtcdOptions, work: (administration: Administration) => Promise<T>): Promise<T> {
+async function administer<T>(
+  raw: RawRegistryOptions,
+  work: (administration: Administration) => Promise<T>,
+): Promise<T> {
   const administration = openAdministration(toRegistryOptions(raw));
   try {
     return await work(administration);
@@ -54,7 +57,7 @@ interface Row {
 }
 
 /** @param heard subnets that somebody uses for certain */
-export async function listLeases(raw: RawEtcdOptions, heard: ReadonlySet<string>, json: boolean): Promise<number> {
+export async function listLeases(raw: RawRegistryOptions, heard: ReadonlySet<string>, json: boolean): Promise<number> {
   return administer(raw, async (administration) => {
     const config = await readConfig(administration);
     const { problemOf } = settingsOf(config);
@@ -107,7 +110,7 @@ function toTable(rows: readonly Row[]): string {
 }
 
 /** `rudder leases reserve` @param node its public address, or its name if it has a lease */
-export async function reserve(raw: RawEtcdOptions, text: string, node: Ipv4 | string): Promise<number> {
+export async function reserve(raw: RawRegistryOptions, text: string, node: Ipv4 | string): Promise<number> {
   return administer(raw, async (administration) => {
     const config = await readConfig(administration);
     const subnet = subnetOf(config, text);
@@ -139,7 +142,7 @@ export function addressOf(leases: readonly StoredLease[], name: string): Ipv4 {
  * @param heard subnets that somebody uses for certain; @param ttlSeconds in which the node has to renew its lease
  */
 export async function release(
-  raw: RawEtcdOptions,
+  raw: RawRegistryOptions,
   heard: ReadonlySet<string>,
   ttlSeconds: number,
   text: string,

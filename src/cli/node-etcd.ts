@@ -123,7 +123,7 @@ function readSettings(body: unknown): EtcdSettings | undefined {
 }
 
 /** Who is root may be led by what a daemon of root's says. */
-async function isTrusted(socketPath: string): Promise<boolean> {
+export async function isTrusted(socketPath: string): Promise<boolean> {
   if (process.getuid?.() !== 0) return true;
   return lstat(socketPath).then(
     ({ uid }) => uid === 0,

@@ -3,7 +3,7 @@ import type { Ipv4 } from '../core/ipv4.js';
 import { LOG_LEVELS } from '../ops/logger.js';
 import { type NodeOptions, readNodeOptions, refuseWrong } from './defaults-file.js';
 import { heardSubnets } from './heard-subnets.js';
-import { useEtcd } from './node-etcd.js';
+import { useStore } from './node-store.js';
 import { parseDuration, parseEventKind, parseNode, parseWholeNumber } from './values.js';
 
 const ETCD_HELP =
@@ -145,7 +145,7 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases\n`)
     .action(async ({ json }: { json: boolean }) => {
       const found = node();
-      const etcd = await useEtcd(found);
+      const etcd = await useStore(found);
       ended(await (await import('./leases.js')).listLeases(etcd, await heardSubnets(found, etcd), json));
     });
   leases
@@ -159,7 +159,7 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     )
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder leases reserve 10.240.26.0/24 --for 10.1.1.7\n`)
     .action(async (subnet: string, options: { for: Ipv4 | string }) => {
-      ended(await (await import('./leases.js')).reserve(await useEtcd(node()), subnet, options.for));
+      ended(await (await import('./leases.js')).reserve(await useStore(node()), subnet, options.for));
     });
   leases
     .command('release')
@@ -169,7 +169,7 @@ function addLeaseCommands(program: Command, node: () => NodeOptions, ended: (sta
     .action(async (subnet: string) => {
       const found = node();
       refuseWrong(found, ['leaseTtl']);
-      const etcd = await useEtcd(found);
+      const etcd = await useStore(found);
       const heard = await heardSubnets(found, etcd);
       ended(await (await import('./leases.js')).release(etcd, heard, found.raw.leaseTtl, subnet));
     });
@@ -193,7 +193,7 @@ function addConfigCommands(program: Command, node: () => NodeOptions, ended: (st
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder config get\n`)
     .action(async (shown: Shown) => {
       const { getConfig, withAdministration } = await import('./config/config.js');
-      ended(await withAdministration(await useEtcd(node()), (...of) => getConfig(of[0], shown, of[1])));
+      ended(await withAdministration(await useStore(node()), (...of) => getConfig(of[0], shown, of[1])));
     });
   config
     .command('set')
@@ -206,7 +206,7 @@ function addConfigCommands(program: Command, node: () => NodeOptions, ended: (st
     .action(async (key: string, value: string | undefined, flags: { yesRenumber: boolean; dryRun: boolean }) => {
       const { setConfig, withAdministration } = await import('./config/config.js');
       ended(
-        await withAdministration(await useEtcd(node()), (...of) => setConfig(of[0], { key, value, ...flags }, of[1])),
+        await withAdministration(await useStore(node()), (...of) => setConfig(of[0], { key, value, ...flags }, of[1])),
       );
     });
   config
@@ -217,7 +217,7 @@ function addConfigCommands(program: Command, node: () => NodeOptions, ended: (st
     .addHelpText('after', `${ETCD_HELP}\nExample:\n  rudder config history\n`)
     .action(async (shown: Shown) => {
       const { showHistory, withAdministration } = await import('./config/config.js');
-      ended(await withAdministration(await useEtcd(node()), (...of) => showHistory(of[0], shown, of[1])));
+      ended(await withAdministration(await useStore(node()), (...of) => showHistory(of[0], shown, of[1])));
     });
 }
 

@@ -5,12 +5,12 @@ import { complain } from './complain.js';
 import { addCompletionCommand } from './completion.js';
 import { addDaemonOptions, toDaemonOptions } from './daemon-options.js';
 import { LEAST_FOR_DAEMON, outOfDescriptors, tooFewDescriptors } from './descriptor-limit.js';
-import { addEtcdOptions } from './etcd-options.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
 import { addFirstHourCommands } from './first-hour-commands.js';
 import { addHelpCommands } from './help.js';
 import { addLabCommand } from './lab.js';
 import { addOperatorCommands } from './operator-commands.js';
+import { addRegistryOptions } from './registry-options.js';
 import { unknownVariables } from './unknown-variables.js';
 import { refuseClearly } from './usage.js';
 import { packageVersion } from './version.js';
@@ -25,7 +25,7 @@ async function main(argv: string[]): Promise<number> {
     .version(packageVersion(), '-V, --version', 'print the version')
     .configureOutput({ outputError: () => undefined })
     .addHelpText('after', '\nExample:\n  rudder --etcd-endpoints http://10.0.0.1:2379 --iface eth0\n');
-  addDaemonOptions(addEtcdOptions(program));
+  addDaemonOptions(addRegistryOptions(program));
   // Sub-commands load their code only when called: the daemon does not carry the lab.
   const runContext = () => {
     const problem = tooFewDescriptors(LEAST_FOR_DAEMON);

@@ -1,6 +1,6 @@
 import { Command, type Option } from 'commander';
 import { addDaemonOptions } from './daemon-options.js';
-import { addEtcdOptions } from './etcd-options.js';
+import { addRegistryOptions } from './registry-options.js';
 
 /**
  * What packages bring as reference, made of the options that there are, so that it cannot drift: scripts/package calls
@@ -9,7 +9,7 @@ import { addEtcdOptions } from './etcd-options.js';
 
 /** The options of a node. */
 export function nodeOptions(): readonly Option[] {
-  return addDaemonOptions(addEtcdOptions(new Command())).options;
+  return addDaemonOptions(addRegistryOptions(new Command())).options;
 }
 
 /**

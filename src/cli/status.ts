@@ -47,13 +47,20 @@ export function describe(node: Status): string {
 }
 
 function leaseText({ lease, registry }: Status): string {
+  if (registry.kind === 'kubernetes') return OF_NODE[lease.key];
   if (lease.key === 'gone') return 'gone: its key is not in etcd';
   if (registry.kind === 'embedded') return 'its own: there is no other node';
   if (lease.remainingSeconds === null) return 'a reservation: it never runs out';
   const recovered = lease.recoveries === 0 ? '' : `, restored ${counted(lease.recoveries, 'time')}`;
   const other = lease.key === 'differs' ? ', its key in etcd differs from this node' : '';
-  return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds)}${recovered}${other}`;
+  return `${duration(lease.remainingSeconds)} left of ${duration(lease.ttlSeconds ?? 0)}${recovered}${other}`;
 }
+
+const OF_NODE = {
+  written: "the Node's podCIDR, its annotations as they should be",
+  gone: "the Node's podCIDR, and the Node is gone or has none",
+  differs: "the Node's podCIDR, and its annotations differ from this node",
+};
 
 function registryText({ registry }: Status): string {
   if (registry.kind === 'embedded') return 'one node without a cluster (rudder up --dev): no other can join it';
@@ -68,8 +75,9 @@ function registryText({ registry }: Status): string {
 
 function configText({ config, registry }: Status): string {
   if (registry.kind === 'embedded') return 'the one it was started with';
-  if (config.state === 'unknown') return 'as last known: etcd has not told it since the start';
-  return config.detail === null ? 'the one in etcd' : `${config.state} in etcd: ${config.detail}`;
+  const store = registry.kind === 'etcd' ? 'in etcd' : 'in its file';
+  if (config.state === 'unknown') return 'as last known: it was not read since the start';
+  return config.detail === null ? `the one ${store}` : `${config.state} ${store}: ${config.detail}`;
 }
 
 function firewallText({ firewall }: Status): string {

@@ -32,7 +32,7 @@ export async function up(program: Command, { dev, network, backend }: UpOptions,
   const { healthz, subnetFile, cleanupOnExit } = options;
   say('one node without a cluster: it has no etcd and no peers, and no other node can join it');
   return run(
-    { ...options, registry: { kind: 'embedded', configJson }, etcdSettings: undefined },
+    { ...options, registry: { kind: 'embedded', configJson }, store: undefined },
     {
       ...context,
       onReady() {

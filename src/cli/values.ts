@@ -95,6 +95,20 @@ export function parseEndpoints(text: string): string[] {
   return endpoints.map((endpoint) => (/:\d+$/.test(endpoint) ? endpoint : `${endpoint}:2379`));
 }
 
+export function parseApiUrl(text: string): string {
+  const url = text.replace(/\/+$/, '');
+  if (URL.canParse(url) && /^https?:\/\/[^/@?#]+$/.test(url)) return url;
+  throw new InvalidArgumentError('Expected a URL such as https://10.1.1.1:6443.');
+}
+
+/** As flannel takes one: a domain, and perhaps a name behind a slash. */
+export function parseAnnotationPrefix(text: string): string {
+  if (/^([a-z0-9_-]+\.)+[a-z0-9_-]+(\/([a-z0-9_-]+)?)?$/.test(text)) return text;
+  throw new InvalidArgumentError(
+    'Expected a domain, and perhaps a name behind a slash, such as flannel.alpha.coreos.com.',
+  );
+}
+
 export function parsePrefix(text: string): string {
   const prefix = text.replace(/\/+$/, '');
   if (!/^\/[^\s]+$/.test(prefix)) throw new InvalidArgumentError('Expected an etcd path such as /coreos.com/network.');

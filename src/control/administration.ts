@@ -1,7 +1,6 @@
 import type { Ipv4 } from '../core/ipv4.js';
-import type { NetworkConfig } from '../core/network-config.js';
+import type { ConfigPlace, NetworkConfig } from '../core/network-config.js';
 import type { Subnet } from '../core/subnet.js';
-import type { ConfigPlace } from './membership.js';
 
 /** What an operator asks of the store that all nodes share, from any host. Promises reject as those of a Membership do. */
 export interface Administration {

@@ -1,10 +1,11 @@
 import type { CertificateEnd } from '../core/certificates.js';
+import type { EventKind } from '../core/event.js';
 import type { HistogramCounts } from '../core/histogram.js';
 import type { Ipv4 } from '../core/ipv4.js';
-import type { LastKnown } from '../core/last-known.js';
+import type { Holding, LastKnown } from '../core/last-known.js';
 import type { Lease, NodeReach } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
-import type { NetworkConfig } from '../core/network-config.js';
+import type { ConfigPlace, NetworkConfig } from '../core/network-config.js';
 import type { RegistryKind } from '../core/registry-kind.js';
 import type { Subnet } from '../core/subnet.js';
 
@@ -26,11 +27,18 @@ export interface Membership {
 
   /** The network config's JSON; undefined while there is none. @param patienceMs how long an answer may take at most */
   getConfig(patienceMs?: number): Promise<string | undefined>;
+  /**
+   * Why what an earlier run held is nothing to go on with, as far as the store has said so far; undefined: it has not said
+   * that. No word is waited for. @param publicIp of this host now
+   */
+  flawOf(known: Pick<LastKnown, 'subnet' | 'publicIp' | 'holding'>, publicIp: Ipv4): string | undefined;
   /** Gets this node its subnet. @throws RudderError `lease-conflict` if a living node is who we say that we are */
   join(wanted: Wanted, signal: AbortSignal): Promise<OwnLease>;
   /** Keeps what was joined, and follows the peers. */
   keep(joined: Keeping): Joined;
 
+  /** Something has happened on this node: for a store that others look at. At a bounded rate. */
+  note?(kind: EventKind, line: string): void;
   /** Connects anew. For a host that has another address: what it had connected is dead, and would be noticed late. */
   reconnect(): void;
   /** What the store is spoken to with, and when that ends. */
@@ -40,12 +48,6 @@ export interface Membership {
   close(): void;
 }
 
-/** Where the network config is, and the flags by which a command finds it. */
-export interface ConfigPlace {
-  readonly key: string;
-  readonly flags?: readonly string[] | undefined;
-}
-
 export interface Wanted {
   readonly config: NetworkConfig;
   readonly identity: NodeReach;
@@ -53,12 +55,6 @@ export interface Wanted {
   readonly savedSubnet: Subnet | undefined;
   /** The first failure is thrown, and silence is one: there is something else to go on with. */
   readonly isHasty?: boolean | undefined;
-}
-
-/** What the store's word on our lease was: its own affair, which a node remembers for its next run. */
-export interface Holding {
-  readonly revision: number;
-  readonly ttlId: string;
 }
 
 export interface OwnLease {
@@ -96,6 +92,8 @@ export interface Joined {
   isLost(): boolean;
   /** The node is reached in another way: published as soon as the store takes it. */
   publish(reach: Partial<Pick<NodeReach, 'publicIp' | 'backend'>>): void;
+  /** Whether packets flow (undefined), or why not: for a store that tells others. The first word is said at READY. */
+  carries?(problem: string | undefined): void;
   /** Stops watching and keeping; the lease stays. */
   stop(): Promise<void>;
   /** Stops, and gives the subnet back, unless the store does not answer soon: then the lease runs out by itself. */
@@ -113,8 +111,9 @@ export interface JoinedState {
   /** Since the store last answered or told anything; undefined: it has not since the start. */
   readonly contactAgeSeconds: number | undefined;
   readonly lease: {
-    readonly ttlSeconds: number;
-    /** Until it runs out if nobody renews it, 0 if its key is gone; undefined: it is a reservation and never does. */
+    /** Undefined: the store has no such thing. */
+    readonly ttlSeconds: number | undefined;
+    /** Until it runs out if nobody renews it, 0 if its key is gone; undefined: it never does, as a reservation. */
     readonly remainingSeconds: number | undefined;
     readonly ownKey: OwnKey;
     readonly recoveries: number;

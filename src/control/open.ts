@@ -6,30 +6,46 @@ import { dateOf } from './etcd/date.js';
 import { administerEtcd } from './etcd/etcd-administration.js';
 import { joinByEtcd } from './etcd/etcd-membership.js';
 import type { EtcdOptions } from './etcd/options.js';
+import { checkKubernetes, type KubernetesCheckup } from './kubernetes/checkup.js';
+import { administerKubernetes } from './kubernetes/kube-administration.js';
+import { joinByKubernetes } from './kubernetes/kube-membership.js';
+import type { KubernetesOptions } from './kubernetes/options.js';
 import type { Membership } from './membership.js';
 
 /** The only file outside of a store's folder that knows which stores there are. */
-export type RegistryOptions = EtcdRegistryOptions | ({ readonly kind: 'embedded' } & EmbeddedOptions);
-/** The one that commands of an operator can ask. */
-export type EtcdRegistryOptions = { readonly kind: 'etcd' } & EtcdOptions;
+export type RegistryOptions = SharedRegistry | EmbeddedRegistry;
+/** Those that commands of an operator can ask. */
+export type SharedRegistry = EtcdRegistry | KubernetesRegistry;
+export type EtcdRegistry = { readonly kind: 'etcd' } & EtcdOptions;
+export type KubernetesRegistry = { readonly kind: 'kubernetes' } & KubernetesOptions;
+export type EmbeddedRegistry = { readonly kind: 'embedded' } & EmbeddedOptions;
 
 export type { CheckStep, Checkup } from './etcd/checkup.js';
+export type { KubernetesCheckup } from './kubernetes/checkup.js';
 
 /** @param ttlSeconds of the lease, where the store has such */
 export function openMembership(options: RegistryOptions, ttlSeconds: number, log: Logger): Membership {
-  return options.kind === 'etcd' ? joinByEtcd(options, ttlSeconds, log) : joinNobody(options, ttlSeconds);
+  if (options.kind === 'kubernetes') return joinByKubernetes(options, log);
+  return options.kind === 'etcd' ? joinByEtcd(options, ttlSeconds, log) : joinNobody(options);
 }
 
-export function openAdministration(options: EtcdRegistryOptions): Administration {
-  return administerEtcd(options);
+/** @param deadlineMs of one request; undefined: the store's own */
+export function openAdministration(options: SharedRegistry, deadlineMs?: number): Administration {
+  if (options.kind === 'kubernetes') return administerKubernetes(options, deadlineMs);
+  return administerEtcd(deadlineMs === undefined ? options : { ...options, deadlineMs });
 }
 
-/** Asks one endpoint of the store step by step. Nothing in it is another thing afterwards. */
-export function checkupOf(endpoint: string, options: EtcdRegistryOptions): Promise<Checkup> {
+/** Asks one endpoint of etcd step by step. Nothing in it is another thing afterwards. */
+export function checkupOf(endpoint: string, options: EtcdRegistry): Promise<Checkup> {
   return checkEndpoint(endpoint, options);
 }
 
+/** The same of Kubernetes. */
+export function checkKubernetesOf(options: KubernetesRegistry): Promise<KubernetesCheckup> {
+  return checkKubernetes(options);
+}
+
 /** What the clock of an endpoint says; undefined: it tells no time. */
-export function clockOf(endpoint: string, options: EtcdRegistryOptions): Promise<Date | undefined> {
+export function clockOf(endpoint: string, options: EtcdRegistry): Promise<Date | undefined> {
   return dateOf(endpoint, options.tls);
 }

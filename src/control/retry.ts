@@ -57,6 +57,7 @@ export async function retryWhileUnavailable<T>(
   work: () => Promise<T>,
   log: Logger,
   signal: AbortSignal,
+  store = 'etcd',
 ): Promise<T> {
   const backoff = createRetryBackoff();
   const limit = createRepeatLimit();
@@ -66,7 +67,7 @@ export async function retryWhileUnavailable<T>(
       return await unlessAborted(work(), signal);
     } catch (error) {
       if (!isTransient(error)) throw error;
-      limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, 'waiting for etcd'));
+      limit((suppressed) => log.warn({ what, reason: messageOf(error), suppressed }, `waiting for ${store}`));
     }
     await backoff.wait(signal);
   }

@@ -103,6 +103,22 @@ export function parseLease(config: NetworkConfig, keyName: string, value: string
   const subnet = parseSubnetKey(keyName);
   if (subnet === undefined) return { problem: `key ${quote(keyName)} is not like "10.240.26.0-24"` };
   if (keyName.includes('&')) return { problem: `key ${quote(keyName)} is a dual-stack lease: only IPv4 is carried` };
+  const attributes = parseLeaseValue(value);
+  return 'problem' in attributes ? attributes : leaseOf(config, subnet, attributes);
+}
+
+/** The lease of a node with that subnet that says this of itself; or what is wrong if it is none of this network. */
+export function leaseOf(config: NetworkConfig, subnet: Subnet, attributes: Omit<Lease, 'subnet'>): Lease | NotALease {
+  const misplaced = misplacement(config, subnet);
+  if (misplaced !== undefined) return misplaced;
+  if (isLeasable(config, attributes.publicIp)) {
+    // Its datagrams would be routed into the overlay, wrapped and wrapped again, each round 28 bytes larger.
+    return { problem: `PublicIP ${formatIpv4(attributes.publicIp)} lies inside the overlay` };
+  }
+  return { subnet, ...attributes };
+}
+
+function misplacement(config: NetworkConfig, subnet: Subnet): NotALease | undefined {
   if (!contains(config.network, subnet.address) || subnet.prefixLength < config.network.prefixLength) {
     return { problem: `subnet ${formatSubnet(subnet)} is outside Network ${formatSubnet(config.network)}` };
   }
@@ -114,13 +130,7 @@ export function parseLease(config: NetworkConfig, keyName: string, value: string
   if (subnet.prefixLength === config.network.prefixLength) {
     return { problem: `subnet ${formatSubnet(subnet)} is the whole Network` };
   }
-  const attributes = parseLeaseValue(value);
-  if ('problem' in attributes) return attributes;
-  if (isLeasable(config, attributes.publicIp)) {
-    // Its datagrams would be routed into the overlay, wrapped and wrapped again, each round 28 bytes larger.
-    return { problem: `PublicIP ${formatIpv4(attributes.publicIp)} lies inside the overlay` };
-  }
-  return { subnet, ...attributes };
+  return undefined;
 }
 
 export function parseLeaseValue(value: string): Omit<Lease, 'subnet'> | NotALease {

@@ -39,11 +39,19 @@ export function isLeasable(config: NetworkConfig, address: Ipv4): boolean {
 /** Which keys there are, and how they are written. Those of `Backend` beside its Type are its kind's. */
 export const CONFIG_KEYS = ['Network', 'SubnetLen', 'SubnetMin', 'SubnetMax', 'Backend'] as const;
 
+/** Where the network config is, and the flags by which a command finds it. */
+export interface ConfigPlace {
+  readonly key: string;
+  readonly flags?: readonly string[] | undefined;
+  /** It is a file that others write, such as a ConfigMap of Kubernetes: no command of ours changes it. */
+  readonly isFile?: boolean | undefined;
+}
+
 /** What to do about a key that holds no valid config. */
-export const correctKey = (
-  place: { readonly key: string; readonly flags?: readonly string[] | undefined } = { key: '<prefix>/config' },
-) =>
-  `correct the key ${place.key} with ${rudderCommand(['config', 'set', 'KEY', 'VALUE'], place)}, see docs/configuration.md`;
+export function correctKey(place: ConfigPlace = { key: '<prefix>/config' }): string {
+  if (place.isFile) return `correct it in ${place.key}, see docs/configuration.md`;
+  return `correct the key ${place.key} with ${rudderCommand(['config', 'set', 'KEY', 'VALUE'], place)}, see docs/configuration.md`;
+}
 
 /**
  * Parses the JSON as flannel does: keys match in any case, unknown keys are ignored, null counts as absent,

@@ -40,15 +40,19 @@ export interface Carriers {
   covered(overlay: Overlay, routes: readonly RouteInfo[]): Promise<Covered[]>;
 }
 
-/** @param endpoints of etcd, as URLs */
-export function createCarriers(netlink: Pick<Netlink, 'routeTo'>, endpoints: readonly string[]): Carriers {
+/** @param endpoints of the store, as URLs; @param kind of store */
+export function createCarriers(
+  netlink: Pick<Netlink, 'routeTo'>,
+  endpoints: readonly string[],
+  kind = 'etcd',
+): Carriers {
   /** The last answers: a name server that is silent says nothing about where etcd is. */
   const known = new Map<string, { carriers: readonly Carrier[]; until: number }>();
 
   async function addressesOf(endpoint: string): Promise<readonly Carrier[]> {
     const before = known.get(endpoint);
     if (before !== undefined && performance.now() < before.until) return before.carriers;
-    const found = await resolve(endpoint);
+    const found = await resolve(endpoint, kind);
     const isSilent = found.length === 0;
     const carriers = isSilent ? (before?.carriers ?? []) : found;
     known.set(endpoint, { carriers, until: performance.now() + (isSilent ? RETRY_MS : RESOLVE_INTERVAL_MS) });
@@ -70,10 +74,10 @@ export function createCarriers(netlink: Pick<Netlink, 'routeTo'>, endpoints: rea
   };
 }
 
-async function resolve(endpoint: string): Promise<Carrier[]> {
+async function resolve(endpoint: string, kind: string): Promise<Carrier[]> {
   const { hostname } = new URL(endpoint);
   const literal = parseIpv4(hostname);
-  const what = `etcd endpoint ${endpoint}`;
+  const what = kind === 'etcd' ? `etcd endpoint ${endpoint}` : `the Kubernetes API at ${endpoint}`;
   if (literal !== undefined) return [{ address: literal, what }];
   const silence = new AbortController();
   const answer = lookup(hostname, { all: true, family: 4 }).catch(() => []);

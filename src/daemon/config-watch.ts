@@ -1,10 +1,9 @@
 import { differencesOf, parseNetworkConfig } from '../backend/config.js';
-import type { ConfigPlace } from '../control/membership.js';
 import { fitsConfig } from '../core/allocator.js';
 import { messageOf } from '../core/errors.js';
 import type { EventKind } from '../core/event.js';
 import type { Logger } from '../core/logger.js';
-import { correctKey, type NetworkConfig } from '../core/network-config.js';
+import { type ConfigPlace, correctKey, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import type { ConfigStatus } from '../ops/status.js';
 
@@ -36,9 +35,9 @@ export function watchConfig({ config, own, place, isDegraded, checkConfig, log }
     seen = next;
     if (before.state === next.state && before.detail === next.detail) return;
     const { state, detail } = next;
-    if (detail !== null) log.warn({ state, detail }, 'the network config in etcd is another', EVENTS[state]);
+    if (detail !== null) log.warn({ state, detail }, 'the stored network config is another', EVENTS[state]);
     else if (before.state !== 'unknown')
-      log.info({}, 'the network config in etcd is again the one in use', EVENTS[state]);
+      log.info({}, 'the stored network config is again the one in use', EVENTS[state]);
   }
 
   return {
@@ -66,7 +65,8 @@ const RESTART_GOES_ON = 'a restart goes on with the config in use for as long as
 
 /** What the store says of the config, and what a restart would make of it. */
 function compareConfig(config: NetworkConfig, own: Subnet, json: string | undefined, place: ConfigPlace): ConfigStatus {
-  if (json === undefined) return { state: 'deleted', detail: `the key ${place.key} is deleted: ${RESTART_GOES_ON}` };
+  if (json === undefined)
+    return { state: 'deleted', detail: `${place.isFile ? '' : 'the key '}${place.key} is deleted: ${RESTART_GOES_ON}` };
   let next: NetworkConfig;
   try {
     next = parseNetworkConfig(json, correctKey(place));

@@ -43,8 +43,19 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   const socketPath = controlSocketOf(options.subnetFile);
   try {
     await prepareSubnetDirectory(options.subnetFile);
-    const { healthz: tcp, etcdSettings: etcd } = options;
-    const http = await serveHttp({ socketPath, tcp, status, survey, cluster, history, events, etcd, setLogLevel, log });
+    const { healthz: tcp, store } = options;
+    const http = await serveHttp({
+      socketPath,
+      tcp,
+      status,
+      survey,
+      cluster,
+      history,
+      events,
+      store,
+      setLogLevel,
+      log,
+    });
     // Only now: another daemon that has the socket writes down what happens.
     run.events = await openEventLog(options.stateDir, log);
     try {
@@ -78,6 +89,7 @@ async function runNode(
   const log = events.tellingBy(context.log);
   log.info({ version, ...endOfLastRun(events) }, 'starting', 'node.starting');
   const membership = openMembership(options.registry, options.leaseTtlSeconds, log);
+  events.onEvent(({ kind, line }) => membership.note?.(kind, line));
   try {
     const enter = (text: string) => {
       run.phase = text;
@@ -111,7 +123,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, joined, firewall, health, peerWatch, past, cluster, host, memory } = node;
+  const { backend, joined, firewall, health, peerWatch, past, cluster, host, carrying, memory } = node;
   const { packetPath } = backend;
   const drops = packetPath && reportDrops(packetPath.counters, log);
   // Where the kernel moves the packets, this thread is all that can hang.
@@ -127,6 +139,7 @@ async function serve(
     notify('STOPPING=1');
     drops?.stop();
     watchdog.stop();
+    carrying.stop();
     cluster.stop();
     peerWatch.stop();
     past.stop();

@@ -5,7 +5,7 @@ import { patienceLeft } from '../control/patience.js';
 import { createRetryBackoff, isTransient, unlessAborted } from '../control/retry.js';
 import { initCommand } from '../core/command-line.js';
 import { messageOf, quote, RudderError } from '../core/errors.js';
-import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
+import type { Ipv4 } from '../core/ipv4.js';
 import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
 import { correctKey, type NetworkConfig } from '../core/network-config.js';
@@ -23,7 +23,7 @@ export interface Footing {
 }
 
 export interface FootingOptions {
-  readonly membership: Pick<Membership, 'kind' | 'getConfig' | 'configPlace' | 'source'>;
+  readonly membership: Pick<Membership, 'kind' | 'getConfig' | 'configPlace' | 'source' | 'flawOf'>;
   readonly lastKnown: LastKnown | undefined;
   readonly publicIp: Ipv4;
   readonly nodeId: string;
@@ -33,6 +33,8 @@ export interface FootingOptions {
   readonly waitedMs: number;
   /** Throws RudderError if this host cannot have that config. */
   readonly check: (config: NetworkConfig) => Promise<void>;
+  /** Says what the start is waiting for. */
+  readonly enter: (phase: string) => void;
   readonly log: Logger;
 }
 
@@ -46,21 +48,27 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
   const place = membership.configPlace;
   const patienceMs = patienceLeft(options.waitedMs);
   const tellWaiting = createWaitingLog(options);
+  // Each time: a lease runs out, a clock is set, and the store may have said that it is none of ours any more.
+  const look = () => {
+    const flaw =
+      lastKnown &&
+      (flawOf(lastKnown, { ...options, source: membership.source }) ?? membership.flawOf(lastKnown, options.publicIp));
+    const known = flaw === undefined ? lastKnown : undefined;
+    return { flaw, known, knownConfig: known && parseNetworkConfig(known.configJson) };
+  };
   for (;;) {
     signal.throwIfAborted();
-    // Each time: a lease runs out, and a clock is set.
-    const flaw = lastKnown === undefined ? undefined : flawOf(lastKnown, { ...options, source: membership.source });
-    const known = flaw === undefined ? lastKnown : undefined;
-    const knownConfig = known && parseNetworkConfig(known.configJson);
     try {
-      const json = await unlessAborted(membership.getConfig(known && patienceMs), signal);
+      const json = await unlessAborted(membership.getConfig(look().known && patienceMs), signal);
       if (json === undefined) throw new MissingConfig(`there is no network config ${place.key} in ${membership.kind}`);
       const config = parseNetworkConfig(json, correctKey(place));
       await check(config);
+      const { known, knownConfig } = look();
       const fallback = knownConfig && isSameConfig(knownConfig, config) ? known : undefined;
       return { config, json, fallback, degraded: undefined };
     } catch (error) {
       signal.throwIfAborted();
+      const { flaw, known, knownConfig } = look();
       const isOfRegistry = error instanceof RudderError || error instanceof MissingConfig;
       if (known !== undefined && knownConfig !== undefined && isOfRegistry) {
         await check(knownConfig);
@@ -68,6 +76,7 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
         return { config: knownConfig, json: known.configJson, fallback: known, degraded };
       }
       if (!isTransient(error) && !(error instanceof MissingConfig)) throw error;
+      options.enter(`waiting for ${membership.kind} and the network config: ${messageOf(error)}`);
       await tellWaiting(error, flaw).wait(signal);
     }
   }
@@ -111,20 +120,17 @@ function createWaitingLog({ membership, log }: FootingOptions) {
 }
 
 /**
- * Why a lease of the last run is none now; undefined: it is one. Peers know us by our address, the own key by our id, and
- * another etcd is another cluster. A lease that has run out may be another node's by now, and whether it has is told by
+ * Why a lease of the last run is none now; undefined: it is one, as far as its store says nothing else. The own key knows us
+ * by our id, and another store is another cluster. A lease that has run out may be another node's by now, and whether it has is told by
  * the clock, which may be wrong itself.
  */
 export function flawOf(
   known: LastKnown,
-  now: Pick<FootingOptions, 'nodeId' | 'publicIp' | 'ttlSeconds'> & Pick<Membership, 'source'>,
+  now: Pick<FootingOptions, 'nodeId' | 'ttlSeconds'> & Pick<Membership, 'source'>,
 ): string | undefined {
-  const { publicIp, nodeId, source, validUntil, savedAt } = known;
-  if (source !== now.source) return `it is of another etcd, ${quote(source)}`;
+  const { nodeId, source, validUntil, savedAt } = known;
+  if (source !== now.source) return `it is of another cluster, ${quote(source)}`;
   if (nodeId !== now.nodeId) return `it is of another node id, ${quote(nodeId)}`;
-  if (publicIp !== now.publicIp) {
-    return `it is of another public address: ${formatIpv4(publicIp)}, and now ${formatIpv4(now.publicIp)}`;
-  }
   // A reservation needs no clock.
   if (validUntil === null) return undefined;
   const time = Date.now();

@@ -9,6 +9,7 @@ import { saveState } from '../state/node-state.js';
 import { type EchoSocket, openEchoSocket } from '../system/echo.js';
 import { type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp } from './carriers.js';
+import { watchCarrying } from './carry-watch.js';
 import { keepCluster } from './cluster.js';
 import { keepHost } from './host-keeper.js';
 import { keepLastKnown } from './last-known-keeper.js';
@@ -124,7 +125,8 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
   });
   const parts = { health, host, netlink, membership, backend, joined, stored, admission, firewall };
   const sources = { version, options, nodeId, config, settings, subnet, ...parts };
-  return { backend, joined, firewall, health, peerWatch, past, cluster, host, memory, sources };
+  const carrying = watchCarrying({ joined, backend, host, netlink });
+  return { backend, joined, firewall, health, peerWatch, past, cluster, host, carrying, memory, sources };
 }
 
 /** From the address of our device, where there is one: by that peers know whom they hear. */

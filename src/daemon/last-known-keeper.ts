@@ -31,7 +31,7 @@ export function keepLastKnown(
     const savedAt = Date.now();
     const validUntil = remainingSeconds === undefined ? null : savedAt + remainingSeconds * 1000;
     const keyDiffers = ownKey === 'differs';
-    return { ...own, publicIp, ...holding, validUntil, ttlSeconds, savedAt, keyDiffers, peers };
+    return { ...own, publicIp, holding, validUntil, ttlSeconds, savedAt, keyDiffers, peers };
   }
 
   async function save(): Promise<void> {

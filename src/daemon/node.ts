@@ -89,6 +89,7 @@ export interface Node {
   readonly past: Past;
   readonly cluster: Cluster;
   readonly host: HostKeeper;
+  readonly carrying: { stop(): void };
   readonly memory: LastKnownKeeper;
   readonly sources: StatusSources;
 }

@@ -1,14 +1,14 @@
 import type { Offload } from '../backend/udp/tables/offloads.js';
 import type { RegistryOptions } from '../control/open.js';
 import type { Ipv4 } from '../core/ipv4.js';
-import type { EtcdSettings } from '../ops/etcd-settings.js';
+import type { StoreSettings } from '../ops/store-settings.js';
 import type { UnderlayChoice } from '../system/underlay.js';
 
 /** Everything the command line decides about a daemon, parsed and checked. */
 export interface DaemonOptions {
   readonly registry: RegistryOptions;
-  /** The same as the flags say it, for those who ask; undefined: it is no etcd. */
-  readonly etcdSettings: EtcdSettings | undefined;
+  /** The same as the flags say it, for those who ask; undefined: it has none to ask. */
+  readonly store: StoreSettings | undefined;
   readonly underlay: UnderlayChoice;
   /** What people call the node; undefined: it has no name that is one. */
   readonly nodeName: string | undefined;

@@ -3,37 +3,24 @@ import type { Backend } from '../backend/backend.js';
 import { answersByDevice, removeOthers, settingsOf } from '../backend/kinds.js';
 import { unknownKeys } from '../backend/new-config.js';
 import { CLUSTER_PORT } from '../cluster/serve.js';
-import type { Membership, OwnLease, Wanted } from '../control/membership.js';
-import { withinPatience } from '../control/patience.js';
+import type { Membership } from '../control/membership.js';
 import { isTransient, retryWhileUnavailable } from '../control/retry.js';
-import { RudderError, shorten } from '../core/errors.js';
+import { shorten } from '../core/errors.js';
 import { formatIpv4 } from '../core/ipv4.js';
-import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
 import type { NetworkConfig } from '../core/network-config.js';
-import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { loadLastKnown } from '../state/last-known-file.js';
 import { loadNodeKey } from '../state/node-key.js';
 import { loadState, saveState } from '../state/node-state.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
-import { createAnnouncer } from './announcer.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
-import { nodeKeyOf } from './cluster.js';
-import { watchConfig } from './config-watch.js';
-import { findFooting, tellDegraded } from './footing.js';
+import { findFooting } from './footing.js';
 import { keepNode } from './keep-node.js';
 import type { Ground, Node, StartContext, Taken } from './node.js';
-import {
-  createRouteCheck,
-  findLeftDevice,
-  type OverlayRoutes,
-  readOverlayRoutes,
-  takeBackRoutes,
-} from './overlay-routes.js';
-import { createPeerAdmission } from './peer-admission.js';
-import { createPeerLog } from './peer-log.js';
+import { createRouteCheck, findLeftDevice, type OverlayRoutes, takeBackRoutes } from './overlay-routes.js';
 import { createSubnetFile } from './subnet-file.js';
+import { takeSubnet, waitOrGoOn } from './take-subnet.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 import { createUndo, type Undo } from './undo.js';
 
@@ -79,7 +66,7 @@ async function surveyGround({ options, netlink, membership, log, enter, signal }
   const underlay = await selectUnderlay(netlink, options.underlay, state.address);
   tellOthers(underlay, log);
   const began = performance.now();
-  const carriers = createCarriers(netlink, membership.endpoints);
+  const carriers = createCarriers(netlink, membership.endpoints, membership.kind);
   await takeBackRoutes(netlink, carriers, log);
   enter(`waiting for ${membership.kind} and the network config`);
   const publicIp = options.publicIp ?? underlay.address;
@@ -95,7 +82,7 @@ async function surveyGround({ options, netlink, membership, log, enter, signal }
   };
   const known = { lastKnown, publicIp, nodeId, ttlSeconds: options.leaseTtlSeconds };
   const waitedMs = performance.now() - began;
-  const footing = await findFooting({ membership, ...known, waitedMs, check: checkConfig, log }, signal);
+  const footing = await findFooting({ membership, ...known, waitedMs, check: checkConfig, enter, log }, signal);
   const unknown = unknownKeys(footing.json);
   if (unknown.length > 0) {
     const problem = shorten(unknown.join('; '), 500);
@@ -127,105 +114,6 @@ async function openBackend(
   const backend = await settings.open({ config, netlink, ...host, portMapped, checkSource, offloads, log });
   undo.add('device', () => backend.stop(false));
   return backend;
-}
-
-/** Takes our subnet, or goes on with the last known one, and learns who the peers are. */
-async function takeSubnet(context: StartContext, ground: Ground, backend: Backend, undo: Undo): Promise<Taken> {
-  const { options, version, netlink, membership, log, enter, notify, signal } = context;
-  const { config, settings, fallback, state, key: nodeKey, publicIp, underlay, checkConfig } = ground;
-  enter('leasing a subnet');
-  // Before the lease: a node that cannot remember its id could not claim its own lease after a restart.
-  await saveState(options.stateDir, state);
-  const reach = { type: settings.type, data: backend.leaseData() };
-  const says = { host: options.nodeName, version, nodeKey: nodeKeyOf(nodeKey), backend: reach };
-  const identity = { publicIp, nodeId: state.nodeId, ...says };
-  const wanted = { config, identity, savedSubnet: state.subnet };
-  const { own, degraded } = await joinOrGoOn(membership, wanted, ground, log, signal);
-  const announcer = createAnnouncer(notify, membership.kind, () => {
-    const { publicIp, isCurrent } = joined.state();
-    return { subnet: own.subnet, publicIp, mtu: backend.mtu(), isCurrent };
-  });
-  const carrier = { address: underlay.address };
-  const admitting = { config, own: own.subnet, netlink, backend, source: () => carrier.address, log };
-  const admission = createPeerAdmission(admitting);
-  await admission.recheck(await readOverlayRoutes(netlink, backend.device, config.network));
-  const isDegraded = degraded !== undefined;
-  const stored = watchConfig({ config, own: own.subnet, place: membership.configPlace, isDegraded, checkConfig, log });
-  tellSubnet(own, state.subnet, log);
-  const peerLog = createPeerLog(log, fallback?.peers ?? []);
-  const joined = membership.keep({
-    config,
-    identity,
-    own,
-    fallback,
-    degraded,
-    problemOf: settings.problemOf,
-    onCurrent: announcer.changed,
-    onPeers(changes) {
-      admission.apply(changes);
-      // Told when it is so.
-      void admission.settled().then(() => peerLog.changed(changes));
-    },
-    onConfig: stored.changed,
-  });
-  undo.add('lease', () => (own.created ? joined.leave() : joined.stop()));
-  if (!isDegraded) await waitOrGoOn(membership, joined.listed, fallback, log, signal);
-  await admission.settled();
-  return { own, degraded, joined, stored, announcer, admission, carrier, peerLog };
-}
-
-function tellSubnet({ subnet, created }: OwnLease, before: Subnet | undefined, log: Logger): void {
-  const text = formatSubnet(subnet);
-  if (before !== undefined && formatSubnet(before) !== text)
-    log.warn(
-      { subnet: text, before: formatSubnet(before) },
-      'the node has another subnet than before',
-      'lease.renumbered',
-    );
-  else if (created) log.info({ subnet: text }, 'a subnet is leased', 'lease.taken');
-}
-
-/** The lease from the registry; with one of the last run to go on with, that has one try. */
-async function joinOrGoOn(
-  membership: Membership,
-  wanted: Wanted,
-  { fallback, degraded }: Ground,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<{ own: OwnLease; degraded: string | undefined }> {
-  if (fallback === undefined) return { own: await membership.join(wanted, signal), degraded: undefined };
-  const { subnet, revision, ttlId } = fallback;
-  const known = { subnet, holding: { revision, ttlId }, created: false };
-  if (degraded !== undefined) return { own: known, degraded };
-  try {
-    return { own: await membership.join({ ...wanted, isHasty: true }, signal), degraded: undefined };
-  } catch (error) {
-    if (signal.aborted || !isOfRegistry(error)) throw error;
-    return { own: known, degraded: tellDegraded(log, fallback, error) };
-  }
-}
-
-const isOfRegistry = (error: unknown) =>
-  error instanceof RudderError && (error.code === 'registry-unavailable' || error.code === 'registry-refused');
-
-/** Waits for the registry, for as long as there is nothing else to go on with. */
-async function waitOrGoOn(
-  { kind }: Membership,
-  wait: (signal: AbortSignal) => Promise<unknown>,
-  fallback: LastKnown | undefined,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<void> {
-  if (fallback === undefined) return void (await wait(signal));
-  const ended = new AbortController();
-  try {
-    await withinPatience(kind, wait(AbortSignal.any([signal, ended.signal])));
-  } catch (error) {
-    if (signal.aborted || !isOfRegistry(error)) throw error;
-    tellDegraded(log, fallback, error);
-  } finally {
-    ended.abort();
-  }
 }
 
 /** Packets flow from here on. */

@@ -60,7 +60,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
     device: { name: device, mtu: backend.mtu(), up: await isUp(sources.netlink, device), repairs: host.repairs() },
     hostProblem: host.problem() ?? null,
     lease: {
-      ttlSeconds: lease.ttlSeconds,
+      ttlSeconds: lease.ttlSeconds ?? null,
       remainingSeconds: lease.remainingSeconds ?? null,
       key: lease.ownKey,
       recoveries: lease.recoveries,

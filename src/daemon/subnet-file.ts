@@ -1,8 +1,16 @@
 import { errnoOf, messageOf } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
+import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { readPlainFile } from '../state/plain-file.js';
-import { formatSubnetEnv, MOST_SUBNET_ENV_BYTES, type SubnetEnv, writeSubnetEnv } from '../state/subnet-env.js';
+import {
+  formatSubnetEnv,
+  MOST_SUBNET_ENV_BYTES,
+  parseSubnetEnv,
+  removeSubnetEnv,
+  type SubnetEnv,
+  writeSubnetEnv,
+} from '../state/subnet-env.js';
 import { isOwnFile, proposalOf } from '../state/subnet-publish.js';
 import type { DaemonOptions } from './options.js';
 
@@ -70,6 +78,24 @@ export function createSubnetFile(
   }
 
   return { write, look };
+}
+
+/**
+ * A file of an earlier run that names another subnet: containers that begin before we are ready would have addresses of
+ * another node's.
+ */
+export async function removeStaleSubnetFile(
+  options: Pick<DaemonOptions, 'subnetFile' | 'subnetProposal'>,
+  own: Subnet,
+  log: Logger,
+): Promise<void> {
+  const path = writtenFileOf(options);
+  const file = await readPlainFile(path, MOST_SUBNET_ENV_BYTES).catch(() => undefined);
+  const before = file && parseSubnetEnv(file.text)?.subnet;
+  if (before === undefined || formatSubnet(before) === formatSubnet(own)) return;
+  const removed = await removeSubnetEnv(path).catch(() => 'absent' as const);
+  if (removed === 'removed')
+    log.warn({ path, subnet: formatSubnet(before) }, 'the subnet file of an earlier run names another subnet: removed');
 }
 
 /** What is wrong with a file that should have that text; undefined: nothing. */

@@ -20,6 +20,8 @@ export interface EventLog {
   /** The same log: what it is told with a kind of event is remembered too. */
   tellingBy(log: Logger): Logger;
   note(kind: EventKind, fields: object, message: string): void;
+  /** Told of each from now on; of one listener. */
+  onEvent(listener: (event: Pick<NodeEvent, 'kind' | 'line'>) => void): void;
   /** The last event of this area; undefined: there is none. */
   last(area: string): NodeEvent | undefined;
   /** Those after that one; if there are none the first that comes, or none after so long. */
@@ -30,6 +32,7 @@ export interface EventLog {
 
 /** With those of earlier runs, if they can be read: a node without a past is a node too. */
 export async function openEventLog(stateDirectory: string, log: Logger): Promise<EventLog> {
+  let tell: (event: Pick<NodeEvent, 'kind' | 'line'>) => void = () => undefined;
   const path = eventFileIn(stateDirectory);
   const earlier = await readEvents(path).catch((error: unknown) => {
     log.warn({ path, reason: messageOf(error) }, 'the events of earlier runs cannot be read');
@@ -43,7 +46,9 @@ export async function openEventLog(stateDirectory: string, log: Logger): Promise
   let nextSaveAt = 0;
 
   function note(kind: EventKind, fields: object, message: string): void {
-    list.add(eventOf(kind, message, fields));
+    const event = eventOf(kind, message, fields);
+    list.add(event);
+    tell(event);
     for (const wake of waiting) wake();
     saveIn(SAVE_MS);
   }
@@ -80,6 +85,9 @@ export async function openEventLog(stateDirectory: string, log: Logger): Promise
 
   return {
     note,
+    onEvent(listener) {
+      tell = listener;
+    },
     tellingBy(log) {
       const telling =
         (level: keyof Logger): Logger['info'] =>

@@ -3,13 +3,13 @@ import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { NodeEvent } from '../core/event.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import type { EtcdSettings } from './etcd-settings.js';
 import { keepOnSocket, listenOnTcp } from './http-listen.js';
 import { type HttpAnswer, type HttpRequest, jsonAnswer } from './http-request.js';
 import { createHttpServer, type HttpServer } from './http-server.js';
 import { readPage } from './page-files.js';
 import type { Status } from './status.js';
 import { createStatusViews, VIEWS } from './status-views.js';
+import type { StoreSettings } from './store-settings.js';
 
 /**
  * Two doors to the same room. The unix socket is for `rudder status` and its like, and for root alone. The TCP port is
@@ -29,8 +29,8 @@ export interface HttpOptions {
   readonly history: (after: number, subnet: string | undefined) => object | undefined;
   /** What has happened after that event; if nothing has, what happens first, or nothing after so long. */
   readonly events: (after: number, waitMs: number) => Promise<readonly NodeEvent[]>;
-  /** For commands on this host that look for the node's etcd; undefined: it has none. */
-  readonly etcd: EtcdSettings | undefined;
+  /** For commands on this host that look for the node's store; undefined: it has none that could be asked. */
+  readonly store: StoreSettings | undefined;
   /** @throws RudderError `usage` for an unknown level */
   readonly setLogLevel: (level: string) => void;
   readonly log: Logger;
@@ -117,8 +117,8 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   try {
     // Who is at the shell has just changed something and wants to see it.
     const localReading = reading(true)
-      .set('/etcd', () =>
-        options.etcd === undefined ? jsonAnswer(409, { error: NO_ETCD }) : jsonAnswer(200, options.etcd),
+      .set(`/${options.store?.kind ?? 'etcd'}`, () =>
+        options.store === undefined ? jsonAnswer(409, { error: NO_STORE }) : jsonAnswer(200, options.store.settings),
       )
       .set('/survey', async () => jsonAnswer(200, surveyed(await options.survey())))
       // Who reads over TCP may not wait: there are places for a few only.
@@ -141,7 +141,7 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   return { close };
 }
 
-const NO_ETCD = 'this node has no etcd';
+const NO_STORE = 'this node has no store that it shares with others';
 
 /** Who waits for what happens next asks again after this. */
 const LONGEST_WAIT_SECONDS = 20;

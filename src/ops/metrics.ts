@@ -119,7 +119,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       "Times that the overlay's device or routes were changed by somebody and put right.",
       device.repairs,
     );
-    if (lease.remainingSeconds !== null) {
+    if (lease.remainingSeconds !== null && lease.ttlSeconds !== null) {
       gauge('rudder_lease_remaining_seconds', 'Until the lease runs out unless renewed.', lease.remainingSeconds);
       gauge('rudder_lease_ttl_seconds', 'How long the lease lives from one renewal on.', lease.ttlSeconds);
     }

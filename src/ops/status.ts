@@ -25,8 +25,9 @@ export interface Status {
   /** Why this host cannot carry the overlay at the moment. */
   readonly hostProblem: string | null;
   readonly lease: {
-    readonly ttlSeconds: number;
-    /** Null: a reservation, which never runs out. */
+    /** Null: the store has no such thing. */
+    readonly ttlSeconds: number | null;
+    /** Null: it never runs out, as a reservation. */
     readonly remainingSeconds: number | null;
     /** The own key as last read: as it was written, gone (then nothing is left), or with something else in it. */
     readonly key: 'written' | 'gone' | 'differs';
@@ -206,8 +207,14 @@ export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): strin
     );
   }
   const why = lease.problem === null ? '' : `: ${lease.problem}`;
-  if (lease.key !== 'written') problems.push(`${KEY_PROBLEMS[lease.key]}${why}`);
-  else if (lease.remainingSeconds !== null && lease.remainingSeconds < lease.ttlSeconds * LEAST_LEASE_SHARE) {
+  if (lease.key !== 'written' && registry.kind !== 'embedded') {
+    problems.push(`${KEY_PROBLEMS[registry.kind][lease.key]}${why}`);
+  }
+  if (
+    lease.key === 'written' &&
+    lease.remainingSeconds !== null &&
+    lease.remainingSeconds < (lease.ttlSeconds ?? 0) * LEAST_LEASE_SHARE
+  ) {
     problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed${why}`);
   }
   if (firewall.forwarding !== null) problems.push(...problemsOfForwarding(firewall.forwarding, device.name));
@@ -215,8 +222,14 @@ export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): strin
 }
 
 const KEY_PROBLEMS = {
-  gone: 'the own lease key is gone from etcd and not written again yet: the subnet may go to another node',
-  differs: 'the own lease key in etcd does not say what this node is, and is not put right yet: peers go by it',
+  etcd: {
+    gone: 'the own lease key is gone from etcd and not written again yet: the subnet may go to another node',
+    differs: 'the own lease key in etcd does not say what this node is, and is not put right yet: peers go by it',
+  },
+  kubernetes: {
+    gone: 'the own Node is gone from Kubernetes, or has no podCIDR: peers know no way to this node',
+    differs: "the own Node's annotations do not say what this node is, and are not put right yet: peers go by them",
+  },
 };
 
 /** What is not as it should be while the node does its work, one text each. @param now milliseconds since 1970 */
@@ -225,7 +238,9 @@ export function warningsOf(status: Omit<Status, 'problems' | 'warnings'>, now = 
   const warnings = registry.certificates.flatMap((certificate) => expiryWarning(certificate, now) ?? []);
   if (firewall.problem !== null) warnings.push(`the firewall rules are not kept: ${firewall.problem}`);
   if (config.detail !== null)
-    warnings.push(`the network config in ${registry.kind} is ${config.state}: ${config.detail}`);
+    warnings.push(
+      `the ${registry.kind === 'etcd' ? 'network config in etcd' : 'stored network config'} is ${config.state}: ${config.detail}`,
+    );
   const { count, first } = ignoredLeases;
   if (count > 0) {
     const named = first.map(

@@ -24,8 +24,10 @@ const stored = z.object({
   nodeId: z.string(),
   publicIp: ipv4,
   subnet,
-  revision: z.int(),
-  ttlId: z.string().regex(/^\d+$/),
+  holding: z.record(z.string(), z.union([z.string(), z.number()])).optional(),
+  /** In files of earlier versions, which knew of etcd alone. */
+  revision: z.int().optional(),
+  ttlId: z.string().optional(),
   validUntil: z.number().nullable(),
   ttlSeconds: z.number().positive().optional(),
   savedAt: z.number().optional(),
@@ -55,7 +57,12 @@ function refuse(context: { addIssue(message: string): void }, message: string): 
 export async function loadLastKnown(directory: string, log: Logger): Promise<LastKnown | undefined> {
   const path = join(directory, FILE);
   try {
-    const { peers, ...own } = stored.parse(JSON.parse((await readPlainFile(path, MOST_BYTES)).text));
+    const {
+      peers,
+      revision = 0,
+      ttlId = '',
+      ...own
+    } = stored.parse(JSON.parse((await readPlainFile(path, MOST_BYTES)).text));
     const config = parseCommonConfig(own.configJson);
     for (const lease of [own, ...peers]) checkLease(config, lease);
     if (own.subnet.prefixLength !== config.subnetLength) {
@@ -64,7 +71,8 @@ export async function loadLastKnown(directory: string, log: Logger): Promise<Las
       );
     }
     const { ttlSeconds, savedAt } = own;
-    return { ...own, ttlSeconds, savedAt, peers: peers.map(toLease) };
+    const holding = own.holding ?? { revision, ttlId };
+    return { ...own, holding, ttlSeconds, savedAt, peers: peers.map(toLease) };
   } catch (error) {
     const reason = error instanceof z.ZodError ? error.issues[0].message : messageOf(error);
     if (errnoOf(error) !== 'ENOENT') log.warn({ path, reason }, 'what was last known of the cluster cannot be read');

@@ -48,6 +48,11 @@ export interface TunSettings {
   readonly name: string;
   readonly address: Ipv4;
   readonly network: Subnet;
+  /**
+   * Of the address. That of the Network brings its route along, and a broadcast address: kernels before 5.14 take the
+   * lowest address of a network for one too, so where a node has that it is 32, and the route is one by itself.
+   */
+  readonly prefixLength: number;
   readonly mtu: number;
   /** False: no route leads through it, since it would cut this host off. */
   readonly isRouted: boolean;
@@ -64,7 +69,7 @@ export const QUEUE_LENGTH = 1000;
  * Idempotent: a persistent device of an earlier run keeps carrying packets meanwhile.
  */
 export async function configureTunDevice(netlink: Netlink, settings: TunSettings): Promise<void> {
-  const { name, address, network, mtu, isRouted } = settings;
+  const { name, address, network, prefixLength, mtu, isRouted } = settings;
   const link = await netlink.link(name);
   if (link === undefined) throw new RudderError('device', `TUN device ${name} vanished while it was set up`);
   try {
@@ -73,7 +78,7 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
     // Our ICMP errors come in through the device from its own address, which the kernel drops as a martian otherwise.
     await netlink.acceptLocal(link.index);
     await netlink.setAlias(link.index, DEVICE_ALIAS);
-    await netlink.setOnlyAddress(link.index, address, network.prefixLength);
+    await netlink.setOnlyAddress(link.index, address, prefixLength);
     await netlink.setLinkUp(link.index, mtu, QUEUE_LENGTH);
     // Below an MTU of 1280 the kernel forgets all of IPv6 on a device, the settings too, and begins anew above it.
     await withoutIpv6(netlink, name, link.index);
@@ -82,7 +87,7 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
   } catch (error) {
     throw new RudderError(
       'device',
-      `cannot configure ${name} with ${formatIpv4(address)}/${network.prefixLength} and MTU ${mtu}: ${messageOf(error)}; run as root or with CAP_NET_ADMIN`,
+      `cannot configure ${name} with ${formatIpv4(address)}/${prefixLength} and MTU ${mtu}: ${messageOf(error)}; run as root or with CAP_NET_ADMIN`,
       { cause: error },
     );
   }
@@ -93,13 +98,13 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
  * the open descriptor is then of no use any more (the kernel answers EBADFD).
  */
 export async function deviceProblem(netlink: Netlink, settings: TunSettings): Promise<string | undefined> {
-  const { name, address, network, mtu } = settings;
+  const { name, address, network, prefixLength, mtu } = settings;
   const link = await netlink.link(name);
   if (link === undefined) return 'gone';
   if (!link.up) return 'down';
   if (link.mtu !== mtu) return `at MTU ${link.mtu} instead of ${mtu}`;
   const addresses = (await netlink.addresses()).filter(({ index }) => index === link.index);
-  const right = addresses.filter((entry) => entry.address === address && entry.prefixLength === network.prefixLength);
+  const right = addresses.filter((entry) => entry.address === address && entry.prefixLength === prefixLength);
   if (right.length !== 1 || addresses.length !== 1) {
     return `with ${addresses.map((entry) => formatIpv4(entry.address)).join(', ') || 'no address'} instead of ${formatIpv4(address)}`;
   }

@@ -97,7 +97,7 @@ describeWith(['root', 'tun', 'etcd'], 'a restart', () => {
     await etcdctl(lab, 'put', '/coreos.com/network/config', '{"Network":"10.99.0.0/16"}');
     await waitFor(
       'the change to be reported',
-      () => logLines(lab, node).some((line) => String(line.msg).startsWith('the network config in etcd is another')),
+      () => logLines(lab, node).some((line) => String(line.msg).startsWith('the stored network config is another')),
       5000,
     );
     await stopNode(lab, node);

@@ -248,7 +248,7 @@ describeWith(['root', 'tun', 'etcd'], 'a start while etcd does not answer', () =
       (text: string) => JSON.stringify({ ...JSON.parse(text), validUntil: Date.now() + 3_600_000 }),
     ],
     [
-      'is of another etcd',
+      'is of another cluster',
       (text: string) => JSON.stringify({ ...JSON.parse(text), source: 'http://10.1.1.1:2379/other' }),
     ],
     ['is of another node id', (text: string) => JSON.stringify({ ...JSON.parse(text), nodeId: 'another' })],

@@ -119,7 +119,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect((await statusOf(lab, first)).node.subnet).toBe(own);
     expect(await recoveries()).toBe(before);
     // Its peers never saw it gone, and a lease it stays: the lab's TTL is short.
-    const ttl = (await statusOf(lab, first)).lease.ttlSeconds;
+    const ttl = (await statusOf(lab, first)).lease.ttlSeconds!;
     await waitFor('two TTLs to pass', () => performance.now() > releasedAt + 2000 * ttl, 3000 * ttl);
     expect((await leaseOf(own))?.ttlSeconds).toBeGreaterThan(0);
     expect(gone()).toHaveLength(goneBefore);

@@ -151,7 +151,7 @@ describeWith(['chromium'], 'the page', () => {
         return part && { ...part, endsAt: new Date().toISOString() };
       },
       events: async (after) => EVENTS.filter(({ id }) => id > after),
-      etcd: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
+      store: { kind: 'etcd', settings: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' } },
       setLogLevel: () => undefined,
       log: createRecordingLog(),
     });

@@ -1,5 +1,6 @@
 import type { RudderError } from '../../core/errors.js';
 import type { Ipv4 } from '../../core/ipv4.js';
+import { isLeasable } from '../../core/network-config.js';
 import { createOneAtATime } from '../../core/one-at-a-time.js';
 import { maskOf, type Subnet } from '../../core/subnet.js';
 import { native } from '../../system/native.js';
@@ -62,6 +63,7 @@ export function openUdpBackend(options: UdpOptions): Backend {
     name: DEVICE_NAME,
     address,
     network: config.network,
+    prefixLength: isLeasable(config, config.network.address) ? 32 : config.network.prefixLength,
     mtu: wanted,
     isRouted,
   });

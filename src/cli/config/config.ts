@@ -7,9 +7,9 @@ import { initCommand, rudderCommand } from '../../core/command-line.js';
 import { messageOf, quote, RudderError, shorten } from '../../core/errors.js';
 import { correctKey, type NetworkConfig } from '../../core/network-config.js';
 import { redactJson } from '../../core/secrets.js';
-import { type RawEtcdOptions, toRegistryOptions } from '../etcd-options.js';
 import { EXIT_OK } from '../exit-codes.js';
 import { printable } from '../printable.js';
+import { type RawRegistryOptions, toRegistryOptions } from '../registry-options.js';
 import { fieldLines } from './changes.js';
 import { changesIn, noteOf, parseNote } from './history.js';
 import { type Plan, planChange } from './plan.js';
@@ -25,7 +25,7 @@ type Print = (text: string) => void;
 const toStdout: Print = (text) => void process.stdout.write(`${text}\n`);
 
 export async function withAdministration(
-  raw: RawEtcdOptions,
+  raw: RawRegistryOptions,
   work: (administration: ConfigStore, print: Print) => Promise<void>,
 ): Promise<number> {
   const administration = openAdministration(toRegistryOptions(raw));

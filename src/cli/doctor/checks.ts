@@ -13,6 +13,7 @@ import { firewall } from './firewall.js';
 import { forwarding } from './forwarding.js';
 import type { Facts, Finding } from './host.js';
 import { wayTo } from './ip.js';
+import { kubernetes } from './kubernetes.js';
 import * as network from './network.js';
 import { overlay, pathMtu } from './peers.js';
 import { routes } from './routes.js';
@@ -136,6 +137,7 @@ export const CHECKS: readonly Check[] = [
   settings,
   daemon,
   etcd,
+  kubernetes,
   tunnelPort,
   subnetFile,
   forwarding,
@@ -163,6 +165,7 @@ export const NETWORK_CHECKS: readonly Check[] = [
   firewall,
   containerWay,
   etcd,
+  kubernetes,
   network.certificates,
   clock,
   network.asked,

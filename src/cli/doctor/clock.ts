@@ -6,7 +6,7 @@ const MOST_CLOCK_SECONDS = 30;
 
 /** etcd's web server tells the time in each answer. The members may disagree: each counts. */
 export async function clock(host: Host): Promise<Finding[]> {
-  if ('problem' in host.etcd) return []; // told elsewhere
+  if (host.etcd === undefined || 'problem' in host.etcd) return []; // told elsewhere
   const asked = await Promise.all(
     host.etcd.endpoints.map(async (endpoint) => ({ endpoint, seconds: await differenceTo(host, endpoint) })),
   );

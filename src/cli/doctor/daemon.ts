@@ -13,8 +13,11 @@ export async function daemon(host: Facts): Promise<Finding[]> {
     case 'starting': {
       const restarts = service?.restarts ?? 0;
       const again = restarts > 0 ? `; systemd has restarted it ${times(restarts)}` : '';
-      const remedy = /etcd|network config/.test(answer.phase)
-        ? 'it goes on by itself when etcd answers and has a network config: see below'
+      const store = /kubernetes/.test(answer.phase)
+        ? 'Kubernetes answers and has a podCIDR'
+        : 'etcd answers and has a network config';
+      const remedy = /etcd|kubernetes|network config/.test(answer.phase)
+        ? `it goes on by itself when ${store}: see below`
         : `if it stays so, ${log}`;
       return [bad('daemon', `is starting: ${answer.phase}${again}`, again === '' ? remedy : log)];
     }

@@ -1,16 +1,16 @@
 import { parseNetworkConfig } from '../../backend/config.js';
 import { settingsOf } from '../../backend/kinds.js';
-import type { EtcdRegistryOptions } from '../../control/open.js';
+import type { SharedRegistry } from '../../control/open.js';
 import { messageOf, RudderError, shorten } from '../../core/errors.js';
 import { tryDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';
 import type { Status } from '../../ops/status.js';
 import { toStatus } from '../daemon-status.js';
 import type { NodeOptions } from '../defaults-file.js';
-import { toRegistryOptions } from '../etcd-options.js';
 import { EXIT_CODES, EXIT_OK } from '../exit-codes.js';
-import { describeEtcd, findEtcd } from '../node-etcd.js';
+import { findStore } from '../node-store.js';
 import { refuseUser } from '../ping.js';
+import { toRegistryOptions } from '../registry-options.js';
 import { CHECKS, type Check, NETWORK_CHECKS } from './checks.js';
 import { type EtcdFound, type Facts, type Finding, type Host, type Link, realHost, type Unready } from './host.js';
 import { askIp } from './ip.js';
@@ -28,7 +28,7 @@ export async function netcheck(node: NodeOptions, json: boolean): Promise<number
 async function lookFor(checks: readonly Check[], node: NodeOptions, json: boolean): Promise<number> {
   const { subnetFile } = node.raw;
   const socketPath = controlSocketOf(subnetFile);
-  const { options, etcd } = await readEtcd(node);
+  const { options, etcd } = await readStore(node);
   const settings = {
     unreadable: node.unreadable,
     refused: [...node.refused.values()].map(messageOf),
@@ -40,11 +40,13 @@ async function lookFor(checks: readonly Check[], node: NodeOptions, json: boolea
 }
 
 /** What cannot be used is a finding, and no reason to look at nothing else. */
-async function readEtcd(node: NodeOptions): Promise<{ options: EtcdRegistryOptions | undefined; etcd: EtcdFound }> {
+async function readStore(
+  node: NodeOptions,
+): Promise<{ options: SharedRegistry | undefined; etcd: EtcdFound | undefined }> {
   try {
-    const found = await findEtcd(node);
-    const options = toRegistryOptions(found.raw);
-    const saidBy = found.saidBy === undefined ? undefined : describeEtcd(found);
+    const { raw, saidBy } = await findStore(node);
+    const options = toRegistryOptions(raw);
+    if (options.kind === 'kubernetes') return { options, etcd: undefined };
     const { endpoints, prefix, flags = [] } = options;
     return { options, etcd: { endpoints, prefix, flags, saidBy } };
   } catch (error) {
@@ -73,21 +75,32 @@ export async function askStatus(
 }
 
 export async function examine(host: Host, checks: readonly Check[] = CHECKS): Promise<Finding[]> {
-  const [links, service, probes] = await Promise.all([readLinks(host), readService(host), probeEtcd(host)]);
-  const facts = { ...host, links, service, probes, backend: backendOf(host, probes) };
+  const asked = [readLinks(host), readService(host), probeEtcd(host), host.probeKubernetes()] as const;
+  const [links, service, probes, kubernetes] = await Promise.all(asked);
+  const configs = [...probes.map(([, { config }]) => config?.json), kubernetes?.config?.json];
+  const facts = {
+    ...host,
+    links,
+    service,
+    probes,
+    kubernetes,
+    backend: backendOf(
+      host,
+      configs.find((json) => json !== undefined),
+    ),
+  };
   const findings: Finding[] = [];
   for (const check of checks) findings.push(...(await check(facts)));
   return findings;
 }
 
 async function probeEtcd(host: Host): Promise<Facts['probes']> {
-  if ('problem' in host.etcd) return [];
+  if (host.etcd === undefined || 'problem' in host.etcd) return [];
   return Promise.all(host.etcd.endpoints.map(async (endpoint) => [endpoint, await host.probe(endpoint)] as const));
 }
 
-function backendOf({ status }: Host, probes: Facts['probes']): Facts['backend'] {
+function backendOf({ status }: Host, json: string | undefined): Facts['backend'] {
   if (status !== undefined) return { type: status.backend.type, port: status.node.port ?? undefined };
-  const json = probes.flatMap(([, { config }]) => config?.json ?? []).at(0);
   if (json === undefined) return undefined;
   try {
     const { type, tunnel } = settingsOf(parseNetworkConfig(json));

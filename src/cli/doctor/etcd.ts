@@ -20,6 +20,7 @@ export async function etcd(host: Facts): Promise<Finding[]> {
   const { etcd: found } = host;
   if (host.status?.registry.kind === 'embedded')
     return [ok('etcd', 'none is needed: one node without a cluster (rudder up --dev)')];
+  if (found === undefined) return [];
   if ('problem' in found) return [bad('etcd', found.problem, 'without it etcd could not be looked at')];
   const { probes } = host;
   const isWorking = probes.some(([, { failure }]) => failure === undefined);

@@ -1,6 +1,13 @@
 import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
-import { type Checkup, checkupOf, clockOf, type EtcdRegistryOptions } from '../../control/open.js';
+import {
+  type Checkup,
+  checkKubernetesOf,
+  checkupOf,
+  clockOf,
+  type KubernetesCheckup,
+  type SharedRegistry,
+} from '../../control/open.js';
 import { parseIpv4 } from '../../core/address-text.js';
 import type { Ipv4 } from '../../core/ipv4.js';
 import { type EchoSeries, largestPacket, pingSeries } from '../../health/echo-series.js';
@@ -47,9 +54,12 @@ export interface Host {
   /** What the running daemon says; undefined: nothing yet, or none runs, as `daemon` tells. */
   readonly status: Status | undefined;
   readonly daemon: Unready;
-  readonly etcd: EtcdFound;
+  /** Undefined: it is Kubernetes. */
+  readonly etcd: EtcdFound | undefined;
   readonly settings: { readonly unreadable: string | undefined; readonly refused: readonly string[] };
   probe(endpoint: string): Promise<Checkup>;
+  /** Undefined: it is etcd. */
+  probeKubernetes(): Promise<KubernetesCheckup | undefined>;
   now(): number;
   exists(path: string): Promise<boolean>;
   /** A file's text; undefined if it cannot be read. */
@@ -85,6 +95,8 @@ export interface BackendFacts {
 export interface Facts extends Host {
   /** Of each endpoint of etcd. */
   readonly probes: readonly (readonly [endpoint: string, found: Checkup])[];
+  /** Undefined: it is etcd. */
+  readonly kubernetes: KubernetesCheckup | undefined;
   /** Undefined: nobody tells. */
   readonly backend: BackendFacts | undefined;
   readonly links: readonly Link[];
@@ -100,8 +112,9 @@ const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
 /** The part of the host that is the same whatever runs on it. @param registry undefined: it is not known */
 export function realHost(
   known: Pick<Host, 'socketPath' | 'status' | 'daemon' | 'etcd' | 'settings'>,
-  registry: EtcdRegistryOptions | undefined,
+  registry: SharedRegistry | undefined,
 ): Host {
+  const etcd = registry?.kind === 'etcd' ? registry : undefined;
   const run = (command: string, args: readonly string[]) =>
     new Promise<string | undefined>((resolve) => {
       // What is printed is read by words.
@@ -114,7 +127,8 @@ export function realHost(
     version: packageVersion(),
     isRoot: process.getuid?.() === 0,
     ...known,
-    probe: (endpoint) => checkupOf(endpoint, registry!),
+    probe: (endpoint) => checkupOf(endpoint, etcd!),
+    probeKubernetes: async () => (registry?.kind === 'kubernetes' ? checkKubernetesOf(registry) : undefined),
     now: Date.now,
     exists: (path) =>
       access(path).then(
@@ -132,7 +146,7 @@ export function realHost(
     nameservers: () => listNameservers(),
     suspects: async (hook) =>
       (await foreignChains()).filter((chain) => (chain.hook === 'input') === (hook === 'input')).map(describeChain),
-    clockOf: async (endpoint) => registry && clockOf(endpoint, registry),
+    clockOf: async (endpoint) => etcd && clockOf(endpoint, etcd),
     echoes: (address) => withEchoSocket(false, (socket) => pingSeries(socket, parseIpv4(address)!)),
     largestPacket: (address, smallest, largest) =>
       withEchoSocket(true, (socket) => largestPacket(socket, parseIpv4(address)!, smallest, largest)),

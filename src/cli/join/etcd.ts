@@ -1,15 +1,15 @@
 import { InvalidArgumentError } from 'commander';
-import type { EtcdRegistryOptions } from '../../control/open.js';
+import type { EtcdRegistry } from '../../control/open.js';
 import { messageOf, quote, RudderError } from '../../core/errors.js';
 import { DEFAULTS_FILE, type NodeOptions, type Some } from '../defaults-file.js';
-import { type RawEtcdOptions, toRegistryOptions } from '../etcd-options.js';
+import { type RawEtcdOptions, toEtcdRegistry } from '../etcd-options.js';
 import { combine, toEtcdSettings } from '../node-etcd.js';
 import { parseEndpoints } from '../values.js';
 import type { Wanted } from './settings.js';
 
 /** The etcd of the cluster that is to be joined. */
 export interface Cluster {
-  readonly options: EtcdRegistryOptions;
+  readonly options: EtcdRegistry;
   /** What the settings of the service should say of it. */
   readonly wanted: Wanted;
   /** What they say of another cluster now, which is none of an operator's slips; undefined: nothing. */
@@ -30,7 +30,7 @@ export function findCluster(address: string, node: NodeOptions): Cluster {
   const named = { ...node, given: { ...given, etcdEndpoints } };
   const raw = combine(named, isSame ? file : {});
   const other = file.etcdEndpoints === undefined || isSame ? undefined : `${file.etcdEndpoints}, prefix ${filePrefix}`;
-  return { options: toRegistryOptions(absolute(raw)), wanted: wantedOf(raw, defaults), other };
+  return { options: toEtcdRegistry(absolute(raw)), wanted: wantedOf(raw, defaults), other };
 }
 
 const NO_PASSWORD = `--etcd-password is given: expected --etcd-password-file, since everybody on this host can read ${DEFAULTS_FILE}`;
@@ -78,7 +78,7 @@ function wantedOf(raw: RawEtcdOptions, { etcdPrefix }: Some): Wanted {
 }
 
 /** The files that the daemon has to read. */
-export function filesOf({ tls, auth }: EtcdRegistryOptions): string[] {
+export function filesOf({ tls, auth }: EtcdRegistry): string[] {
   const files = [tls?.ca, tls?.cert, tls?.key, auth !== undefined && 'passwordFile' in auth ? auth.passwordFile : ''];
   return files.flatMap((file) => file || []);
 }

@@ -6,30 +6,29 @@ export interface EmbeddedOptions {
   readonly configJson: string;
 }
 
-const NO_TTL = { revision: 0, ttlId: '0' };
-
 /** A cluster of one: the store is this process, and its word is always current. The subnet is that of the last run. */
-export function joinNobody({ configJson }: EmbeddedOptions, ttlSeconds: number): Membership {
+export function joinNobody({ configJson }: EmbeddedOptions): Membership {
   return {
     kind: 'embedded',
     endpoints: [],
     source: 'embedded',
     configPlace: { key: 'of "rudder up --dev"' },
     getConfig: async () => configJson,
+    flawOf: () => undefined,
     async join({ config, savedSubnet }) {
       // Of a network without other nodes there is always one left.
       const subnet = chooseSubnet(config, [], savedSubnet, Math.random)!;
       const created = savedSubnet === undefined || !fitsConfig(config, savedSubnet);
-      return { subnet, holding: NO_TTL, created };
+      return { subnet, holding: {}, created };
     },
-    keep: (joined) => keepAlone(joined, configJson, ttlSeconds),
+    keep: (joined) => keepAlone(joined, configJson),
     reconnect: () => undefined,
     certificates: () => [],
     close: () => undefined,
   };
 }
 
-function keepAlone({ identity, onCurrent, onConfig }: Keeping, configJson: string, ttlSeconds: number): Joined {
+function keepAlone({ identity, onCurrent, onConfig }: Keeping, configJson: string): Joined {
   let { publicIp } = identity;
   let isStopped = false;
   // Not before whoever has called us knows what we are.
@@ -48,12 +47,12 @@ function keepAlone({ identity, onCurrent, onConfig }: Keeping, configJson: strin
       problem: undefined,
       contactAgeSeconds: 0,
       lease: {
-        ttlSeconds,
+        ttlSeconds: undefined,
         remainingSeconds: undefined,
         ownKey: 'written',
         recoveries: 0,
         problem: undefined,
-        holding: NO_TTL,
+        holding: {},
       },
       publicIp,
       peers: NO_PEERS,

@@ -1,8 +1,10 @@
 import { createHistogram } from '../../core/histogram.js';
+import { formatIpv4 } from '../../core/ipv4.js';
 import type { Logger } from '../../core/logger.js';
 import type { Membership } from '../membership.js';
 import { withinPatience } from '../patience.js';
 import { createEtcdRegistry } from './etcd-registry.js';
+import { toEtcdHolding } from './holding.js';
 import { impatient } from './impatient.js';
 import { keepJoined } from './joined.js';
 import { acquireLease } from './lease-acquisition.js';
@@ -22,6 +24,12 @@ export function joinByEtcd(options: EtcdOptions, ttlSeconds: number, log: Logger
     getConfig(patienceMs) {
       const answer = registry.getConfig();
       return patienceMs === undefined ? answer : withinPatience('etcd', answer, patienceMs);
+    },
+    flawOf({ holding, publicIp }, now) {
+      if (toEtcdHolding(holding) === undefined) return 'what it holds is not of etcd';
+      // Peers know us by it.
+      if (publicIp === now) return undefined;
+      return `it is of another public address: ${formatIpv4(publicIp)}, and now ${formatIpv4(now)}`;
     },
     join(wanted, signal) {
       const asked = wanted.isHasty ? impatient(registry) : registry;

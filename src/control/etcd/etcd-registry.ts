@@ -1,11 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import type { RudderError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
-import type { Holding } from '../membership.js';
 import { unlessAborted } from '../retry.js';
 import { historyPrefixOf, KEPT_VERSIONS, nextVersion, versionNumber } from './config-history.js';
 import { keepCredentials } from './credentials.js';
 import { toRudderError } from './errors.js';
+import type { EtcdHolding } from './holding.js';
 import {
   castGrpcError,
   type DeleteBuilder,
@@ -70,7 +70,7 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
   async function withTtl(
     ttlSeconds: number | undefined,
     write: (ttlId: string) => Promise<number | undefined>,
-  ): Promise<Holding | undefined> {
+  ): Promise<EtcdHolding | undefined> {
     const ttlId = ttlSeconds === undefined ? NO_TTL : await grant(ttlSeconds);
     const revision = await write(ttlId).catch(async (thrown: unknown) => {
       // If the answer is lost, the key may hang on this TTL by now: to revoke it could delete our own lease.

@@ -1,12 +1,12 @@
-import type { RudderError } from '../../core/errors.js';
 import type { LastKnown } from '../../core/last-known.js';
-import type { Lease } from '../../core/lease.js';
-import type { LeaseChange } from '../../core/lease-set.js';
 import type { Logger } from '../../core/logger.js';
 import { formatSubnetKey } from '../../core/subnet.js';
-import { bootNow } from '../boot-clock.js';
+import { createContact, secondsSince } from '../contact.js';
+import { createLoss } from '../loss.js';
 import type { IgnoredLease, Joined, JoinedState, Keeping } from '../membership.js';
+import { createPeerList } from '../peer-list.js';
 import { lastWord, unlessAborted } from '../retry.js';
+import { toEtcdHolding } from './holding.js';
 import { type EarlierLease, keepLease } from './lease-keeper.js';
 import { watchLeases } from './lease-watcher.js';
 import { NO_TTL, type Registry } from './registry.js';
@@ -26,17 +26,16 @@ export function keepJoined(options: JoinedOptions): Joined {
   const stopped = new AbortController();
   const name = formatSubnetKey(own.subnet);
 
-  let hasLost = false;
-  let onLost: (error: RudderError) => void = () => undefined;
-  const lost = new Promise<never>((_, reject) => {
-    onLost = (error) => {
-      hasLost = true;
-      reject(error);
-    };
-  });
-  lost.catch(() => undefined); // nobody may be waiting for it any more
+  const { lost, isLost, lose: onLost } = createLoss();
   const earlier = degraded === undefined ? undefined : fallback && earlierLeaseOf(fallback, ttlSeconds);
-  const keeper = keepLease(own.subnet, own.holding, { registry, identity, ttlSeconds, earlier, log, onLost });
+  const keeper = keepLease(own.subnet, toEtcdHolding(own.holding)!, {
+    registry,
+    identity,
+    ttlSeconds,
+    earlier,
+    log,
+    onLost,
+  });
 
   const peers = createPeerList(options.onPeers);
   const ignored = new Map<string, IgnoredLease>();
@@ -98,7 +97,7 @@ export function keepJoined(options: JoinedOptions): Joined {
       ignored,
     }),
     lost,
-    isLost: () => hasLost,
+    isLost,
     listed: (signal) => unlessAborted(Promise.race([listed, lost]), signal),
     publish: keeper.publish,
     stop,
@@ -109,66 +108,8 @@ export function keepJoined(options: JoinedOptions): Joined {
   };
 }
 
-const secondsSince = (moment: number) => (bootNow() - moment) / 1000;
-
 function earlierLeaseOf({ validUntil, keyDiffers, ...known }: LastKnown, ttlSeconds: number): EarlierLease {
   const ttl = known.ttlSeconds ?? ttlSeconds;
   const confirmedSecondsAgo = validUntil === null ? 0 : ttl - (validUntil - Date.now()) / 1000;
   return { ttlSeconds: ttl, confirmedSecondsAgo, ownKey: keyDiffers ? 'differs' : 'written' };
-}
-
-/** Who the peers are, for those who ask. */
-function createPeerList(onPeers: Keeping['onPeers']) {
-  const peers = new Map<string, Lease>();
-  let listed: readonly Lease[] | undefined;
-  return {
-    changed(changes: readonly LeaseChange[]): void {
-      onPeers(changes);
-      for (const { type, lease } of changes) {
-        if (type === 'removed') peers.delete(formatSubnetKey(lease.subnet));
-        else peers.set(formatSubnetKey(lease.subnet), lease);
-      }
-      listed = undefined;
-    },
-    /** The same array until any of them changes. */
-    list(): readonly Lease[] {
-      listed ??= [...peers.values()];
-      return listed;
-    },
-  };
-}
-
-/** When etcd was last heard, and whether what we know of it is current. @param degraded why it was not heard yet */
-function createContact(degraded: string | undefined, onCurrent: Keeping['onCurrent']) {
-  let contactAt = degraded === undefined ? bootNow() : undefined;
-  let problem = degraded;
-  /** Undefined: what we know is current. Not contactAt: where nothing changes the last contact is minutes ago. */
-  let staleSince: number | undefined = bootNow();
-
-  function onAnswer(): void {
-    contactAt = bootNow();
-  }
-
-  return {
-    onAnswer,
-    onWatch(reason: string | undefined): void {
-      const now = bootNow();
-      const isCurrent = reason === undefined;
-      problem = reason;
-      if (isCurrent) onAnswer();
-      if (isCurrent === (staleSince === undefined)) return;
-      staleSince = isCurrent ? undefined : now;
-      onCurrent(isCurrent);
-    },
-    /** @param keeperAnsweredAt a keep-alive's answer is etcd's word too */
-    state(keeperAnsweredAt: number | undefined) {
-      const moments = [contactAt, keeperAnsweredAt].filter((moment) => moment !== undefined);
-      return {
-        isCurrent: staleSince === undefined,
-        staleSeconds: staleSince === undefined ? 0 : secondsSince(staleSince),
-        problem,
-        contactAgeSeconds: moments.length === 0 ? undefined : secondsSince(Math.max(...moments)),
-      };
-    },
-  };
 }

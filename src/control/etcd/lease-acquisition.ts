@@ -10,6 +10,7 @@ import { formatSubnet, formatSubnetKey } from '../../core/subnet.js';
 import { bootNow } from '../boot-clock.js';
 import type { OwnLease, Wanted } from '../membership.js';
 import { createRetryBackoff, lastWord, retryWhileUnavailable, unlessAborted } from '../retry.js';
+import type { EtcdHolding } from './holding.js';
 import { keepAliveInterval } from './lease-keeper.js';
 import { hasNodeId, ownershipOf } from './ownership.js';
 import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
@@ -21,12 +22,16 @@ export interface AcquireOptions extends Wanted {
   readonly random?: () => number;
 }
 
+export interface TakenLease extends OwnLease {
+  readonly holding: EtcdHolding;
+}
+
 /**
  * Gets this node its subnet: its own lease if there is one, else the saved subnet if free, else a random free one.
  * Every write is a compare-and-swap; a lost race means to look again, without end.
  * @throws RudderError `lease-conflict` if a living node with our PublicIP holds a lease
  */
-export async function acquireLease(options: AcquireOptions, signal: AbortSignal): Promise<OwnLease> {
+export async function acquireLease(options: AcquireOptions, signal: AbortSignal): Promise<TakenLease> {
   const { registry, log } = options;
   const backoff = createRetryBackoff();
   const limit = createRepeatLimit();
@@ -68,7 +73,7 @@ async function takeBack(registry: Registry, underWay: Promise<Outcome>): Promise
   await registry.deleteLease({ name: formatSubnetKey(outcome.subnet), ...outcome.holding });
 }
 
-type Outcome = OwnLease | 'lost-race' | 'network-full';
+type Outcome = TakenLease | 'lost-race' | 'network-full';
 
 /** Takes over the entry that is ours; undefined if none is. */
 async function takeOwn(

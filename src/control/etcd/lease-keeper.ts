@@ -6,7 +6,8 @@ import { createRepeatLimit } from '../../core/rate-limit.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../../core/subnet.js';
 import { createBackoff } from '../backoff.js';
 import { bootNow } from '../boot-clock.js';
-import type { Holding, OwnKey } from '../membership.js';
+import type { OwnKey } from '../membership.js';
+import type { EtcdHolding } from './holding.js';
 import { hasNodeId, ownershipOf, saysWhatWeAre } from './ownership.js';
 import { type LeaseEntry, NO_TTL, type Registry } from './registry.js';
 
@@ -44,7 +45,7 @@ export interface LeaseKeeper {
   /** Why it could not renew or write, the last time that it tried; undefined: it could. */
   problem(): string | undefined;
   /** What we hold at this moment. */
-  holding(): Holding;
+  holding(): EtcdHolding;
   /** Who we are at this moment. */
   identity(): NodeReach;
   /** The node is reached in another way: written into the own key, so that peers follow, as soon as etcd takes it. */
@@ -67,7 +68,7 @@ export function keepAliveInterval(ttlSeconds: number): number {
  * deleted, it has another address of ours, or says something else of our backend). Reports when somebody else holds the subnet. Whatever happens here, packets go
  * on: the data path is not asked to stop.
  */
-export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptions): LeaseKeeper {
+export function keepLease(subnet: Subnet, initial: EtcdHolding, options: KeeperOptions): LeaseKeeper {
   const { registry, log } = options;
   const name = formatSubnetKey(subnet);
   let identity = options.identity;
@@ -237,7 +238,7 @@ export function keepLease(subnet: Subnet, initial: Holding, options: KeeperOptio
   }
 
   /** The key says that it is held by `who`. */
-  function accept({ revision, ttlId }: Holding, who: NodeReach): void {
+  function accept({ revision, ttlId }: EtcdHolding, who: NodeReach): void {
     holding = { revision, ttlId };
     if (who !== identity) return;
     former = [];

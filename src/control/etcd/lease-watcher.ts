@@ -1,14 +1,11 @@
-import { parseSubnetKey } from '../../core/address-text.js';
-import { messageOf, shorten } from '../../core/errors.js';
+import { messageOf } from '../../core/errors.js';
 import { createFaultLog } from '../../core/fault.js';
-import { formatIpv4 } from '../../core/ipv4.js';
 import { type Lease, type NotALease, parseLease, parseLeaseValue } from '../../core/lease.js';
-import { createLeaseSet, type LeaseChange } from '../../core/lease-set.js';
+import type { LeaseChange } from '../../core/lease-set.js';
 import type { Logger } from '../../core/logger.js';
 import type { NetworkConfig } from '../../core/network-config.js';
-import { createRepeatLimit } from '../../core/rate-limit.js';
-import { formatSubnetKey } from '../../core/subnet.js';
 import type { IgnoredLease } from '../membership.js';
+import { type Candidate, createPeers } from '../peers.js';
 import { createRetryBackoff } from '../retry.js';
 import { type LeaseEntry, NO_TTL, type Registry, type WatchEvent } from './registry.js';
 
@@ -55,7 +52,7 @@ const STEADY_MS = 10_000;
  */
 export async function watchLeases(options: WatcherOptions, onListed: () => void, signal: AbortSignal): Promise<void> {
   const { registry } = options;
-  const peers = createPeers(options);
+  const entries = createEntries(options);
   let listed = false;
   const backoff = createRetryBackoff();
   const fault = createFaultLog(options.log, {
@@ -75,12 +72,12 @@ export async function watchLeases(options: WatcherOptions, onListed: () => void,
       const config = await registry.getConfig();
       signal.throwIfAborted();
       options.onAnswer();
-      peers.replaceAll(list.entries);
-      peers.tellConfig(config);
+      entries.replaceAll(list.entries);
+      entries.tellConfig(config);
       if (!listed) onListed();
       listed = true;
       watching = performance.now();
-      await watchUntilResync({ ...options, onWatch }, list.revision + 1, peers.apply, signal);
+      await watchUntilResync({ ...options, onWatch }, list.revision + 1, entries.apply, signal);
     } catch (error) {
       if (signal.aborted) return;
       onWatch(messageOf(error));
@@ -121,28 +118,15 @@ function watchUntilResync(
   });
 }
 
-/** Bad keys that are told of in each interval. */
-const BAD_KEYS_TOLD = 20;
-
-/** Turns registry entries into lease changes, and says once of each bad entry why it is not used. */
-function createPeers(options: WatcherOptions) {
-  const set = createLeaseSet();
-  /** Bad key -> revision at which it was reported: a periodic list must not report it again. */
-  const reported = new Map<string, number>();
-  const ignored = new Set<string>();
-  /** A flood of bad keys must not become one of lines. What is kept back is told after a later list. */
-  const limit = createRepeatLimit(BAD_KEYS_TOLD);
+/** Turns registry entries into peers, our own key and the network config. */
+function createEntries(options: WatcherOptions) {
+  const peers = createPeers({ ...options, skipping: 'skipping a key that is no lease' });
   let configTold: { json: string | undefined } | undefined;
-  tell(set.replaceAll(options.known ?? []));
 
-  function toLease(entry: LeaseEntry): Lease | undefined {
-    const lease = judge(entry);
-    if (!('problem' in lease)) {
-      forget(entry.name);
-      return lease;
-    }
-    ignore(entry, lease.problem);
-    return undefined;
+  function toCandidate(entry: LeaseEntry): Candidate {
+    const attributes = parseLeaseValue(entry.value);
+    const says = 'problem' in attributes ? {} : attributes;
+    return { name: entry.name, version: entry.revision, verdict: judge(entry), says };
   }
 
   function judge(entry: LeaseEntry): Lease | NotALease {
@@ -152,45 +136,6 @@ function createPeers(options: WatcherOptions) {
     const lease = isReserved ? { ...parsed, reserved: true } : parsed;
     const problem = options.problemOf(lease);
     return problem === undefined ? lease : { problem };
-  }
-
-  function ignore(entry: LeaseEntry, problem: string): void {
-    const attributes = parseLeaseValue(entry.value);
-    const says: Partial<Omit<Lease, 'subnet'>> = 'problem' in attributes ? {} : attributes;
-    const { publicIp, host, version, backend } = says;
-    ignored.add(entry.name);
-    options.onIgnored(entry.name, {
-      key: shorten(entry.name, 80),
-      host,
-      version,
-      backend: backend?.type,
-      publicIp,
-      problem,
-    });
-    if (reported.get(entry.name) !== entry.revision) {
-      limit((suppressed) => {
-        reported.set(entry.name, entry.revision);
-        const node = publicIp === undefined ? {} : { publicIp: formatIpv4(publicIp) };
-        const fields = { key: shorten(entry.name, 80), ...node, problem };
-        const told = suppressed === 0 ? fields : { ...fields, suppressed };
-        options.log.warn(told, 'skipping a key that is no lease');
-      });
-    }
-  }
-
-  function forget(name: string): void {
-    reported.delete(name);
-    if (ignored.delete(name)) options.onIgnored(name, undefined);
-  }
-
-  function tell(changes: LeaseChange[]): void {
-    if (changes.length > 0) options.onPeers(changes);
-  }
-
-  function removeNamed(name: string): void {
-    const subnet = parseSubnetKey(name);
-    // A dual-stack key names a subnet too, but was never its lease.
-    if (subnet !== undefined && formatSubnetKey(subnet) === name) tell(set.remove(subnet));
   }
 
   /** Tells the first state and every change, whether it came by list or as an event. */
@@ -203,23 +148,15 @@ function createPeers(options: WatcherOptions) {
   return {
     tellConfig,
     replaceAll(entries: readonly LeaseEntry[]): void {
-      const others = entries.filter((entry) => entry.name !== options.ownName);
-      const names = new Set(others.map((entry) => entry.name));
-      for (const name of ignored) if (!names.has(name)) forget(name);
-      tell(set.replaceAll(others.flatMap((entry) => toLease(entry) ?? [])));
+      peers.replaceAll(entries.filter((entry) => entry.name !== options.ownName).map(toCandidate));
       options.onOwnKey(entries.find((entry) => entry.name === options.ownName));
     },
     apply(event: WatchEvent): void {
       if (event.type === 'config') return tellConfig(event.json);
       const name = event.type === 'put' ? event.entry.name : event.name;
       if (name === options.ownName) return options.onOwnKey(event.type === 'put' ? event.entry : undefined);
-      if (event.type === 'delete') {
-        forget(name);
-        return removeNamed(name);
-      }
-      const lease = toLease(event.entry);
-      if (lease === undefined) removeNamed(name);
-      else tell(set.put(lease));
+      if (event.type === 'put') peers.put(toCandidate(event.entry));
+      else peers.remove(name);
     },
   };
 }

@@ -1,7 +1,7 @@
 import type { CertificateEnd } from '../../core/certificates.js';
 import type { StoredConfig } from '../administration.js';
-import type { Holding } from '../membership.js';
 import type { ConfigVersion } from './config-history.js';
+import type { EtcdHolding } from './holding.js';
 
 /**
  * What Rudder needs of the store of leases. Two implementations, `etcd-registry.ts` and the tests' `memory-registry.ts`,
@@ -36,7 +36,7 @@ export interface Registry {
     value: string,
     ttlSeconds: number | undefined,
     listedAt?: number,
-  ): Promise<Holding | undefined>;
+  ): Promise<EtcdHolding | undefined>;
   /**
    * Replaces the value if the key is still at the revision of `entry`; undefined if it is not.
    * @param ttlSeconds undefined keeps the key without a TTL: a reservation stays one
@@ -47,7 +47,7 @@ export interface Registry {
     value: string,
     ttlSeconds: number | undefined,
     listedAt?: number,
-  ): Promise<Holding | undefined>;
+  ): Promise<EtcdHolding | undefined>;
   /** Deletes the key if it is still at that revision, and its TTL. */
   deleteLease(entry: Omit<LeaseEntry, 'value'>): Promise<boolean>;
   /** Extends the TTL to its full length; false if the TTL is gone, and its key with it. */

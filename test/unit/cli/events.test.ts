@@ -63,7 +63,7 @@ async function serve(answer: readonly unknown[]): Promise<void> {
     cluster: () => ({ nodes: [] }),
     history: () => undefined,
     events: async () => answer as NodeEvent[],
-    etcd: { endpoints: [], prefix: '/x' },
+    store: { kind: 'etcd', settings: { endpoints: [], prefix: '/x' } },
     setLogLevel: () => undefined,
     log: createRecordingLog(),
   });

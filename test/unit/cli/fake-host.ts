@@ -197,6 +197,7 @@ export function createHost(differences: Differences = {}): Host {
   return {
     version: '1.2.3',
     isRoot: true,
+    probeKubernetes: async () => undefined,
     status: createStatus(),
     socketPath: '/run/rudder/rudder.sock',
     daemon: { is: 'absent' },

@@ -3,16 +3,19 @@ import { Command, CommanderError } from 'commander';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OFFLOADS } from '../../../src/backend/udp/tables/offloads.js';
 import { addDaemonOptions, toDaemonOptions } from '../../../src/cli/daemon-options.js';
-import { addEtcdOptions } from '../../../src/cli/etcd-options.js';
+import { addRegistryOptions } from '../../../src/cli/registry-options.js';
+import type { EtcdRegistry } from '../../../src/control/open.js';
 import { parseIpv4 } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
 
 const command = () =>
-  addDaemonOptions(addEtcdOptions(new Command('rudder')))
+  addDaemonOptions(addRegistryOptions(new Command('rudder')))
     .exitOverride()
     .configureOutput({ writeErr: () => undefined, outputError: () => undefined });
 
 const parse = (...argv: string[]) => toDaemonOptions(command().parse(argv, { from: 'user' }).opts());
+
+const etcdOf = (...argv: string[]) => parse(...argv).registry as EtcdRegistry;
 
 function errorOf<E extends Error>(type: abstract new (...args: never[]) => E, argv: string[]): E {
   try {
@@ -55,10 +58,19 @@ describe('without arguments', () => {
         auth: undefined,
         flags: [],
       },
-      etcdSettings: {
-        endpoints: ['http://127.0.0.1:2379'],
-        prefix: '/coreos.com/network',
-        ...{ cafile: undefined, certfile: undefined, keyfile: undefined, username: undefined, passwordFile: undefined },
+      store: {
+        kind: 'etcd',
+        settings: {
+          endpoints: ['http://127.0.0.1:2379'],
+          prefix: '/coreos.com/network',
+          ...{
+            cafile: undefined,
+            certfile: undefined,
+            keyfile: undefined,
+            username: undefined,
+            passwordFile: undefined,
+          },
+        },
       },
       underlay: { iface: [], ifaceRegex: [], canReach: undefined },
       nodeName: hostname(),
@@ -102,7 +114,7 @@ describe('flags', () => {
           ...['--etcd-username', 'u', '--etcd-password-file', 'FILE'],
         ],
       },
-      etcdSettings: { endpoints: ['https://a:2379', 'https://b:1'], prefix: '/x', username: 'u' },
+      store: { kind: 'etcd', settings: { endpoints: ['https://a:2379', 'https://b:1'], prefix: '/x', username: 'u' } },
       underlay: { iface: ['eth1', 'eth0', '10.1.1.7'], ifaceRegex: [/^10\./], canReach: parseIpv4('10.0.0.1') },
       nodeName: 'n1.example',
       publicIp: parseIpv4('203.0.113.9'),
@@ -132,11 +144,11 @@ describe('flags', () => {
 
   it('name the files of TLS and of the password, which may change', () => {
     const argv = ['--etcd-endpoints=https://a', '--etcd-cafile=/ca'];
-    expect(parse(...argv).registry.tls).toEqual({ ca: '/ca' });
+    expect(etcdOf(...argv).tls).toEqual({ ca: '/ca' });
     const client = ['--etcd-certfile=/cert', '--etcd-keyfile=/key'];
-    expect(parse(...argv, ...client).registry.tls).toEqual({ ca: '/ca', cert: '/cert', key: '/key' });
+    expect(etcdOf(...argv, ...client).tls).toEqual({ ca: '/ca', cert: '/cert', key: '/key' });
     const auth = { username: 'me', passwordFile: '/password' };
-    expect(parse('--etcd-username=me', '--etcd-password-file=/password').registry.auth).toEqual(auth);
+    expect(etcdOf('--etcd-username=me', '--etcd-password-file=/password').auth).toEqual(auth);
   });
 
   it.each([
@@ -219,7 +231,7 @@ describe('the flags of etcd for a remedy', () => {
     vi.stubEnv('RUDDERD_ETCD_PREFIX', '/x');
     vi.stubEnv('RUDDERD_ETCD_PASSWORD', 'hunter2');
     const argv = ['--etcd-endpoints=https://a', '--etcd-username=u', ...Object.entries(files).flat()];
-    expect(parse(...argv).registry.flags).toEqual([
+    expect(etcdOf(...argv).flags).toEqual([
       ...['--etcd-endpoints', 'https://a:2379', '--etcd-prefix', '/x', ...Object.entries(files).flat()],
       ...['--etcd-username', 'u', '--etcd-password-file', 'FILE'],
     ]);
@@ -227,7 +239,7 @@ describe('the flags of etcd for a remedy', () => {
 
   it('name the file of the password', () => {
     const file = '/etc/password';
-    expect(parse('--etcd-username=u', `--etcd-password-file=${file}`).registry.flags).toEqual([
+    expect(etcdOf('--etcd-username=u', `--etcd-password-file=${file}`).flags).toEqual([
       ...['--etcd-username', 'u', '--etcd-password-file', file],
     ]);
   });

@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { addDaemonOptions } from '../../../src/cli/daemon-options.js';
-import { addEtcdOptions } from '../../../src/cli/etcd-options.js';
 import { manPage, nodeOptions, settingsFile } from '../../../src/cli/reference.js';
+import { addRegistryOptions } from '../../../src/cli/registry-options.js';
 
 const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
 const unit = read('systemd/rudder.service');
-const parsed = () => addDaemonOptions(addEtcdOptions(new Command())).parse([], { from: 'user' }).opts();
+const parsed = () => addDaemonOptions(addRegistryOptions(new Command())).parse([], { from: 'user' }).opts();
 
 afterEach(() => vi.unstubAllEnvs());
 

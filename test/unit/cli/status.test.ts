@@ -77,7 +77,7 @@ describe('a line of the status', () => {
     [
       'config that is not known',
       { config: { state: 'unknown', detail: null } },
-      /^config {4}as last known: etcd has not told it since the start$/m,
+      /^config {4}as last known: it was not read since the start$/m,
     ],
     ...(['changed', 'invalid', 'deleted'] as const).map((state): [string, Partial<Status>, RegExp] => [
       `config that is ${state}`,

@@ -17,7 +17,12 @@ let log: RecordingLog;
 let registry: MemoryRegistry;
 let stop: AbortController;
 let known: LastKnown;
+let phase: string | undefined;
+const enter = (text: string) => {
+  phase = text;
+};
 beforeEach(() => {
+  phase = undefined;
   log = createRecordingLog();
   registry = createMemoryRegistry();
   stop = new AbortController();
@@ -27,8 +32,7 @@ beforeEach(() => {
     nodeId: 'me',
     publicIp: parseIpv4('192.0.2.7')!,
     subnet: parseSubnet('10.240.7.0/24')!,
-    revision: 5,
-    ttlId: '7',
+    holding: { revision: 5, ttlId: '7' },
     validUntil: Date.now() + HOUR,
     ttlSeconds: 2 * 3600,
     savedAt: Date.now() - HOUR,
@@ -55,8 +59,8 @@ function find(
     const answer = from.getConfig();
     return patienceMs === undefined ? answer : withinPatience('etcd', answer, patienceMs);
   };
-  const membership = { kind: 'etcd', source: 'here', configPlace, getConfig } as const;
-  return findFooting({ ...me(), membership, lastKnown, waitedMs, check, log }, stop.signal);
+  const membership = { kind: 'etcd', source: 'here', configPlace, getConfig, flawOf: () => undefined } as const;
+  return findFooting({ ...me(), membership, lastKnown, waitedMs, check, enter, log }, stop.signal);
 }
 
 /** A registry whose first answers are these failures. */
@@ -118,6 +122,7 @@ describe('without a lease of the last run', () => {
     expect((await find(failing(error))).json).toBe(JSON_TEXT);
     const fields = { what: 'network config', reason: error.message, suppressed: 0 };
     expect(log.lines).toEqual([{ level: 'warn', message: 'waiting for etcd', fields }]);
+    expect(phase).toBe(`waiting for etcd and the network config: ${error.message}`);
   });
 
   it.each([
@@ -220,7 +225,7 @@ describe('with a valid lease of the last run', () => {
 describe('a lease of the last run that is none now', () => {
   it('is told once, while etcd is waited for', async () => {
     registry.putRaw('config', JSON_TEXT);
-    const stale = { ...known, publicIp: parseIpv4('192.0.2.8')! };
+    const stale = { ...known, nodeId: 'another' };
     expect(await find(failing(away(), away()), stale)).toMatchObject({ fallback: undefined, degraded: undefined });
     expect(log.lines.map(({ message }) => message)).toEqual(['the last known lease is not used', 'waiting for etcd']);
   });
@@ -236,7 +241,7 @@ describe('a lease of the last run that is none now', () => {
   it.each<[string, () => Partial<LastKnown>, RegExp | undefined]>([
     ['nothing is wrong', () => ({}), undefined],
     ['it is a reservation', () => ({ validUntil: null, savedAt: Date.now() + DAYS }), undefined],
-    ['it is of another etcd', () => ({ source: 'there' }), /another etcd, "there"/],
+    ['it is of another cluster', () => ({ source: 'there' }), /another cluster, "there"/],
     ['it is of another node id', () => ({ nodeId: 'you' }), /another node id, "you"/],
     ['it has run out', () => ({ validUntil: Date.now() - 1 }), /ran out at 20/],
     [

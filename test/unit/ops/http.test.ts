@@ -60,7 +60,7 @@ beforeEach(async () => {
       eventsAsked.push([after, waitMs]);
       return [EVENT];
     },
-    etcd: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' },
+    store: { kind: 'etcd', settings: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' } },
     setLogLevel: (level) => void levels.push(level),
     log,
   });

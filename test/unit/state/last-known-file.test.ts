@@ -16,8 +16,7 @@ const known: LastKnown = {
   nodeId: 'me',
   publicIp: ip('192.0.2.7'),
   subnet: subnet('10.42.7.0/24'),
-  revision: 5,
-  ttlId: '7587',
+  holding: { revision: 5, ttlId: '7587' },
   validUntil: null,
   ttlSeconds: 60,
   savedAt: 1_000_000,
@@ -67,6 +66,14 @@ it('of a version that knew of udp alone is loaded too', async () => {
       .replace('"backend":{"type":"udp","data":{}}', '"portMapped":false'),
   );
   expect((await loadLastKnown(directory, createRecordingLog()))?.peers).toEqual(known.peers);
+});
+
+it('of a version that knew of etcd alone is loaded too', async () => {
+  const path = join(directory, 'last-known.json');
+  const earlier = '"revision":5,"ttlId":"7587"';
+  writeFileSync(path, readFileSync(path, 'utf8').replace(`"holding":{${earlier}}`, earlier));
+  expect(readFileSync(path, 'utf8')).not.toContain('holding');
+  expect(await loadLastKnown(directory, createRecordingLog())).toEqual(known);
 });
 
 it('of a version that saved neither TTL nor time is loaded too', async () => {

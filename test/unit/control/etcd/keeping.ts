@@ -1,6 +1,6 @@
+import type { EtcdHolding } from '../../../../src/control/etcd/holding.js';
 import { keepLease, type LeaseKeeper } from '../../../../src/control/etcd/lease-keeper.js';
 import type { LeaseEntry } from '../../../../src/control/etcd/registry.js';
-import type { Holding } from '../../../../src/control/membership.js';
 import type { RudderError } from '../../../../src/core/errors.js';
 import type { NodeReach } from '../../../../src/core/lease.js';
 import { createMemoryRegistry, type MemoryRegistry } from '../../../helpers/memory-registry.js';
@@ -18,10 +18,10 @@ export interface Keeping {
   readonly log: RecordingLog;
   /** What onLost was told. */
   readonly lost: RudderError[];
-  readonly initial: Holding;
+  readonly initial: EtcdHolding;
   readonly keeper: LeaseKeeper;
   /** Another keeper of the same subnet. */
-  keep(holding: Holding, identity?: NodeReach): LeaseKeeper;
+  keep(holding: EtcdHolding, identity?: NodeReach): LeaseKeeper;
   /** The key as it is in the registry. */
   own(): Promise<LeaseEntry | undefined>;
 }
@@ -31,7 +31,7 @@ export async function createKeeping(): Promise<Keeping> {
   const log = createRecordingLog();
   const lost: RudderError[] = [];
   const onLost = (error: RudderError) => void lost.push(error);
-  const keep = (holding: Holding, identity = ME) =>
+  const keep = (holding: EtcdHolding, identity = ME) =>
     keepLease(subnet('10.240.26.0/24'), holding, { registry, identity, ttlSeconds: TTL, log, onLost });
   const initial = (await registry.createLease(NAME, MY_VALUE, TTL))!;
   return { registry, log, lost, initial, keeper: keep(initial), keep, own: () => entryOf(registry, NAME) };

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { TakenLease } from '../../../../src/control/etcd/lease-acquisition.js';
 import { type AcquireOptions, acquireLease } from '../../../../src/control/etcd/lease-acquisition.js';
 import { NO_TTL } from '../../../../src/control/etcd/registry.js';
-import type { OwnLease } from '../../../../src/control/membership.js';
 import { formatLeaseValue } from '../../../../src/core/lease.js';
 import { formatSubnet } from '../../../../src/core/subnet.js';
 import { udp } from '../../../helpers/leases.js';
@@ -48,13 +48,13 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-function acquire(options: Partial<AcquireOptions> = {}): Promise<OwnLease> {
+function acquire(options: Partial<AcquireOptions> = {}): Promise<TakenLease> {
   const defaults = { registry, config: CONFIG, identity: ME, savedSubnet: undefined, ttlSeconds: TTL, log };
   return acquireLease({ ...defaults, random: () => 0, ...options }, stop.signal);
 }
 
 /** Checks that the key is ours and that what acquireLease told of it is true. */
-async function expectMine(own: OwnLease, name: string): Promise<void> {
+async function expectMine(own: TakenLease, name: string): Promise<void> {
   expect(formatSubnet(own.subnet).replace('/', '-')).toBe(name);
   expect(await entryOf(registry, name)).toEqual({ name, value: MY_VALUE, ...own.holding });
 }

@@ -1,0 +1,81 @@
+import { messageOf } from '../../core/errors.js';
+import { createFaultLog } from '../../core/fault.js';
+import type { Logger } from '../../core/logger.js';
+import { createRetryBackoff } from '../retry.js';
+import type { KubernetesApi } from './api.js';
+import type { NodeFacts } from './node-facts.js';
+import { listNodes } from './node-list.js';
+import { watchNodes } from './node-watch.js';
+
+export interface FollowOptions {
+  readonly api: KubernetesApi;
+  readonly prefix: string;
+  readonly silenceMs: number;
+  readonly log: Logger;
+  listed(nodes: readonly NodeFacts[]): void;
+  changed(node: NodeFacts): void;
+  deleted(node: NodeFacts): void;
+  /** The API has answered, or told anything. */
+  onAnswer(): void;
+  /** What we know is current (undefined), or why it is not. */
+  onWatch(problem: string | undefined): void;
+}
+
+/** A whole list is compared this often, in case that the watch is not what it seems... */
+const LEAST_RESYNC_MS = 10 * 60_000;
+/** ... but it costs the API servers a megabyte for each hundred Nodes, and each Node asks for it. */
+const RESYNC_MS_PER_NODE = 4000;
+/** A watch that lasts this long was one. */
+const STEADY_MS = 10_000;
+
+/**
+ * Keeps all Nodes current until the signal is aborted:
+ *
+ *     list in pages --> watch from there --ended, or broken--> watch from where it was
+ *          ^                                                       |
+ *          +---- the API has forgotten that version (410), or it is time
+ */
+export async function followNodes(options: FollowOptions, signal: AbortSignal): Promise<void> {
+  const { api, prefix, log } = options;
+  const backoff = createRetryBackoff();
+  const fault = createFaultLog(log, {
+    fault: ['the watch of Nodes is interrupted', 'registry.lost'],
+    over: ['the watch of Nodes is up again', 'registry.back'],
+  });
+  function onWatch(problem: string | undefined): void {
+    options.onWatch(problem);
+    if (problem === undefined) fault.over();
+    else fault.is(problem);
+  }
+
+  /** Resolves when it is time to list again. */
+  async function watchFrom(resourceVersion: string, until: number): Promise<void> {
+    const watching = { ...options, opened: () => onWatch(undefined), heard: options.onAnswer };
+    let from = resourceVersion;
+    while (!signal.aborted && performance.now() < until) {
+      const began = performance.now();
+      const end = await watchNodes(watching, from, signal);
+      from = end.resourceVersion;
+      if (end.problem === undefined || signal.aborted) continue;
+      onWatch(messageOf(end.problem));
+      if (performance.now() - began > STEADY_MS) backoff.reset();
+      await backoff.wait(signal).catch(() => undefined);
+      if (end.isGone) return;
+    }
+  }
+
+  while (!signal.aborted) {
+    try {
+      const { nodes, resourceVersion } = await listNodes(api, prefix);
+      if (signal.aborted) return;
+      options.onAnswer();
+      options.listed(nodes);
+      const resyncMs = Math.max(LEAST_RESYNC_MS, nodes.length * RESYNC_MS_PER_NODE) * (1 + Math.random() / 4);
+      await watchFrom(resourceVersion, performance.now() + resyncMs);
+    } catch (error) {
+      if (signal.aborted) return;
+      onWatch(messageOf(error));
+      await backoff.wait(signal).catch(() => undefined);
+    }
+  }
+}
