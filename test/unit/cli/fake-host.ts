@@ -1,3 +1,4 @@
+import { basename, dirname } from 'node:path';
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import type { EtcdFound, Host, Link } from '../../../src/cli/doctor/host.js';
 import type { Checkup } from '../../../src/control/etcd/checkup.js';
@@ -207,6 +208,8 @@ export function createHost(differences: Differences = {}): Host {
     now: () => NOW,
     exists: async () => true,
     read: async (path) => ({ ...FILES, ...files })[path],
+    list: async (path) =>
+      Object.keys({ ...FILES, ...files }).flatMap((file) => (dirname(file) === path ? basename(file) : [])),
     async run(command, args) {
       const words = [command, ...args].join(' ');
       const known = { ...PRINTED, ...printed };
