@@ -94,13 +94,13 @@ export function savedRulesOf({ node, firewall }: Status, changes = (lines: strin
     subnet: parseSubnet(node.subnet)!,
     localAddress: parseIpv4(node.publicIp)!,
   }).filter(({ onlyBesideOthers }) => !onlyBesideOthers);
-  const lines = chains.flatMap(({ table, parent, name, first, rules }) => [
+  const lines = chains.flatMap(({ table, parent, name, asks = [], rules }) => [
     `*${table}`,
     `:${parent} ACCEPT [0:0]`,
     `:${name} - [0:0]`,
-    ...(first === undefined ? [] : [`:${first} - [0:0]`]),
+    ...asks.map((other) => `:${other} - [0:0]`),
     `-A ${parent} -j ${name}`,
-    ...[...(first === undefined ? [] : [`-j ${first}`]), ...rules].map((rule) => `-A ${name} ${rule}`),
+    ...[...asks.map((other) => `-j ${other}`), ...rules].map((rule) => `-A ${name} ${rule}`),
     'COMMIT',
   ]);
   return `${changes(lines).join('\n')}\n`;
