@@ -79,6 +79,7 @@ describeWith(['root', 'tun', 'etcd', 'docker', 'machines', 'cni', 'vxlan', 'go']
   /** Each pod reaches all that are behind the service, itself too. */
   async function expectService(pods: readonly Pod[]): Promise<void> {
     const service = await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
+    for (const node of cluster.nodes) await reaches(`service of ${node.name}`, () => askFromNode(node, service, 80));
     for (const pod of pods) {
       const seen = new Set<string>();
       await waitFor(

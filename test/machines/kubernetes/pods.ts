@@ -62,7 +62,7 @@ export const MOVABLE = {
   },
 };
 
-export const asText = (objects: readonly object[]) => objects.map((object) => JSON.stringify(object)).join('\n---\n');
+export const asText = (items: readonly object[]) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
 
 export interface Pod {
   readonly name: string;
@@ -92,7 +92,7 @@ export async function askFrom(cluster: Cluster, pod: Pod, address: string, port:
 export const askFromNode = (node: KubeNode, address: string, port: number) => node.run(...asking(address, port));
 
 const asking = (address: string, port: number) => [
-  ...['busybox', 'wget', '-q', '-T', '3', '-O', '-'],
+  ...['busybox', 'timeout', '3', 'busybox', 'wget', '-qO-'],
   `http://${address}:${port}/cgi-bin/who`,
 ];
 
