@@ -91,13 +91,13 @@ async function runAll(steps: readonly Step[]): Promise<void> {
   if (failures.length > 0) throw failures[0];
 }
 
-function cleanDevice(device: Leftover): Outcome {
+async function cleanDevice(device: Leftover): Promise<Outcome> {
   if (device.is === 'absent') return NOTHING;
   if (device.is === 'not ours') {
     const remedy = `if it is of no use, remove it with "ip link delete ${DEVICE_NAME}"`;
     return { note: `left ${DEVICE_NAME} alone, which is ${device.what}: no node has made it; ${remedy}` };
   }
-  device.remove();
+  await device.remove();
   return { removed: `${DEVICE_NAME} with its address and routes` };
 }
 
