@@ -7,6 +7,7 @@ import { renderChart } from '../helpers/chart.js';
 import { describeWith } from '../helpers/requires.js';
 import { buildImage, QUIET_NETWORK } from './image.js';
 import { type Cluster, startCluster } from './kubernetes/cluster.js';
+import { leaveAsFlannel } from './kubernetes/flannel.js';
 import {
   askFrom,
   askFromNode,
@@ -171,7 +172,42 @@ describeWith(['root', 'tun', 'etcd', 'docker', 'machines', 'cni', 'vxlan', 'go']
     await reaches('the pod there', () => askFrom(cluster, other, back.address, WEB_PORT), other.address);
   }, 300_000);
 
-  it.each(['host-gw', 'udp'])('does the same over %s', async (backend) => {
+  it('takes a node over from flannel under traffic, with its device and the addresses of its pods', async () => {
+    const [n1, , n3] = cluster.nodes;
+    const chosen = () => cluster.apply(renderChart('rudder', { 'rudder.nodeSelector': { rudder: 'yes' } }));
+    await kubectl('label', 'node', 'n1', 'n2', 'rudder=yes');
+    await chosen();
+    const podsThere = () => kubectl('-n', 'rudder', 'get', 'pods', '-o', 'name', '--field-selector=spec.nodeName=n3');
+    await waitFor('Rudder to leave n3', async () => (await podsThere()) === '', 60_000);
+    const mac = await leaveAsFlannel(cluster, n3);
+    const pods = await podsOf(cluster, 'web');
+    const [from, to] = ['n1', 'n3'].map((name) => pods.find(({ node }) => node === name)!);
+    await reaches('the node of flannel', () => askFrom(cluster, from, to.address, WEB_PORT), from.address);
+    await reaches('from there', () => askFrom(cluster, to, from.address, WEB_PORT), to.address);
+
+    const pings = kubectl('exec', from.name, '--', 'ping', '-i', '0.1', '-w', '30', '-q', to.address);
+    await kubectl('label', 'node', 'n3', 'rudder=yes');
+    const pod = await waitFor('a pod on n3', podsThere, 30_000);
+    await rolledOut('rudder');
+    expect(await pings).toMatch(/ 0% packet loss/);
+    const [device] = JSON.parse(await n3.run('ip', '-json', 'link', 'show', 'type', 'vxlan'));
+    expect(device).toMatchObject({ ifname: 'flannel.1', address: mac });
+    expect(await n1.run('ip', 'neigh', 'show', 'dev', 'rudder.1')).toContain(mac);
+
+    const doctor = () => kubectl('-n', 'rudder', 'exec', pod, '--', 'sh', '-c', 'rudder doctor || true');
+    expect(await doctor()).toContain('10-flannel.conflist (flannel) is before 10-rudder.conflist');
+    await n3.run('rm', '/etc/cni/net.d/10-flannel.conflist');
+    expect(await doctor()).not.toContain('10-flannel.conflist');
+    // host-local knows the addresses of pods that run by the network's name, which is the same.
+    await kubectl('rollout', 'restart', 'deployment/movable');
+    await kubectl('rollout', 'status', 'deployment/movable', ROLLOUT);
+    const fresh = (await podsOf(cluster, 'movable')).filter(({ node }) => node === 'n3');
+    expect(fresh.length).toBeGreaterThan(0);
+    for (const { address } of fresh) expect(address).not.toBe(to.address);
+    await reaches('the pod of before', () => askFrom(cluster, from, to.address, WEB_PORT), from.address);
+  }, 400_000);
+
+  it.each(['host-gw', 'udp', 'vxlan'])('changes to %s, and does the same', async (backend) => {
     await cluster.apply(renderChart('rudder', { 'rudder.backend': backend }));
     await kubectl('-n', 'rudder', 'rollout', 'restart', 'daemonset/rudder');
     await rolledOut('rudder');

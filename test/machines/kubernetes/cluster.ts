@@ -236,13 +236,13 @@ async function startKubeNode(
 }
 
 /**
- * runc dies of the kubelet's negative oom_score_adj where root lacks CAP_SYS_RESOURCE ("can't get final child's PID"), as in
- * many a sandbox: so it is asked for none.
+ * Where root lacks CAP_SYS_RESOURCE, as in many a sandbox, runc can neither set the kubelet's negative oom_score_adj ("can't
+ * get final child's PID") nor give a privileged container all capabilities: so it is asked for neither.
  */
 function writeRuntime(directory: string): string {
   const script = `#!/bin/sh
 for word; do
-  [ "$before" != --bundle ] || sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$word/config.json"
+  [ "$before" != --bundle ] || sed -i -e 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' -e 's/"CAP_SYS_RESOURCE",//g' "$word/config.json"
   before=$word
 done
 exec runc "$@"
