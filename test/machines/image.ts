@@ -14,7 +14,7 @@ export const QUIET_NETWORK = ['--bridge=none', '--iptables=false', '--ip6tables=
 export async function buildImage(builder: Docker, name: string): Promise<string[]> {
   const trees = [
     await importBase(builder, 'rudder-build-base', ['g++', 'make', 'python3', 'ca-certificates'], true),
-    await importBase(builder, 'rudder-base', ['iptables', 'nftables', 'libstdc++6'], false),
+    await importBase(builder, 'rudder-base', ['iptables', 'nftables', 'iproute2', 'iputils-ping', 'libstdc++6'], false),
   ];
   const bases = ['--build-arg=BUILD_IMAGE=rudder-build-base', '--build-arg=BASE_IMAGE=rudder-base'];
   await builder.docker('build', '--network=host', ...bases, '-t', name, '.');

@@ -120,7 +120,8 @@ describeWith(['root', 'tun', 'etcd', 'docker', 'machines', 'cni', 'vxlan', 'go']
     await rolledOut('rudder');
     await waitFor('all nodes to be ready', async () => (await nodesReady()) === 3, 60_000);
     const path = '{.items[*].status.conditions[?(@.type=="NetworkUnavailable")].status}';
-    expect(await kubectl('get', 'nodes', '-o', `jsonpath=${path}`)).toBe('False False False');
+    const conditions = async () => kubectl('get', 'nodes', '-o', `jsonpath=${path}`);
+    await waitFor('the condition', async () => (await conditions()) === 'False False False', 30_000);
   }, 240_000);
 
   it('runs the container with two capabilities', async () => {
