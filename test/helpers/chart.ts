@@ -89,7 +89,7 @@ const FUNCTIONS: Record<string, (...values: never[]) => unknown> = {
   eq: (a: unknown, b: unknown) => a === b,
   or: (...values: unknown[]) => values.find(isTrue) ?? values.at(-1),
   not: (value: unknown) => !isTrue(value),
-  toYaml: (value: unknown) => stringify(value, { sortMapEntries: true }).trimEnd(),
+  toYaml: (value: unknown) => stringify(value, { sortMapEntries: true, version: '1.1' }).trimEnd(),
   nindent: (columns: number, text: string) => `\n${text.replace(/^/gm, ' '.repeat(columns))}`,
 };
 

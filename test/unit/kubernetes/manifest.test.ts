@@ -142,10 +142,7 @@ describe('the rights', () => {
 
   it('are those that the daemon asks for, and events, of the one namespace that they are written to', () => {
     expect(rightsOf('ClusterRole')).toEqual(NEEDED);
-    expect(rightsOf('Role')).toEqual([
-      { verb: 'create', resource: 'events' },
-      { verb: 'patch', resource: 'events' },
-    ]);
+    expect(rightsOf('Role')).toEqual([{ verb: 'create', resource: 'events' }]);
     expect(thingOf('Role').metadata.namespace).toBe('default');
   });
 
