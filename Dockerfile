@@ -25,9 +25,11 @@ RUN npm run --silent build:ts && rm -r dist/bench && npm prune --omit=dev --igno
  && cp -r dist node_modules package.json /out/
 
 FROM ${BASE_IMAGE}
-# The firewall is kept with the command that Docker on the host uses, and with a table of our own.
-RUN { command -v iptables && command -v nft; } >/dev/null \
- || { apt-get update && apt-get install -y --no-install-recommends iptables nftables && rm -rf /var/lib/apt/lists/*; }
+# The firewall is kept with the command that Docker on the host uses, and with a table of our own; "rudder doctor" looks with ip
+# and ping.
+RUN { command -v iptables && command -v nft && command -v ip && command -v ping; } >/dev/null \
+ || { apt-get update && apt-get install -y --no-install-recommends iptables nftables iproute2 iputils-ping \
+      && rm -rf /var/lib/apt/lists/*; }
 COPY --from=build /out /usr/lib/rudder
 RUN ln -s ../lib/rudder/dist/cli/main.js /usr/bin/rudder
 ENV NODE_ENV=production

@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.js';
 import { formatSubnet } from '../core/subnet.js';
 import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
+import { removeCniConf } from '../state/cni-conf.js';
 import { forgetLastKnown, loadLastKnown } from '../state/last-known-file.js';
 import { loadState } from '../state/node-state.js';
 import { removeSubnetEnv } from '../state/subnet-env.js';
@@ -32,8 +33,8 @@ const NOTHING: Outcome = {};
  * the name of something of ours is left alone.
  */
 export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<number> {
-  const { subnetFile, stateDir, firewall } = node.raw;
-  refuseWrong(node, ['subnetFile', 'stateDir', 'firewall']);
+  const { subnetFile, stateDir, firewall, cniConf } = node.raw;
+  refuseWrong(node, ['subnetFile', 'stateDir', 'firewall', 'cniConf']);
   await refuseIfAnswered(subnetFile);
   const netlink = openNetlink();
   try {
@@ -42,8 +43,10 @@ export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<nu
     const device = await findLeftover(netlink, DEVICE_NAME);
     const steps: Step[] = [
       ...(firewall ? [cleanFirewall] : []),
-      () => cleanFile(subnetFile),
-      () => cleanFile(proposalOf(subnetFile)),
+      // First: until it is gone, the kubelet starts pods.
+      () => cleanFile(cniConf, removeCniConf),
+      () => cleanFile(subnetFile, removeSubnetEnv),
+      () => cleanFile(proposalOf(subnetFile), removeSubnetEnv),
       // Somebody else may get the subnet from now on.
       async () => ((await forgetLastKnown(stateDir)) ? { removed: `what ${stateDir} knew of the cluster` } : NOTHING),
       () => (hadEtcd ? giveLeaseBack(node, keepLease) : NOTHING),
@@ -89,13 +92,13 @@ async function runAll(steps: readonly Step[]): Promise<void> {
   if (failures.length > 0) throw failures[0];
 }
 
-function cleanDevice(device: Leftover): Outcome {
+async function cleanDevice(device: Leftover): Promise<Outcome> {
   if (device.is === 'absent') return NOTHING;
   if (device.is === 'not ours') {
     const remedy = `if it is of no use, remove it with "ip link delete ${DEVICE_NAME}"`;
     return { note: `left ${DEVICE_NAME} alone, which is ${device.what}: no node has made it; ${remedy}` };
   }
-  device.remove();
+  await device.remove();
   return { removed: `${DEVICE_NAME} with its address and routes` };
 }
 
@@ -114,8 +117,12 @@ async function cleanFirewall(): Promise<Outcome> {
   return isRemoved ? { removed: 'the firewall rules', unseen } : { unseen };
 }
 
-async function cleanFile(path: string): Promise<Outcome> {
-  const result = await removeSubnetEnv(path);
+async function cleanFile(
+  path: string | undefined,
+  remove: (path: string) => Promise<'removed' | 'absent' | 'not ours'>,
+): Promise<Outcome> {
+  if (path === undefined) return NOTHING;
+  const result = await remove(path);
   if (result === 'removed') return { removed: path };
   const what = 'which is no file that a node has written: look at it, and remove it by hand if it is of no use';
   return result === 'absent' ? NOTHING : { note: `left ${path} alone, ${what}` };

@@ -24,6 +24,7 @@ export interface RawDaemonOptions extends RawRegistryOptions {
   subnetFile: string;
   subnetEnvPrefix: string;
   subnetProposal: boolean;
+  cniConf?: string;
   stateDir: string;
   leaseTtl: number;
   mtu?: number;
@@ -87,6 +88,12 @@ export function addDaemonOptions(command: Command): Command {
         .argParser(values.parseBoolean)
         .preset('true')
         .default(false),
+    )
+    .addOption(
+      option(
+        '--cni-conf <file>',
+        'write the CNI configuration of pods, such as /etc/cni/net.d/10-rudder.conflist',
+      ).argParser(values.parsePath),
     )
     .addOption(
       option('--state-dir <directory>', 'what the node remembers over reboots')
@@ -176,6 +183,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { regist
     subnetFile: raw.subnetFile,
     subnetEnvPrefix: raw.subnetEnvPrefix,
     subnetProposal: raw.subnetProposal,
+    cniConf: raw.cniConf,
     stateDir: raw.stateDir,
     leaseTtlSeconds: raw.leaseTtl,
     mtu: raw.mtu,

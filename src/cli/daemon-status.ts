@@ -35,6 +35,7 @@ const shape = (directory: string) =>
       network: subnet,
       subnet,
       subnetFile: text.refine((path) => dirname(resolve(path)) === directory, 'not beside the control socket'),
+      cniConf: text.nullable(),
       port: port.nullable(),
     }),
     device: z.looseObject({

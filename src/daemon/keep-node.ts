@@ -33,6 +33,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     carrier,
     firewall,
     subnetFile,
+    cniFile,
     checkOverlay,
     peerLog,
   } = ready;
@@ -63,6 +64,10 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     await subnetFile.write();
     announcer.changed();
   };
+  const lookAtEnv = async () => {
+    const looks = await Promise.allSettled([subnetFile.look(), cniFile.look()]);
+    for (const look of looks) if (look.status === 'rejected') throw look.reason;
+  };
   const { network } = config;
   const checkRoutes = async (carriedBy: Underlay) => {
     carrier.address = carriedBy.address;
@@ -82,7 +87,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     mtuOver,
     publish,
     writeEnv,
-    lookAtEnv: subnetFile.look,
+    lookAtEnv,
     log,
   });
   const { type } = config.backend;

@@ -15,6 +15,7 @@ import type { Underlay } from '../system/underlay.js';
 import type { Announcer } from './announcer.js';
 import type { Carriers } from './carriers.js';
 import type { Cluster } from './cluster.js';
+import type { CniFile } from './cni-file.js';
 import type { ConfigWatch } from './config-watch.js';
 import type { Footing } from './footing.js';
 import type { HostKeeper } from './host-keeper.js';
@@ -75,6 +76,7 @@ export interface Ready extends Omit<Taken, 'own' | 'degraded'> {
   readonly backend: Backend;
   readonly firewall: Firewall | undefined;
   readonly subnetFile: SubnetFile;
+  readonly cniFile: CniFile;
   /** Withdraws the overlay's routes while they cut this host off; then throws. */
   readonly checkOverlay: () => Promise<OverlayRoutes>;
 }

@@ -20,6 +20,8 @@ export interface DaemonOptions {
   readonly subnetEnvPrefix: string;
   /** We may not write the subnet file: root does, of what is proposed beside it. */
   readonly subnetProposal: boolean;
+  /** The list of CNI plugins for this node's pods; undefined: somebody else sees to them. */
+  readonly cniConf: string | undefined;
   readonly stateDir: string;
   readonly leaseTtlSeconds: number;
   readonly mtu: number | undefined;

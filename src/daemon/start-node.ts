@@ -15,6 +15,7 @@ import { loadState, saveState } from '../state/node-state.js';
 import { type Firewall, keepFirewall, removeFirewall } from '../system/firewall.js';
 import { selectUnderlay, type Underlay, uplinksOf } from '../system/underlay.js';
 import { checkPublicIp, createCarriers, refuseCover, warnOfNameservers } from './carriers.js';
+import { createCniFile } from './cni-file.js';
 import { findFooting } from './footing.js';
 import { keepNode } from './keep-node.js';
 import type { Ground, Node, StartContext, Taken } from './node.js';
@@ -41,6 +42,7 @@ export async function startNode(context: StartContext): Promise<Node | undefined
     const { network } = ground.config;
     const envNow = () => ({ subnet: own.subnet, mtu: backend.mtu(), network, ipMasq: options.ipMasq });
     const subnetFile = createSubnetFile(options, envNow, log);
+    const cniFile = createCniFile(options.cniConf, envNow, log);
     await saveState(options.stateDir, { ...ground.state, subnet: own.subnet, address: ground.underlay.address });
     await subnetFile.write();
     backend.persist();
@@ -51,6 +53,7 @@ export async function startNode(context: StartContext): Promise<Node | undefined
       backend,
       firewall,
       subnetFile,
+      cniFile,
       checkOverlay,
     });
   } catch (error) {

@@ -55,6 +55,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       network: formatSubnet(config.network),
       subnet: formatSubnet(sources.subnet),
       subnetFile: options.subnetFile,
+      cniConf: options.cniConf ?? null,
       port: sources.settings.tunnel?.port ?? null,
     },
     device: { name: device, mtu: backend.mtu(), up: await isUp(sources.netlink, device), repairs: host.repairs() },

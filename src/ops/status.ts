@@ -17,6 +17,8 @@ export interface Status {
     readonly network: string;
     readonly subnet: string;
     readonly subnetFile: string;
+    /** Null: somebody else sees to the pods of this node, or there are none. */
+    readonly cniConf: string | null;
     /** UDP port of the tunnel, the same on all nodes; null: there is no tunnel. */
     readonly port: number | null;
   };

@@ -36,7 +36,7 @@ export interface Tunnel {
 /**
  * What must be *accepted* is accepted in the tables that Docker uses, by the `iptables` that Docker finds too, and comes
  * first. An accept in an nft table of our own would accept nothing: every base chain of a hook has its say. Each
- * exemption is as narrow as its purpose, and leaves what an operator says in DOCKER-USER in force.
+ * exemption is as narrow as its purpose, and leaves what an operator says in DOCKER-USER in force, and network policies.
  *
  *     raw    PREROUTING   -> RUDDER-PREROUTING   from foreign subnets through the tunnel into ours: Docker drops since
  *                                                version 28 what comes to a container by another way than its bridge
@@ -57,8 +57,8 @@ export interface Chain {
 export interface OwnChain extends Chain {
   /** As `iptables-save` prints them; none: the chain is not wanted. */
   readonly rules: readonly string[];
-  /** Somebody else's chain that is asked first, where it exists. */
-  readonly first?: string;
+  /** Others' chains that are asked first, where they exist, since an accept of ours is the last word. */
+  readonly asks?: readonly string[];
   /** Wanted only where others have rules in the parent, or drop by its policy: every packet of the tunnel would pay for it. */
   readonly onlyBesideOthers?: boolean;
 }
@@ -77,8 +77,8 @@ export const CHAINS = {
  * that reaches itself through its service, say. It is kube-proxy's default (`--iptables-masquerade-bit 14`).
  */
 const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
-/** Docker's chain for the operator's own rules. */
-export const DOCKER_USER = 'DOCKER-USER';
+/** Who refuses packets on purpose: Docker's chain for the operator's own rules, and those of network policy controllers. */
+export const REFUSING: readonly string[] = ['DOCKER-USER', 'KUBE-ROUTER-FORWARD', 'cali-FORWARD'];
 
 export function ownChains(settings: FirewallSettings): OwnChain[] {
   const { devices, tunnel, ipMasq, isTracked, uplinks } = settings;
@@ -101,7 +101,7 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
     },
     {
       ...CHAINS.forward,
-      first: DOCKER_USER,
+      asks: REFUSING,
       rules: [
         ...devices.flatMap((device) => [
           `-s ${own} -d ${all} -o ${device} -j ACCEPT`,
@@ -158,8 +158,10 @@ function placeOf(chain: OwnChain, saved: string): Place {
   const jumps = inParent.filter((rule) => rule === jump).length;
   const isAlone = jumps === inParent.length && !saved.includes(`\n:${parent} DROP `);
   const isWanted = chain.rules.length > 0 && !(chain.onlyBesideOthers && isAlone);
-  const asked = chain.first !== undefined && exists(chain.first, saved) ? [`-j ${chain.first}`] : [];
+  const asked = (chain.asks ?? []).filter((other) => exists(other, saved)).map((other) => `-j ${other}`);
   const rules = [...asked, ...chain.rules];
+  // Who is asked anyway may come before too: he would else be fought for the first place.
+  const before = inParent.find((rule) => !asked.some((one) => rule.endsWith(one)));
   const found = appended(name, saved);
   const isRight = found.length === rules.length && found.every((rule, i) => rule === rules[i]);
 
@@ -168,7 +170,7 @@ function placeOf(chain: OwnChain, saved: string): Place {
     if (!isThere(chain, saved)) return `${name} is not in table ${table}`;
     if (!isRight) return `${name} in table ${table} has other rules than it was given`;
     if (jumps === 0) return `${parent} of table ${table} has no rule for ${name}`;
-    if (inParent[0] !== jump) return `"${inParent[0]}" comes before ${name} in ${parent} of table ${table}`;
+    if (before !== jump) return `"${before}" comes before ${name} in ${parent} of table ${table}`;
     return jumps === 1 ? undefined : `${parent} of table ${table} has ${jumps} rules for ${name}`;
   }
   return { isWanted, rules, jumps, fault: fault() };

@@ -1,5 +1,5 @@
 import { call } from './command.js';
-import { DOCKER_USER } from './firewall-rules.js';
+import { REFUSING } from './firewall-rules.js';
 import { TABLE } from './nft-rules.js';
 
 /** Somebody else's chain that can keep packets from passing, or change them, whatever our rules say. */
@@ -99,14 +99,19 @@ export function nftChains(json: string, inNfTables: boolean): ForeignChain[] {
 
   /** Whether packets meet our chain before the rest of this one. */
   function isOursFirst(table: string, name: string): boolean {
-    return OURS_FIRST.has(`${table} ${name}`) && targetOf(rules.get(`${table} ${name}`)?.[0]) === `RUDDER-${name}`;
+    if (!OURS_FIRST.has(`${table} ${name}`)) return false;
+    const targets = (rules.get(`${table} ${name}`) ?? []).map(targetOf);
+    return targets.find((target) => target === undefined || !REFUSING.includes(target)) === `RUDDER-${name}`;
   }
 
-  /** What our own chain asks before it accepts: the operator's chain. */
+  /** What our own chain asks before it accepts: the operator's chains. */
   function askedFirst(table: string, { hook, prio }: NftChain): ForeignChain[] {
-    const effects = table === 'ip filter' && hook === 'forward' ? effectsOf(table, DOCKER_USER, new Set()) : [];
-    if (effects.length === 0) return [];
-    return [{ name: `${table} ${DOCKER_USER}`, hook: 'forward', priority: prio, effects: [...new Set(effects)] }];
+    if (table !== 'ip filter' || hook !== 'forward') return [];
+    return REFUSING.flatMap((name) => {
+      const effects = effectsOf(table, name, new Set());
+      if (effects.length === 0) return [];
+      return [{ name: `${table} ${name}`, hook: 'forward' as const, priority: prio, effects: [...new Set(effects)] }];
+    });
   }
 
   return nftables.flatMap(({ chain }) => {

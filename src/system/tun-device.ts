@@ -136,8 +136,11 @@ export type Leftover =
   | { readonly is: 'absent' }
   /** Another's, to be left alone: `what` tells why. */
   | { readonly is: 'not ours'; readonly what: string }
-  /** Held by us, so that no node can start on it until it is removed, or we end. remove() throws RudderError `device`. */
-  | { readonly is: 'ours'; readonly remove: () => void };
+  /**
+   * Held by us, so that no node can start on it until it is removed, or we end; but where there is no TUN driver for us, as in
+   * a container without the device. remove() throws RudderError `device`.
+   */
+  | { readonly is: 'ours'; readonly remove: () => void | Promise<void> };
 
 /**
  * Looks for a device that a stopped node has left. It is ours if it is a TUN device with our mark: the name alone may
@@ -155,13 +158,13 @@ export async function findLeftover(netlink: Netlink, name: string): Promise<Left
     tun = native.openTun(name);
   } catch (error) {
     if (errnoOf(error) === 'EBUSY') throw inUse(name);
+    if (errnoOf(error) === 'EINVAL') return { is: 'not ours', what: 'no TUN device of one queue' };
     const reason = explain(error, name);
-    const fail = () => {
-      throw new RudderError('device', `cannot remove ${name}: ${reason}`, { cause: error });
-    };
-    return errnoOf(error) === 'EINVAL'
-      ? { is: 'not ours', what: 'no TUN device of one queue' }
-      : { is: 'ours', remove: fail };
+    const removeLink = () =>
+      netlink.deleteLink(link.index).catch(() => {
+        throw new RudderError('device', `cannot remove ${name}: ${reason}`, { cause: error });
+      });
+    return { is: 'ours', remove: removeLink };
   }
   // With its last descriptor goes a device that is not persistent, and its address and routes with it.
   const remove = () => {
@@ -184,7 +187,7 @@ function inUse(name: string): RudderError {
  */
 export async function removeDevice(netlink: Netlink, name: string): Promise<void> {
   const leftover = await findLeftover(netlink, name);
-  if (leftover.is === 'ours') leftover.remove();
+  if (leftover.is === 'ours') await leftover.remove();
 }
 
 /** Best effort: a kernel without IPv6 has nothing to switch off, and one that cannot be told only adds noise. */

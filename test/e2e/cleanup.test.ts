@@ -56,6 +56,16 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'rudder cleanup', () => {
     expect(await cli(lab, node, 'cleanup')).toEqual({ code: EXIT_OK, stdout: 'nothing to remove\n', stderr: '' });
   });
 
+  it('takes the device away where there is no TUN driver, as in a pod that was of udp and is of vxlan', async () => {
+    await startNode(lab, node);
+    await stopNode(lab, node);
+    const hidden = 'mount -t tmpfs none /dev/net && exec "$0" "$@"';
+    const command = [...daemonCommand(lab, node), 'cleanup'];
+    const said = await execIn(lab, 'n1', ['unshare', '--mount', 'sh', '-c', hidden, ...command]);
+    expect(said).toContain('removed rudder0 with its address and routes');
+    expect(await device()).toContain('does not exist');
+  });
+
   it('touches nothing of a running node, whatever --subnet-file it is given', async () => {
     await startNode(lab, node);
     const { directory, subnetFile } = nodePaths(lab, node);

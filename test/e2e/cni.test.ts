@@ -1,22 +1,18 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createLab, labDown } from '../../src/lab/lab.js';
 import { containerName, namespaceOf, nodeName } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
-import { nodePaths, readSubnetEnv, startNode } from '../../src/lab/nodes.js';
+import { nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
+import { waitFor } from '../../src/lab/wait-for.js';
 import { describeWith } from '../helpers/requires.js';
+import { cli } from './cli.js';
 import { exchange, ping } from './traffic.js';
 
 const NAME = 'test-cni';
 const PLUGINS = '/usr/lib/cni';
-
-/** The lines that docs/kubernetes.md has, as they stand there. */
-function documentedLines(): string {
-  const page = readFileSync(new URL('../../docs/kubernetes.md', import.meta.url), 'utf8');
-  return /```sh\n([\s\S]*?)```/.exec(page)![1];
-}
 
 describeWith(['root', 'tun', 'etcd', 'iptables', 'cni'], 'pods by the plugins bridge and host-local', () => {
   let lab: LabState;
@@ -26,29 +22,28 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'cni'], 'pods by the plugins br
   beforeAll(async () => {
     lab = await createLab({ name: NAME, nodes: 2, config: '{"Network":"10.240.0.0/16"}' });
     for (const node of lab.nodes) {
-      await startNode(lab, node);
+      await startNode(lab, node, [`--cni-conf=${confOf(node)}`]);
       await execIn(lab, nodeName(node), ['iptables', '-P', 'FORWARD', 'DROP']); // as Docker leaves many hosts
       pods.push(await addPod(node));
     }
   });
   afterAll(() => labDown(NAME));
 
+  const confOf = (node: LabNode) => `${nodePaths(lab, node).directory}/net.d/10-rudder.conflist`;
+  const readConf = (node: LabNode) => JSON.parse(readFileSync(confOf(node), 'utf8'));
+
   /** Calls the plugin as a container runtime does: the config on stdin, the rest in the environment. */
   async function addPod(node: LabNode): Promise<string> {
     const pod = namespaceOf(lab, containerName(node));
     await execa('ip', ['netns', 'add', pod]);
-    const { subnetFile, directory } = nodePaths(lab, node);
-    mkdirSync(`${directory}/net.d`);
-    const lines = documentedLines().replace('/run/rudder/subnet.env', subnetFile).replace('/etc/cni', directory);
-    await execa('sh', ['-ec', lines]);
-    const { plugins, ...list } = JSON.parse(readFileSync(`${directory}/net.d/10-rudder.conflist`, 'utf8'));
+    await waitFor('the configuration to be there', () => existsSync(confOf(node)), 10_000);
+    const { plugins, comment: _, ...list } = readConf(node);
     const config = {
       ...list,
       ...plugins[0],
       ipMasq: true, // a trap: it would masquerade what goes to other nodes too
-      hairpinMode: true, // a pod may reach itself through a service
       // Both nodes share this host's files, which the addresses given away are kept in.
-      ipam: { ...plugins[0].ipam, dataDir: `${directory}/cni` },
+      ipam: { ...plugins[0].ipam, dataDir: `${nodePaths(lab, node).directory}/cni` },
     };
     const environment = {
       CNI_COMMAND: 'ADD',
@@ -110,5 +105,16 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'cni'], 'pods by the plugins br
     await ping(lab, 'n1', pods[1]);
     const overlay = pods[0].replace(/\.2$/, '.0');
     await ping(lab, 'c2', overlay);
+  });
+
+  it('follow another MTU of the underlay, and are taken away by "rudder cleanup" alone', async () => {
+    const [node] = lab.nodes;
+    await execIn(lab, 'n1', ['ip', 'link', 'set', 'eth0', 'mtu', '1400']);
+    await waitFor('the MTU to be followed', () => readConf(node).plugins[0].mtu === 1372, 10_000);
+    await stopNode(lab, node);
+    expect(existsSync(confOf(node))).toBe(true);
+    const { stdout } = await cli(lab, node, 'cleanup', `--cni-conf=${confOf(node)}`);
+    expect(stdout).toContain(`removed ${confOf(node)}\n`);
+    expect(existsSync(confOf(node))).toBe(false);
   });
 });

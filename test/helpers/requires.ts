@@ -24,6 +24,11 @@ const REQUIREMENTS = {
     present: () => onPath('systemd-nspawn') && existsSync('/usr/sbin/debootstrap'),
     remedy: 'apt-get install systemd-container debootstrap',
   },
+  go: {
+    present: () => onPath('go'),
+    remedy:
+      'apt-get install --no-install-recommends golang-go golang-github-modern-go-reflect2-dev golang-github-json-iterator-go-dev',
+  },
   chromium: { present: () => onPath('chromium'), remedy: 'apt-get install chromium' },
   fuzzer: { present: hasFuzzer, remedy: 'apt-get install clang libclang-rt-dev' },
   promtool: { present: () => onPath('promtool'), remedy: 'apt-get install prometheus' },

@@ -24,6 +24,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
       network: '10.240.0.0/16',
       subnet: '10.240.26.0/24',
       subnetFile: '/run/rudder/subnet.env',
+      cniConf: null,
       port: 8285,
     },
     device: { name: 'rudder0', mtu: 1472, up: true, repairs: 3 },

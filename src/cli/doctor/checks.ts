@@ -4,6 +4,7 @@ import { formatIpv4 } from '../../core/ipv4.js';
 import { contains } from '../../core/subnet.js';
 import { nameOf, type Status } from '../../ops/status.js';
 import { clock } from './clock.js';
+import { bridgeFilter, podNetwork } from './cni.js';
 import { containerWay, subnetOf } from './containers.js';
 import { daemon } from './daemon.js';
 import { docker } from './docker.js';
@@ -147,6 +148,8 @@ export const CHECKS: readonly Check[] = [
   peers,
   entries,
   docker,
+  podNetwork,
+  bridgeFilter,
   containerWay,
   nameservers,
   pathMtu,

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { access } from 'node:fs/promises';
+import { access, readdir } from 'node:fs/promises';
 import {
   type Checkup,
   checkKubernetesOf,
@@ -64,6 +64,8 @@ export interface Host {
   exists(path: string): Promise<boolean>;
   /** A file's text; undefined if it cannot be read. */
   read(path: string): Promise<string | undefined>;
+  /** The names in a directory; none if it cannot be read. */
+  list(path: string): Promise<string[]>;
   /** A command's output; undefined if it fails. */
   run(command: string, args: readonly string[]): Promise<string | undefined>;
   succeeds(command: string, args: readonly string[]): Promise<boolean>;
@@ -141,6 +143,7 @@ export function realHost(
         ({ text }) => text,
         () => undefined,
       ),
+    list: (path) => readdir(path).catch(() => []),
     run,
     succeeds: async (command, args) => (await run(command, args)) !== undefined,
     nameservers: () => listNameservers(),

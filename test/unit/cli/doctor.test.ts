@@ -118,10 +118,10 @@ describe('rudder doctor', () => {
     ],
     [
       "the operator's rule before ours, which the daemon would put behind",
-      { printed: { 'iptables-save': savedRules(insertBefore('-A FORWARD -j RUDDER', '-A FORWARD -j DOCKER-USER')) } },
+      { printed: { 'iptables-save': savedRules(insertBefore('-A FORWARD -j RUDDER', '-A FORWARD -j SITE-RULES')) } },
       'firewall',
       'problem',
-      /"-j DOCKER-USER" comes before RUDDER-FORWARD/,
+      /"-j SITE-RULES" comes before RUDDER-FORWARD/,
     ],
     [
       'a rule of ours that somebody has changed',

@@ -1,3 +1,4 @@
+import { basename, dirname } from 'node:path';
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import type { EtcdFound, Host, Link } from '../../../src/cli/doctor/host.js';
 import type { Checkup } from '../../../src/control/etcd/checkup.js';
@@ -93,13 +94,13 @@ export function savedRulesOf({ node, firewall }: Status, changes = (lines: strin
     subnet: parseSubnet(node.subnet)!,
     localAddress: parseIpv4(node.publicIp)!,
   }).filter(({ onlyBesideOthers }) => !onlyBesideOthers);
-  const lines = chains.flatMap(({ table, parent, name, first, rules }) => [
+  const lines = chains.flatMap(({ table, parent, name, asks = [], rules }) => [
     `*${table}`,
     `:${parent} ACCEPT [0:0]`,
     `:${name} - [0:0]`,
-    ...(first === undefined ? [] : [`:${first} - [0:0]`]),
+    ...asks.map((other) => `:${other} - [0:0]`),
     `-A ${parent} -j ${name}`,
-    ...[...(first === undefined ? [] : [`-j ${first}`]), ...rules].map((rule) => `-A ${name} ${rule}`),
+    ...[...asks.map((other) => `-j ${other}`), ...rules].map((rule) => `-A ${name} ${rule}`),
     'COMMIT',
   ]);
   return `${changes(lines).join('\n')}\n`;
@@ -207,6 +208,8 @@ export function createHost(differences: Differences = {}): Host {
     now: () => NOW,
     exists: async () => true,
     read: async (path) => ({ ...FILES, ...files })[path],
+    list: async (path) =>
+      Object.keys({ ...FILES, ...files }).flatMap((file) => (dirname(file) === path ? basename(file) : [])),
     async run(command, args) {
       const words = [command, ...args].join(' ');
       const known = { ...PRINTED, ...printed };

@@ -98,7 +98,7 @@ describe('without arguments', () => {
 describe('flags', () => {
   it('say everything', () => {
     const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --node-name n1.example --public-ip 203.0.113.9 --port-mapped
-      --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --subnet-proposal --state-dir /tmp/s --lease-ttl 90s --mtu 1400
+      --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --subnet-proposal --cni-conf /c/10-rudder.conflist --state-dir /tmp/s --lease-ttl 90s --mtu 1400
       --disable-offload tun-uso --disable-offload udp-gro --source-check off --cleanup-on-exit --log-level debug --ip-masq
       --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
       --etcd-username u --etcd-password p`;
@@ -122,6 +122,7 @@ describe('flags', () => {
       subnetFile: '/run/flannel/subnet.env',
       subnetEnvPrefix: 'FLANNEL',
       subnetProposal: true,
+      cniConf: '/c/10-rudder.conflist',
       stateDir: '/tmp/s',
       leaseTtlSeconds: 90,
       mtu: 1400,

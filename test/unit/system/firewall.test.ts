@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
-import { type FirewallSettings, ownChains, removalOf, repairOf, tablesIn } from '../../../src/system/firewall-rules.js';
+import {
+  type FirewallSettings,
+  faultOf,
+  ownChains,
+  removalOf,
+  repairOf,
+  tablesIn,
+} from '../../../src/system/firewall-rules.js';
 
 const settings: FirewallSettings = {
   devices: ['rudder0'],
@@ -123,6 +130,26 @@ describe('the operator', () => {
     expect(repairOf(forward, filter())).not.toContain('DOCKER-USER');
     const repair = repairOf(forward, filter(':DOCKER-USER - [0:0]'));
     expect(repair?.split('\n')[2]).toBe('-A RUDDER-FORWARD -j DOCKER-USER');
+  });
+
+  it.each([
+    ['KUBE-ROUTER-FORWARD', '-A FORWARD -m comment --comment "kube-router netpol - TEMCG2" -j KUBE-ROUTER-FORWARD'],
+    ['cali-FORWARD', '-A FORWARD -m comment --comment "cali:wUHhoiAYhphO9Mso" -j cali-FORWARD'],
+  ])('is asked by his network policies too, in %s, which is not fought for the first place', (chain, jump) => {
+    const theirs = [`:${chain} - [0:0]`, jump];
+    const [, , first, ...rest] = repairOf(forward, filter(...theirs))!.split('\n');
+    expect(first).toBe(`-A RUDDER-FORWARD -j ${chain}`);
+    const ours = [first, ...rest.filter((line) => line.startsWith('-A RUDDER-FORWARD'))];
+    const after = filter(':RUDDER-FORWARD - [0:0]', ...theirs, '-A FORWARD -j RUDDER-FORWARD', ...ours);
+    expect(faultOf(forward, after)).toBeUndefined();
+    const dropped = filter(
+      ':RUDDER-FORWARD - [0:0]',
+      theirs[0],
+      '-A FORWARD -j DROP',
+      '-A FORWARD -j RUDDER-FORWARD',
+      ...ours,
+    );
+    expect(faultOf(forward, dropped)).toMatch(/"-j DROP" comes before/);
   });
 });
 
