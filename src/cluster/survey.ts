@@ -23,7 +23,7 @@ export interface SurveyedNode {
 
 /** A node to ask, beside what it is called. */
 export interface Member extends Omit<SurveyedNode, 'summary' | 'problem'> {
-  /** Where it answers in the overlay; undefined: nowhere that is known. */
+  /** Undefined: none that is known. */
   readonly overlayAddress: Ipv4 | undefined;
   readonly publicKey: string | undefined;
 }
@@ -33,7 +33,7 @@ const MOST_NODES = 300;
 /** Asked at once. */
 const PARALLEL = 32;
 
-/** @param asker undefined: this node has no address in the overlay, so that nobody would know it */
+/** @param asker undefined: this node asks nobody */
 export async function survey(
   own: Omit<SurveyedNode, 'problem'>,
   all: readonly Member[],
@@ -106,7 +106,7 @@ export async function orderProbe(member: Member, asker: Asker | undefined, subne
 }
 
 function toAsk({ overlayAddress, publicKey }: Member, asker: Asker | undefined): [Asker, Asked] {
-  if (asker === undefined || overlayAddress === undefined)
-    throw new Error('its backend gives nodes no address to ask at');
+  if (asker === undefined) throw new Error('this node asks nobody: it runs with --no-summary, or has no key');
+  if (overlayAddress === undefined) throw new Error('its backend gives nodes no address to ask at');
   return [asker, { address: overlayAddress, publicKey }];
 }

@@ -83,8 +83,8 @@ export interface Firewall {
   removeMembers(members: Members): Promise<void>;
   /** Makes these the members, and those alone. */
   replaceMembers(members: Members): Promise<void>;
-  /** The host has another address, or other ways to other hosts. */
-  adapt(host: Pick<FirewallSettings, 'localAddress' | 'uplinks' | 'devices'>): Promise<void>;
+  /** The host has another address, other ways to other hosts, or now answers other nodes. */
+  adapt(change: Partial<Pick<FirewallSettings, 'localAddress' | 'uplinks' | 'devices' | 'asked'>>): Promise<void>;
   /** Whether packets of containers pass this host; undefined: nobody knows. */
   forwarding(): Promise<Forwarding | undefined>;
   /** Resolves when nothing is under way any more. The rules stay. */

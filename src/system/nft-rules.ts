@@ -1,6 +1,6 @@
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet } from '../core/subnet.js';
-import type { FirewallSettings, Tunnel } from './firewall-rules.js';
+import type { FirewallSettings, OverlayDoor, Tunnel } from './firewall-rules.js';
 
 /**
  * What must be dropped, or kept from connection tracking, is in an nft table of our own: a drop in any table is final,
@@ -66,7 +66,7 @@ table ip ${TABLE} {
   set ${SETS.portMapped} { type ipv4_addr; ${elements([...members.portMapped].map(formatIpv4))}}
   set uplinks { type ifname; ${elements(settings.uplinks.map((name) => `"${name}"`))}}
 ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
-${tunnel === undefined ? '' : tunnelChains(settings, tunnel)}  chain forwarding {
+${arrivingChain(settings)}${tunnel === undefined ? '' : tunnelChains(settings, tunnel)}  chain forwarding {
     type filter hook forward priority -350; policy accept;
     ${first}goto entering
 ${toPort}  }
@@ -91,17 +91,13 @@ ${settings.isTracked ? translatedOf(own, all, formatIpv4(settings.subnet.address
  * datagrams of our VNI are dropped here; others may use that port too.
  */
 function tunnelChains(settings: FirewallSettings, { port, vni }: Tunnel): string {
-  const { localAddress, uplinks, memberPort } = settings;
+  const { localAddress, uplinks } = settings;
   const local = formatIpv4(localAddress);
   const [only, ...others] = uplinks;
   const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
   const fromPort = vni === undefined ? ` @th,0,16 ${port}` : '';
   const stranger = vni === undefined ? 'accept' : 'goto stranger';
-  return `  chain arriving {
-    type filter hook prerouting priority -350; policy accept;
-    udp dport ${port} goto to_port
-${memberPort === undefined ? '' : `    ip daddr ${formatIpv4(settings.subnet.address)} tcp dport ${memberPort} goto asking\n`}  }
-${memberPort === undefined ? '' : askingChain(settings)}  chain to_port {
+  return `  chain to_port {
     ip saddr @${SETS.direct}${fromPort} ip daddr ${local} iifname ${uplink} notrack accept
     ip saddr @${SETS.portMapped} ip daddr ${local} iifname ${uplink} notrack accept
     iifname ${uplink} ${stranger}
@@ -132,13 +128,30 @@ ${vni === undefined ? '' : strangerChain(local, vni)}  chain inside {
 `;
 }
 
-/** A node's own address is the first one of its subnet: the others there are its containers'. */
-function askingChain({ devices, subnet }: FirewallSettings): string {
+/** All that comes to this host, before connection tracking sees it. */
+function arrivingChain(settings: FirewallSettings): string {
+  const { tunnel, asked } = settings;
+  if (tunnel === undefined && asked === undefined) return '';
+  const toPort = tunnel === undefined ? '' : `    udp dport ${tunnel.port} goto to_port\n`;
+  const asking =
+    asked === undefined ? '' : `    ip daddr ${formatIpv4(asked.address)} tcp dport ${asked.port} goto asking\n`;
+  return `${asked === undefined ? '' : askingChain(settings, asked)}  chain arriving {
+    type filter hook prerouting priority -350; policy accept;
+${toPort}${asking}  }
+`;
+}
+
+/**
+ * Each node's overlay address has the same place in its subnet: the other addresses there are its containers'. What
+ * containers of our own send comes by their bridge, and by no device of the overlay.
+ */
+function askingChain({ devices, network, subnet }: FirewallSettings, { address }: OverlayDoor): string {
   const inSubnet = formatIpv4(subnet.prefixLength === 32 ? 0 : -1 >>> subnet.prefixLength);
   return `  set askers { type ipv4_addr; size 65535; flags dynamic, timeout; timeout 10s; }
   chain asking {
     iifname != ${namesOf(devices)} drop
-    ip saddr & ${inSubnet} != 0.0.0.0 drop
+    ip saddr != ${formatSubnet(network)} drop
+    ip saddr & ${inSubnet} != ${formatIpv4(address - subnet.address)} drop
     tcp flags & (syn | ack) == syn update @askers { ip saddr limit rate over 20/second burst 100 packets } drop
   }
 `;
