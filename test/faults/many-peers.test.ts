@@ -22,12 +22,16 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'thousands of peers that come 
   beforeAll(async () => {
     lab = await createLab({ name: NAME, nodes: 1, config: CONFIG, daemon: { leaseTtl: '1h' } });
     await startNode(lab, lab.nodes[0], [`--healthz-port=${PORT}`]);
+    await execIn(lab, 'etcd', [process.execPath, CHURN, etcdUrl(lab), CONFIG, 'fill', '96', `${PEERS}`]);
+    await waitFor('all to be known', async () => (await statusOf(lab, lab.nodes[0])).peers.length === PEERS, 30_000);
   });
   afterAll(() => labDown(NAME));
 
+  it('are told whole through a pipe, however many', async () => {
+    expect((await statusOf(lab, lab.nodes[0])).peers).toHaveLength(PEERS);
+  });
+
   it('leave the young heap as small as it was: it would be 32 MB from then on', async () => {
-    await execIn(lab, 'etcd', [process.execPath, CHURN, etcdUrl(lab), CONFIG, 'fill', '96', `${PEERS}`]);
-    await waitFor('all to be known', async () => (await statusOf(lab, lab.nodes[0])).peers.length === PEERS, 30_000);
     const scrape = `fetch('http://127.0.0.1:${PORT}/metrics').then((r) => r.text()).then((text) => console.log(text))`;
     const metrics = await execIn(lab, 'n1', [process.execPath, '-e', scrape]);
     const young = /^nodejs_heap_space_size_total_bytes\{space="new"\} (\d+)/m.exec(metrics)?.[1];
