@@ -20,10 +20,10 @@ export interface BackendKind {
   /** The keys of `Backend` that have a meaning, as they are written, beside Type. */
   readonly keys: readonly string[];
   /**
-   * Who answers a ping inside a node's subnet: its device, at the first address, or the bridge of its containers behind
-   * that, if there is one; undefined: nobody that is known.
+   * What has a node's overlay address, where it answers pings and other nodes' questions: its device, the first address of
+   * its subnet, or the bridge of its containers, the next one, if there is a bridge.
    */
-  readonly answers: 'device' | 'bridge' | undefined;
+  readonly answers: 'device' | 'bridge';
   /** @throws RudderError `network-config` naming the option that makes no sense */
   configure(config: NetworkConfig): BackendSettings;
 }

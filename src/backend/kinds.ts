@@ -27,7 +27,7 @@ function kindOf(type: string): BackendKind {
   throw invalid(`Backend.Type ${quote(type)}`, `one of ${KINDS.map((known) => quote(known.type)).join(', ')}`);
 }
 
-/** Where the node with that subnet answers a ping; undefined: nowhere that is known. */
+/** The overlay address of the node with that subnet; undefined: there is no such kind. */
 export function answeringAddress(type: string, { address }: Subnet): Ipv4 | undefined {
   const answers = KINDS.find((kind) => kind.type === type)?.answers;
   return answers && address + (answers === 'device' ? 0 : 1);

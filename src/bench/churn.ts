@@ -24,10 +24,11 @@ const subnetOf = (number: number) => ({
   prefixLength: config.subnetLength,
 });
 const nameOf = (number: number) => formatSubnetKey(subnetOf(number));
-const { type } = config.backend;
+const { type, options } = config.backend;
 
-/** What a node's VXLAN device would be, each another one. */
+/** What a node of the config's kind says of itself: a VXLAN device of its own, or that it takes part in DirectRouting. */
 function backendOf(number: number): BackendLease {
+  if (type === 'udp') return { type, data: options.directrouting === true ? { DirectRouting: true } : {} };
   const bytes = [0x0e, 0, 0, 0, number >> 8, number & 255];
   const mac = bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
   return { type, data: type === 'vxlan' ? { VNI: 1, VtepMAC: mac } : {} };

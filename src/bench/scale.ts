@@ -4,29 +4,36 @@ import Table from 'cli-table3';
 import { Command } from 'commander';
 import { createRouteTable, nextHopOf, setRoute } from '../backend/udp/tables/routes.js';
 import { messageOf } from '../core/errors.js';
-import { parseCommonConfig } from '../core/network-config.js';
+import { type NetworkConfig, parseCommonConfig } from '../core/network-config.js';
+import { formatSubnet } from '../core/subnet.js';
 import { createLab, labDown } from '../lab/lab.js';
-import { etcdUrl } from '../lab/names.js';
+import { etcdUrl, nodeAddress } from '../lab/names.js';
 import { execIn } from '../lab/network.js';
-import { launchNode, logLines, waitUntilReady } from '../lab/nodes.js';
+import { daemonCommand, launchNode, logLines, readSubnetEnv, waitUntilReady } from '../lab/nodes.js';
 import type { LabNode, LabState } from '../lab/state.js';
 import { waitFor } from '../lab/wait-for.js';
 import { residentBytes } from './inside.js';
 import { cpuSeconds } from './measure.js';
 import { onSignal } from './on-signal.js';
 
-/** `npm run scale`: one node in a cluster of thousands, all others of which exist in etcd only. */
+/**
+ * `npm run scale`: one node in a cluster of thousands, all others of which exist in etcd only. With `DirectRouting` in the
+ * config their addresses are one host's on the node's link, whose kernel answers for all of them.
+ */
 const NAME = 'scale';
 const CHURN = fileURLToPath(new URL('./churn.js', import.meta.url));
 const CONFIGS = ['{"Network":"10.0.0.0/8","SubnetLen":20}', '{"Network":"10.16.0.0/12","SubnetLen":24}'];
 /** The node itself chooses among the first hundred free ones: these are left to it. */
 const FIRST = 96;
 const ALL_KNOWN_MS = 60_000;
+/** Of 4,000 peers that come at once, all are reached directly within two minutes. */
+const ALL_DIRECT_MS = 180_000;
 
 interface Plan {
   readonly leases: number;
   readonly rate: number;
   readonly seconds: number;
+  readonly idleSeconds: number;
 }
 
 interface Figures {
@@ -34,6 +41,8 @@ interface Figures {
   readonly startMs: number;
   readonly listMs: number;
   readonly rangeRequests: number;
+  /** Peers that are reached without the tunnel before it is idle, and when the last of them was; undefined: not wanted. */
+  readonly direct: { readonly peers: number; readonly afterMs: number } | undefined;
   readonly rssMegabytes: number;
   readonly idleCpuPercent: number;
   readonly churnPerSecond: number;
@@ -52,6 +61,9 @@ interface Logged {
   readonly subnet: string;
 }
 
+/** The addresses of all other nodes begin here, as churn.ts gives them. */
+const OTHERS_ADDRESS = 0xc0000000 | 0;
+
 /** When which route was set, from the log at level debug. */
 function routesSet(lab: LabState, node: LabNode): Logged[] {
   return logLines(lab, node)
@@ -67,13 +79,45 @@ async function rangeRequests(lab: LabState): Promise<number> {
   return Number(/^grpc_server_handled_total\{grpc_code="OK",grpc_method="Range".*\} (\d+)/m.exec(text)?.[1] ?? 0);
 }
 
+const wantsDirect = ({ backend }: NetworkConfig) => backend.options.directrouting === true;
+
+/** All other hosts at once, on the link: the addresses of all nodes (churn.ts), and those of their devices in the overlay. */
+async function answerForAll(lab: LabState, { network }: NetworkConfig): Promise<void> {
+  const all = { address: OTHERS_ADDRESS, prefixLength: 16 };
+  await execIn(lab, 'n1', ['ip', 'route', 'add', formatSubnet(all), 'dev', 'eth0']);
+  await execIn(lab, 'etcd', ['ip', 'route', 'add', 'local', formatSubnet(all), 'dev', 'lo']);
+  await execIn(lab, 'etcd', ['ip', 'route', 'add', 'local', formatSubnet(network), 'dev', 'lo']);
+}
+
+async function leadBack(lab: LabState, node: LabNode): Promise<void> {
+  const subnet = readSubnetEnv(lab, node).RUDDER_SUBNET.replace(/\.\d+\/(\d+)$/, '.0/$1');
+  // In the table of what is this host's own, where the whole Network is.
+  await execIn(lab, 'etcd', ['ip', 'route', 'add', subnet, 'via', nodeAddress(lab, node), 'table', 'local']);
+}
+
+/** Waits until all are, or no more become so: the kernel may have room for fewer neighbours. */
+async function directPeers(lab: LabState, node: LabNode, launched: number, all: number): Promise<Figures['direct']> {
+  // Whose exit code is about other things.
+  const status = ['sh', '-c', `${daemonCommand(lab, node, ['status', '--json']).join(' ')} || true`];
+  const end = Date.now() + ALL_DIRECT_MS;
+  let [peers, at] = [0, launched];
+  while (peers < all && Date.now() < end) {
+    const now: number = JSON.parse(await execIn(lab, 'n1', status)).backend.direct ?? 0;
+    if (now > peers) [peers, at] = [now, Date.now()];
+    await delay(1000);
+  }
+  return { peers, afterMs: at - launched };
+}
+
 async function measure(config: string, plan: Plan): Promise<Figures> {
+  const parsed = parseCommonConfig(config);
   const daemon = { leaseTtl: '24h', arguments: ['--log-level=debug'] };
   const lab = await createLab({ name: NAME, nodes: 1, config, daemon });
   const [node] = lab.nodes;
   const churn = (...args: (string | number)[]) =>
     execIn(lab, 'etcd', [process.execPath, CHURN, etcdUrl(lab), config, ...args.map(String)]);
   await churn('fill', FIRST, plan.leases);
+  if (wantsDirect(parsed)) await answerForAll(lab, parsed);
 
   const before = await rangeRequests(lab);
   const launched = Date.now();
@@ -84,8 +128,10 @@ async function measure(config: string, plan: Plan): Promise<Figures> {
   const pids = [node.process!.pid];
   const requests = (await rangeRequests(lab)) - before;
   const rssMegabytes = residentBytes(pids) / 1e6;
-  await delay(SETTLED_MS);
-  const idleCpuPercent = await cpuPercent(pids, IDLE_SECONDS);
+  if (wantsDirect(parsed)) await leadBack(lab, node);
+  const direct = wantsDirect(parsed) ? await directPeers(lab, node, launched, plan.leases) : undefined;
+  await delay(Math.min(SETTLED_MS, 1000 * plan.idleSeconds));
+  const idleCpuPercent = await cpuPercent(pids, plan.idleSeconds);
 
   const cpuBefore = cpuSeconds(pids);
   const joins = (await churn('churn', FIRST, plan.leases, plan.rate, plan.seconds))
@@ -101,6 +147,7 @@ async function measure(config: string, plan: Plan): Promise<Figures> {
     startMs: routes.at(-1)!.at - launched,
     listMs: routes.at(-1)!.at - routes[0].at,
     rangeRequests: requests,
+    direct,
     rssMegabytes,
     idleCpuPercent,
     churnPerSecond: joins.length / plan.seconds,
@@ -161,9 +208,11 @@ async function main(): Promise<void> {
     .option('--leases <count>', 'nodes in the cluster', '4000')
     .option('--rate <count>', 'joins a second, and as many leaves', '100')
     .option('--seconds <count>', 'how long they join and leave', '60')
+    .option('--idle <seconds>', 'how long it is idle; too few tell nothing', `${IDLE_SECONDS}`)
     .parse()
-    .opts<Record<'leases' | 'rate' | 'seconds', string> & { config: string[] }>();
-  const plan = { leases: Number(flags.leases), rate: Number(flags.rate), seconds: Number(flags.seconds) };
+    .opts<Record<'leases' | 'rate' | 'seconds' | 'idle', string> & { config: string[] }>();
+  const [leases, rate, seconds, idleSeconds] = [flags.leases, flags.rate, flags.seconds, flags.idle].map(Number);
+  const plan = { leases, rate, seconds, idleSeconds };
   onSignal(() => labDown(NAME));
   await labDown(NAME);
   try {
@@ -178,6 +227,9 @@ async function main(): Promise<void> {
     row('from the first route to the last', ({ listMs }) => `${listMs} ms`);
     row('range requests of the whole start', (each) => `${each.rangeRequests}`);
     row('RSS', ({ rssMegabytes }) => `${rssMegabytes.toFixed(0)} MB`);
+    row('reached directly', ({ direct }) =>
+      direct === undefined ? '' : `${direct.peers}, after ${(direct.afterMs / 1000).toFixed(0)} s`,
+    );
     row('CPU, idle', ({ idleCpuPercent }) => `${idleCpuPercent.toFixed(2)} %`);
     row('joins, and as many leaves', ({ churnPerSecond }) => `${churnPerSecond.toFixed(0)} /s`);
     row('from a join to its route, p50', ({ changeMs }) => `${changeMs.p50} ms`);

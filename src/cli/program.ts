@@ -94,7 +94,13 @@ process.on('uncaughtException', (error) => process.exit(report(error)));
 process.on('unhandledRejection', (error) => process.exit(report(error)));
 
 // exit() and not a natural end: a connection attempt under way would keep the process.
-main(process.argv).then(
-  (status) => process.exit(status),
-  (error: unknown) => process.exit(report(error)),
-);
+main(process.argv).then(end, (error: unknown) => end(report(error)));
+
+/** When all is taken that was told: of thousands of peers that is a megabyte, of which a pipe holds 64 KB. */
+function end(status: number): void {
+  const streams = [process.stdout, process.stderr];
+  let left = streams.length;
+  const taken = () => --left === 0 && process.exit(status);
+  // Who reads no further has had enough.
+  for (const stream of streams) stream.once('error', () => process.exit(status)).write('', taken);
+}

@@ -18,6 +18,8 @@ export interface Asker {
   readonly key: KeyObject;
   /** How many nodes we know: there is so much to be said. */
   readonly nodes: number;
+  /** Nodes have their addresses in the overlay by bridges, which may not be there. */
+  readonly isAtBridge: boolean;
 }
 
 export interface Asked {
@@ -33,7 +35,8 @@ export async function ask(asker: Asker, { address, publicKey }: Asked, question:
   const [from, to] = [asker.address, address].map(formatIpv4);
   // The challenge is of the connection that it was given on.
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const way = { host: to, localAddress: from, agent, mostBytes: MOST_BYTES + MOST_BYTES_EACH * asker.nodes };
+  const mostBytes = MOST_BYTES + MOST_BYTES_EACH * asker.nodes;
+  const way = { host: to, localAddress: from, agent, mostBytes, isAtBridge: asker.isAtBridge };
   try {
     const challenge = challengeIn(await fetchText(way, '/challenge'));
     // By ours an answer is known to be one to this question, and not to an earlier one.
@@ -76,6 +79,7 @@ interface Way {
   readonly localAddress: string;
   readonly agent: Agent;
   readonly mostBytes: number;
+  readonly isAtBridge: boolean;
 }
 
 interface Told {
@@ -85,10 +89,16 @@ interface Told {
 }
 
 /** Whoever answers may answer anything: it comes to an end, in time, and not by a throw that nobody catches. */
-function fetchText({ mostBytes, ...way }: Way, path: string): Promise<Told> {
+function fetchText({ mostBytes, isAtBridge, ...way }: Way, path: string): Promise<Told> {
+  const by = isAtBridge ? ', the address of a bridge of containers: is there one' : '';
+  const noAnswer = isAtBridge ? `no answer from ${way.host}${by} there?` : 'no answer';
+  const wordsOf = (error: NodeJS.ErrnoException) =>
+    error.code === 'EADDRNOTAVAIL'
+      ? new Error(`this host has not ${way.localAddress}, by which nodes know who asks${by} here?`)
+      : explain(error);
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   return new Promise((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(new Error('no answer')), { once: true });
+    signal.addEventListener('abort', () => reject(new Error(noAnswer)), { once: true });
     const asking = request({ ...way, port: CLUSTER_PORT, path, signal }, (response) => {
       const { statusCode: code = 0, headers } = response;
       bytesOf(response, mostBytes).then(
@@ -117,7 +127,7 @@ async function bytesOf(response: IncomingMessage, most: number): Promise<Buffer>
   return Buffer.concat(chunks);
 }
 
-function wordsOf(error: NodeJS.ErrnoException): Error {
+function explain(error: NodeJS.ErrnoException): Error {
   if (error.code === 'ECONNREFUSED') return new Error('no rudder answers there: is it running, and of this version?');
   if (error.code === 'ECONNRESET') return new Error('it does not take us for a member');
   if (error.code === 'EHOSTUNREACH' || error.code === 'ENETUNREACH') return new Error('no route to it');

@@ -1,7 +1,7 @@
 import { type KeyObject, randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { parseIpv4 } from '../core/address-text.js';
-import { messageOf } from '../core/errors.js';
+import { errnoOf, messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
@@ -18,6 +18,10 @@ export const MAC_HEADER = 'rudder-mac';
 export interface ServeOptions {
   /** Our own in the overlay. */
   readonly address: Ipv4;
+  /** A bridge's, which this host may not have yet, or lose and have again: a socket at it outlives that. */
+  readonly isAtBridge: boolean;
+  /** Resolves when nobody but members gets through to the port: not before that it is listened on. */
+  readonly guarded: Promise<void>;
   readonly key: KeyObject;
   /** The public key of the member at that overlay address; undefined: nobody's, or it has none. */
   readonly keyOf: (address: Ipv4) => string | undefined;
@@ -33,7 +37,7 @@ export interface ServeOptions {
 const ORDERS_A_SECOND = 10;
 /** How long one summary serves all who ask: the more peers there are, the more it costs. */
 const SHARED_MS = 500;
-/** The device may be made anew, and its address with it. */
+/** The device may be made anew, or a bridge come, and the address with it. */
 const RETRY_MS = 5000;
 
 /**
@@ -48,23 +52,26 @@ const RETRY_MS = 5000;
  * (`rudder-mac`), of the same path, its status and its body.
  */
 export function serveMembers(options: ServeOptions): { close(): void } {
-  const { address, log } = options;
+  const { address, isAtBridge, log } = options;
   const own = formatIpv4(address);
   const orders = createOrders();
   const limit = createRepeatLimit();
   const challenges = new WeakMap<Socket, string>();
   const http = createHttpServer(answer, { admits: (from) => keyAt(from) !== undefined, isSilent: true });
+  let isClosed = false;
   let timer: NodeJS.Timeout | undefined;
   let shared: { readonly at: number; readonly answer: Promise<HttpAnswer> } | undefined;
 
   http.server.on('error', (error) => {
-    limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'other nodes cannot ask this one'));
+    const isExpected = isAtBridge && errnoOf(error) === 'EADDRNOTAVAIL';
+    const level = isExpected ? 'debug' : 'warn';
+    limit((suppressed) => log[level]({ reason: messageOf(error), suppressed }, 'other nodes cannot ask this one'));
     if (!http.server.listening) timer = setTimeout(listen, RETRY_MS).unref();
   });
   function listen(): void {
-    http.server.listen(CLUSTER_PORT, own);
+    if (!isClosed) http.server.listen(CLUSTER_PORT, own);
   }
-  listen();
+  void options.guarded.then(listen);
 
   function keyAt(from: string | undefined): string | undefined {
     const asker = from === undefined ? undefined : parseIpv4(from);
@@ -112,6 +119,7 @@ export function serveMembers(options: ServeOptions): { close(): void } {
 
   return {
     close() {
+      isClosed = true;
       clearTimeout(timer);
       http.close();
     },

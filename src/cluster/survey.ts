@@ -23,7 +23,7 @@ export interface SurveyedNode {
 
 /** A node to ask, beside what it is called. */
 export interface Member extends Omit<SurveyedNode, 'summary' | 'problem'> {
-  /** Where it answers in the overlay; undefined: nowhere that is known. */
+  /** Undefined: none that is known. */
   readonly overlayAddress: Ipv4 | undefined;
   readonly publicKey: string | undefined;
 }
@@ -33,7 +33,7 @@ export const MOST_NODES = 300;
 /** Asked at once. */
 const PARALLEL = 32;
 
-/** @param asker undefined: this node has no address in the overlay, so that nobody would know it */
+/** @param asker undefined: this node asks nobody */
 export async function survey(
   own: Omit<SurveyedNode, 'problem'>,
   all: readonly Member[],
@@ -106,14 +106,17 @@ export async function orderProbe(member: Member, asker: Asker | undefined, subne
 }
 
 function toAsk({ overlayAddress, publicKey }: Member, asker: Asker | undefined): [Asker, Asked] {
-  if (asker === undefined || overlayAddress === undefined) throw new Error(NO_ADDRESS);
+  if (asker === undefined) throw new Error(NO_ASKER);
+  if (overlayAddress === undefined) throw new Error(NO_ADDRESS);
   return [asker, { address: overlayAddress, publicKey }];
 }
 
+const NO_ASKER = 'this node asks nobody: it runs with --no-summary, or has no key';
 const NO_ADDRESS = 'its backend gives nodes no address to ask at';
 
 /** Why a node is not asked at all; undefined: it may be. */
 export function whyNotAsked({ overlayAddress, publicKey }: Member, asker: Asker | undefined): string | undefined {
-  if (asker === undefined || overlayAddress === undefined) return NO_ADDRESS;
+  if (asker === undefined) return NO_ASKER;
+  if (overlayAddress === undefined) return NO_ADDRESS;
   return publicKey === undefined ? NO_KEY : undefined;
 }

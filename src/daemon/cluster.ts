@@ -18,8 +18,12 @@ export interface ClusterOptions {
   readonly version: string;
   /** By which members know our questions; undefined: we ask none, and answer none. */
   readonly key: KeyObject | undefined;
-  /** Each node of this kind has a device with the first address of its subnet. */
-  readonly isAtDevice: boolean;
+  /** Of the node with that subnet, in the overlay; undefined: none that is known. */
+  readonly overlayAddressOf: (subnet: Subnet) => Ipv4 | undefined;
+  /** It is that of a bridge, which may come and go. */
+  readonly isAtBridge: boolean;
+  /** Has the firewall keep all but members from where this node is asked. */
+  readonly guard: (address: Ipv4) => Promise<void>;
   readonly publicIp: () => Ipv4;
   readonly peers: () => readonly Lease[];
   /** It is not skipped: packets go to it. */
@@ -47,10 +51,12 @@ export interface Cluster {
 const MOST_SECOND_LOOKS = 40;
 
 export function keepCluster(options: ClusterOptions): Cluster {
-  const { own, host, version, key, isAtDevice, peers, log } = options;
-  const canAnswer = key !== undefined && isAtDevice;
-  const askerNow = () => (canAnswer ? { address: own.address, key, nodes: peers().length + 1 } : undefined);
-  const server = canAnswer ? serveMembers({ address: own.address, key, keyOf, summary, probe, relay, log }) : undefined;
+  const { own, host, version, key, overlayAddressOf, isAtBridge, peers, log } = options;
+  const address = overlayAddressOf(own);
+  const self = key === undefined || address === undefined ? undefined : { address, key, isAtBridge };
+  const askerNow = () => self && { ...self, nodes: peers().length + 1 };
+  const guarded = self && options.guard(self.address);
+  const server = self && guarded && serveMembers({ ...self, guarded, keyOf, summary, probe, relay, log });
 
   let indexed: readonly Lease[] = [];
   let byAddress = new Map<Ipv4, Lease>();
@@ -58,7 +64,7 @@ export function keepCluster(options: ClusterOptions): Cluster {
   /** Asked at each connection, which may be a stranger's. */
   function keyOf(address: Ipv4): string | undefined {
     const now = peers();
-    if (now !== indexed) byAddress = byOverlayAddress(now);
+    if (now !== indexed) byAddress = byOverlayAddress(now, overlayAddressOf);
     indexed = now;
     const lease = byAddress.get(address);
     return lease !== undefined && options.isMember(lease) ? lease.nodeKey : undefined;
@@ -93,14 +99,14 @@ export function keepCluster(options: ClusterOptions): Cluster {
       host: host ?? null,
       subnet: formatSubnet(subnet),
       address: formatIpv4(publicIp),
-      overlayAddress: isAtDevice ? subnet.address : undefined,
+      overlayAddress: overlayAddressOf(subnet),
       publicKey: nodeKey,
     };
   }
 
   async function look(): Promise<Survey> {
-    const self = { host: host ?? null, subnet: formatSubnet(own), address: formatIpv4(options.publicIp()) };
-    return survey({ ...self, summary: await summary() }, peers().map(memberOf), askerNow());
+    const called = { host: host ?? null, subnet: formatSubnet(own), address: formatIpv4(options.publicIp()) };
+    return survey({ ...called, summary: await summary() }, peers().map(memberOf), askerNow());
   }
 
   /** Who could be asked and has had no answer asks again, now. */
@@ -115,16 +121,15 @@ export function keepCluster(options: ClusterOptions): Cluster {
     return orders.length > 0;
   }
 
-  const isOff = key === undefined ? 'this node asks no others: it runs with --no-summary' : undefined;
-  const whyNot = (member: Member) => isOff ?? whyNotAsked(member, askerNow());
+  const whyNot = (member: Member) => whyNotAsked(member, askerNow());
   const answers = keepAnswers({
     own: formatSubnet(own),
     members: () =>
-      canAnswer
-        ? peers()
+      self === undefined
+        ? []
+        : peers()
             .map(memberOf)
-            .filter((member) => whyNot(member) === undefined)
-        : [],
+            .filter((member) => whyNot(member) === undefined),
     ask: (member) => lookAt(member, askerNow()),
   });
   const sightings = createSightings();
@@ -175,12 +180,16 @@ function createSightings(): { note(present: Iterable<string>): (subnet: string) 
   };
 }
 
-/** Of leases with one first address the most specific counts, as on the packets' way. */
-function byOverlayAddress(leases: readonly Lease[]): Map<Ipv4, Lease> {
+/** Of leases with one address the most specific counts, as on the packets' way. */
+function byOverlayAddress(
+  leases: readonly Lease[],
+  overlayAddressOf: ClusterOptions['overlayAddressOf'],
+): Map<Ipv4, Lease> {
   const found = new Map<Ipv4, Lease>();
   for (const lease of leases) {
-    const { address, prefixLength } = lease.subnet;
-    if (prefixLength > (found.get(address)?.subnet.prefixLength ?? -1)) found.set(address, lease);
+    const address = overlayAddressOf(lease.subnet);
+    if (address === undefined) continue;
+    if (lease.subnet.prefixLength > (found.get(address)?.subnet.prefixLength ?? -1)) found.set(address, lease);
   }
   return found;
 }

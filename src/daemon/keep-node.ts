@@ -1,4 +1,5 @@
 import { answeringAddress, answersByDevice } from '../backend/kinds.js';
+import { CLUSTER_PORT } from '../cluster/serve.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
@@ -91,12 +92,16 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     log,
   });
   const { type } = config.backend;
+  const isAtBridge = !answersByDevice(type);
+  const overlayAddressOf = (of: Subnet) => answeringAddress(type, of);
   const health = keepHealth({
     peers: () => joined.state().peers,
     socket: options.probes ? openProbeSocket(subnet, type, log) : undefined,
-    addressOf: (lease) => answeringAddress(type, lease.subnet),
-    isSureToAnswer: answersByDevice(type),
-    isByKernel: backend.packetPath === undefined && answersByDevice(type),
+    addressOf: ({ subnet }) => overlayAddressOf(subnet),
+    // A socket that is bound to a bridge's address would have to follow it.
+    sourceOf: (lease) => (isAtBridge ? lease.publicIp : overlayAddressOf(lease.subnet)),
+    isSureToAnswer: !isAtBridge,
+    isByKernel: backend.packetPath === undefined && !isAtBridge,
     log,
   });
   const sightOf = (lease: Lease) => {
@@ -114,7 +119,9 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     host: options.nodeName,
     version,
     key: ground.key,
-    isAtDevice: answersByDevice(type),
+    overlayAddressOf,
+    isAtBridge,
+    guard: async (address) => firewall?.adapt({ asked: { address, port: CLUSTER_PORT } }),
     publicIp: () => joined.state().publicIp,
     peers: () => joined.state().peers,
     isMember: (lease) => admission.problemOf(lease) === undefined,

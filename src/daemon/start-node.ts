@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
-import { answersByDevice, removeOthers, settingsOf } from '../backend/kinds.js';
+import { answeringAddress, removeOthers, settingsOf } from '../backend/kinds.js';
 import { unknownKeys } from '../backend/new-config.js';
 import { CLUSTER_PORT } from '../cluster/serve.js';
 import type { Membership } from '../control/membership.js';
@@ -133,8 +133,9 @@ async function openTheWay(
   if (options.firewall) {
     const uplinks = await uplinksOf(netlink, await netlink.routes(undefined), underlay);
     const host = { localAddress: underlay.address, uplinks };
-    const memberPort = options.summary && answersByDevice(config.backend.type) ? CLUSTER_PORT : undefined;
-    const rules = { devices: backend.ways(), network, subnet, ipMasq, tunnel: settings.tunnel, memberPort, ...host };
+    const address = options.summary ? answeringAddress(config.backend.type, subnet) : undefined;
+    const asked = address === undefined ? undefined : { address, port: CLUSTER_PORT };
+    const rules = { devices: backend.ways(), network, subnet, ipMasq, tunnel: settings.tunnel, asked, ...host };
     // Before the first datagram: a container could take its place in connection tracking.
     const kept = await keepFirewall(rules, admission.members(), netlink, log, signal);
     undo.add('firewall', async () => {

@@ -16,6 +16,8 @@ export interface HealthOptions {
   readonly socket: EchoSocket | undefined;
   /** Where the peer with that lease answers; undefined: nowhere that is known. */
   readonly addressOf: (lease: Lease) => Ipv4 | undefined;
+  /** From where its own probes come. */
+  readonly sourceOf: (lease: Lease) => Ipv4 | undefined;
   readonly isSureToAnswer: boolean;
   /** Peers answer and forward also when their daemons are gone. */
   readonly isByKernel: boolean;
@@ -87,10 +89,12 @@ interface Probed extends PeerProbe {
 
 /** Asks each peer from time to time whether it is there, and knows how each is. */
 export function keepHealth(options: HealthOptions): Health {
-  const { peers, socket, addressOf, isSureToAnswer, isByKernel, log } = options;
+  const { peers, socket, addressOf, sourceOf, isSureToAnswer, isByKernel, log } = options;
   const turns = createEchoTurns<Probed>(TURNS);
   const bySubnet = new Map<number, Probed>();
   const byAddress = new Map<Ipv4, Probed>();
+  /** Where it is another one. */
+  const bySource = new Map<Ipv4, Probed>();
   /** By subnet, for ever: so does the packet path count. */
   const packets = new Map<number, Probed['packets']>();
   const limit = createRepeatLimit();
@@ -134,7 +138,7 @@ export function keepHealth(options: HealthOptions): Health {
   }
 
   function heard({ type, source, sequence, payloadBytes, receivedAt }: Echo): void {
-    const probed = byAddress.get(source);
+    const probed = (type === 'request' ? bySource.get(source) : undefined) ?? byAddress.get(source);
     if (probed === undefined) return;
     if (payloadBytes === 0) probed.packets.in++;
     if (type === 'request') {
@@ -188,6 +192,8 @@ export function keepHealth(options: HealthOptions): Health {
     turns.add(probed);
     bySubnet.set(key, probed);
     byAddress.set(address, probed);
+    const source = sourceOf(lease);
+    if (source !== undefined && source !== address) bySource.set(source, probed);
   }
 
   /** Another node at that subnet, or another version of it, has a life of its own. */
@@ -195,11 +201,15 @@ export function keepHealth(options: HealthOptions): Health {
     const probed = bySubnet.get(key)!;
     bySubnet.delete(key);
     byAddress.delete(probed.address);
+    const source = sourceOf(probed.lease);
+    if (source !== undefined && bySource.get(source) === probed) bySource.delete(source);
     turns.remove(probed);
   }
 
   function peerFacts(lease: Lease, problem: string | undefined, heardSecondsAgo: number | undefined): PeerFacts {
-    const probed = bySubnet.get(keyOf(lease));
+    const found = bySubnet.get(keyOf(lease));
+    // Peers are followed once a second: until then its predecessor's probes are there.
+    const probed = found?.lease === lease ? found : undefined;
     const byPath = heardSecondsAgo === undefined ? undefined : performance.now() - heardSecondsAgo * 1000;
     const heard = [byPath, probed?.heardAt].filter((at) => at !== undefined);
     return {

@@ -67,7 +67,8 @@ function judge(
   if (lastHeard !== undefined && now - lastHeard <= longest) {
     // Who has never answered may not answer pings at all.
     const isUnanswered = probe?.answeredAt !== undefined && now - probe.answeredAt > longest;
-    if (isUnanswered) return { state: 'unreachable', reason: ONE_WAY };
+    if (isUnanswered)
+      return isSureToAnswer ? { state: 'unreachable', reason: ONE_WAY } : { state: 'ok', reason: NO_BRIDGE };
     const isLeft = daemonHeardAt !== undefined && now - daemonHeardAt > longest;
     return isLeft ? { state: 'ok', reason: NO_DAEMON } : { state: 'ok' };
   }
@@ -79,4 +80,6 @@ function judge(
 
 /** Its routes stay as they are, so that it is lost to what changes from now on. */
 const NO_DAEMON = 'its kernel answers and forwards, but its daemon sends no probes: is rudder running there?';
+/** Whether it can be reached is not known then. */
+const NO_BRIDGE = 'it is heard, but its bridge of containers has answered nothing of late: is there one still?';
 const ONE_WAY = 'it is heard, but has answered nothing of late: what is sent to it does not arrive';

@@ -14,8 +14,8 @@ export interface FirewallSettings {
   readonly localAddress: Ipv4;
   /** Undefined: packets go as they are, without a tunnel. */
   readonly tunnel: Tunnel | undefined;
-  /** TCP port at the first address of our subnet where other nodes ask this one; undefined: they do not. */
-  readonly memberPort?: number | undefined;
+  /** Where other nodes ask this one; undefined: nowhere. */
+  readonly asked?: OverlayDoor | undefined;
   /**
    * Somebody on this host has connections tracked, as Docker does. Else no rule of ours may ask for their state: the
    * kernel would begin to track each packet of this host, and to drop new ones when its table is full.
@@ -23,6 +23,12 @@ export interface FirewallSettings {
   readonly isTracked: boolean;
   /** Names of the interfaces that lead to other hosts: that of the underlay, and those of default routes. */
   readonly uplinks: readonly string[];
+}
+
+/** TCP, at our overlay address. */
+export interface OverlayDoor {
+  readonly address: Ipv4;
+  readonly port: number;
 }
 
 /** The datagrams that nodes send each other. */

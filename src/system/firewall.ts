@@ -5,10 +5,9 @@ import type { Logger } from '../core/logger.js';
 import { createOneAtATime } from '../core/one-at-a-time.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { isNotInstalled } from './command.js';
-import { isTracking } from './conntrack.js';
+import { forgetDatagrams, isTracking } from './conntrack.js';
 import { type FirewallSettings, ownChains } from './firewall-rules.js';
-import { describeChain, foreignChains } from './foreign-chains.js';
-import { createForwardingJudge, type ForwardingVerdict, type Passage } from './forwarding.js';
+import { type Forwarding, watchForwarding } from './forwarding-watch.js';
 import { isInNfTables, removeChains, setChains } from './iptables.js';
 import type { Netlink } from './netlink.js';
 import type { Members } from './nft-rules.js';
@@ -48,9 +47,6 @@ const LOOK_INTERVAL_MS = 3000;
 const MAX_SHARE = 1 / 20;
 /** Whether packets pass is judged this often, also if nobody asks. */
 const JUDGE_INTERVAL_MS = 30_000;
-/** How long a question waits for nft to answer. */
-const PATIENCE_MS = 1000;
-
 export interface FirewallState {
   /** How often the rules were looked at. */
   readonly checks: number;
@@ -62,18 +58,6 @@ export interface FirewallState {
   readonly settings: FirewallSettings;
 }
 
-export interface Forwarding extends ForwardingVerdict {
-  /** Somebody else's chains that may be why packets do not pass; asked for only when they do not. */
-  readonly suspects: readonly string[];
-  /**
-   * Dropped since the start: datagrams that claimed to come from a member, datagrams of our VXLAN from hosts that are no
-   * members, and datagrams of others on this host to a member's tunnel port.
-   */
-  readonly forged: number;
-  readonly strangers: number;
-  readonly forwarded: number;
-}
-
 export interface Firewall {
   /** Whether our chains are of this run, and not of an earlier one. */
   readonly isNew: boolean;
@@ -83,8 +67,8 @@ export interface Firewall {
   removeMembers(members: Members): Promise<void>;
   /** Makes these the members, and those alone. */
   replaceMembers(members: Members): Promise<void>;
-  /** The host has another address, or other ways to other hosts. */
-  adapt(host: Pick<FirewallSettings, 'localAddress' | 'uplinks' | 'devices'>): Promise<void>;
+  /** The host has another address, other ways to other hosts, or now answers other nodes. */
+  adapt(change: Partial<Pick<FirewallSettings, 'localAddress' | 'uplinks' | 'devices' | 'asked'>>): Promise<void>;
   /** Whether packets of containers pass this host; undefined: nobody knows. */
   forwarding(): Promise<Forwarding | undefined>;
   /** Resolves when nothing is under way any more. The rules stay. */
@@ -115,13 +99,12 @@ export async function keepFirewall(
     over: ['the firewall is kept again', 'firewall.restored'],
   });
   const repairLimit = createRepeatLimit();
-  const verdictLimit = createRepeatLimit();
   const oneAtATime = createOneAtATime();
   const oneLook = createOneAtATime();
   // Masquerading tracks by itself.
   let settings: FirewallSettings = { ...initial, isTracked: initial.ipMasq || (await isTracking()) };
   const table = createNftTable(settings, members, stopping.signal);
-  const judge = createForwardingJudge();
+  const forwarding = watchForwarding(table, log);
   let isNew = false;
   /** The rules that the next look finds are of other settings. */
   let isAdapted = false;
@@ -129,14 +112,11 @@ export async function keepFirewall(
   let checks = 0;
   let repairs = 0;
   let problem: string | undefined;
-  let told: Passage[] = [];
-  let suspects: readonly string[] = [];
   /** The rules' generation that was found right; undefined: it has no number, or was not. */
   let seen: number | undefined;
   /** As of the last look: whether what was judged was judged by the same rules. */
   let lastSaved: string | undefined;
   let lastGeneration: number | undefined;
-  let verdict: Forwarding | undefined;
 
   const generation = () => netlink.rulesGeneration().catch(() => undefined);
 
@@ -161,7 +141,7 @@ export async function keepFirewall(
       else if (changed && !isAdapted) {
         repairs++;
         // A container may have got an entry for the tunnel in between.
-        void forgetTracked(table.members());
+        void forget(table.members());
         repairLimit((suppressed) =>
           log.warn({ repairs, suppressed }, 'firewall rules were missing or not first: put back', 'firewall.repaired'),
         );
@@ -175,7 +155,7 @@ export async function keepFirewall(
         'firewall rules looked at',
       );
       if (isNumbered) seen = current;
-      if (changed || saved !== lastSaved || current !== lastGeneration) judge.forget(await table.counters());
+      if (changed || saved !== lastSaved || current !== lastGeneration) await forwarding.forget();
       lastSaved = saved;
       lastGeneration = current;
     } catch (error) {
@@ -212,42 +192,6 @@ export async function keepFirewall(
     await oneLook(look);
   }
 
-  async function judgeNow(): Promise<Forwarding | undefined> {
-    const counts = await table.counters().catch(() => undefined);
-    if (counts === undefined) return undefined;
-    const judged = judge.judge(counts, performance.now());
-    await tell(judged);
-    const { dropped_forged: forged, dropped_stranger: strangers, dropped_foreign: forwarded } = counts;
-    return { ...judged, suspects, forged, strangers, forwarded };
-  }
-
-  /** Whoever asks for the node's health is not kept waiting by a slow nft: the last verdict is as good for a while. */
-  async function forwarding(): Promise<Forwarding | undefined> {
-    const patience = new AbortController();
-    const late = delay(PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined);
-    const fresh = judgeNow().then((judged) => {
-      verdict = judged;
-    });
-    await Promise.race([fresh, late]);
-    patience.abort();
-    return verdict;
-  }
-
-  async function tell({ out, in: inward }: ForwardingVerdict): Promise<void> {
-    if (out === told[0] && inward === told[1]) return;
-    told = [out, inward];
-    suspects = [];
-    if (![out, inward].some(isBad)) return;
-    const found = await foreignChains();
-    suspects = found.filter(({ hook }) => hook !== 'input' && hook !== 'output').map(describeChain);
-    verdictLimit((suppressed) =>
-      log.warn(
-        { out, in: inward, suspects, suppressed },
-        'packets between containers do not pass this host as they should: see docs/firewalls.md',
-      ),
-    );
-  }
-
   async function keep(): Promise<void> {
     let rest = 0;
     let judged = performance.now();
@@ -257,7 +201,7 @@ export async function keepFirewall(
       rest = 0;
       if (performance.now() - judged > JUDGE_INTERVAL_MS) {
         judged = performance.now();
-        await forwarding();
+        await forwarding.now();
       }
       // Others may begin to track at any time, Docker when it starts. From then on our own rules keep it up.
       if (!settings.isTracked && (await isTracking())) await adapt({ isTracked: true });
@@ -269,37 +213,27 @@ export async function keepFirewall(
   }
 
   /** Entries of before: they are not looked up any more, but would be again when our rules are gone. */
-  async function forgetTracked({ direct, portMapped }: Members): Promise<void> {
+  async function forget({ direct, portMapped }: Members): Promise<void> {
     const { localAddress, tunnel } = settings;
     // VXLAN's datagrams come from any port: none of theirs can be named.
     if (tunnel === undefined || tunnel.vni !== undefined) return;
-    const { port } = tunnel;
-    for (const member of [...direct, ...portMapped]) {
-      const ports = { sourcePort: port, destinationPort: port };
-      for (const [source, destination] of [
-        [localAddress, member],
-        [member, localAddress],
-      ]) {
-        if (stopping.signal.aborted) return;
-        await netlink.deleteConntrack({ source, destination, ...ports }).catch(() => undefined);
-      }
-    }
+    await forgetDatagrams(netlink, localAddress, [...direct, ...portMapped], tunnel.port, stopping.signal);
   }
 
   await look();
-  void forgetTracked(members);
+  void forget(members);
   const keeping = keep().catch(() => undefined); // the signal's reason
   return {
     isNew,
     state: () => ({ checks, repairs, problem, settings }),
     async addMembers(some) {
       await oneAtATime(() => changeTable(() => table.addMembers(some)));
-      void forgetTracked(some);
+      void forget(some);
     },
     removeMembers: (some) => oneAtATime(() => changeTable(() => table.removeMembers(some))),
     replaceMembers: (all) => oneAtATime(() => changeTable(() => table.replaceMembers(all))),
     adapt,
-    forwarding,
+    forwarding: forwarding.now,
     async stop() {
       signal.removeEventListener('abort', abort);
       abort();
@@ -307,5 +241,3 @@ export async function keepFirewall(
     },
   };
 }
-
-const isBad = (passage: Passage) => passage === 'dropped' || passage === 'translated';

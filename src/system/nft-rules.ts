@@ -1,6 +1,6 @@
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet, subnetCount } from '../core/subnet.js';
-import type { FirewallSettings, Tunnel } from './firewall-rules.js';
+import type { FirewallSettings, OverlayDoor, Tunnel } from './firewall-rules.js';
 
 /**
  * What must be dropped, or kept from connection tracking, is in an nft table of our own: a drop in any table is final,
@@ -73,7 +73,7 @@ table ip ${TABLE} {
   set ${SETS.portMapped} { ${set} ${elements([...members.portMapped].map(formatIpv4))}}
   set uplinks { type ifname; ${elements(settings.uplinks.map((name) => `"${name}"`))}}
 ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
-${tunnel === undefined ? '' : tunnelChains(settings, tunnel)}  chain forwarding {
+${arrivingChain(settings)}${tunnel === undefined ? '' : tunnelChains(settings, tunnel)}  chain forwarding {
     type filter hook forward priority -350; policy accept;
     ${first}goto entering
 ${forwardedToPort}  }
@@ -98,17 +98,13 @@ ${settings.isTracked ? translatedOf(own, all, formatIpv4(settings.subnet.address
  * datagrams of our VNI are dropped here; others may use that port too.
  */
 function tunnelChains(settings: FirewallSettings, { port, vni }: Tunnel): string {
-  const { localAddress, uplinks, memberPort } = settings;
+  const { localAddress, uplinks } = settings;
   const local = formatIpv4(localAddress);
   const [only, ...others] = uplinks;
   const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
   const fromPort = vni === undefined ? ` th sport ${port}` : '';
   const stranger = vni === undefined ? 'accept' : 'goto stranger';
-  return `  chain arriving {
-    type filter hook prerouting priority -350; policy accept;
-    ${toPort(port)} meta l4proto udp goto to_port
-${memberPort === undefined ? '' : `    ${toPort(memberPort)} ip daddr ${formatIpv4(settings.subnet.address)} meta l4proto tcp goto asking\n`}  }
-${memberPort === undefined ? '' : askingChain(settings)}  chain to_port {
+  return `  chain to_port {
     ip saddr @${SETS.direct}${fromPort} ip daddr ${local} iifname ${uplink} notrack accept
     ip saddr @${SETS.portMapped} ip daddr ${local} iifname ${uplink} notrack accept
     iifname ${uplink} ${stranger}
@@ -154,13 +150,32 @@ const sendingChains = (port: number, local: string, fromPort: string) => `  chai
   }
 `;
 
-/** A node's own address is the first one of its subnet: the others there are its containers'. */
-function askingChain({ devices, subnet }: FirewallSettings): string {
+/** All that comes to this host, before connection tracking sees it. */
+function arrivingChain(settings: FirewallSettings): string {
+  const { tunnel, asked } = settings;
+  if (tunnel === undefined && asked === undefined) return '';
+  const tunnelRule = tunnel === undefined ? '' : `    ${toPort(tunnel.port)} meta l4proto udp goto to_port\n`;
+  const askingRule =
+    asked === undefined
+      ? ''
+      : `    ${toPort(asked.port)} ip daddr ${formatIpv4(asked.address)} meta l4proto tcp goto asking\n`;
+  return `${asked === undefined ? '' : askingChain(settings, asked)}  chain arriving {
+    type filter hook prerouting priority -350; policy accept;
+${tunnelRule}${askingRule}  }
+`;
+}
+
+/**
+ * Each node's overlay address has the same place in its subnet: the other addresses there are its containers'. What
+ * containers of our own send comes by their bridge, and by no device of the overlay.
+ */
+function askingChain({ devices, network, subnet }: FirewallSettings, { address }: OverlayDoor): string {
   const inSubnet = formatIpv4(subnet.prefixLength === 32 ? 0 : -1 >>> subnet.prefixLength);
   return `  set askers { type ipv4_addr; size 65535; flags dynamic, timeout; timeout 10s; }
   chain asking {
     iifname != ${namesOf(devices)} drop
-    ip saddr & ${inSubnet} != 0.0.0.0 drop
+    ip saddr != ${formatSubnet(network)} drop
+    ip saddr & ${inSubnet} != ${formatIpv4(address - subnet.address)} drop
     tcp flags & (syn | ack) == syn update @askers { ip saddr limit rate over 20/second burst 100 packets } drop
   }
 `;

@@ -16,6 +16,7 @@ import { type LabNode, type LabState, labDirectory } from '../../src/lab/state.j
 import { waitFor } from '../../src/lab/wait-for.js';
 import { describeWith } from '../helpers/requires.js';
 import { cli, statusOf } from './cli.js';
+import { knock, NOBODY } from './knock.js';
 
 const NAME = 'test-askers';
 
@@ -50,40 +51,31 @@ describeWith(
     });
     afterAll(() => labDown(NAME));
 
-    const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    /** What becomes of so many connections at once that ask for this: `connected` how many, `heard` how many bytes. */
-    async function knock(member: Parameters<typeof execIn>[1], to: string, path: string, count = 1, from?: string) {
-      const code = `let connected = 0, heard = 0;
-      for (let i = 0; i < ${count}; i++) {
-        const s = require('net').connect({ host: '${to}', port: 8285, localAddress: ${JSON.stringify(from)} });
-        s.on('connect', () => { connected++; s.write('GET ${path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); });
-        s.on('data', (d) => { heard += d.length; }).on('error', () => {});
-      }
-      setTimeout(() => { console.log(JSON.stringify({ connected, heard })); process.exit(); }, 700);`;
-      return JSON.parse(await execIn(lab, member, [...NOBODY, process.execPath, '-e', code]));
-    }
     const waysFrom = async (node: LabNode) => (await cli(lab, node, 'connectivity', 'test')).stdout.trim();
     const areWell = () => waitFor('all ways', async () => (await waysFrom(first)) === '6 ways: 6 ok', 15_000);
 
     it('has no connection: a host of the underlay, a container of this node or of another, a user of this host', async () => {
       await areWell();
       const none = { connected: 0, heard: 0 };
-      expect(await knock('etcd', addresses[0], '/challenge')).toEqual(none);
-      expect(await knock('c1', addresses[0], '/challenge')).toEqual(none);
-      expect(await knock('c2', addresses[0], '/challenge')).toEqual(none);
-      expect(await knock('n1', addresses[0], '/challenge')).toEqual(none);
+      expect(await knock(lab, 'etcd', addresses[0], '/challenge')).toEqual(none);
+      expect(await knock(lab, 'c1', addresses[0], '/challenge')).toEqual(none);
+      expect(await knock(lab, 'c2', addresses[0], '/challenge')).toEqual(none);
+      expect(await knock(lab, 'n1', addresses[0], '/challenge')).toEqual(none);
     });
 
     it('has no answer where there is one: at the address of a node, a user there, and a container that it masquerades', async () => {
-      expect(await knock('n2', addresses[0], '/summary', 1, addresses[1])).toEqual({ connected: 1, heard: 0 });
-      expect(await knock('c3', addresses[0], '/summary/a/b/c')).toEqual({ connected: 1, heard: 0 });
+      expect(await knock(lab, 'n2', addresses[0], '/summary', { from: addresses[1] })).toEqual({
+        connected: 1,
+        heard: 0,
+      });
+      expect(await knock(lab, 'c3', addresses[0], '/summary/a/b/c')).toEqual({ connected: 1, heard: 0 });
       // Nor at a node without firewall rules.
-      expect(await knock('c1', addresses[2], '/challenge')).toEqual({ connected: 1, heard: 0 });
-      expect(await knock('n3', addresses[2], '/challenge')).toEqual({ connected: 1, heard: 0 });
+      expect(await knock(lab, 'c1', addresses[2], '/challenge')).toEqual({ connected: 1, heard: 0 });
+      expect(await knock(lab, 'n3', addresses[2], '/challenge')).toEqual({ connected: 1, heard: 0 });
     });
 
     it('keeps no node out by thousands of connections, of which few come through', async () => {
-      const crowd = knock('c3', addresses[0], '/challenge', 1000);
+      const crowd = knock(lab, 'c3', addresses[0], '/challenge', { count: 1000 });
       expect(await waysFrom(second)).toBe('6 ways: 6 ok');
       expect((await crowd).connected).toBeLessThan(200);
     });
@@ -102,8 +94,9 @@ describeWith(
       try {
         await waitFor('the impostor', async () => (await execIn(lab, 'n2', ['cat', log])).includes('up'), 5000);
         await startNode(lab, second);
-        const told = logLines(lab, second).filter(({ msg }) => msg === 'other nodes cannot ask this one');
-        expect(told).toMatchObject([{ reason: expect.stringContaining('EADDRINUSE') }]);
+        const told = () => logLines(lab, second).filter(({ msg }) => msg === 'other nodes cannot ask this one');
+        await waitFor('n2 to tell of it', () => told().length > 0, 5000);
+        expect(told()).toMatchObject([{ reason: expect.stringContaining('EADDRINUSE') }]);
         const isTold = async () => /^not asked: n2 \(what answers there is not that node/m.test(await waysFrom(first));
         await waitFor('n2 to be told of', isTold, 10_000);
         expect(await isTold()).toBe(true);

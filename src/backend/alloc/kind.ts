@@ -5,7 +5,7 @@ import type { BackendHost, BackendKind } from '../kind.js';
 export const alloc: BackendKind = {
   type: 'alloc',
   keys: [],
-  answers: undefined,
+  answers: 'bridge',
   configure: () => ({
     type: 'alloc',
     fields: {},

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { messageOf, RudderError } from '../../core/errors.js';
 import { native, type PathHandles } from '../../system/native.js';
+import { keepYoungHeapSmall } from '../../system/young-heap.js';
 import { nowMs } from './tables/clock.js';
 import { CONTROL_STOP, type PathSettings, type SharedMemory } from './tables/memory.js';
 
@@ -31,6 +32,8 @@ export async function startPacketPath(
   memory.clock[0] = nowMs();
   const workerData = { handles, memory, settings };
   const worker = new Worker(new URL('./datapath/worker.js', import.meta.url), { workerData, name: 'packet-path' });
+  // Which the new thread's heap has undone.
+  worker.once('online', keepYoungHeapSmall);
   let told = false;
   function fail(error: RudderError): void {
     if (!told && Atomics.load(memory.control, CONTROL_STOP) === 0) failed(error);

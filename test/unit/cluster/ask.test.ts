@@ -16,7 +16,7 @@ import { formatIpv4 } from '../../../src/core/ipv4.js';
 const [ASKER, ASKED] = ['127.85.3.1', '127.85.3.2'].map((text) => parseIpv4(text)!);
 const [askerKey, askedKey] = [1, 2].map(() => generateKeyPairSync('x25519').privateKey);
 const secret = secretWith(askedKey, publicKeyOf(askerKey))!;
-const asker = { address: ASKER, key: askerKey, nodes: 3 };
+const asker = { address: ASKER, key: askerKey, nodes: 3, isAtBridge: false };
 
 let server: Server | undefined;
 let sockets: Socket[] = [];
@@ -53,6 +53,24 @@ function rightly(path: string, body: string, code = 200): string {
 const asking = () => ask(asker, { address: ASKED, publicKey: publicKeyOf(askedKey) }, '/summary');
 
 const SUMMARY = '{"host":"n2","version":"1","ready":true,"peers":[]}';
+
+describe('where nodes have their addresses by bridges', () => {
+  const member = { address: ASKED, publicKey: publicKeyOf(askedKey) };
+
+  it('the asker says which one is missing here', async () => {
+    const [nobody, asking] = [parseIpv4('192.0.2.9')!, { ...asker, isAtBridge: true }];
+    await expect(ask({ ...asking, address: nobody }, member, '/summary')).rejects.toThrow(
+      'this host has not 192.0.2.9, by which nodes know who asks, the address of a bridge of containers: is there one here?',
+    );
+  });
+
+  it('silence is told with the address that a bridge there would have', async () => {
+    await answering(() => undefined);
+    await expect(ask({ ...asker, isAtBridge: true }, member, '/summary')).rejects.toThrow(
+      'no answer from 127.85.3.2, the address of a bridge of containers: is there one there?',
+    );
+  });
+});
 
 it('an answer of that node is taken', async () => {
   await answering((path) => (isChallenge(path) ? CHALLENGE : rightly(path, SUMMARY)));

@@ -37,6 +37,8 @@ beforeEach(async () => {
   [probed, looks] = [[], 0];
   server = serveMembers({
     address: parseIpv4(SERVER)!,
+    isAtBridge: false,
+    guarded: Promise.resolve(),
     key: serverKey,
     keyOf: (address) => ([MEMBER, OTHER].map(parseIpv4).includes(address) ? publicKeyOf(memberKey) : undefined),
     summary: async () => {
@@ -56,7 +58,7 @@ afterEach(() => server.close());
 
 const asked = () => ({ address: parseIpv4(SERVER)!, publicKey: publicKeyOf(serverKey) });
 const asMember = (question: string, key = memberKey, from = MEMBER) =>
-  ask({ address: parseIpv4(from)!, key, nodes: 3 }, asked(), question);
+  ask({ address: parseIpv4(from)!, key, nodes: 3, isAtBridge: false }, asked(), question);
 
 /** What comes back of these bytes, from that address, until the end. */
 async function raw(from: string, bytes: string): Promise<string> {
@@ -199,6 +201,47 @@ describe('nobody else has an answer, nor makes it probe:', () => {
 });
 
 it('a node without a key is told to take no questions', async () => {
-  const asker = { address: parseIpv4(MEMBER)!, key: memberKey, nodes: 3 };
+  const asker = { address: parseIpv4(MEMBER)!, key: memberKey, nodes: 3, isAtBridge: false };
   await expect(ask(asker, { address: parseIpv4(SERVER)!, publicKey: undefined }, '/summary')).rejects.toThrow(/no key/);
+});
+
+it('that a bridge is not there yet is no news, and that a device is not there is', async () => {
+  const options = { key: serverKey, keyOf: () => undefined, summary: async () => summary };
+  const others = { relay: async () => undefined, probe: async () => undefined };
+  for (const isAtBridge of [true, false]) {
+    const log = createRecordingLog();
+    const absent = serveMembers({
+      ...options,
+      ...others,
+      address: parseIpv4('192.0.2.9')!,
+      isAtBridge,
+      guarded: Promise.resolve(),
+      log,
+    });
+    const level = isAtBridge ? 'debug' : 'warn';
+    await vi.waitFor(
+      () => expect(log.lines).toMatchObject([{ level, message: 'other nodes cannot ask this one' }]),
+      5000,
+    );
+    absent.close();
+  }
+});
+
+it('nothing listens before others are kept from the port, nor ever if it is closed before', async () => {
+  server.close();
+  for (const isClosed of [false, true]) {
+    let guard = () => {};
+    const guarded = new Promise<void>((resolve) => {
+      guard = resolve;
+    });
+    const options = { key: serverKey, keyOf: () => publicKeyOf(memberKey), summary: async () => summary };
+    const others = { relay: async () => undefined, probe: async () => undefined, log: createRecordingLog() };
+    server = serveMembers({ ...options, ...others, address: parseIpv4(SERVER)!, isAtBridge: false, guarded });
+    await expect(asMember('/summary')).rejects.toThrow(/no rudder answers/);
+    if (isClosed) server.close();
+    guard();
+    if (isClosed) await expect(asMember('/summary')).rejects.toThrow(/no rudder answers/);
+    else await vi.waitFor(() => expect(asMember('/summary')).resolves.toEqual(summary), 5000);
+    server.close();
+  }
 });

@@ -32,7 +32,9 @@ beforeEach(async () => {
     host: 'n1',
     version: '1',
     key: ownKey,
-    isAtDevice: true,
+    overlayAddressOf: ({ address }) => address,
+    isAtBridge: false,
+    guard: async () => undefined,
     publicIp: () => parseIpv4('192.0.2.1')!,
     peers: () => peers,
     isMember: (one) => !skipped.includes(one),
@@ -49,7 +51,7 @@ afterEach(() => cluster.stop());
 
 const asks = (key = memberKey, from = '127.86.2.0') =>
   ask(
-    { address: parseIpv4(from)!, key, nodes: 2 },
+    { address: parseIpv4(from)!, key, nodes: 2, isAtBridge: false },
     { address: OWN.address, publicKey: publicKeyOf(ownKey) },
     '/summary',
   );

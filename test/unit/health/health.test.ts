@@ -44,11 +44,16 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function start(using: typeof socket | undefined, list = () => peers): Health {
+function start(
+  using: typeof socket | undefined,
+  list = () => peers,
+  sourceOf = ({ subnet }: Lease) => subnet.address,
+): Health {
   return keepHealth({
     peers: list,
     socket: using,
     addressOf: ({ subnet }) => subnet.address,
+    sourceOf,
     isSureToAnswer: true,
     isByKernel: false,
     log: createRecordingLog(),
@@ -106,6 +111,42 @@ describe('what is no answer', () => {
     answer(changes);
     expect(stateOf().state).toBe('unknown');
   });
+});
+
+it('hears a peer by probes that come from another address than it answers at, while it has that one', () => {
+  const request = {
+    type: 'request',
+    source: ONE.publicIp,
+    id: 0x5244,
+    sequence: 9,
+    payloadBytes: 0,
+    receivedAt: 0,
+  } as const;
+  health.stop();
+  health = start(
+    socket,
+    () => peers,
+    ({ publicIp }) => publicIp,
+  );
+  vi.advanceTimersByTime(10);
+  inbox.push(request);
+  expect(stateOf()).toMatchObject({ state: 'ok', rttMs: null, lastHeardSeconds: 0 });
+  const moved = lease(1, { publicIp: parseIpv4('192.0.2.99')! });
+  peers = [moved];
+  vi.advanceTimersByTime(1010);
+  inbox.push(request);
+  expect(stateOf(moved).lastHeardSeconds).toBeNull();
+});
+
+it('does not judge who has just taken a subnet by the probes of who had it', () => {
+  vi.advanceTimersByTime(10);
+  answer();
+  expect(stateOf().state).toBe('ok');
+  const next = lease(1, { publicIp: parseIpv4('192.0.2.99')! });
+  peers = [next];
+  // Peers are not followed at each question.
+  expect(health.of(next, undefined, undefined)).toMatchObject({ state: 'unknown', lastHeardSeconds: null });
+  expect(health.facts(next, undefined, undefined)).toMatchObject({ answeredSeconds: null, heardSeconds: null });
 });
 
 it('hears a peer by its own probes too', () => {

@@ -41,6 +41,11 @@ describe('a peer', () => {
       { state: 'unreachable', reason: expect.stringMatching(/does not arrive/), lastHeardSeconds: 0.5 },
     ],
     [
+      'that is heard and answers no more may have lost its bridge, where that is what answers',
+      { probe: probe(SILENT), heardAt: NOW - 500, isSureToAnswer: false },
+      { state: 'ok', reason: expect.stringMatching(/bridge of containers/), lastHeardSeconds: 0.5 },
+    ],
+    [
       'that has missed two probes is still ok',
       { probe: probe({ ...SILENT, misses: 2, answeredAt: NOW - 5000 }) },
       { state: 'ok' },

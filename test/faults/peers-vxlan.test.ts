@@ -1,0 +1,3 @@
+import { describePeers } from '../e2e/peers-suite.js';
+
+describePeers('vxlan');
