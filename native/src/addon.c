@@ -4,6 +4,7 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 
+#include "aead.h"
 #include "rudder.h"
 
 /* Since Linux 6.2; the headers of Debian 12 are older. */
@@ -117,6 +118,17 @@ static bool define_layout(napi_env env, napi_value exports) {
       {"checksumField", CHECKSUM_FIELD},
       {"checksumWrong", CHECKSUM_WRONG},
       {"checksumZero", CHECKSUM_ZERO},
+      {"jobSource", JOB_SOURCE},
+      {"jobText", JOB_TEXT},
+      {"jobTarget", JOB_TARGET},
+      {"jobLength", JOB_LENGTH},
+      {"jobKey", JOB_KEY},
+      {"jobCounter", JOB_COUNTER},
+      {"jobIsAuthentic", JOB_IS_AUTHENTIC},
+      {"jobInts", JOB_INTS},
+      {"cipherPortable", AEAD_PORTABLE},
+      {"cipherAvx2", AEAD_AVX2},
+      {"cipherAvx512", AEAD_AVX512},
       {"echoType", ECHO_TYPE},
       {"echoSource", ECHO_SOURCE},
       {"echoId", ECHO_ID},
@@ -167,6 +179,11 @@ NAPI_MODULE_INIT() {
       {"writeTun", write_tun},
       {"finishChecksums", finish_checksums},
       {"verifyChecksums", verify_checksums},
+      {"mac", keyed_mac},
+      {"useCipher", use_cipher},
+      {"cipher", cipher_in_use},
+      {"sealAll", seal_all},
+      {"openAll", open_all},
   };
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     if (!define_function(env, exports, functions[i].name, functions[i].callback)) return NULL;

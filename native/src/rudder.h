@@ -71,6 +71,18 @@ enum checksum_field {
   CHECKSUM_INTS,
 };
 
+/* A packet to be sealed or opened in one piece of memory (crypto.c). The counter is two int32, the low one first. */
+enum job_field {
+  JOB_SOURCE,
+  JOB_TEXT,
+  JOB_TARGET,
+  JOB_LENGTH,
+  JOB_KEY,
+  JOB_COUNTER,
+  JOB_IS_AUTHENTIC = JOB_COUNTER + 2,
+  JOB_INTS,
+};
+
 /* An ICMP echo received, in doubles. The address is in host byte order, the time CLOCK_REALTIME's in microseconds. */
 enum echo_field { ECHO_TYPE, ECHO_SOURCE, ECHO_ID, ECHO_SEQUENCE, ECHO_LENGTH, ECHO_RECEIVED, ECHO_FIELDS };
 
@@ -290,5 +302,11 @@ napi_value receive_udp(napi_env env, napi_callback_info info);
 napi_value write_tun(napi_env env, napi_callback_info info);
 napi_value finish_checksums(napi_env env, napi_callback_info info);
 napi_value verify_checksums(napi_env env, napi_callback_info info);
+
+napi_value keyed_mac(napi_env env, napi_callback_info info);
+napi_value use_cipher(napi_env env, napi_callback_info info);
+napi_value cipher_in_use(napi_env env, napi_callback_info info);
+napi_value seal_all(napi_env env, napi_callback_info info);
+napi_value open_all(napi_env env, napi_callback_info info);
 
 #endif

@@ -95,6 +95,17 @@ export interface Native {
   /** Tells in each record whether its range of the inbound slab is wrong; returns how many are. */
   verifyChecksums(count: number): number;
 
+  /** Keyed BLAKE2s of 16 bytes: mac1, mac2 and cookies. @param key 1 to 32 bytes @param result 16 bytes */
+  mac(key: Uint8Array, message: Uint8Array, result: Uint8Array): void;
+  /** From now on all threads use that code. @param code CIPHER_..., -1 for the best. @returns which, -1 if this CPU cannot */
+  useCipher(code: number): number;
+  /** The code in use. */
+  cipher(): number;
+  /** ChaCha20-Poly1305 over packets in any memory: for tests and measurements. At most 1024. */
+  sealAll(bytes: Uint8Array, jobs: Int32Array, count: number): number;
+  /** Tells in each record whether the packet is authentic; returns how many are. */
+  openAll(bytes: Uint8Array, jobs: Int32Array, count: number): number;
+
   /** The C side's view of the constants below. */
   readonly layout: Readonly<Record<string, number>>;
 }
@@ -144,6 +155,11 @@ export const EBADFD = 77;
 
 /** No -errno: the ring is of no use any more, and nothing was read or written. */
 export const RING_FAILED = -4096;
+
+/** Names of the cipher's codes, by their numbers. */
+export const CIPHERS = ['portable', 'avx2', 'avx512'] as const;
+export type Cipher = (typeof CIPHERS)[number];
+export const JOB_INTS = 8;
 
 /** `Debug` is the build with sanitizers. Source and built files lie equally deep, so one path serves both. */
 const configuration = process.env.RUDDER_NATIVE_BUILD === 'Debug' ? 'Debug' : 'Release';
