@@ -9,21 +9,6 @@
 /* Of one call. */
 #define MAX_JOBS 1024
 
-static bool get_bytes(napi_env env, napi_value value, const char *name, struct memory *bytes) {
-  bool is_array = false;
-  napi_typedarray_type type;
-  void *data = NULL;
-  size_t length = 0;
-  if (napi_is_typedarray(env, value, &is_array) != napi_ok || !is_array ||
-      napi_get_typedarray_info(env, value, &type, &length, &data, NULL, NULL) != napi_ok || type != napi_uint8_array) {
-    return throw_type(env, name, "expected a Uint8Array");
-  }
-  /* Memory of no bytes may have no address. */
-  static uint8_t nothing;
-  *bytes = (struct memory){length == 0 ? &nothing : data, length};
-  return true;
-}
-
 static bool get_job_records(napi_env env, napi_value value, struct records *records) {
   bool is_array = false;
   napi_typedarray_type type;
