@@ -21,8 +21,8 @@ static void store32(uint8_t *to, uint32_t word) {
 
 /* To 16, but not beyond the MTU: a full packet of 1420 bytes stays one. */
 static size_t padded(const struct sealed *sealed, size_t length) {
-  size_t wanted = (length + 15) & ~(size_t)15, most = (size_t)(uint32_t)sealed->header[HEADER_MTU];
-  if (wanted > most) wanted = most;
+  size_t wanted = (length + 15) & ~(size_t)15;
+  if (wanted > sealed->mtu) wanted = sealed->mtu;
   return wanted < length ? length : wanted;
 }
 

@@ -23,13 +23,15 @@ static const char *const NAMES[PROPERTIES] = {
     [ATTENTION] = "attention", [REQUESTS] = "requests", [OPENED] = "opened",
 };
 
-void sealed_release(struct path *path) {
-  struct sealed *sealed = path->sealed;
-  if (sealed == NULL) return;
+static void sealed_free(struct sealed *sealed) {
   staged_close(&sealed->staged);
   free(sealed->slab);
   explicit_bzero(sealed, sizeof *sealed);
   free(sealed);
+}
+
+void sealed_release(struct path *path) {
+  if (path->sealed != NULL) sealed_free(path->sealed);
   path->sealed = NULL;
 }
 
@@ -74,37 +76,42 @@ static bool take_memory(napi_env env, const napi_value *values, struct path *pat
   return false;
 }
 
-/* attachSealed({sessions, windows, ...}): from now on the attached path's wire is a sealed one. */
+/*
+ * attachSealed({sessions, windows, ...}): from now on the attached path's wire is a sealed one. As in attach(), to read a property
+ * may run JavaScript, so all are read first; and a throw may, so nothing is the path's before all is right.
+ */
 napi_value attach_sealed(napi_env env, napi_callback_info info) {
   napi_value arguments[1], values[PROPERTIES];
   if (!get_arguments(env, info, 1, arguments)) return NULL;
-  /* As in attach(): to read a property may run JavaScript, so all are read before anything is looked at. */
   if (!get_properties(env, arguments[0], "sessions", NAMES, PROPERTIES, values)) return NULL;
-  struct path *path = attached_path(env, "attachSealed");
+  struct path *path = attached_path(env, "attachSealed"), taken = DETACHED_PATH;
   if (path == NULL) return NULL;
   if (path->sealed != NULL) return throw_errno(env, EEXIST, "attachSealed", "it is sealed already");
-  size_t references = path->reference_count;
-  path->sealed = calloc(1, sizeof *path->sealed);
-  if (path->sealed == NULL) return throw_errno(env, ENOMEM, "attachSealed", NULL);
-  if (take_memory(env, values, path, path->sealed)) {
-    for (int i = 0; i < MAX_MESSAGES; i++) path->sealed->messages[i].error = EINVAL;
+  struct sealed *sealed = calloc(1, sizeof *sealed);
+  if (sealed == NULL) return throw_errno(env, ENOMEM, "attachSealed", NULL);
+  if (!take_memory(env, values, &taken, sealed)) {
+    sealed_free(sealed);
+    path_release(env, &taken);
     return NULL;
   }
-  sealed_release(path);
-  while (path->reference_count > references) napi_delete_reference(env, path->references[--path->reference_count]);
+  for (size_t i = 0; i < taken.reference_count; i++) path->references[path->reference_count++] = taken.references[i];
+  sealed->messages[MAX_MESSAGES - 1].error = EINVAL; /* nothing is there yet */
+  path->sealed = sealed;
   return NULL;
 }
 
 struct sealed *attached_sealed(napi_env env, struct path **path, const char *caller) {
   *path = attached_path(env, caller);
   if (*path == NULL) return NULL;
-  if ((*path)->sealed == NULL) throw_errno(env, EBADF, caller, "the path is not sealed");
-  return (*path)->sealed;
+  if ((*path)->sealed != NULL) return (*path)->sealed;
+  throw_errno(env, EBADF, caller, "the path is not sealed");
+  return NULL;
 }
 
 void start_tally(struct sealed *sealed, const struct path *path) {
   memset(sealed->header + HEADER_TALLY, 0, TALLY_INTS * sizeof(int32_t));
   sealed->now_ms = *path->clock_ms & INT32_MAX;
+  sealed->mtu = (size_t)(uint32_t)load(&sealed->header[HEADER_MTU]);
 }
 
 /* --- keys --- */

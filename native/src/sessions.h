@@ -160,7 +160,9 @@ struct sealed {
   struct staged staged;
   struct aead_job jobs[MAX_SEALED_JOBS];
   struct session_key keys[MAX_SEALED_JOBS];
+  /* As of the beginning of a call: what is measured and what is written must not differ by what the main thread does. */
   int64_t now_ms;
+  size_t mtu;
 };
 
 /* --- sessions.c --- */

@@ -277,7 +277,7 @@ static void call_other(void) {
 }
 
 static void call_any(void) {
-  switch (next_byte() % 12) {
+  switch (next_byte() % 18) {
     case 0: call_other(); break;
     case 1: call_checksums(); break;
     case 2: call_read_tun(); break;
@@ -288,6 +288,11 @@ static void call_any(void) {
     case 7: call_send_echo(); break;
     case 8: call_cipher(); break;
     case 9: call_mac(); break;
+    case 10: call_attach_sealed(path); break;
+    case 11: call_send_datagram(UDP); break;
+    case 12:
+    case 13:
+    case 14: call_sealed(path); break;
     default: call_batch();
   }
 }
@@ -317,6 +322,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   call_attach();
   if (next_byte() % 2) call(open_ring, 0, NULL);
   take_exception();
+  if (next_byte() % 2) call_attach_sealed(path);
   for (int turns = 0; turns < 12 && input.left > 0; turns++) call_any();
 
   call(detach_path, 0, NULL);
