@@ -65,5 +65,7 @@ export interface BackendHost {
   readonly checkSource: boolean;
   /** Offloads to use where the kernel has them. */
   readonly offloads: ReadonlySet<Offload>;
+  /** The code that encrypts, where packets are: the fastest that this CPU has, or the one that runs everywhere. */
+  readonly cipher: 'auto' | 'portable';
   readonly log: Logger;
 }
