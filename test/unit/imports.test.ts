@@ -58,7 +58,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   health: ['core', 'system'],
   cluster: ['core', 'ops'],
   events: ['core', 'state'],
-  backend: ['core', 'system'],
+  backend: ['core', 'system', 'state'],
   daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'events', 'backend'],
   lab: ['core', 'ops'],
   // Runs in a checkout only, and measures parts by themselves too.

@@ -28,7 +28,7 @@ import {
   type SessionKeys,
   wipeInitiated,
 } from './noise.js';
-import { createPeer, type Peer, type PeerOptions } from './peer.js';
+import { createPeer, type Peer, type PeerOptions, remoteOf } from './peer.js';
 import type { Endpoint, Sessions } from './sessions.js';
 import { createSourceLimit } from './source-limit.js';
 import type { TimestampSource } from './tai64n.js';
@@ -82,8 +82,9 @@ export interface PeerSession {
  * socket, no clock and no packet of data; what it sends and what it wants of the packet path goes through `send` and `sessions`.
  */
 export function createHandshakes(options: HandshakeOptions) {
-  const { own, sessions, timing, timestamps, now, random, send } = options;
-  const checker = createCookieChecker(own.publicKey, options);
+  const { sessions, timing, timestamps, now, random, send } = options;
+  let own = options.own;
+  let checker = createCookieChecker(own.publicKey, options);
   const allows = createSourceLimit(now);
   const byKey = new Map<string, Peer>();
   const byLine = new Map<number, Peer>();
@@ -112,6 +113,18 @@ export function createHandshakes(options: HandshakeOptions) {
     }
     active.delete(peer);
     sessions.removePeer(line);
+  }
+
+  /** We are another to our peers, which will know it soon. Until they begin anew, the sessions that there are go on. */
+  function setIdentity(next: Identity): void {
+    own = next;
+    checker = createCookieChecker(own.publicKey, options);
+    for (const peer of byLine.values()) {
+      endAttempt(peer);
+      peer.remote = remoteOf(own, peer.remote);
+      // By our old key it has never heard of us.
+      peer.initiatedAt = Number.NEGATIVE_INFINITY;
+    }
   }
 
   // What comes.
@@ -338,7 +351,21 @@ export function createHandshakes(options: HandshakeOptions) {
     };
   }
 
-  return { addPeer, removePeer, receive, confirmed, wanted, tick, sessionOf };
+  const linesWithSession = () => [...active].filter(({ keys }) => keys.current !== undefined).map(({ line }) => line);
+  const withSession = () => linesWithSession().map((line) => byLine.get(line)!.remote.publicKey);
+
+  return {
+    addPeer,
+    removePeer,
+    setIdentity,
+    receive,
+    confirmed,
+    wanted,
+    tick,
+    sessionOf,
+    linesWithSession,
+    withSession,
+  };
 }
 
 export type Handshakes = ReturnType<typeof createHandshakes>;

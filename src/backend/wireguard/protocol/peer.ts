@@ -8,7 +8,8 @@ import type { Attempt } from './timers.js';
 
 /** What the protocol remembers of a peer; whoever moves packets knows its line. */
 export interface Peer {
-  readonly remote: Remote;
+  /** Another one when we have another key. */
+  remote: Remote;
   readonly line: number;
   readonly keepaliveMs: number;
   readonly cookies: CookieHolder;
@@ -43,15 +44,22 @@ export interface PeerOptions {
 
 const NEVER = Number.NEGATIVE_INFINITY;
 
-export function createPeer(own: Identity, options: PeerOptions, line: number, sources: CookieSources): Peer {
-  const { publicKey, presharedKey, keepaliveMs } = options;
+export function remoteOf(
+  own: Identity,
+  { publicKey, presharedKey }: Pick<Remote, 'publicKey' | 'presharedKey'>,
+): Remote {
   let secret: Buffer | undefined;
   const staticSecret = () => {
     secret ??= dh(own.privateKey, publicKey);
     return secret;
   };
+  return { publicKey, presharedKey, staticSecret };
+}
+
+export function createPeer(own: Identity, options: PeerOptions, line: number, sources: CookieSources): Peer {
+  const { publicKey, keepaliveMs } = options;
   return {
-    remote: { publicKey, presharedKey, staticSecret },
+    remote: remoteOf(own, options),
     line,
     keepaliveMs,
     cookies: createCookieHolder(publicKey, sources),
