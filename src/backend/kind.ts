@@ -54,6 +54,8 @@ export interface BackendHost {
   readonly config: NetworkConfig;
   readonly netlink: Netlink;
   readonly nodeId: string;
+  /** Where a node keeps what is its own. */
+  readonly stateDir: string;
   /** By which peers know this node. */
   readonly publicIp: Ipv4;
   /** The underlay interface, and its address. */

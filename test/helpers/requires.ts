@@ -33,6 +33,7 @@ const REQUIREMENTS = {
   arm64: {
     present: () => onPath('aarch64-linux-gnu-gcc') && onPath('qemu-aarch64'),
     remedy: 'apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user',
+  },
   'wireguard-go': {
     present: () => onPath('wireguard-go') && onPath('wg'),
     remedy: 'apt-get install --no-install-recommends wireguard-go wireguard-tools',

@@ -4,13 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { waitFor } from '../../../src/lab/wait-for.js';
 
 /** Two hosts on one link: ours, 10.1.1.1, and one with Debian's wireguard-go, 10.1.1.2, whose device is 10.240.2.1. */
-const US = `wg-us-${process.pid}`;
-const PEER = `wg-peer-${process.pid}`;
+export const US = `wg-us-${process.pid}`;
+export const PEER = `wg-peer-${process.pid}`;
 /** Of the machine, not of the namespace: its socket lies in /var/run/wireguard. */
 const DEVICE = `wgt${process.pid % 1_000_000}`;
 
 /** @param input read by /dev/stdin, which has to be a pipe: what Node.js gives is a socket */
-const run = (namespace: string, command: string, input = '') =>
+export const run = (namespace: string, command: string, input = '') =>
   execFileSync('ip', ['netns', 'exec', namespace, 'sh', '-c', `cat | ${command}`], {
     encoding: 'utf8',
     input,
@@ -47,7 +47,7 @@ export interface GoSettings {
 
 export interface GoPeer {
   /** What follows `wg set <device>`. */
-  set(line: string): void;
+  set(line: string, input?: string): void;
   /** `wg show <device> <what>`, of the one peer. */
   show(what: string): string;
   /** One ICMP echo from there, whether it is answered. */

@@ -30,9 +30,12 @@ const mac2Of = (message: Buffer) => message.subarray(-MAC_BYTES);
 const beforeMac1 = (message: Buffer) => message.subarray(0, -2 * MAC_BYTES);
 const beforeMac2 = (message: Buffer) => message.subarray(0, -MAC_BYTES);
 
+/** By which messages for the node with that key carry their mac1. */
+export const mac1KeyOf = (publicKey: Buffer): Buffer => hash(LABEL_MAC1, publicKey);
+
 /** Of messages that come to us. @param publicKey our own */
 export function createCookieChecker(publicKey: Buffer, { timing, now, random }: CookieSources) {
-  const mac1Key = hash(LABEL_MAC1, publicKey);
+  const mac1Key = mac1KeyOf(publicKey);
   const cookieKey = hash(LABEL_COOKIE, publicKey);
   let secret = random(SECRET_BYTES);
   let madeAt = now();
@@ -71,7 +74,7 @@ export type CookieChecker = ReturnType<typeof createCookieChecker>;
 
 /** Of messages that go to one peer. @param publicKey the peer's */
 export function createCookieHolder(publicKey: Buffer, { timing, now }: Pick<CookieSources, 'timing' | 'now'>) {
-  const mac1Key = hash(LABEL_MAC1, publicKey);
+  const mac1Key = mac1KeyOf(publicKey);
   const cookieKey = hash(LABEL_COOKIE, publicKey);
   let cookie: { readonly value: Uint8Array; readonly takenAt: number } | undefined;
   let lastMac1: Buffer | undefined;

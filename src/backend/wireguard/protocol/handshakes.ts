@@ -45,15 +45,17 @@ import {
 import type { Timing } from './timing.js';
 
 /** Why a message of a handshake has had no effect. */
-export type Refusal =
-  | 'malformed'
-  | 'bad mac1'
-  | 'under load'
-  | 'unknown peer'
-  | 'forged'
-  | 'replayed'
-  | 'too often'
-  | 'unexpected';
+export const REFUSALS = [
+  'malformed',
+  'bad mac1',
+  'under load',
+  'unknown peer',
+  'forged',
+  'replayed',
+  'too often',
+  'unexpected',
+] as const;
+export type Refusal = (typeof REFUSALS)[number];
 
 export interface HandshakeOptions {
   readonly own: Identity;
