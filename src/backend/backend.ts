@@ -85,6 +85,8 @@ export interface PeerTraffic {
 export interface SessionsReport {
   /** Which implementation of the cipher runs. */
   cipher(): string;
+  /** By how much the clock is behind what peers were told before; 0: it is not. */
+  clockBehindSeconds(): number;
   /** Undefined: that subnet is no peer's. */
   of(subnet: Subnet): SessionReport | undefined;
 }

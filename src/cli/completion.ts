@@ -39,6 +39,7 @@ const HEEDED: Record<string, RegExp> = {
   ping: /^--subnet-file$/,
   netcheck: /^--(etcd-.*|subnet-file)$/,
   'log-level': /^--subnet-file$/,
+  keys: /^--subnet-file$/,
   doctor: /^--(etcd-.*|subnet-file)$/,
   bugreport: /^--(etcd-.*|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,

@@ -29,6 +29,8 @@ export interface HttpOptions {
   readonly etcd: EtcdSettings;
   /** @throws RudderError `usage` for an unknown level */
   readonly setLogLevel: (level: string) => void;
+  /** Gives the node another key. @throws RudderError `usage` if it has none, `not-ready` while it starts */
+  readonly rotateKey?: () => Promise<object>;
   readonly log: Logger;
 }
 
@@ -69,6 +71,8 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
       },
     ],
   ]);
+  const { rotateKey } = options;
+  if (rotateKey !== undefined) changing.set('/keys/rotate', async () => jsonAnswer(200, await rotateKey()));
 
   const servers: HttpServer[] = [];
   const failed = createRepeatLimit();

@@ -140,6 +140,13 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     if (backend.direct !== null) {
       gauge('rudder_peers_direct', 'Peers that are reached without the tunnel (DirectRouting).', backend.direct);
     }
+    if (backend.cipher) {
+      gauge('rudder_cipher_info', 'Always 1; which implementation of the cipher runs.', 1, { cipher: backend.cipher });
+      const up = peers.filter(({ session }) => session?.state === 'up').length;
+      gauge('rudder_peers_with_session', 'Nodes that there are keys in use with.', up);
+      const help = 'By how much the clock is behind what peers were told before it was set back.';
+      gauge('rudder_clock_behind_seconds', help, backend.clockBehindSeconds ?? 0);
+    }
     for (const [offload, state] of Object.entries(offloads)) {
       gauge('rudder_offload_in_use', "Whether the kernel's offload is in use.", state === 'on' ? 1 : 0, { offload });
     }
@@ -157,6 +164,10 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       const labels = { subnet: peer.subnet, host: peer.host ?? '' };
       if (state === 'ok' || state === 'silent' || state === 'unreachable') {
         gauge('rudder_peer_up', 'Whether the node was heard of late.', state === 'ok' ? 1 : 0, labels);
+      }
+      const handshake = peer.session?.handshakeSeconds ?? null;
+      if (handshake !== null) {
+        gauge('rudder_peer_handshake_age_seconds', 'Since its last handshake was completed.', handshake, labels);
       }
       if (rttMs !== null) gauge('rudder_peer_rtt_seconds', 'How long its last echo was away.', rttMs / 1000, labels);
     }

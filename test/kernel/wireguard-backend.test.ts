@@ -35,8 +35,7 @@ describeWith(['root', 'tun', 'wireguard-go'], 'the WireGuard backend beside wire
     rmSync(stateDir, { recursive: true });
   });
 
-  const startNode = (isPlain = false) =>
-    startSealedNode(stateDir, { PSK }, [peerChange('added', otherKey)], isPlain);
+  const startNode = (isPlain = false) => startSealedNode(stateDir, { PSK }, [peerChange('added', otherKey)], isPlain);
   const startGo = (endpoint?: string) =>
     startGoPeer({ privateKey: privateKeyText(other), peerKey: node.publicKey, presharedKey: PSK, endpoint });
 

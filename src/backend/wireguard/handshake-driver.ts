@@ -139,6 +139,9 @@ export function startHandshakeDriver(options: DriverOptions) {
         for (const line of lines) greetings.add(line);
       }, KNOWN_AFTER_MS).unref();
     },
+    /** A moment ahead is no more than how coarse timestamps are. */
+    clockBehindSeconds: () =>
+      Math.max(0, Math.floor((Math.max(timestamps.last(), memory.timestampMs ?? 0) - Date.now()) / 1000)),
     counters: () => Object.fromEntries(REFUSALS.map((why) => [counterOf(why), refusals.get(why) ?? 0])),
     async stop(): Promise<void> {
       isStopped = true;
@@ -152,8 +155,8 @@ export function startHandshakeDriver(options: DriverOptions) {
 
 export type HandshakeDriver = ReturnType<typeof startHandshakeDriver>;
 
-/** Such as in_handshake_drop_bad_mac1. */
-const counterOf = (why: Refusal) => `in_handshake_drop_${why.replaceAll(' ', '_')}`;
+/** Such as in_drop_handshake_bad_mac1. */
+const counterOf = (why: Refusal) => `in_drop_handshake_${why.replaceAll(' ', '_')}`;
 
 /** From 1 on: 0 says "never" of an activity. */
 const now = () => 1 + performance.now();

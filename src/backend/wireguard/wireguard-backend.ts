@@ -102,6 +102,7 @@ function openTunnel(
     counters: () => driver.counters(),
     sessions: {
       cipher: () => CIPHERS[native.cipher()],
+      clockBehindSeconds: driver.clockBehindSeconds,
       of(subnet): SessionReport | undefined {
         const line = lines.lineOf(subnet);
         const session = line === undefined ? undefined : driver.handshakes.sessionOf(line);

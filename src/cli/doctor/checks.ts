@@ -28,7 +28,8 @@ export type Check = (host: Facts) => Promise<Finding[]>;
 
 const permissions: Check = async (host) => {
   if (!host.isRoot) return [bad('permissions', 'not run as root: the checks below see little', 'run as root')];
-  if (host.backend !== undefined && host.backend.type !== 'udp') return [ok('permissions', 'root')];
+  if (host.backend !== undefined && !['udp', 'wireguard'].includes(host.backend.type))
+    return [ok('permissions', 'root')];
   if (!(await host.exists('/dev/net/tun'))) {
     return [bad('permissions', '/dev/net/tun is missing', 'run "modprobe tun", or pass the device into the container')];
   }
@@ -106,6 +107,36 @@ const skipRemedy = ({ packetPath }: Status) =>
     ? 'mend what it says there; it is tried again when routes or leases change, and every two minutes'
     : "correct that node's --public-ip or the routes of this host";
 
+/** Longer than a lost message or two: 5 s lie between two tries. */
+const MOST_TRYING_SECONDS = 16;
+
+/** Of a backend that encrypts: who does not answer a handshake, and the clock that peers measure us by. */
+const sessions: Check = async ({ status, service }) => {
+  if (!status?.backend.cipher) return [];
+  const up = status.peers.filter(({ session }) => session?.state === 'up').length;
+  const silent = status.peers.flatMap((peer) => {
+    const seconds = peer.session?.tryingSeconds ?? 0;
+    if (seconds < MOST_TRYING_SECONDS) return [];
+    const detail = `${nameOf(peer)} at ${peer.session?.endpoint} has not answered a handshake for ${Math.round(seconds)} s`;
+    const remedy = 'is rudder running there, are its UDP port open and Backend.PSK the same, has its clock gone back?';
+    return [bad('handshake', detail, remedy)];
+  });
+  const behind = status.backend.clockBehindSeconds ?? 0;
+  const clock =
+    behind === 0
+      ? []
+      : [
+          warn(
+            'handshake',
+            `the clock is ${Math.round(behind)} s behind what peers were told before it was set back`,
+            `run an NTP client such as systemd-timesyncd; until then ${seeLog(service)} should peers not answer`,
+          ),
+        ];
+  const fine =
+    silent.length === 0 ? [ok('handshake', `${counted(up, 'session')}, cipher ${status.backend.cipher}`)] : [];
+  return [...silent, ...clock, ...fine];
+};
+
 /** What the kernel holds for the peers, as the daemon has last looked. */
 const entries: Check = async ({ status, service }) => {
   const kernel = status?.backend.kernel ?? null;
@@ -143,6 +174,7 @@ export const CHECKS: readonly Check[] = [
   firewall,
   routes,
   peers,
+  sessions,
   entries,
   docker,
   containerWay,

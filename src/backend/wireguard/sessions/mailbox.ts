@@ -9,7 +9,7 @@ import {
   MAIL_PORT,
   MAILBOX_SIZE,
 } from '../../udp/tables/session-layout.js';
-import type { Endpoint } from './session-table.js';
+import type { Endpoint } from '../protocol/sessions.js';
 
 /** A message of a handshake as it was received: of the right size, and for us if its mac1 says so. */
 export interface Mail {

@@ -1,5 +1,4 @@
 import { randomInt } from 'node:crypto';
-import type { Ipv4 } from '../../../core/ipv4.js';
 import type { SealedMemory } from '../../../system/native.js';
 import { sharedInts } from '../../udp/tables/memory.js';
 import {
@@ -47,32 +46,11 @@ import {
   SLOT_STATE,
   WINDOW_INTS,
 } from '../../udp/tables/session-layout.js';
+import type { Activity, Endpoint, NewKey } from '../protocol/sessions.js';
 
 /** Packets that one call opens at most: as many as 16 trains can have. */
 const MOST_OPENED = 4096;
 const GENERATIONS = 2 ** (32 - INDEX_LINE_BITS - INDEX_SLOT_BITS);
-
-export interface Endpoint {
-  readonly address: Ipv4;
-  readonly port: number;
-}
-
-export interface NewKey {
-  readonly remoteIndex: number;
-  readonly sendKey: Uint8Array;
-  readonly receiveKey: Uint8Array;
-  /** By the packet path's clock (nowMs). */
-  readonly bornAt: number;
-  readonly role: 'current' | 'next';
-}
-
-/** By the packet path's clock, 0: never, or nothing. */
-export interface Activity {
-  readonly lastSent: number;
-  readonly lastReceived: number;
-  readonly unansweredSince: number;
-  readonly owedSince: number;
-}
 
 /** What the worker has to say of a peer. */
 export interface Attention {
@@ -101,6 +79,7 @@ export interface SessionTable {
   release(index: number): void;
   install(index: number, key: NewKey): void;
   setRole(index: number, role: 'current' | 'previous'): void;
+  /** By the packet path's clock, as `bornAt` of a key. */
   activity(line: number): Activity;
   /** How many packets the key has sealed, in steps of 2^32. */
   sentHigh(index: number): number;
