@@ -110,31 +110,20 @@ const skipRemedy = ({ packetPath }: Status) =>
 /** Longer than a lost message or two: 5 s lie between two tries. */
 const MOST_TRYING_SECONDS = 16;
 
-/** Of a backend that encrypts: who does not answer a handshake, and the clock that peers measure us by. */
-const sessions: Check = async ({ status, service }) => {
+/** Of a backend that encrypts: who does not answer a handshake. */
+const sessions: Check = async ({ status }) => {
   if (!status?.backend.cipher) return [];
-  const up = status.peers.filter(({ session }) => session?.state === 'up').length;
   const silent = status.peers.flatMap((peer) => {
     const seconds = peer.session?.tryingSeconds ?? 0;
     if (seconds < MOST_TRYING_SECONDS) return [];
     const detail = `${nameOf(peer)} at ${peer.session?.endpoint} has not answered a handshake for ${Math.round(seconds)} s`;
-    const remedy = 'is rudder running there, are its UDP port open and Backend.PSK the same, has its clock gone back?';
+    const remedy =
+      'is rudder running there, is its UDP port open, is Backend.PSK the same there, has the clock of this host gone back?';
     return [bad('handshake', detail, remedy)];
   });
-  const behind = status.backend.clockBehindSeconds ?? 0;
-  const clock =
-    behind === 0
-      ? []
-      : [
-          warn(
-            'handshake',
-            `the clock is ${Math.round(behind)} s behind what peers were told before it was set back`,
-            `run an NTP client such as systemd-timesyncd; until then ${seeLog(service)} should peers not answer`,
-          ),
-        ];
-  const fine =
-    silent.length === 0 ? [ok('handshake', `${counted(up, 'session')}, cipher ${status.backend.cipher}`)] : [];
-  return [...silent, ...clock, ...fine];
+  if (silent.length > 0) return silent;
+  const up = status.peers.filter(({ session }) => session?.state === 'up').length;
+  return [ok('handshake', `${counted(up, 'session')}, cipher ${status.backend.cipher}`)];
 };
 
 /** What the kernel holds for the peers, as the daemon has last looked. */

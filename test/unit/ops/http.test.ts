@@ -54,6 +54,7 @@ beforeEach(async () => {
       return status();
     },
     survey: async () => ({ nodes: [] }),
+    rotateKey: async () => ({ publicKey: 'another' }),
     events: async (after, waitMs) => {
       eventsAsked.push([after, waitMs]);
       return [EVENT];
@@ -127,7 +128,7 @@ describe('the TCP port', () => {
 
   it.each(['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'HEAD'])('changes nothing: no %s', async (method) => {
     for (const path of ['/status', '/metrics', '/']) expect((await ask(method, path)).code).toBe(405);
-    expect((await ask(method, '/log-level')).code).toBe(404);
+    for (const path of ['/log-level', '/keys/rotate']) expect((await ask(method, path)).code).toBe(404);
     expect(levels).toEqual([]);
   });
 
@@ -302,4 +303,9 @@ it('tells events on the control socket alone, after one, and lets nobody wait fo
     [0, 0],
   ]);
   expect(await ask('GET', '/events')).toMatchObject({ code: 404 });
+});
+
+it('a key is changed by who may speak to the socket', async () => {
+  const answer = await askDaemon(socketPath, 'PUT', '/keys/rotate', '');
+  expect(answer).toMatchObject({ code: 200, body: { publicKey: 'another' } });
 });
