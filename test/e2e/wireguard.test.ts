@@ -108,6 +108,38 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'wireguard-go'], 'nodes 
     expect((await leaseOf(nodes[1])).BackendData.PublicKey).toBe(before);
   });
 
+  it('go on with a flow when one is given another key', async () => {
+    const before = (await leaseOf(nodes[1])).BackendData.PublicKey;
+    const stream = await startStream(lab, 'c1', container(nodes[1]));
+    const { code, stdout } = await cli(lab, nodes[1], 'keys', 'rotate');
+    expect(code).toBe(0);
+    const next = /^The public key is (\S{44}) now,/.exec(stdout)?.[1];
+    expect(next).not.toBe(before);
+    await waitFor('the lease', async () => (await leaseOf(nodes[1])).BackendData.PublicKey === next, 5000);
+    await stream.flows(7000);
+    await stream.stop();
+    await waitFor('the other peer', () => reaches(lab, 'c3', container(nodes[1])), 7000);
+    // The former key is nobody's any more: with it the node would be a stranger.
+    await stopNode(lab, nodes[1]);
+    await startNode(lab, nodes[1]);
+    expect((await leaseOf(nodes[1])).BackendData.PublicKey).toBe(next);
+    await waitFor('a session', () => reaches(lab, 'c1', container(nodes[1])), 7000);
+  });
+
+  it('say how it is with their sessions', async () => {
+    const { cipher } = (await statusOf(lab, nodes[0])).backend;
+    expect(['portable', 'avx2', 'avx512']).toContain(cipher);
+    expect(await reaches(lab, 'c1', container(nodes[1]))).toBe(true);
+    const { peers, warnings } = await statusOf(lab, nodes[0]);
+    expect(peers.find(({ subnet: net }) => net === `${own(nodes[1])}/24`)?.session).toMatchObject({
+      state: 'up',
+      endpoint: `${nodeAddress(lab, nodes[1])}:51820`,
+    });
+    expect(warnings).toEqual([expect.stringMatching(/etcd is spoken to without TLS/)]);
+    const { stdout } = await cli(lab, nodes[0], 'status');
+    expect(stdout).toMatch(/^encrypted {1,2}wireguard, cipher \w+; [12] sessions?$/m);
+  });
+
   it('refuse a second lease with a key that is known, and say whose it is', async () => {
     const lease = await leaseOf(nodes[1]);
     const value = JSON.stringify({ ...lease, PublicIP: nodeAddress(lab, byHand) });
