@@ -36,6 +36,7 @@ const keyOf = (sender, n) => createHash('sha256').update(`${sender} ${n}`).diges
 const sessions = new Map();
 
 async function openNode() {
+  native.useCipherThreads(Number(process.env.RUDDER_TEST_THREADS ?? 0));
   ip('link', 'set', 'lo', 'up');
   ip('address', 'add', `10.9.0.${own}/24`, 'dev', 'eth0');
   ip('link', 'set', 'eth0', 'up');
