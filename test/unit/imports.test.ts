@@ -62,7 +62,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'events', 'backend'],
   lab: ['core', 'ops'],
   // Runs in a checkout only, and measures parts by themselves too.
-  bench: ['core', 'lab', 'control', 'backend'],
+  bench: ['core', 'system', 'lab', 'control', 'backend'],
   cli: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'events', 'backend', 'daemon', 'lab'],
 };
 
