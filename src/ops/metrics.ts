@@ -20,6 +20,9 @@ const TOTALS: Record<string, { name: string; help: string; direction: 'out' | 'i
   in_packets: { name: 'rudder_packets_total', help: 'Packets carried.', direction: 'in' },
   out_bytes: { name: 'rudder_bytes_total', help: 'Bytes of the packets carried.', direction: 'out' },
   in_bytes: { name: 'rudder_bytes_total', help: 'Bytes of the packets carried.', direction: 'in' },
+  out_keepalives: { name: 'rudder_keepalives_total', help: 'Empty messages that keep sessions.', direction: 'out' },
+  in_keepalives: { name: 'rudder_keepalives_total', help: 'Empty messages that keep sessions.', direction: 'in' },
+  in_handshakes: { name: 'rudder_handshakes_total', help: 'Messages of handshakes received.', direction: 'in' },
   out_datagrams: {
     name: 'rudder_messages_total',
     help: 'Messages handed to the kernel: fewer than packets where offloads are in use.',
