@@ -260,6 +260,7 @@ NAPI_MODULE_INIT() {
       {"sendDatagram", send_datagram},
       {"mac", keyed_mac},
       {"useCipher", use_cipher},
+      {"useCipherThreads", use_cipher_threads},
       {"cipher", cipher_in_use},
       {"sealAll", seal_all},
       {"openAll", open_all},

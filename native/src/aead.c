@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "aead-crew.h"
+
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 #define IS_BIG_ENDIAN true
 #else
@@ -211,7 +213,7 @@ static void tag_of_one(const struct aead_job *job, const uint8_t *text, uint8_t 
 
 struct code {
   const char *name;
-  void (*seal)(struct aead_job *jobs, size_t count), (*open)(struct aead_job *jobs, size_t count);
+  aead_run *seal, *open;
 };
 
 static const struct code CODES[AEAD_CODES] = {
@@ -259,10 +261,12 @@ enum aead_code aead_chosen(void) {
 
 const char *aead_name(enum aead_code code) { return CODES[code].name; }
 
-static void in_chunks(void (*run)(struct aead_job *, size_t), struct aead_job *jobs, size_t count) {
+static void in_chunks(aead_run *run, struct aead_job *jobs, size_t count) {
   for (size_t at = 0; at < count; at += AEAD_CHUNK) run(jobs + at, count - at < AEAD_CHUNK ? count - at : AEAD_CHUNK);
 }
 
-void aead_seal(struct aead_job *jobs, size_t count) { in_chunks(CODES[aead_chosen()].seal, jobs, count); }
+static void seal_in_chunks(struct aead_job *jobs, size_t count) { in_chunks(CODES[aead_chosen()].seal, jobs, count); }
+static void open_in_chunks(struct aead_job *jobs, size_t count) { in_chunks(CODES[aead_chosen()].open, jobs, count); }
 
-void aead_open(struct aead_job *jobs, size_t count) { in_chunks(CODES[aead_chosen()].open, jobs, count); }
+void aead_seal(struct aead_job *jobs, size_t count) { crew_run(seal_in_chunks, jobs, count); }
+void aead_open(struct aead_job *jobs, size_t count) { crew_run(open_in_chunks, jobs, count); }

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "aead.h"
+#include "aead-crew.h"
 #include "blake2s.h"
 #include "rudder.h"
 
@@ -57,6 +57,15 @@ napi_value use_cipher(napi_env env, napi_callback_info info) {
 napi_value cipher_in_use(napi_env env, napi_callback_info info) {
   (void)info;
   return int_value(env, (int32_t)aead_chosen());
+}
+
+/* useCipherThreads(count): so many threads help with large batches from now on. Returns how many there are. */
+napi_value use_cipher_threads(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  int32_t count;
+  if (!get_arguments(env, info, 1, arguments)) return NULL;
+  if (!get_int(env, arguments[0], "count", 0, MAX_HELPERS, &count)) return NULL;
+  return int_value(env, crew_resize(count));
 }
 
 static napi_value run_jobs(napi_env env, napi_callback_info info, const char *name, bool is_open) {

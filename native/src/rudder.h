@@ -338,6 +338,7 @@ napi_value send_datagram(napi_env env, napi_callback_info info);
 
 napi_value keyed_mac(napi_env env, napi_callback_info info);
 napi_value use_cipher(napi_env env, napi_callback_info info);
+napi_value use_cipher_threads(napi_env env, napi_callback_info info);
 napi_value cipher_in_use(napi_env env, napi_callback_info info);
 napi_value seal_all(napi_env env, napi_callback_info info);
 napi_value open_all(napi_env env, napi_callback_info info);

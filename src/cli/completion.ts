@@ -30,6 +30,8 @@ export interface CommandWords {
 /** Which of the options of `rudder` itself other commands heed, as their help says. */
 const HEEDED: Record<string, RegExp> = {
   init: /^--etcd-/,
+  join: /^--etcd-(?!endpoints|password$)/,
+  up: /^--(?!etcd-|help$|version$)/,
   leases: /^--etcd-/,
   config: /^--etcd-/,
   status: /^--subnet-file$/,

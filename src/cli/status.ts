@@ -47,8 +47,9 @@ export function describe(node: Status): string {
   return `${lines.join('\n')}\n\n${[peersTable(node), ...skipped].join('\n')}\n`;
 }
 
-function leaseText({ lease }: Status): string {
+function leaseText({ lease, registry }: Status): string {
   if (lease.key === 'gone') return 'gone: its key is not in etcd';
+  if (registry.kind === 'embedded') return 'its own: there is no other node';
   if (lease.remainingSeconds === null) return 'a reservation: it never runs out';
   const recovered = lease.recoveries === 0 ? '' : `, restored ${counted(lease.recoveries, 'time')}`;
   const other = lease.key === 'differs' ? ', its key in etcd differs from this node' : '';
@@ -56,6 +57,7 @@ function leaseText({ lease }: Status): string {
 }
 
 function registryText({ registry }: Status): string {
+  if (registry.kind === 'embedded') return 'one node without a cluster (rudder up --dev): no other can join it';
   const reason = registry.problem ? ` (${registry.problem})` : '';
   const state = registry.current ? 'watched' : `degraded: peers are as they were last known${reason}`;
   const word =
@@ -65,7 +67,8 @@ function registryText({ registry }: Status): string {
   return `${state}, ${word} (${registry.endpoints.join(', ')})`;
 }
 
-function configText({ config }: Status): string {
+function configText({ config, registry }: Status): string {
+  if (registry.kind === 'embedded') return 'the one it was started with';
   if (config.state === 'unknown') return 'as last known: etcd has not told it since the start';
   return config.detail === null ? 'the one in etcd' : `${config.state} in etcd: ${config.detail}`;
 }

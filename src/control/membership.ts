@@ -1,9 +1,11 @@
 import type { CertificateEnd } from '../core/certificates.js';
+import type { HistogramCounts } from '../core/histogram.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { LastKnown } from '../core/last-known.js';
 import type { Lease, NodeReach } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { NetworkConfig } from '../core/network-config.js';
+import type { RegistryKind } from '../core/registry-kind.js';
 import type { Subnet } from '../core/subnet.js';
 
 /**
@@ -15,7 +17,7 @@ import type { Subnet } from '../core/subnet.js';
  * Promises reject with a RudderError: `registry-unavailable` (try again) or `registry-refused` (the user must act).
  */
 export interface Membership {
-  readonly kind: 'etcd';
+  readonly kind: RegistryKind;
   /** Where the store is asked, as URLs: the overlay must not cover the way there. */
   readonly endpoints: readonly string[];
   /** Which store, and what of it: the name of the cluster, as far as this node can tell without asking. */
@@ -33,6 +35,8 @@ export interface Membership {
   reconnect(): void;
   /** What the store is spoken to with, and when that ends. */
   certificates(): readonly CertificateEnd[];
+  /** How long its requests took; none where there are no requests. */
+  requestTimes?(): HistogramCounts;
   close(): void;
 }
 

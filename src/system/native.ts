@@ -128,6 +128,8 @@ export interface Native {
   mac(key: Uint8Array, message: Uint8Array, result: Uint8Array): void;
   /** From now on all threads use that code. @param code CIPHER_..., -1 for the best. @returns which, -1 if this CPU cannot */
   useCipher(code: number): number;
+  /** So many threads, 0 at first, help this process with large batches. @returns how many there are */
+  useCipherThreads(count: number): number;
   /** The code in use. */
   cipher(): number;
   /** ChaCha20-Poly1305 over packets in any memory: for tests and measurements. At most 1024. */

@@ -160,6 +160,7 @@ const cases = {
 };
 if (isThorough) cases['each length to 1500'] = upTo(1500).flatMap((length) => [packet(length, key), packet(length)]);
 
+out.threads = native.useCipherThreads(Number(process.env.RUDDER_TEST_THREADS ?? 0));
 for (const [code, name] of CIPHERS.entries()) {
   if (native.useCipher(code) !== code) continue;
   out.ciphers.push(name);
@@ -223,5 +224,7 @@ out['refuse.no bytes'] = attempt(() => native.sealAll([], new Int32Array(8), 1))
 out['refuse.no key'] = attempt(() => native.mac(new Uint8Array(0), bytes, new Uint8Array(16)));
 out['refuse.a long key'] = attempt(() => native.mac(new Uint8Array(33), bytes, new Uint8Array(16)));
 out['refuse.a short result'] = attempt(() => native.mac(new Uint8Array(32), bytes, new Uint8Array(15)));
+out['refuse.threads'] = attempt(() => native.useCipherThreads(9));
 out['refuse.a cipher'] = attempt(() => native.useCipher(CIPHERS.length));
+out.noThreads = native.useCipherThreads(0);
 process.stdout.write(JSON.stringify(out));

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import * as system from '../../src/system/native.js';
-import { BUILDS, isBuilt, runChild } from './child.js';
+import { BUILDS, type Build, isBuilt, runChild } from './child.js';
 
 describe('the layout of the cipher', () => {
   it('is the same in C and in TypeScript', () => {
@@ -20,11 +20,11 @@ describe('the layout of the cipher', () => {
   });
 });
 
-for (const build of BUILDS) {
-  describe.skipIf(!isBuilt(build))(`the cipher, ${build} build`, () => {
+for (const [build, threads] of BUILDS.flatMap((each): [Build, number][] => [0, 3].map((count) => [each, count]))) {
+  describe.skipIf(!isBuilt(build))(`the cipher, ${build} build, ${threads} threads beside`, () => {
     let out: ReturnType<typeof runChild> = {};
     beforeAll(() => {
-      out = runChild('./cipher.child.mjs', build);
+      out = runChild('./cipher.child.mjs', build, { RUDDER_TEST_THREADS: String(threads) });
     });
 
     it('seals and opens as node:crypto does, in every code that this CPU has', () => {
@@ -32,6 +32,10 @@ for (const build of BUILDS) {
       expect(out.ciphers).toContain('portable');
       expect(Object.keys(differences)).toHaveLength(10 * (out.ciphers as string[]).length);
       expect(Object.entries(differences).filter(([, wrong]) => wrong.length > 0)).toEqual([]);
+    });
+
+    it('has the threads that it was told to have', () => {
+      expect([out.threads, out.noThreads]).toEqual([threads, 0]);
     });
 
     it('takes the best code by itself', () => {
@@ -62,7 +66,7 @@ for (const build of BUILDS) {
     it('refuses what points outside its memory', () => {
       expect(out['refuse.nothing']).toEqual({ result: 1 });
       const refused = Object.entries(out).filter(([name]) => name.startsWith('refuse.') && name !== 'refuse.nothing');
-      expect(refused).toHaveLength(14);
+      expect(refused).toHaveLength(15);
       for (const [name, error] of refused) {
         expect((error as { code: string }).code, name).toMatch(/^(EINVAL|ERR_OUT_OF_RANGE|ERR_INVALID_ARG_TYPE)$/);
       }

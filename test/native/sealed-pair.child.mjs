@@ -1,7 +1,7 @@
 // Two packet paths with a sealed wire, each in a process and a namespace of its own, with sessions that nobody had to shake
 // hands for: this script is both. What the second one is told comes by its stdin, what it says by its stdout.
 import { spawn } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { createCipheriv, createHash, randomBytes } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -36,6 +36,7 @@ const keyOf = (sender, n) => createHash('sha256').update(`${sender} ${n}`).diges
 const sessions = new Map();
 
 async function openNode() {
+  native.useCipherThreads(Number(process.env.RUDDER_TEST_THREADS ?? 0));
   ip('link', 'set', 'lo', 'up');
   ip('address', 'add', `10.9.0.${own}/24`, 'dev', 'eth0');
   ip('link', 'set', 'eth0', 'up');
@@ -79,19 +80,19 @@ async function openNode() {
     console.error(failure);
   });
   table.onWake(path.wake);
-  return { path, memory, table, line, failure: () => failure, counters: () => readAll(memory.counters) };
+  return { path, memory, table, line, udp, failure: () => failure, counters: () => readAll(memory.counters) };
 }
 
 /** The n-th session: the first node is its initiator. */
 function install({ table, line }, n, _role) {
   const index = table.reserve(line);
-  const others = sessions.get(n)?.others;
-  sessions.set(n, { index, others });
+  sessions.set(n, { index });
   return index;
 }
 function publish({ table }, n, others) {
   const { index } = sessions.get(n);
   const keys = { sendKey: keyOf(own, n), receiveKey: keyOf(theirs, n) };
+  sessions.get(n).others = others;
   table.install(index, { ...keys, remoteIndex: others, bornAt: nowMs(), role: role === 'a' ? 'current' : 'next' });
 }
 
@@ -99,6 +100,54 @@ function takeConfirmed({ table }) {
   for (let found = table.takeAttention(); found !== undefined; found = table.takeAttention()) {
     for (const index of found.confirmed) table.setRole(index, 'current');
   }
+}
+
+/** What a node that has session 3 can be sent, by turns; the first ones bring each number of the window once. */
+function createForger() {
+  const nonce = Buffer.alloc(12);
+  const seal = (counter) => {
+    const header = Buffer.alloc(16);
+    header.writeUInt32LE(4, 0);
+    header.writeInt32LE(sessions.get(3).others, 4);
+    header.writeBigUInt64LE(BigInt(counter), 8);
+    nonce.writeBigUInt64LE(BigInt(counter), 4);
+    const cipher = createCipheriv('chacha20-poly1305', keyOf(own, 3), nonce, { authTagLength: 16 });
+    return Buffer.concat([header, cipher.final(), cipher.getAuthTag()]);
+  };
+  const withMac = (type, size) => {
+    const bytes = Buffer.concat([Buffer.from([type, 0, 0, 0]), randomBytes(size - 4)]);
+    native.mac(Buffer.alloc(32, theirs), bytes.subarray(0, size - 32), bytes.subarray(size - 32, size - 16));
+    return bytes;
+  };
+  const genuine = [];
+  const noise = randomBytes(1 << 20);
+  const some = (i, length) => Buffer.from(noise.subarray((i * 31) % 100_000, ((i * 31) % 100_000) + length));
+  const kinds = [
+    (i) => genuine[i % genuine.length], // replayed, and in another order than it was sent in
+    (i) => {
+      const bytes = Buffer.from(genuine[i % genuine.length]);
+      bytes[8 + (i % 24)] ^= 1 << (i % 8);
+      return bytes;
+    },
+    (i) => {
+      const bytes = some(i, 32 + (i % 1440));
+      bytes.set([4, 0, 0, 0]);
+      if (i % 2 === 0) bytes.writeInt32LE(sessions.get(3).others, 4);
+      return bytes;
+    },
+    (i) => genuine[i % genuine.length].subarray(0, i % 32),
+    (i) => some(i, i % 1500),
+    (i) => withMac(1, 148, i),
+    (i) => withMac(2, 92, i),
+    (i) => Buffer.concat([Buffer.from([1 + (i % 3), 0, 0, 0]), some(i, [144, 88, 60][i % 3])]),
+  ];
+  return (i) => {
+    if (genuine.length < 2000) {
+      genuine.push(seal(1_000_000 + genuine.length));
+      return genuine.at(-1);
+    }
+    return kinds[i % kinds.length]((i / kinds.length) | 0);
+  };
 }
 
 async function second() {
@@ -137,6 +186,8 @@ async function second() {
   const attacker = dgram.createSocket({ type: 'udp4' });
   attacker.bind(0, '10.9.0.2');
   await once(attacker, 'listening');
+  // Who knows the keys forges best: of an empty packet, which is never delivered, what was not sent by it, and all else.
+  const forge = createForger();
   const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
   const answers = {
     reserve: (n) => install(node, n),
@@ -147,6 +198,14 @@ async function second() {
     async attack(datagrams) {
       for (const hex of datagrams) {
         await new Promise((resolve) => attacker.send(Buffer.from(hex, 'hex'), PORT, '10.9.0.1', resolve));
+      }
+    },
+    async flood(count) {
+      for (let sent = 0; sent < count; sent += 100) {
+        const some = Array.from({ length: Math.min(100, count - sent) }, (_, i) => forge(sent + i));
+        await Promise.all(
+          some.map((bytes) => new Promise((resolve) => attacker.send(bytes, PORT, '10.9.0.1', resolve))),
+        );
       }
     },
     async stop() {
@@ -309,6 +368,50 @@ async function first() {
     mail: waitingMail(table.memory),
   };
   out.stillThere = await ping('-c', '2', '-i', '0.02', '-W', '2');
+
+  // --- and many of them ---
+  const many = Number(process.env.RUDDER_TEST_HOSTILE ?? 0);
+  if (many > 0) {
+    const start = { ...node.counters() };
+    const rss = process.memoryUsage().rss;
+    // The main thread is as it always is: whatever comes, it is asked at most so often.
+    let longest = 0;
+    let last = performance.now();
+    const beat = setInterval(() => {
+      const now = performance.now();
+      longest = Math.max(longest, now - last);
+      last = now;
+    }, 20);
+    await ask('flood', many);
+    clearInterval(beat);
+    const since = () => {
+      const now = node.counters();
+      return Object.fromEntries(
+        Object.entries(now)
+          .map(([name, value]) => [name, value - start[name]])
+          .filter(([name, value]) => value > 0 && name.startsWith('in_')),
+      );
+    };
+    const lost = () => native.udpDrops(node.udp);
+    const accounted = () => Object.values(since()).reduce((all, value) => all + value, 0) + lost();
+    const patience = Date.now() + 10_000;
+    while (accounted() < many && Date.now() < patience) await new Promise((resolve) => setTimeout(resolve, 50));
+    // Who has the keys has led us astray, and to numbers that the peer is far from: with its next key all is well.
+    table.setEndpoint(node.line, { address: address(10, 9, 0, theirs), port: PORT });
+    const { in_packets: delivered = 0, ...rest } = since();
+    const accounts = accounted();
+    await session(4);
+    out.million = {
+      sent: many,
+      accounted: accounts,
+      lost: lost(),
+      delivered,
+      rest,
+      longest,
+      grown: process.memoryUsage().rss - rss,
+      stillThere: await ping('-c', '3', '-i', '0.02', '-W', '2'),
+    };
+  }
 
   const counters = await ask('counters');
   out.trains = {

@@ -6,15 +6,17 @@ const ALL_DROPS = ['in_drop_bad_mac', 'in_drop_bad_tag', 'in_drop_malformed', 'i
 
 describeWith(['root', 'tun'], 'two nodes with a sealed wire between them', () => {
   it.each([
-    ['with all offloads', '1'],
-    ['without offloads', '0'],
+    ['with all offloads', '1', '0'],
+    ['with all offloads, and threads that help the cipher', '1', '2'],
+    ['without offloads', '0', '0'],
   ])(
     'carry ping, TCP over two changes of keys, and a flood, and nothing that is hostile, %s',
     { timeout: 90_000 },
-    (_, offloads) => {
+    (_, offloads, threads) => {
       expect(isBuilt('Release')).toBe(true);
       const out = runChild('./sealed-pair.child.mjs', 'Release', {
         RUDDER_TEST_OFFLOADS: offloads,
+        RUDDER_TEST_THREADS: threads,
         RUDDER_TEST_MEGABYTES: '24',
       });
       expect(out.attention).toEqual({ line: 1, wantsSession: true, confirmed: [] });

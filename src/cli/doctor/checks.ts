@@ -26,7 +26,7 @@ import { kernel, tunnelPort } from './tunnel-port.js';
  */
 export type Check = (host: Facts) => Promise<Finding[]>;
 
-const permissions: Check = async (host) => {
+export const permissions: Check = async (host) => {
   if (!host.isRoot) return [bad('permissions', 'not run as root: the checks below see little', 'run as root')];
   if (host.backend !== undefined && !['udp', 'wireguard'].includes(host.backend.type))
     return [ok('permissions', 'root')];

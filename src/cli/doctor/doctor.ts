@@ -1,6 +1,6 @@
 import { parseNetworkConfig } from '../../backend/config.js';
 import { settingsOf } from '../../backend/kinds.js';
-import type { RegistryOptions } from '../../control/open.js';
+import type { EtcdRegistryOptions } from '../../control/open.js';
 import { messageOf, RudderError, shorten } from '../../core/errors.js';
 import { tryDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';
@@ -40,7 +40,7 @@ async function lookFor(checks: readonly Check[], node: NodeOptions, json: boolea
 }
 
 /** What cannot be used is a finding, and no reason to look at nothing else. */
-async function readEtcd(node: NodeOptions): Promise<{ options: RegistryOptions | undefined; etcd: EtcdFound }> {
+async function readEtcd(node: NodeOptions): Promise<{ options: EtcdRegistryOptions | undefined; etcd: EtcdFound }> {
   try {
     const found = await findEtcd(node);
     const options = toRegistryOptions(found.raw);
@@ -103,7 +103,7 @@ async function readLinks(host: Host): Promise<Link[]> {
 
 const MARKS = { ok: 'ok      ', warning: 'warning ', problem: 'PROBLEM ' };
 
-function describe(findings: readonly Finding[]): string {
+export function describe(findings: readonly Finding[]): string {
   const lines = findings.flatMap(({ check, state, detail, remedy }) => [
     `${MARKS[state]} ${check}: ${detail}`,
     ...(remedy === '' ? [] : [`          -> ${remedy}`]),

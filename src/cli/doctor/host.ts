@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { access } from 'node:fs/promises';
-import { type Checkup, checkupOf, clockOf, type RegistryOptions } from '../../control/open.js';
+import { type Checkup, checkupOf, clockOf, type EtcdRegistryOptions } from '../../control/open.js';
 import { parseIpv4 } from '../../core/address-text.js';
 import type { Ipv4 } from '../../core/ipv4.js';
 import { type EchoSeries, largestPacket, pingSeries } from '../../health/echo-series.js';
@@ -100,7 +100,7 @@ const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
 /** The part of the host that is the same whatever runs on it. @param registry undefined: it is not known */
 export function realHost(
   known: Pick<Host, 'socketPath' | 'status' | 'daemon' | 'etcd' | 'settings'>,
-  registry: RegistryOptions | undefined,
+  registry: EtcdRegistryOptions | undefined,
 ): Host {
   const run = (command: string, args: readonly string[]) =>
     new Promise<string | undefined>((resolve) => {
