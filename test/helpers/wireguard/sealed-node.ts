@@ -33,7 +33,7 @@ export async function startSealedNode(
   peers: LeaseChange[],
   isPlain = false,
 ): Promise<SealedNode> {
-  const script = fileURLToPath(new URL('../../kernel/sealed-node.mjs', import.meta.url));
+  const script = fileURLToPath(new URL('./sealed-node.mjs', import.meta.url));
   const settings = JSON.stringify({ stateDir, options, own: parseSubnet('10.240.1.0/24'), isPlain });
   const child = spawn('ip', ['netns', 'exec', US, process.execPath, script, settings], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

@@ -1,11 +1,11 @@
 // A node's WireGuard backend by itself, without etcd and a daemon: settings as JSON in the first argument. Told by messages
 // what changes of peers, it answers each with one; without its parent it ends.
 
-import { settingsOf } from '../../dist/backend/kinds.js';
-import { OFFLOADS } from '../../dist/backend/udp/tables/offloads.js';
-import { parseCommonConfig } from '../../dist/core/network-config.js';
-import { openNetlink } from '../../dist/system/netlink.js';
-import { selectUnderlay } from '../../dist/system/underlay.js';
+import { settingsOf } from '../../../dist/backend/kinds.js';
+import { OFFLOADS } from '../../../dist/backend/udp/tables/offloads.js';
+import { parseCommonConfig } from '../../../dist/core/network-config.js';
+import { openNetlink } from '../../../dist/system/netlink.js';
+import { selectUnderlay } from '../../../dist/system/underlay.js';
 
 const { stateDir, options, own, isPlain } = JSON.parse(process.argv[2]);
 const log = Object.fromEntries(
