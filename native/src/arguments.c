@@ -73,6 +73,21 @@ bool get_handle(napi_env env, napi_value value, const char *name, enum handle_ki
   return true;
 }
 
+bool get_bytes(napi_env env, napi_value value, const char *name, struct memory *bytes) {
+  bool is_array = false;
+  napi_typedarray_type type;
+  void *data = NULL;
+  size_t length = 0;
+  if (napi_is_typedarray(env, value, &is_array) != napi_ok || !is_array ||
+      napi_get_typedarray_info(env, value, &type, &length, &data, NULL, NULL) != napi_ok || type != napi_uint8_array) {
+    return throw_type(env, name, "expected a Uint8Array");
+  }
+  /* Memory of no bytes may have no address. */
+  static uint8_t nothing;
+  *bytes = (struct memory){length == 0 ? &nothing : data, length};
+  return true;
+}
+
 napi_value throw_errno(napi_env env, int error, const char *syscall, const char *detail) {
   char text[256];
   snprintf(text, sizeof text, "%s: %s%s%s", syscall, strerror(error), detail ? ", " : "", detail ? detail : "");

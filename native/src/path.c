@@ -9,7 +9,7 @@
  */
 #include <errno.h>
 
-#include "rudder.h"
+#include "sessions.h"
 
 enum property { TUN, UDP, EVENT, OUTBOUND_SLAB, INBOUND_SLAB, HEADERS, TUN_PACKETS, DATAGRAMS, SENDS, SEND_IOVECS,
                 WRITES, WRITE_IOVECS, CHECKSUMS, CLOCK, PROPERTIES };
@@ -36,13 +36,14 @@ static struct instance *instance_of(napi_env env) {
   return napi_get_instance_data(env, &data) == napi_ok ? data : NULL;
 }
 
-static bool read_properties(napi_env env, napi_value object, napi_value *values) {
+bool get_properties(napi_env env, napi_value object, const char *name, const char *const *names, size_t count,
+                    napi_value *values) {
   napi_valuetype type;
   if (napi_typeof(env, object, &type) != napi_ok || type != napi_object) {
-    return throw_type(env, "path", "expected an object");
+    return throw_type(env, name, "expected an object");
   }
-  for (int i = 0; i < PROPERTIES; i++) {
-    if (napi_get_named_property(env, object, NAMES[i], &values[i]) != napi_ok) return false; /* the getter threw */
+  for (size_t i = 0; i < count; i++) {
+    if (napi_get_named_property(env, object, names[i], &values[i]) != napi_ok) return false; /* the getter threw */
   }
   return true;
 }
@@ -92,6 +93,10 @@ static bool take_array(napi_env env, napi_value value, const char *name, napi_ty
   return true;
 }
 
+bool take_ints(napi_env env, napi_value value, const char *name, struct path *path, void **data, size_t *length) {
+  return take_array(env, value, name, napi_int32_array, path, data, length);
+}
+
 static bool take_slab(napi_env env, const napi_value *values, enum property at, struct path *path, enum slab slab) {
   void *data;
   size_t size;
@@ -104,7 +109,7 @@ static bool take_records(napi_env env, const napi_value *values, enum property a
                          struct records *records) {
   void *data;
   size_t length;
-  if (!take_array(env, values[at], NAMES[at], napi_int32_array, path, &data, &length)) return false;
+  if (!take_ints(env, values[at], NAMES[at], path, &data, &length)) return false;
   *records = (struct records){data, length / ints};
   return true;
 }
@@ -161,6 +166,7 @@ void path_release(napi_env env, struct path *path) {
   if (path->udp >= 0) handle_release(path->udp);
   if (path->event >= 0) handle_release(path->event);
   ring_close(&path->ring);
+  sealed_release(path);
   for (size_t i = 0; i < path->reference_count; i++) napi_delete_reference(env, path->references[i]);
   *path = DETACHED_PATH;
 }
@@ -174,7 +180,7 @@ napi_value attach_path(napi_env env, napi_callback_info info) {
   struct instance *instance = instance_of(env);
   struct path path = DETACHED_PATH;
   if (instance == NULL || !get_arguments(env, info, 1, arguments)) return NULL;
-  if (!read_properties(env, arguments[0], values)) return NULL;
+  if (!get_properties(env, arguments[0], "path", NAMES, PROPERTIES, values)) return NULL;
   if (!take_all(env, values, &path)) {
     path_release(env, &path);
     return NULL;

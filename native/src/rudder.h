@@ -44,6 +44,7 @@ enum send_field {
   SEND_ADDRESS,
   SEND_PORT,
   SEND_SEGMENT_SIZE,
+  SEND_PEER = 7, /* its number, where the wire is sealed: there it stands for address and port */
 };
 
 /* A packet to be written to TUN. The fields behind the iovecs are those of struct virtio_net_hdr. */
@@ -69,6 +70,18 @@ enum checksum_field {
   CHECKSUM_WRONG = CHECKSUM_FIELD,
   CHECKSUM_ZERO, /* what a checksum of 0 is written as */
   CHECKSUM_INTS,
+};
+
+/* A packet to be sealed or opened in one piece of memory (crypto.c). The counter is two int32, the low one first. */
+enum job_field {
+  JOB_SOURCE,
+  JOB_TEXT,
+  JOB_TARGET,
+  JOB_LENGTH,
+  JOB_KEY,
+  JOB_COUNTER,
+  JOB_IS_AUTHENTIC = JOB_COUNTER + 2,
+  JOB_INTS,
 };
 
 /* An ICMP echo received, in doubles. The address is in host byte order, the time CLOCK_REALTIME's in microseconds. */
@@ -134,10 +147,17 @@ void handles_close_owned(napi_env owner);
 
 #define MAX_ARGUMENTS 5
 
+struct memory {
+  uint8_t *data;
+  size_t size;
+};
+
 bool get_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *values);
 bool get_int(napi_env env, napi_value value, const char *name, int32_t min, int32_t max, int32_t *out);
 /* Text without a NUL in it, of 1 to size - 1 bytes; `out` ends with a NUL. */
 bool get_string(napi_env env, napi_value value, const char *name, char *out, size_t size, size_t *length);
+/* A Uint8Array on memory of any kind, of use until JavaScript runs again. */
+bool get_bytes(napi_env env, napi_value value, const char *name, struct memory *bytes);
 /* Throw a TypeError or a RangeError, `name: expected ...`. They return false for `return throw_...(...)`. */
 bool throw_type(napi_env env, const char *name, const char *expected);
 bool throw_range(napi_env env, const char *name, const char *expected);
@@ -188,11 +208,6 @@ struct records {
   size_t count; /* whole records */
 };
 
-struct memory {
-  uint8_t *data;
-  size_t size;
-};
-
 /* How many slots of that size lie in the first `size` bytes, so far apart. */
 static inline size_t slots_in(size_t size, size_t slot_bytes, size_t distance) {
   return size < slot_bytes ? 0 : 1 + (size - slot_bytes) / distance;
@@ -215,7 +230,10 @@ static inline size_t first_inbound_slot(struct memory slab) { return -(uintptr_t
 
 #define INBOUND_DISTANCE (SLOT_BYTES + INBOUND_SKEW_BYTES)
 
-#define TYPED_ARRAYS (SLAB_COUNT + 8)
+/* Six of them are those of a sealed wire (sessions.c). */
+#define TYPED_ARRAYS (SLAB_COUNT + 8 + 6)
+
+struct sealed;
 
 struct path {
   int tun, udp, event;
@@ -225,6 +243,7 @@ struct path {
   struct ring ring;
   napi_ref references[TYPED_ARRAYS]; /* keep the typed arrays, and so the memory, alive */
   size_t reference_count;
+  struct sealed *sealed; /* NULL: the wire is plain */
 };
 
 #define DETACHED_PATH ((struct path){.tun = -1, .udp = -1, .event = -1, .ring.fd = -1})
@@ -238,8 +257,27 @@ struct instance {
 /* Of use until JavaScript runs again: that may detach or attach. */
 struct path *attached_path(napi_env env, const char *caller);
 void path_release(napi_env env, struct path *path);
+/* Reads the properties of an argument, which may run JavaScript: nothing that it could change is to be looked at before. */
+bool get_properties(napi_env env, napi_value object, const char *name, const char *const *names, size_t count,
+                    napi_value *values);
+/* Takes an Int32Array on shared memory that stays as it is, and keeps it alive as long as the path. */
+bool take_ints(napi_env env, napi_value value, const char *name, struct path *path, void **data, size_t *length);
 napi_value attach_path(napi_env env, napi_callback_info info);
 napi_value detach_path(napi_env env, napi_callback_info info);
+
+/* --- udp.c --- */
+
+/* One that was received, in the inbound slab. */
+struct datagram {
+  int32_t offset, length, sender, port, segment_size;
+  bool is_truncated;
+};
+
+struct msghdr;
+/* Receives up to `max` datagrams; returns how many, or -errno. They are of use until the next call of this thread. */
+int receive_datagrams(const struct path *path, int32_t max, const struct datagram **datagrams);
+/* Asks the kernel to cut the payload into datagrams of that size (UDP_SEGMENT, udp(7)). */
+void add_segment_size(struct msghdr *message, void *control, size_t control_size, uint16_t size);
 
 /* --- records.c: ranges of records, and the iovecs that they point to --- */
 
@@ -290,5 +328,19 @@ napi_value receive_udp(napi_env env, napi_callback_info info);
 napi_value write_tun(napi_env env, napi_callback_info info);
 napi_value finish_checksums(napi_env env, napi_callback_info info);
 napi_value verify_checksums(napi_env env, napi_callback_info info);
+
+napi_value attach_sealed(napi_env env, napi_callback_info info);
+napi_value seal_udp(napi_env env, napi_callback_info info);
+napi_value send_sealed(napi_env env, napi_callback_info info);
+napi_value receive_sealed(napi_env env, napi_callback_info info);
+napi_value attend(napi_env env, napi_callback_info info);
+napi_value send_datagram(napi_env env, napi_callback_info info);
+
+napi_value keyed_mac(napi_env env, napi_callback_info info);
+napi_value use_cipher(napi_env env, napi_callback_info info);
+napi_value use_cipher_threads(napi_env env, napi_callback_info info);
+napi_value cipher_in_use(napi_env env, napi_callback_info info);
+napi_value seal_all(napi_env env, napi_callback_info info);
+napi_value open_all(napi_env env, napi_callback_info info);
 
 #endif

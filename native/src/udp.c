@@ -14,10 +14,9 @@ union segment_control {
   struct cmsghdr align;
 };
 
-/* Asks the kernel to cut the payload into datagrams of that size (UDP_SEGMENT, udp(7)). */
-static void add_segment_size(struct msghdr *message, union segment_control *control, uint16_t size) {
-  message->msg_control = control->bytes;
-  message->msg_controllen = CMSG_SPACE(sizeof size);
+void add_segment_size(struct msghdr *message, void *control, size_t control_size, uint16_t size) {
+  message->msg_control = control;
+  message->msg_controllen = control_size < CMSG_SPACE(sizeof size) ? control_size : CMSG_SPACE(sizeof size);
   struct cmsghdr *header = CMSG_FIRSTHDR(message);
   header->cmsg_level = SOL_UDP;
   header->cmsg_type = UDP_SEGMENT;
@@ -54,7 +53,7 @@ napi_value send_udp(napi_env env, napi_callback_info info) {
                                .msg_namelen = sizeof addresses[built],
                                .msg_iov = iovecs + used,
                                .msg_iovlen = (size_t)iovec_count};
-    if (segment > 0) add_segment_size(message, &controls[built], (uint16_t)segment);
+    if (segment > 0) add_segment_size(message, controls[built].bytes, sizeof controls[built].bytes, (uint16_t)segment);
     used += (size_t)iovec_count;
   }
   if (built == 0) return int_value(env, 0);
@@ -73,17 +72,12 @@ static int32_t segment_size_of(struct msghdr *message) {
   return 0;
 }
 
-/* receiveUdp(max): datagrams received in one recvmmsg, one slot of the inbound slab each. attach() has counted the slots. */
-napi_value receive_udp(napi_env env, napi_callback_info info) {
-  struct path *path = attached_path(env, "receiveUdp");
-  napi_value arguments[1];
-  int32_t max;
-  if (path == NULL || !get_arguments(env, info, 1, arguments)) return NULL;
-  if (!get_int(env, arguments[0], "max", 0, limit_of(&path->datagrams, MAX_DATAGRAMS), &max)) return NULL;
+int receive_datagrams(const struct path *path, int32_t max, const struct datagram **datagrams) {
   static _Thread_local struct mmsghdr messages[MAX_DATAGRAMS];
   static _Thread_local struct sockaddr_in sources[MAX_DATAGRAMS];
   static _Thread_local union segment_control controls[MAX_DATAGRAMS];
   static _Thread_local struct iovec iovecs[MAX_DATAGRAMS];
+  static _Thread_local struct datagram found[MAX_DATAGRAMS];
   struct memory slab = path->slabs[SLAB_INBOUND];
   size_t start = first_inbound_slot(slab);
   for (int32_t i = 0; i < max; i++) {
@@ -95,18 +89,58 @@ napi_value receive_udp(napi_env env, napi_callback_info info) {
                                           .msg_control = controls[i].bytes,
                                           .msg_controllen = sizeof controls[i].bytes};
   }
-  if (max == 0) return int_value(env, 0);
+  *datagrams = found;
+  if (max == 0) return 0;
   int received = recvmmsg(path->udp, messages, (unsigned)max, MSG_DONTWAIT, NULL);
-  if (received < 0) return int_value(env, errno == EAGAIN || errno == EINTR ? 0 : -errno);
+  if (received < 0) return errno == EAGAIN || errno == EINTR ? 0 : -errno;
   for (int i = 0; i < received; i++) {
     struct msghdr *message = &messages[i].msg_hdr;
-    int32_t record[RECORD_INTS] = {[DATAGRAM_OFFSET] = (int32_t)start + i * INBOUND_DISTANCE,
-                                   [DATAGRAM_LENGTH] = (int32_t)messages[i].msg_len,
-                                   [DATAGRAM_SENDER] = (int32_t)ntohl(sources[i].sin_addr.s_addr),
-                                   [DATAGRAM_PORT] = ntohs(sources[i].sin_port),
-                                   [DATAGRAM_SEGMENT_SIZE] = segment_size_of(message),
-                                   [DATAGRAM_TRUNCATED] = message->msg_flags & MSG_TRUNC ? 1 : 0};
+    found[i] = (struct datagram){.offset = (int32_t)start + i * INBOUND_DISTANCE,
+                                 .length = (int32_t)messages[i].msg_len,
+                                 .sender = (int32_t)ntohl(sources[i].sin_addr.s_addr),
+                                 .port = ntohs(sources[i].sin_port),
+                                 .segment_size = segment_size_of(message),
+                                 .is_truncated = (message->msg_flags & MSG_TRUNC) != 0};
+  }
+  return received;
+}
+
+/* receiveUdp(max): datagrams received in one recvmmsg, one slot of the inbound slab each. attach() has counted the slots. */
+napi_value receive_udp(napi_env env, napi_callback_info info) {
+  struct path *path = attached_path(env, "receiveUdp");
+  napi_value arguments[1];
+  int32_t max;
+  if (path == NULL || !get_arguments(env, info, 1, arguments)) return NULL;
+  if (!get_int(env, arguments[0], "max", 0, limit_of(&path->datagrams, MAX_DATAGRAMS), &max)) return NULL;
+  const struct datagram *datagrams;
+  int received = receive_datagrams(path, max, &datagrams);
+  for (int i = 0; i < received; i++) {
+    int32_t record[RECORD_INTS] = {[DATAGRAM_OFFSET] = datagrams[i].offset,
+                                   [DATAGRAM_LENGTH] = datagrams[i].length,
+                                   [DATAGRAM_SENDER] = datagrams[i].sender,
+                                   [DATAGRAM_PORT] = datagrams[i].port,
+                                   [DATAGRAM_SEGMENT_SIZE] = datagrams[i].segment_size,
+                                   [DATAGRAM_TRUNCATED] = datagrams[i].is_truncated};
     memcpy(path->datagrams.data + (size_t)i * RECORD_INTS, record, sizeof record);
   }
   return int_value(env, received);
+}
+
+/* sendDatagram(fd, address, port, bytes): one at once, from whatever thread; throws what the kernel says. */
+napi_value send_datagram(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  int fd;
+  int32_t address, port;
+  struct memory bytes;
+  if (!get_arguments(env, info, 4, arguments)) return NULL;
+  if (!get_handle(env, arguments[0], "fd", HANDLE_UDP, &fd)) return NULL;
+  if (!get_int(env, arguments[1], "address", INT32_MIN, INT32_MAX, &address)) return NULL;
+  if (!get_int(env, arguments[2], "port", 1, 65535, &port)) return NULL;
+  if (!get_bytes(env, arguments[3], "bytes", &bytes)) return NULL;
+  struct sockaddr_in to = {
+      .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl((uint32_t)address)};
+  if (sendto(fd, bytes.data, bytes.size, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof to) < 0) {
+    return throw_errno(env, errno, "sendto", NULL);
+  }
+  return NULL;
 }

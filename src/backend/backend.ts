@@ -38,6 +38,10 @@ export interface Backend {
   setRouted(isRouted: boolean): Promise<void>;
   /** Undefined: the kernel moves the packets, and tells less. */
   readonly packetPath: PacketPathReport | undefined;
+  /** What is known of the encryption; undefined or not there: packets go as they are. */
+  readonly sessions?: SessionsReport | undefined;
+  /** This node has another key from then on, which its lease has to say. @throws RudderError `file` */
+  readonly rotateKey?: (() => Promise<void>) | undefined;
   /** What the kernel has been told for the peers; undefined: nothing, a packet path of ours moves the packets. */
   kernelEntries(): KernelEntries | undefined;
   /** Peers that are reached without the tunnel at the moment; undefined: that is not wanted (DirectRouting). */
@@ -75,6 +79,27 @@ export interface PeerTraffic {
   readonly inBytes: number;
   /** Undefined: never. */
   readonly heardSecondsAgo: number | undefined;
+}
+
+/** Of a backend that encrypts. */
+export interface SessionsReport {
+  /** Which implementation of the cipher runs. */
+  cipher(): string;
+  /** By how much the clock is behind what peers were told before; 0: it is not. */
+  clockBehindSeconds(): number;
+  /** Undefined: that subnet is no peer's. */
+  of(subnet: Subnet): SessionReport | undefined;
+}
+
+/** Nothing of it is a secret. */
+export interface SessionReport {
+  /** Since the last handshake was completed; undefined: none was. */
+  readonly handshakeAgeMs: number | undefined;
+  readonly hasSession: boolean;
+  /** A handshake is under way, and has no answer for so long. */
+  readonly tryingForMs: number | undefined;
+  /** Where the peer was heard last, or is by its lease. */
+  readonly endpoint: { readonly address: Ipv4; readonly port: number } | undefined;
 }
 
 /** Routes, neighbours and forwarding entries: how many there should be, and how many there were at the last look. */

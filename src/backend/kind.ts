@@ -54,6 +54,8 @@ export interface BackendHost {
   readonly config: NetworkConfig;
   readonly netlink: Netlink;
   readonly nodeId: string;
+  /** Where a node keeps what is its own. */
+  readonly stateDir: string;
   /** By which peers know this node. */
   readonly publicIp: Ipv4;
   /** The underlay interface, and its address. */
@@ -65,5 +67,7 @@ export interface BackendHost {
   readonly checkSource: boolean;
   /** Offloads to use where the kernel has them. */
   readonly offloads: ReadonlySet<Offload>;
+  /** The code that encrypts, where packets are: the fastest that this CPU has, or the one that runs everywhere. */
+  readonly cipher: 'auto' | 'portable';
   readonly log: Logger;
 }

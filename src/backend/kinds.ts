@@ -12,9 +12,10 @@ import { removeOurRoutes } from './kernel/tables.js';
 import type { BackendKind, BackendSettings } from './kind.js';
 import { udp } from './udp/kind.js';
 import { vxlan } from './vxlan/kind.js';
+import { wireguard } from './wireguard/kind.js';
 
 /** All that there are. */
-export const KINDS: readonly BackendKind[] = [udp, vxlan, hostGw, alloc];
+export const KINDS: readonly BackendKind[] = [udp, vxlan, wireguard, hostGw, alloc];
 
 /** @throws RudderError `network-config` if there is no such kind, or its options make no sense */
 export function settingsOf(config: NetworkConfig): BackendSettings {

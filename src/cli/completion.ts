@@ -41,6 +41,7 @@ const HEEDED: Record<string, RegExp> = {
   ping: /^--subnet-file$/,
   netcheck: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
   'log-level': /^--subnet-file$/,
+  keys: /^--subnet-file$/,
   doctor: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
   bugreport: /^--(etcd-.*|kube.*|net-config-path|subnet-file)$/,
   publish: /^--subnet-(env-prefix|file)$/,

@@ -29,6 +29,7 @@ export interface RawDaemonOptions extends RawRegistryOptions {
   leaseTtl: number;
   mtu?: number;
   sourceCheck: 'strict' | 'off';
+  cipher: 'auto' | 'portable';
   disableOffload?: Offload[];
   ipMasq: boolean;
   firewall: boolean;
@@ -122,6 +123,11 @@ export function addDaemonOptions(command: Command): Command {
       ).argParser(values.parseOffloads),
     )
     .addOption(
+      option('--cipher <code>', 'code that encrypts: auto is the fastest that this CPU has')
+        .choices(['auto', 'portable'])
+        .default('auto'),
+    )
+    .addOption(
       option('--ip-masq [boolean]', 'masquerade what containers send to the outside of the overlay')
         .argParser(values.parseBoolean)
         .preset('true')
@@ -188,6 +194,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { regist
     leaseTtlSeconds: raw.leaseTtl,
     mtu: raw.mtu,
     checkSource: raw.sourceCheck === 'strict',
+    cipher: raw.cipher,
     offloads: new Set(OFFLOADS.filter((name) => !raw.disableOffload?.includes(name))),
     ipMasq: raw.ipMasq,
     firewall: raw.firewall,

@@ -66,6 +66,8 @@ const shape = (directory: string) =>
       type: text,
       kernel: z.looseObject({ wanted: count, present: count }).nullable(),
       direct: count.nullable(),
+      cipher: text.nullish(),
+      clockBehindSeconds: count.optional(),
     }),
     packetPath: z
       .looseObject({
@@ -121,6 +123,14 @@ const shape = (directory: string) =>
         inPackets: count.nullable(),
         inBytes: count.nullable(),
         heardSecondsAgo: count.nullable(),
+        session: z
+          .looseObject({
+            state: z.enum(['up', 'none', 'trying']),
+            handshakeSeconds: count.nullable(),
+            tryingSeconds: count.nullable(),
+            endpoint: text.nullable(),
+          })
+          .nullish(),
       }),
     ),
     latencies: z.looseObject({ probes: histogram, registry: histogram.nullable() }),

@@ -116,6 +116,15 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
       ended(await (await import('./log-level.js')).logLevel(node().raw.subnetFile, level));
     });
   program
+    .command('keys')
+    .description("change the running node's own key, if its backend encrypts")
+    .command('rotate')
+    .description('make another key: peers take it from the lease, and their sessions with the former one end')
+    .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder keys rotate\n`)
+    .action(async () => {
+      ended(await (await import('./keys.js')).rotateKeys(node().raw.subnetFile));
+    });
+  program
     .command('cleanup')
     .description('remove device, routes, firewall rules, subnet file and lease that a stopped daemon has left')
     .option('--keep-lease', 'leave the lease to its TTL, for this node or flannel to take up again', false)

@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import { counted } from '../core/counted.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
-import { dropOf, type Status } from '../ops/status.js';
+import { dropOf, type PeerStatus, type Status } from '../ops/status.js';
 import { isUntold, refuseUntold, toStatus } from './daemon-status.js';
 import { EXIT_CODES, EXIT_OK } from './exit-codes.js';
 import { printable } from './printable.js';
@@ -36,6 +36,7 @@ export function describe(node: Status): string {
     [node.registry.kind, registryText(node)],
     ['config', configText(node)],
     ['firewall', firewallText(node)],
+    ...encryptedRows(node),
     ...carriedRows(node),
   ];
   for (const warning of node.warnings) rows.push(['warning', warning]);
@@ -88,6 +89,12 @@ function firewallText({ firewall }: Status): string {
   return forwarding === null ? kept : `${kept}; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
 }
 
+function encryptedRows({ backend, peers }: Status): (readonly [string, string])[] {
+  if (!backend.cipher) return [];
+  const up = peers.filter(({ session }) => session?.state === 'up').length;
+  return [['encrypted', `${backend.type}, cipher ${backend.cipher}; ${counted(up, 'session')}`]];
+}
+
 function carriedRows({ packetPath, backend }: Status): (readonly [string, string])[] {
   const { direct } = backend;
   const directly =
@@ -118,12 +125,29 @@ function droppedText(counters: Readonly<Record<string, number>>): string {
   return drops.join(', ') || 'nothing';
 }
 
-function peersTable({ peers }: Status): string {
+function handshakeText({ session }: PeerStatus): string {
+  if (!session) return '';
+  if (session.state === 'trying') return `tried for ${duration(session.tryingSeconds ?? 0)}`;
+  return session.handshakeSeconds === null ? 'none' : `${duration(session.handshakeSeconds)} ago`;
+}
+
+function peersTable({ peers, backend }: Status): string {
   if (peers.length === 0) return 'No peers.';
+  const isEncrypted = Boolean(backend.cipher);
   const table = new Table({
-    head: ['peer', 'subnet', 'next hop', 'packets out', 'bytes out', 'packets in', 'bytes in', 'last heard'],
+    head: [
+      'peer',
+      'subnet',
+      'next hop',
+      'packets out',
+      'bytes out',
+      'packets in',
+      'bytes in',
+      'last heard',
+      ...(isEncrypted ? ['handshake'] : []),
+    ],
     style: { head: [], border: [], compact: true },
-    colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'right', 'right'],
+    colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'right', 'right', 'right'],
   });
   for (const peer of peers) {
     const never = peer.outPackets === null ? '' : 'never';
@@ -138,6 +162,7 @@ function peersTable({ peers }: Status): string {
       peer.inPackets,
       peer.inBytes === null ? null : bytes(peer.inBytes),
       heard,
+      ...(isEncrypted ? [handshakeText(peer)] : []),
     ]);
   }
   return table.toString();

@@ -1,6 +1,6 @@
 import type { Joined } from '../control/membership.js';
 import { openMembership } from '../control/open.js';
-import { messageOf } from '../core/errors.js';
+import { messageOf, quote, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { type EventLog, openEventLog } from '../events/event-log.js';
 import { controlSocketOf, serveHttp } from '../ops/http.js';
@@ -37,6 +37,7 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   const status = async () => (run.node === undefined ? run.phase : readStatus(run.node.sources));
   const survey = async () => run.node?.cluster.survey() ?? run.phase;
   const events = async (after: number, waitMs: number) => (await run.events?.after(after, waitMs)) ?? [];
+  const rotateKey = () => rotateKeyOf(run.node, options.stateDir);
   // A status is there only of a node that is.
   const cluster = (status: Status) => run.node!.cluster.overview(status);
   const history = (after: number, subnet: string | undefined) => run.node?.past.history(after, subnet);
@@ -54,6 +55,7 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
       events,
       store,
       setLogLevel,
+      rotateKey,
       log,
     });
     // Only now: another daemon that has the socket writes down what happens.
@@ -67,6 +69,23 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   } finally {
     netlink.close();
   }
+}
+
+/** The lease says it as soon as the store takes it. */
+async function rotateKeyOf(node: Node | undefined, stateDir: string): Promise<object> {
+  if (node === undefined) throw new RudderError('not-ready', 'the node is still starting; try again when it is ready');
+  const { backend, joined, sources } = node;
+  const { type } = sources.config.backend;
+  if (backend.rotateKey === undefined) {
+    throw new RudderError(
+      'usage',
+      `backend ${quote(type)} has no key: packets are not encrypted; see docs/encryption.md`,
+    );
+  }
+  await backend.rotateKey();
+  const data = backend.leaseData();
+  joined.publish({ backend: { type, data } });
+  return { publicKey: data.PublicKey, stateDir };
 }
 
 /** What those who ask are told of. */

@@ -27,6 +27,8 @@ export interface DaemonOptions {
   readonly mtu: number | undefined;
   readonly checkSource: boolean;
   readonly offloads: ReadonlySet<Offload>;
+  /** The code that encrypts: the fastest that this CPU has, or the one that runs everywhere. */
+  readonly cipher: 'auto' | 'portable';
   /** Masquerade what our containers send to the outside. */
   readonly ipMasq: boolean;
   /** Ask peers from time to time whether they are there. */

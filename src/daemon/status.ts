@@ -1,4 +1,4 @@
-import type { Backend } from '../backend/backend.js';
+import type { Backend, SessionReport } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
 import type { Joined, JoinedState, Membership } from '../control/membership.js';
 import { shorten } from '../core/errors.js';
@@ -7,7 +7,14 @@ import type { Lease } from '../core/lease.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import type { Health, ProbePackets } from '../health/health.js';
-import { type FirewallSettingsStatus, type PeerStatus, problemsOf, type Status, warningsOf } from '../ops/status.js';
+import {
+  type FirewallSettingsStatus,
+  type PeerStatus,
+  problemsOf,
+  type SessionStatus,
+  type Status,
+  warningsOf,
+} from '../ops/status.js';
 import { ECHO_HEADER_BYTES } from '../system/echo.js';
 import type { Firewall, FirewallState } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
@@ -81,6 +88,8 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       type: config.backend.type,
       kernel: backend.kernelEntries() ?? null,
       direct: backend.directPeers() ?? null,
+      cipher: backend.sessions?.cipher() ?? null,
+      clockBehindSeconds: backend.sessions?.clockBehindSeconds() ?? 0,
     },
     packetPath: packetPath && { heartbeatSeconds: packetPath.heartbeatAgeMs() / 1000, counters: packetPath.counters() },
     offloads: backend.packetPath?.offloads() ?? {},
@@ -113,6 +122,19 @@ function peerStatus({ backend, admission, health }: StatusSources, lease: Lease)
     health: health.of(lease, problem, heardSecondsAgo),
     ...trafficWith(lease, backend, health),
     heardSecondsAgo: heardSecondsAgo ?? null,
+    session: sessionStatus(backend.sessions?.of(subnet)),
+  };
+}
+
+function sessionStatus(session: SessionReport | undefined): SessionStatus | null {
+  if (session === undefined) return null;
+  const { hasSession, handshakeAgeMs, tryingForMs, endpoint } = session;
+  const seconds = (ms: number | undefined) => (ms === undefined ? null : ms / 1000);
+  return {
+    state: tryingForMs !== undefined ? 'trying' : hasSession ? 'up' : 'none',
+    handshakeSeconds: seconds(handshakeAgeMs),
+    tryingSeconds: seconds(tryingForMs),
+    endpoint: endpoint === undefined ? null : `${formatIpv4(endpoint.address)}:${endpoint.port}`,
   };
 }
 

@@ -33,6 +33,8 @@ export interface HttpOptions {
   readonly store: StoreSettings | undefined;
   /** @throws RudderError `usage` for an unknown level */
   readonly setLogLevel: (level: string) => void;
+  /** Gives the node another key. @throws RudderError `usage` if it has none, `not-ready` while it starts */
+  readonly rotateKey?: () => Promise<object>;
   readonly log: Logger;
 }
 
@@ -78,6 +80,8 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
       },
     ],
   ]);
+  const { rotateKey } = options;
+  if (rotateKey !== undefined) changing.set('/keys/rotate', async () => jsonAnswer(200, await rotateKey()));
 
   const open: { close(): void }[] = [];
   const failed = createRepeatLimit();

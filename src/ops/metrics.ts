@@ -20,6 +20,9 @@ const TOTALS: Record<string, { name: string; help: string; direction: 'out' | 'i
   in_packets: { name: 'rudder_packets_total', help: 'Packets carried.', direction: 'in' },
   out_bytes: { name: 'rudder_bytes_total', help: 'Bytes of the packets carried.', direction: 'out' },
   in_bytes: { name: 'rudder_bytes_total', help: 'Bytes of the packets carried.', direction: 'in' },
+  out_keepalives: { name: 'rudder_keepalives_total', help: 'Empty messages that keep sessions.', direction: 'out' },
+  in_keepalives: { name: 'rudder_keepalives_total', help: 'Empty messages that keep sessions.', direction: 'in' },
+  in_handshakes: { name: 'rudder_handshakes_total', help: 'Messages of handshakes received.', direction: 'in' },
   out_datagrams: {
     name: 'rudder_messages_total',
     help: 'Messages handed to the kernel: fewer than packets where offloads are in use.',
@@ -165,6 +168,13 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     if (backend.direct !== null) {
       gauge('rudder_peers_direct', 'Peers that are reached without the tunnel (DirectRouting).', backend.direct);
     }
+    if (backend.cipher) {
+      gauge('rudder_cipher_info', 'Always 1; which implementation of the cipher runs.', 1, { cipher: backend.cipher });
+      const up = peers.filter(({ session }) => session?.state === 'up').length;
+      gauge('rudder_peers_with_session', 'Nodes that there are keys in use with.', up);
+      const help = 'By how much the clock is behind what peers were told before it was set back.';
+      gauge('rudder_clock_behind_seconds', help, backend.clockBehindSeconds ?? 0);
+    }
     for (const [offload, state] of Object.entries(offloads)) {
       gauge('rudder_offload_in_use', "Whether the kernel's offload is in use.", state === 'on' ? 1 : 0, { offload });
     }
@@ -182,6 +192,10 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       const labels = { subnet: peer.subnet, host: peer.host ?? '' };
       if (state === 'ok' || state === 'silent' || state === 'unreachable') {
         gauge('rudder_peer_up', 'Whether the node was heard of late.', state === 'ok' ? 1 : 0, labels);
+      }
+      const handshake = peer.session?.handshakeSeconds ?? null;
+      if (handshake !== null) {
+        gauge('rudder_peer_handshake_age_seconds', 'Since its last handshake was completed.', handshake, labels);
       }
       if (rttMs !== null) gauge('rudder_peer_rtt_seconds', 'How long its last echo was away.', rttMs / 1000, labels);
     }

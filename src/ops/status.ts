@@ -59,6 +59,10 @@ export interface Status {
     readonly kernel: { readonly wanted: number; readonly present: number } | null;
     /** Peers that are reached without the tunnel at the moment; null: that is not wanted (DirectRouting). */
     readonly direct: number | null;
+    /** Which implementation of the cipher runs; null or not there: packets go as they are. */
+    readonly cipher?: string | null;
+    /** By how much the clock is behind what peers were told before, which they believe no less; 0: it is not. */
+    readonly clockBehindSeconds?: number;
   };
   /** Null: the kernel moves the packets. */
   readonly packetPath: PacketPathStatus | null;
@@ -169,6 +173,20 @@ export interface PeerStatus {
   readonly inBytes: number | null;
   /** Null: never, or nobody knows. */
   readonly heardSecondsAgo: number | null;
+  /** Null or not there: packets go as they are, or the node is no peer. */
+  readonly session?: SessionStatus | null;
+}
+
+/** How it is with the keys that packets to and from a peer are encrypted by. */
+export interface SessionStatus {
+  /** None is no fault: a session is made when there is a packet, and ends three minutes after the last one. */
+  readonly state: 'up' | 'none' | 'trying';
+  /** Since a handshake was completed; null: none was. */
+  readonly handshakeSeconds: number | null;
+  /** For how long the peer has not answered a handshake; null: none is under way. */
+  readonly tryingSeconds: number | null;
+  /** Where the peer was heard last; null: nowhere. */
+  readonly endpoint: string | null;
 }
 
 /** The packet path looks at its clock once a second at least: one that has not for this long hangs. */
@@ -243,6 +261,7 @@ export function warningsOf(status: Omit<Status, 'problems' | 'warnings'>, now = 
     warnings.push(
       `the ${registry.kind === 'etcd' ? 'network config in etcd' : 'stored network config'} is ${config.state}: ${config.detail}`,
     );
+  warnings.push(...warningsOfEncryption(status));
   const { count, first } = ignoredLeases;
   if (count > 0) {
     const named = first.map(
@@ -265,6 +284,25 @@ export function warningsOf(status: Omit<Status, 'problems' | 'warnings'>, now = 
   }
   return warnings;
 }
+
+/** Who can write to the registry, or to what is said with it, can put himself in the middle. */
+function warningsOfEncryption({ backend, registry }: Pick<Status, 'backend' | 'registry'>): string[] {
+  if (!backend.cipher) return [];
+  const open = registry.endpoints.filter((url) => url.startsWith('http://') && !isLoopback(url));
+  const warnings =
+    open.length === 0
+      ? []
+      : [
+          `packets are encrypted, but ${registry.kind} is spoken to without TLS (${someOf(open, open.length)}): who can change that can read them all`,
+        ];
+  const behind = backend.clockBehindSeconds ?? 0;
+  if (behind > 0) {
+    warnings.push(`the clock is ${Math.round(behind)} s behind what peers were told before it was set back`);
+  }
+  return warnings;
+}
+
+const isLoopback = (url: string) => /^http:\/\/(127\.|localhost[:/]|\[::1\])/.test(url);
 
 const MOST_NAMED = 3;
 

@@ -23,6 +23,22 @@ export interface PathMemory {
   readonly clock: Int32Array;
 }
 
+/** The sessions of a sealed wire, on shared memory: native/src/sessions.h. */
+export interface SealedMemory {
+  /** A header, and a line for each peer. */
+  readonly sessions: Int32Array;
+  /** Which packets have been received, by each key. */
+  readonly windows: Int32Array;
+  /** Messages of handshakes, for the main thread. */
+  readonly mailbox: Int32Array;
+  /** Peers that the main thread shall look at. */
+  readonly attention: Int32Array;
+  /** Peers that the worker shall look at. */
+  readonly requests: Int32Array;
+  /** Packets that receiveSealed() has opened. */
+  readonly opened: Int32Array;
+}
+
 export interface PathHandles {
   readonly tun: number;
   readonly udp: number;
@@ -95,6 +111,32 @@ export interface Native {
   /** Tells in each record whether its range of the inbound slab is wrong; returns how many are. */
   verifyChecksums(count: number): number;
 
+  /** Of the attached path: the wire is a sealed one from now on. */
+  attachSealed(memory: SealedMemory): void;
+  /** Seals messages, the first of them at least; those before are forgotten. @returns how many */
+  sealUdp(first: number, count: number): number;
+  /** Sends what was sealed. -ENOKEY: that one has no session, and waits or was dropped. */
+  sendSealed(first: number, count: number): number;
+  /** @returns how many packets were opened */
+  receiveSealed(max: number): number;
+  /** Does what the main thread has asked for, and forgets that the event was signalled. */
+  attend(): void;
+  /** One datagram, from any thread. */
+  sendDatagram(fd: number, address: Ipv4, port: number, bytes: Uint8Array): void;
+
+  /** Keyed BLAKE2s of 16 bytes: mac1, mac2 and cookies. @param key 1 to 32 bytes @param result 16 bytes */
+  mac(key: Uint8Array, message: Uint8Array, result: Uint8Array): void;
+  /** From now on all threads use that code. @param code CIPHER_..., -1 for the best. @returns which, -1 if this CPU cannot */
+  useCipher(code: number): number;
+  /** So many threads, 0 at first, help this process with large batches. @returns how many there are */
+  useCipherThreads(count: number): number;
+  /** The code in use. */
+  cipher(): number;
+  /** ChaCha20-Poly1305 over packets in any memory: for tests and measurements. At most 1024. */
+  sealAll(bytes: Uint8Array, jobs: Int32Array, count: number): number;
+  /** Tells in each record whether the packet is authentic; returns how many are. */
+  openAll(bytes: Uint8Array, jobs: Int32Array, count: number): number;
+
   /** The C side's view of the constants below. */
   readonly layout: Readonly<Record<string, number>>;
 }
@@ -142,8 +184,16 @@ export const GSO_ECN = 0x80;
 /** The device behind a TUN descriptor is gone. Node's own table of errnos has no such name. */
 export const EBADFD = 77;
 
+/** No key to seal by. Node's own table of errnos has no such name. */
+export const ENOKEY = 126;
+
 /** No -errno: the ring is of no use any more, and nothing was read or written. */
 export const RING_FAILED = -4096;
+
+/** Names of the cipher's codes, by their numbers. */
+export const CIPHERS = ['portable', 'avx2', 'avx512'] as const;
+export type Cipher = (typeof CIPHERS)[number];
+export const JOB_INTS = 8;
 
 /** `Debug` is the build with sanitizers. Source and built files lie equally deep, so one path serves both. */
 const configuration = process.env.RUDDER_NATIVE_BUILD === 'Debug' ? 'Debug' : 'Release';

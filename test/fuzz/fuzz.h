@@ -76,6 +76,14 @@ double number_of(napi_value value);
 /* The harness's: what runs within a getter or a setter. */
 void run_javascript(void);
 
+/* --- a sealed wire (sealed.c) --- */
+
+void call_attach_sealed(struct path *path);
+void call_sealed(struct path *path);
+void call_send_datagram(int fd);
+/* Writes what a peer could send into the room of a datagram; 0: nothing. */
+size_t next_sealed(uint8_t *to, size_t room);
+
 /* --- descriptors, by kind (enum handle_kind); every system call checks that it is given an open one of its kind --- */
 
 int open_descriptor(int kind);

@@ -231,6 +231,42 @@ static void call_receive_echoes(void) {
   }
 }
 
+/* Packets anywhere in one piece of memory, in every width of the cipher. */
+static void call_cipher(void) {
+  static const int32_t lengths[] = {600, 0, 1, 47, 4000, 70000};
+  enum { JOBS = 40 };
+  int32_t length = lengths[next_byte() % COUNT(lengths)];
+  napi_value bytes = make_array(napi_uint8_array, make_buffer((enum sharing)(next_byte() % 3), (size_t)length), 0, (size_t)length);
+  napi_value records = make_array(napi_int32_array, make_buffer(PLAIN, JOBS * JOB_INTS * 4), 0, JOBS * JOB_INTS);
+  int32_t *record = bytes_of(records);
+  uint8_t many = next_byte() % (JOBS + 1);
+  bool is_open = next_byte() % 2;
+  for (int i = 0; i < many; i++, record += JOB_INTS) {
+    record[JOB_SOURCE] = next_near(length);
+    record[JOB_TARGET] = next_byte() % 2 ? record[JOB_SOURCE] : next_near(length);
+    record[JOB_LENGTH] = next_near(length);
+    record[JOB_TEXT] = is_open || record[JOB_LENGTH] < 0 || next_byte() % 2 ? record[JOB_LENGTH] : next_near(record[JOB_LENGTH]);
+    record[JOB_KEY] = next_byte() % 4 ? 0 : next_near(length);
+    record[JOB_COUNTER] = i;
+  }
+  napi_value code = make_number(next_byte() % 3);
+  call(use_cipher, 1, &code);
+  napi_value arguments[] = {next_byte() == 255 ? next_argument(0) : bytes, next_byte() == 255 ? next_argument(0) : records,
+                            next_byte() < 240 ? make_number(many) : next_argument(JOBS)};
+  napi_value result = call(is_open ? open_all : seal_all, 3, arguments);
+  check_result(result, arguments[2]);
+}
+
+/* Whatever the message, the MAC is written where it is asked for and nowhere else. */
+static void call_mac(void) {
+  napi_value arrays[3];
+  size_t lengths[] = {next_byte() % 34, next_byte() * 2u, next_byte() < 240 ? 16 : next_byte()};
+  for (int i = 0; i < 3; i++) arrays[i] = make_array(napi_uint8_array, make_buffer(PLAIN, lengths[i]), 0, lengths[i]);
+  if (next_byte() == 255) arrays[next_byte() % 3] = next_argument(0);
+  napi_value result = call(keyed_mac, 3, arrays);
+  if (take_exception() && result != NULL) abort();
+}
+
 static void call_other(void) {
   const struct target *target = &OTHERS[next_byte() % COUNT(OTHERS)];
   int takes_text = target->function == notify_socket || target->function == open_tun;
@@ -241,7 +277,7 @@ static void call_other(void) {
 }
 
 static void call_any(void) {
-  switch (next_byte() % 10) {
+  switch (next_byte() % 18) {
     case 0: call_other(); break;
     case 1: call_checksums(); break;
     case 2: call_read_tun(); break;
@@ -250,6 +286,13 @@ static void call_any(void) {
     case 5: collect_garbage(); break;
     case 6: call_receive_echoes(); break;
     case 7: call_send_echo(); break;
+    case 8: call_cipher(); break;
+    case 9: call_mac(); break;
+    case 10: call_attach_sealed(path); break;
+    case 11: call_send_datagram(UDP); break;
+    case 12:
+    case 13:
+    case 14: call_sealed(path); break;
     default: call_batch();
   }
 }
@@ -279,6 +322,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   call_attach();
   if (next_byte() % 2) call(open_ring, 0, NULL);
   take_exception();
+  if (next_byte() % 2) call_attach_sealed(path);
   for (int turns = 0; turns < 12 && input.left > 0; turns++) call_any();
 
   call(detach_path, 0, NULL);

@@ -115,7 +115,8 @@ int fuzz_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, s
   for (int i = 0; i < received; i++) {
     struct msghdr *message = &messages[i].msg_hdr;
     size_t room = room_in(message->msg_iov, message->msg_iovlen);
-    messages[i].msg_len = (unsigned)next_below((int32_t)room);
+    size_t sealed = next_sealed(message->msg_iov->iov_base, message->msg_iov->iov_len);
+    messages[i].msg_len = sealed > 0 ? (unsigned)sealed : (unsigned)next_below((int32_t)room);
     uint8_t kind = next_byte();
     message->msg_flags = kind & 1 ? MSG_TRUNC : 0;
     struct sockaddr_in *address = message->msg_name;
@@ -249,6 +250,13 @@ int fuzz_setsockopt(int fd, int level, int name, const void *value, socklen_t si
 }
 
 int fuzz_bind(int fd, const struct sockaddr *address, socklen_t size) { return fuzz_setsockopt(fd, 0, 0, address, size); }
+
+ssize_t fuzz_read(int fd, void *bytes, size_t size) {
+  expect_open(fd, HANDLE_EVENT);
+  if (fails()) return -1;
+  memset(bytes, 1, size);
+  return (ssize_t)size;
+}
 
 ssize_t fuzz_write(int fd, const void *bytes, size_t size) {
   expect_open(fd, HANDLE_EVENT);

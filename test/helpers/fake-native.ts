@@ -6,6 +6,7 @@ import {
   IOVEC_INTS,
   type Native,
   RECORD_INTS,
+  type SealedMemory,
   SLAB_HEADERS,
   SLAB_INBOUND,
   SLAB_OUTBOUND,
@@ -63,6 +64,12 @@ export interface FakeNative {
   readonly writeResults: number[];
   readonly readResults: number[];
   readonly receiveResults: number[];
+  /** How many messages each call seals; default: all. */
+  readonly sealResults: number[];
+  /** Where opened packets are told of, if the wire is sealed, and those of the next call. */
+  sealed?: SealedMemory;
+  readonly opened: { readonly bytes: Uint8Array; readonly peer: number; readonly at: number }[];
+  attended: number;
   /** How many messages each call was to write. */
   readonly writesAsked: number[];
   /** Whether TUN is read and written through a ring, and whether the kernel refuses one. */
@@ -126,6 +133,9 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
     writeResults: [],
     readResults: [],
     receiveResults: [],
+    sealResults: [],
+    opened: [],
+    attended: 0,
     writesAsked: [],
     hasRing: false,
     refusesRing: false,
@@ -177,6 +187,32 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
           fake.sent.push({ nextHop: record[2], port: record[3], segment: record[4], bytes });
         }
         return done;
+      },
+      sealUdp(_first: number, count: number) {
+        return Math.min(count, fake.sealResults.shift() ?? count);
+      },
+      sendSealed(first: number, count: number) {
+        const result = fake.sendResults.shift();
+        if (result !== undefined && result < 0) return result;
+        const done = Math.min(count, result ?? count);
+        for (let i = first; i < first + done; i++) {
+          const record = memory.sends.subarray(i * RECORD_INTS, (i + 1) * RECORD_INTS);
+          const bytes = gather(memory.sendIovecs, record[0], record[1]);
+          fake.sent.push({ nextHop: record[7], port: 0, segment: record[4], bytes });
+        }
+        return done;
+      },
+      receiveSealed() {
+        const result = fake.receiveResults.shift();
+        if (result !== undefined) return result;
+        return fake.opened.splice(0).reduce((count, { bytes, peer, at }, i) => {
+          memory.inboundSlab.set(bytes, at);
+          fake.sealed!.opened.set([at, bytes.length, peer], i * 3);
+          return count + 1;
+        }, 0);
+      },
+      attend() {
+        fake.attended++;
       },
       writeTun(first: number, count: number) {
         fake.writesAsked.push(count);

@@ -35,6 +35,14 @@ const REQUIREMENTS = {
   shells: { present: () => onPath('zsh') && onPath('fish'), remedy: 'apt-get install zsh fish' },
   flanneld: { present: () => onPath('flanneld'), remedy: 'put a flanneld (0.18 or later) on the PATH' },
   vxlan: { present: hasVxlan, remedy: 'load the kernel module vxlan' },
+  arm64: {
+    present: () => onPath('aarch64-linux-gnu-gcc') && onPath('qemu-aarch64'),
+    remedy: 'apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user',
+  },
+  'wireguard-go': {
+    present: () => onPath('wireguard-go') && onPath('wg'),
+    remedy: 'apt-get install --no-install-recommends wireguard-go wireguard-tools',
+  },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 

@@ -32,6 +32,7 @@ describe('the layout', () => {
       tunFailed: system.TUN_FAILED,
       spunInVain: system.SPUN_IN_VAIN,
       badDescriptorState: system.EBADFD,
+      noKey: system.ENOKEY,
       ringFailed: system.RING_FAILED,
       offloadChecksum: system.OFFLOAD_CHECKSUM,
       offloadTso4: system.OFFLOAD_TSO4,

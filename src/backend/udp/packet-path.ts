@@ -10,6 +10,8 @@ const STOP_DEADLINE_MS = 500;
 
 /** A running worker. */
 export interface PacketPath {
+  /** The main thread has something for it to do, beside packets. */
+  wake(): void;
   /** Ends the worker, within half a second whatever it does. Device and socket stay open. */
   stop(): Promise<void>;
 }
@@ -25,7 +27,7 @@ export async function startPacketPath(
   settings: PathSettings,
   failed: (error: RudderError) => void,
 ): Promise<PacketPath> {
-  // Of its own: what has been signalled once stays so.
+  // Of its own: what has been signalled once stays so, where the wire is plain.
   const handles = { ...devices, event: native.openEvent() };
   Atomics.store(memory.control, CONTROL_STOP, 0);
   // Its heart has not stopped before it begins to beat.
@@ -46,9 +48,9 @@ export async function startPacketPath(
     fail(new RudderError('data-path', `the packet path ended by itself with code ${code}; restart rudder`));
   });
   // A process that exits waits for its worker: a second signal, or a bug, must not wait for the poll's timeout.
-  process.once('exit', wake);
+  process.once('exit', end);
 
-  function wake(): void {
+  function end(): void {
     Atomics.store(memory.control, CONTROL_STOP, 1);
     native.signalEvent(handles.event);
   }
@@ -56,9 +58,10 @@ export async function startPacketPath(
   // An error before that is told by the listener above; packets that wait in the queues are not lost meanwhile.
   await new Promise((resolve) => worker.once('online', resolve).once('exit', resolve));
   return {
+    wake: () => native.signalEvent(handles.event),
     async stop() {
-      wake();
-      process.off('exit', wake);
+      end();
+      process.off('exit', end);
       await ended(worker);
       native.close(handles.event);
     },

@@ -25,6 +25,28 @@ export interface PeerTables {
   traffic(subnet: Subnet): PeerTraffic;
 }
 
+/** Which peer a lease leads to. */
+export interface PeerNumbers {
+  /** NO_PEER: none. */
+  numberOf(change: LeaseChange): number;
+  /** The routes say so now. @param before what they have said of that subnet */
+  settle(change: LeaseChange, before: number): void;
+}
+
+/** Has the routes follow what changes of peers. */
+export function createPeerRoutes(config: TableConfig, routes: RouteTable, numbers: PeerNumbers) {
+  const leases = createLeaseTable(config);
+  return function apply(changes: readonly LeaseChange[]): void {
+    for (const change of changes) {
+      const { subnet } = change.lease;
+      const before = leases.set(subnet, numbers.numberOf(change));
+      const { first, count } = entriesOf(routes, subnet);
+      for (let number = first; number < first + count; number++) setEntry(routes, number, leases.peerOf(number));
+      numbers.settle(change, before);
+    }
+  };
+}
+
 /** @param port of every node */
 export function createPeerTables(config: TableConfig, port: number, allocate: Allocate = sharedInts): PeerTables {
   const routes = createRouteTable(config, allocate);
@@ -36,27 +58,24 @@ export function createPeerTables(config: TableConfig, port: number, allocate: Al
   const memberSet = createMemberSet(members);
   const portMappedSet = createMemberSet(portMapped);
   const counters = createPeerCounters(routes, allocate);
-  const leases = createLeaseTable(config);
+  const numbers: PeerNumbers = {
+    numberOf({ type, lease }) {
+      const address = type === 'removed' ? NO_ADDRESS : lease.publicIp;
+      // What a peer may send is known before anybody sends to it.
+      memberSet.hold(keyOf(lease.subnet), address);
+      portMappedSet.hold(keyOf(lease.subnet), isPortMapped(lease) ? address : NO_ADDRESS);
+      return address === NO_ADDRESS ? NO_PEER : peerSet.take(address, port);
+    },
+    // No route names it any more.
+    settle: (_, before) => peerSet.release(before),
+  };
   return {
     routes,
     peers,
     members,
     portMapped,
     counters,
-    apply(changes) {
-      for (const { type, lease } of changes) {
-        const address = type === 'removed' ? NO_ADDRESS : lease.publicIp;
-        const peer = address === NO_ADDRESS ? NO_PEER : peerSet.take(address, port);
-        const before = leases.set(lease.subnet, peer);
-        // What a peer may send is known before anybody sends to it.
-        memberSet.hold(keyOf(lease.subnet), address);
-        portMappedSet.hold(keyOf(lease.subnet), isPortMapped(lease) ? address : NO_ADDRESS);
-        const { first, count } = entriesOf(routes, lease.subnet);
-        for (let number = first; number < first + count; number++) setEntry(routes, number, leases.peerOf(number));
-        // No route names it any more.
-        peerSet.release(before);
-      }
-    },
+    apply: createPeerRoutes(config, routes, numbers),
     traffic: (subnet) => readPeer(counters, entriesOf(routes, subnet), nowMs()),
   };
 }

@@ -30,7 +30,8 @@ export type Check = (host: Facts) => Promise<Finding[]>;
 
 export const permissions: Check = async (host) => {
   if (!host.isRoot) return [bad('permissions', 'not run as root: the checks below see little', 'run as root')];
-  if (host.backend !== undefined && host.backend.type !== 'udp') return [ok('permissions', 'root')];
+  if (host.backend !== undefined && !['udp', 'wireguard'].includes(host.backend.type))
+    return [ok('permissions', 'root')];
   if (!(await host.exists('/dev/net/tun'))) {
     return [bad('permissions', '/dev/net/tun is missing', 'run "modprobe tun", or pass the device into the container')];
   }
@@ -108,6 +109,25 @@ const skipRemedy = ({ packetPath }: Status) =>
     ? 'mend what it says there; it is tried again when routes or leases change, and every two minutes'
     : "correct that node's --public-ip or the routes of this host";
 
+/** Longer than a lost message or two: 5 s lie between two tries. */
+const MOST_TRYING_SECONDS = 16;
+
+/** Of a backend that encrypts: who does not answer a handshake. */
+const sessions: Check = async ({ status }) => {
+  if (!status?.backend.cipher) return [];
+  const silent = status.peers.flatMap((peer) => {
+    const seconds = peer.session?.tryingSeconds ?? 0;
+    if (seconds < MOST_TRYING_SECONDS) return [];
+    const detail = `${nameOf(peer)} at ${peer.session?.endpoint} has not answered a handshake for ${Math.round(seconds)} s`;
+    const remedy =
+      'is rudder running there, is its UDP port open, is Backend.PSK the same there, has the clock of this host gone back?';
+    return [bad('handshake', detail, remedy)];
+  });
+  if (silent.length > 0) return silent;
+  const up = status.peers.filter(({ session }) => session?.state === 'up').length;
+  return [ok('handshake', `${counted(up, 'session')}, cipher ${status.backend.cipher}`)];
+};
+
 /** What the kernel holds for the peers, as the daemon has last looked. */
 const entries: Check = async ({ status, service }) => {
   const kernel = status?.backend.kernel ?? null;
@@ -146,6 +166,7 @@ export const CHECKS: readonly Check[] = [
   firewall,
   routes,
   peers,
+  sessions,
   entries,
   docker,
   podNetwork,

@@ -1,6 +1,8 @@
 import { VXLAN_OVERHEAD_BYTES } from '../../backend/kernel/vxlan-device.js';
 import { ROUTE_PROTOCOL } from '../../backend/kernel/wanted.js';
 import { UDP_OVERHEAD_BYTES } from '../../backend/udp/kind.js';
+import { WIREGUARD_OVERHEAD_BYTES } from '../../backend/wireguard/options.js';
+import { DATA_OVERHEAD_BYTES } from '../../backend/wireguard/protocol/messages.js';
 import type { PeerStatus, Status } from '../../ops/status.js';
 import { subnetOf } from './containers.js';
 import type { Route } from './ip.js';
@@ -30,6 +32,14 @@ const TRAITS: Record<string, Traits> = {
     overheadBytes: VXLAN_OVERHEAD_BYTES,
     mtu: `Backend.MTU to it, or --mtu to it less ${VXLAN_OVERHEAD_BYTES}`,
     mtuFor: (bytes) => `set Backend.MTU ${bytes}, for all nodes, or --mtu ${bytes - VXLAN_OVERHEAD_BYTES} of this one`,
+  },
+  wireguard: {
+    routes: 'network',
+    // What goes over IPv4: the MTU leaves room for IPv6.
+    overheadBytes: UDP_OVERHEAD_BYTES + DATA_OVERHEAD_BYTES,
+    mtu: `Backend.MTU to it, or --mtu to it less ${WIREGUARD_OVERHEAD_BYTES}`,
+    mtuFor: (bytes) =>
+      `set Backend.MTU ${bytes}, for all nodes, or --mtu ${bytes - WIREGUARD_OVERHEAD_BYTES} of this one`,
   },
   'host-gw': { routes: 'each', overheadBytes: 0, mtu: '--mtu to it', mtuFor: (bytes) => `set --mtu ${bytes}` },
 };

@@ -173,7 +173,7 @@ describe('an error', () => {
 
   it('of an unknown backend names those that there are', () => {
     expect(errorOf({ Network, Backend: { Type: 'ipsec' } }).message).toContain(
-      'expected one of "udp", "vxlan", "host-gw", "alloc"',
+      'expected one of "udp", "vxlan", "wireguard", "host-gw", "alloc"',
     );
   });
 

@@ -15,6 +15,32 @@ async function only(check: string, differences: Differences) {
   return found[0];
 }
 
+describe('a node that encrypts', () => {
+  const [peer] = createStatus().peers;
+  const backend = { type: 'wireguard', kernel: null, direct: null, cipher: 'avx2' };
+  const trying = (tryingSeconds: number) =>
+    createStatus({
+      backend,
+      peers: [
+        { ...peer, session: { state: 'trying', handshakeSeconds: null, tryingSeconds, endpoint: '10.1.1.77:51820' } },
+      ],
+    });
+
+  it('names a peer that does not answer its handshakes', async () => {
+    const said = (await complaints({ status: trying(20) })).find(({ check }) => check === 'handshake');
+    expect(said).toMatchObject({
+      state: 'problem',
+      text: expect.stringMatching(
+        /^beta \(10\.1\.1\.77\) at 10\.1\.1\.77:51820 has not answered a handshake for 20 s -> is rudder running there/,
+      ),
+    });
+  });
+
+  it('does not speak of one that was asked a moment ago', async () => {
+    expect((await complaints({ status: trying(6) })).map(({ check }) => check)).not.toContain('handshake');
+  });
+});
+
 describe('a node that is ready', () => {
   it('warns of what its status warns of', async () => {
     const status = createStatus({ warnings: ['the network config in etcd is changed: SubnetLen 25'] });

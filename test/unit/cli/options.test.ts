@@ -84,6 +84,7 @@ describe('without arguments', () => {
       mtu: undefined,
       offloads: new Set(OFFLOADS),
       checkSource: true,
+      cipher: 'auto',
       ipMasq: false,
       firewall: true,
       probes: true,
@@ -99,7 +100,7 @@ describe('flags', () => {
   it('say everything', () => {
     const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --node-name n1.example --public-ip 203.0.113.9 --port-mapped
       --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --subnet-proposal --cni-conf /c/10-rudder.conflist --state-dir /tmp/s --lease-ttl 90s --mtu 1400
-      --disable-offload tun-uso --disable-offload udp-gro --source-check off --cleanup-on-exit --log-level debug --ip-masq
+      --disable-offload tun-uso --disable-offload udp-gro --source-check off --cipher portable --cleanup-on-exit --log-level debug --ip-masq
       --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
       --etcd-username u --etcd-password p`;
     expect(parse(...argv.split(/\s+/))).toEqual({
@@ -128,6 +129,7 @@ describe('flags', () => {
       mtu: 1400,
       offloads: new Set(['tun-tso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso', 'io-uring']),
       checkSource: false,
+      cipher: 'portable',
       ipMasq: true,
       firewall: true,
       probes: true,
@@ -158,6 +160,7 @@ describe('flags', () => {
     ['--lease-ttl', '4s'],
     ['--lease-ttl', '366d'],
     ['--source-check', 'loose'],
+    ['--cipher', 'aes'],
     ['--log-level', 'loud'],
     ['--public-ip', '127.0.0.1'],
     ['--iface-can-reach', 'here'],

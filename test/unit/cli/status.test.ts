@@ -29,6 +29,9 @@ const KERNEL = (wanted: number, present: number): Partial<Status> => ({
   offloads: {},
 });
 
+const SEALED = { type: 'wireguard', kernel: null, direct: null, cipher: 'avx512' };
+const SESSION = { state: 'up', handshakeSeconds: 34, tryingSeconds: null, endpoint: '10.1.1.77:51820' } as const;
+
 describe('a line of the status', () => {
   it.each<[string, Partial<Status>, RegExp]>([
     ['ready', {}, /^ready {5}yes$/m],
@@ -54,6 +57,22 @@ describe('a line of the status', () => {
       'carried by the kernel in part',
       KERNEL(9, 8),
       /^carried {3}by the kernel, vxlan: 8 of 9 entries for the peers are there$/m,
+    ],
+    [
+      'encrypted',
+      { backend: SEALED, peers: [{ ...peer, session: SESSION }] },
+      /^encrypted {1,2}wireguard, cipher avx512; 1 session$/m,
+    ],
+    ['a handshake', { backend: SEALED, peers: [{ ...peer, session: SESSION }] }, /│ +34 s ago │$/m],
+    [
+      'a handshake without an answer',
+      { backend: SEALED, peers: [{ ...peer, session: { ...SESSION, state: 'trying', tryingSeconds: 20 } }] },
+      /│ +tried for 20 s │$/m,
+    ],
+    [
+      'no handshake',
+      { backend: SEALED, peers: [{ ...peer, session: { ...SESSION, handshakeSeconds: null } }] },
+      /│ +none │$/m,
     ],
     [
       'carried directly to some',

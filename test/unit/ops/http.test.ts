@@ -54,6 +54,7 @@ beforeEach(async () => {
       return status();
     },
     survey: async () => ({ nodes: [] }),
+    rotateKey: async () => ({ publicKey: 'another' }),
     cluster: () => ({ nodes: [] }),
     history: (after, subnet) => (subnet === 'nobody' ? undefined : { after, subnet }),
     events: async (after, waitMs) => {
@@ -129,7 +130,7 @@ describe('the TCP port', () => {
 
   it.each(['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'HEAD'])('changes nothing: no %s', async (method) => {
     for (const path of ['/status', '/metrics', '/']) expect((await ask(method, path)).code).toBe(405);
-    expect((await ask(method, '/log-level')).code).toBe(404);
+    for (const path of ['/log-level', '/keys/rotate']) expect((await ask(method, path)).code).toBe(404);
     expect(levels).toEqual([]);
   });
 
@@ -329,4 +330,9 @@ it('tells events after one, for which one may wait on the control socket, and no
     [7, 20_000],
     [0, 0],
   ]);
+});
+
+it('a key is changed by who may speak to the socket', async () => {
+  const answer = await askDaemon(socketPath, 'PUT', '/keys/rotate', '');
+  expect(answer).toMatchObject({ code: 200, body: { publicKey: 'another' } });
 });

@@ -26,6 +26,18 @@ describe('metrics', () => {
     expect(metricOf(text, 'rudder_firewall_repairs_total')).toBe('2');
   });
 
+  it('tell of encryption where there is one', async () => {
+    const [peer] = createStatus().peers;
+    const session = { state: 'up', handshakeSeconds: 34, tryingSeconds: null, endpoint: null } as const;
+    const backend = { type: 'wireguard', kernel: null, direct: null, cipher: 'avx2', clockBehindSeconds: 5 };
+    const text = await createMetrics().text(createStatus({ backend, peers: [{ ...peer, session }] }));
+    expect(metricOf(text, 'rudder_cipher_info{cipher="avx2"}')).toBe('1');
+    expect(metricOf(text, 'rudder_peers_with_session')).toBe('1');
+    expect(metricOf(text, 'rudder_peer_handshake_age_seconds{subnet="10.240.77.0/24",host="beta"}')).toBe('34');
+    expect(metricOf(text, 'rudder_clock_behind_seconds')).toBe('5');
+    expect(await createMetrics().text(createStatus())).not.toContain('rudder_cipher_info');
+  });
+
   it('tell what is wrong with peers and with forwarding', async () => {
     const [peer] = createStatus().peers;
     const { firewall } = createStatus();

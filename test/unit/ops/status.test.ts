@@ -102,6 +102,27 @@ describe('problemsOf', () => {
 });
 
 describe('warningsOf', () => {
+  const sealed = { type: 'wireguard', kernel: null, direct: null, cipher: 'avx2' };
+  const over = (url: string, backend: Status['backend'] = sealed) =>
+    warningsOf(createStatus({ backend, registry: { ...createStatus().registry, endpoints: [url] } }));
+
+  it('tells that encryption is worth as much as the way to etcd is', () => {
+    expect(over('http://10.1.1.5:2379')).toEqual([
+      'packets are encrypted, but etcd is spoken to without TLS (http://10.1.1.5:2379): who can change that can read them all',
+    ]);
+    for (const url of ['https://10.1.1.5:2379', 'http://127.0.0.1:2379', 'http://localhost:2379', 'http://[::1]:2379'])
+      expect(over(url), url).toEqual([]);
+    expect(over('http://localhost.example:2379')).toHaveLength(1);
+    expect(over('http://10.1.1.5:2379', { type: 'udp', kernel: null, direct: null, cipher: null })).toEqual([]);
+  });
+
+  it('tells of a clock that was set back, which peers do not believe', () => {
+    const backend = { ...sealed, clockBehindSeconds: 3600 };
+    expect(warningsOf(createStatus({ backend }))).toEqual([
+      'the clock is 3600 s behind what peers were told before it was set back',
+    ]);
+  });
+
   it('tells of a firewall that is not kept, and of peers that are skipped', () => {
     const status = createStatus();
     const firewall = { ...status.firewall, kept: false, problem: 'nft is not installed' };

@@ -25,9 +25,11 @@ import { UDP_GRO } from '../tables/offloads.js';
 import { addReceived } from '../tables/peer-counters.js';
 import { ipv4Of } from '../tables/peers.js';
 import { isInside, nextHopOf, subnetNumberOf } from '../tables/routes.js';
+import { OPENED_INTS, OPENED_LENGTH, OPENED_OFFSET, OPENED_PEER } from '../tables/session-layout.js';
 import { ADDRESSES, destinationOf, isWellFormed, sourceOf, totalLengthOf } from '../wire/ipv4-packet.js';
 import { createMerger } from './merge.js';
 import { PathFailure } from './path-failure.js';
+import { createWire } from './wire.js';
 import { createWriteBatch } from './write-batch.js';
 
 /** Fields of records (native/src/rudder.h). */
@@ -63,7 +65,12 @@ const RIGHT = 0xffff;
  *  5. verify the checksums; if any is wrong, merge anew without those packets
  *  6. write all to TUN from where they were received
  */
-export function createInbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
+export function createInbound(
+  native: Native,
+  memory: SharedMemory,
+  settings: PathSettings,
+  wire = createWire(native, memory, settings),
+): () => void {
   const { datagrams, checksums, counters, offloads, clock } = memory;
   const packets = viewOf(memory.inboundSlab);
   const { routes, members, portMapped, peers, traffic, ownAddress, ownMask, checkSource, port } = settings;
@@ -153,19 +160,37 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
     }
   }
 
-  return function inbound(): void {
+  const sealed = settings.sealed;
+  return sealed === undefined ? inbound : () => inboundSealed(sealed.opened);
+
+  function inbound(): void {
     const count = native.receiveUdp(offloads[UDP_GRO] === 0 ? INBOUND_BATCH : INBOUND_TRAINS);
-    if (count < 0) {
-      if (count === -EBADF) throw new PathFailure('receiveUdp', count);
-      // An unconnected socket reports errors of others' making (RFC 1122 4.1.3.3), such as EHOSTUNREACH.
-      return add(counters, IN_DROP_RECEIVE_ERROR, 1);
-    }
+    if (count < 0) return failed(count);
     for (let i = 0; i < count; i++) {
       takeApart(i * RECORD_INTS);
       countTrain();
     }
     deliver();
-  };
+  }
+
+  /** Each packet is known to be of that peer, wherever it came from; what is none was counted where it was opened. */
+  function inboundSealed(opened: Int32Array): void {
+    const count = wire.receive(offloads[UDP_GRO] === 0 ? INBOUND_BATCH : INBOUND_TRAINS);
+    if (count < 0) return failed(count);
+    for (let i = 0; i < count; i++) {
+      const record = i * OPENED_INTS;
+      const peer = opened[record + OPENED_PEER];
+      handle(peer, opened[record + OPENED_OFFSET], opened[record + OPENED_LENGTH]);
+      if (i + 1 === count || opened[record + OPENED_INTS + OPENED_PEER] !== peer) countTrain();
+    }
+    deliver();
+  }
+
+  function failed(error: number): void {
+    if (error === -EBADF) throw new PathFailure('receiveUdp', error);
+    // An unconnected socket reports errors of others' making (RFC 1122 4.1.3.3), such as EHOSTUNREACH.
+    add(counters, IN_DROP_RECEIVE_ERROR, 1);
+  }
 
   function takeApart(record: number): void {
     const offset = datagrams[record + DATAGRAM_OFFSET];

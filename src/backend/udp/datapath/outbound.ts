@@ -44,6 +44,7 @@ import { PathFailure } from './path-failure.js';
 import { createSendBatch } from './send-batch.js';
 import { createSplitter } from './split.js';
 import { createSpread } from './spread.js';
+import { createWire } from './wire.js';
 import { createWriteBatch } from './write-batch.js';
 
 /** Fields of records (native/src/rudder.h). */
@@ -76,6 +77,7 @@ export function createOutbound(
   memory: SharedMemory,
   settings: PathSettings,
   budget = TURN_SEGMENTS,
+  wire = createWire(native, memory, settings),
 ): () => boolean {
   const { tunPackets, clock, counters } = memory;
   const packets = viewOf(memory.outboundSlab);
@@ -84,7 +86,7 @@ export function createOutbound(
   const ownPorts = (port << 16) | port;
   const networkBroadcast = routes.network | ~routes.mask;
   const checksums = createChecksumBatch(native, memory);
-  const sends = createSendBatch(native, memory, peers, checksums);
+  const sends = createSendBatch(native, memory, peers, wire, checksums);
   const answers = createWriteBatch(native, memory, OUT_ICMP_PACKETS, OUT_ICMP_BYTES);
   const spread = createSpread(native, memory);
   const splitter = createSplitter(memory, spread, sends, checksums);

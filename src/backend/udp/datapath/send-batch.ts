@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import {
+  ENOKEY,
   IOVEC_INTS,
   MAX_MESSAGES,
   type Native,
@@ -21,6 +22,7 @@ import { SEND_IOVECS, type SharedMemory } from '../tables/memory.js';
 import { UDP_GSO } from '../tables/offloads.js';
 import { ipv4Of, type Peers, portOf } from '../tables/peers.js';
 import type { ChecksumBatch } from './checksum-batch.js';
+import { MAX_SENT_SEGMENTS, type Wire } from './wire.js';
 
 /** Fields of records (native/src/rudder.h). */
 const SEND_FIRST_IOVEC = 0;
@@ -28,6 +30,7 @@ const SEND_IOVEC_COUNT = 1;
 const SEND_ADDRESS = 2;
 const SEND_PORT = 3;
 const SEND_SEGMENT_SIZE = 4;
+const SEND_PEER = 7;
 const IOVEC_SLAB = 0;
 const IOVEC_OFFSET = 1;
 const IOVEC_LENGTH = 2;
@@ -38,11 +41,6 @@ const SEND_BYTES = 6;
 const { EAGAIN, EINVAL, EIO, EMSGSIZE, EOPNOTSUPP } = constants.errno;
 /** How long a full socket buffer may hold up the loop before packets are dropped, as a full queue does. */
 const FULL_BUFFER_WAIT_MS = 5;
-
-/** UDP_MAX_SEGMENTS of every kernel that knows UDP_SEGMENT (128 since 6.9). */
-const MAX_SENT_SEGMENTS = 64;
-/** A train is one datagram until the kernel cuts it, and those hold 65507 bytes. */
-const MAX_TRAIN_BYTES = 65000;
 
 /** What every interface in use carries (RFC 791: 576 bytes) less our headers: a train of such packets is not too large. */
 const MIN_MTU_PAYLOAD = 548;
@@ -68,11 +66,12 @@ export function createSendBatch(
   native: Native,
   memory: SharedMemory,
   peers: Peers,
+  wire: Wire,
   checksums: Pick<ChecksumBatch, 'finish'>,
 ): SendBatch {
   const { sends, sendIovecs, counters, offloads } = memory;
   /** `waited`: for room in the socket's buffer, once in each turn, however often it sends. */
-  const batch = { messages: 0, iovecs: 0, waited: false };
+  const batch = { messages: 0, iovecs: 0, waited: false, mostTrainBytes: wire.mostTrainBytes };
   /** The train that others may join: its record, -1 if there is none; its peer; its first packet's size. */
   const open = { record: -1, peer: 0, size: 0 };
 
@@ -88,7 +87,7 @@ export function createSendBatch(
 
   function joinsTrain(peer: number, bytes: number): boolean {
     if (open.record < 0 || peer !== open.peer || bytes > open.size) return false;
-    return sends[open.record + SEND_BYTES] + bytes <= MAX_TRAIN_BYTES;
+    return sends[open.record + SEND_BYTES] + bytes <= batch.mostTrainBytes;
   }
 
   function startMessage(peer: number, size: number): void {
@@ -99,6 +98,7 @@ export function createSendBatch(
     sends[record + SEND_PORT] = portOf(peers, peer);
     sends[record + SEND_PACKETS] = 0;
     sends[record + SEND_BYTES] = 0;
+    sends[record + SEND_PEER] = peer;
     open.record = record;
     open.peer = peer;
     open.size = size;
@@ -108,6 +108,7 @@ export function createSendBatch(
   function fill(from: number, size: number, end: number): number {
     const most = offloads[UDP_GSO] === 0 ? 1 : MAX_SENT_SEGMENTS;
     const { record } = open;
+    const { mostTrainBytes } = batch;
     const bytes = sends[record + SEND_BYTES];
     let packets = sends[record + SEND_PACKETS];
     let to = from;
@@ -117,7 +118,7 @@ export function createSendBatch(
       packets++;
       if (next < open.size || packets === most) break;
       next = Math.min(size, end - to);
-    } while (to < end && bytes + to - from + next <= MAX_TRAIN_BYTES);
+    } while (to < end && bytes + to - from + next <= mostTrainBytes);
 
     addPiece(from, to - from);
     sends[record + SEND_IOVEC_COUNT]++;
@@ -140,8 +141,10 @@ export function createSendBatch(
     checksums.finish();
     const { messages } = batch;
     let first = 0;
+    let sealed = 0;
     while (first < messages) {
-      const sent = native.sendUdp(first, messages - first);
+      if (first === sealed) sealed += wire.seal(first, messages - first);
+      const sent = wire.send(first, sealed - first);
       if (sent > 0) {
         for (let i = first; i < first + sent; i++) count(i * RECORD_INTS);
         first += sent;
@@ -179,6 +182,8 @@ export function createSendBatch(
 
   /** The message cannot go as it is (no route to the peer, larger than the interface's MTU, no trains): others may. */
   function refused(record: number, error: number): void {
+    // There is no session with that peer yet: its packets wait, and are counted when they go.
+    if (error === -ENOKEY) return;
     if (sends[record + SEND_PACKETS] === 1) {
       return add(counters, error === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
     }
@@ -225,9 +230,12 @@ export function createSendBatch(
     sends[scratch + SEND_SEGMENT_SIZE] = 0;
     sends[scratch + SEND_PACKETS] = 1;
     sends[scratch + SEND_BYTES] = length;
-    let sent = native.sendUdp(SCRATCH, 1);
-    if (sent === -EAGAIN && waitForRoom()) sent = native.sendUdp(SCRATCH, 1);
+    sends[scratch + SEND_PEER] = sends[train + SEND_PEER];
+    wire.seal(SCRATCH, 1);
+    let sent = wire.send(SCRATCH, 1);
+    if (sent === -EAGAIN && waitForRoom()) sent = wire.send(SCRATCH, 1);
     if (sent === 1) count(scratch);
+    else if (sent === -ENOKEY) return false;
     else if (sent === -EAGAIN) add(counters, OUT_DROP_SEND_BUFFER, 1);
     else add(counters, sent === -EMSGSIZE ? OUT_DROP_TOO_LARGE : OUT_DROP_SEND_ERROR, 1);
     return sent === 1;

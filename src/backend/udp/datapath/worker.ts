@@ -9,6 +9,7 @@ import { forward } from './loop.js';
  */
 const { handles, memory, settings } = workerData as WorkerData;
 native.attach({ ...handles, ...memory });
+if (settings.sealed !== undefined) native.attachSealed(settings.sealed);
 try {
   forward(native, memory, settings);
 } finally {

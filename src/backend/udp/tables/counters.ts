@@ -39,6 +39,16 @@ export const COUNTER_NAMES = [
   'in_drop_segments',
   'out_drop_loop',
   'out_drop_multicast',
+  // Of a sealed wire alone.
+  'in_keepalives',
+  'in_handshakes',
+  'in_drop_no_session',
+  'in_drop_bad_tag',
+  'in_drop_replay',
+  'in_drop_bad_mac',
+  'in_drop_mailbox_full',
+  'out_keepalives',
+  'out_drop_staged',
 ] as const;
 
 export type CounterName = (typeof COUNTER_NAMES)[number];
@@ -72,6 +82,15 @@ export const OUT_DROP_SEGMENTS = numberOf('out_drop_segments');
 export const IN_DROP_SEGMENTS = numberOf('in_drop_segments');
 export const OUT_DROP_LOOP = numberOf('out_drop_loop');
 export const OUT_DROP_MULTICAST = numberOf('out_drop_multicast');
+export const IN_KEEPALIVES = numberOf('in_keepalives');
+export const IN_HANDSHAKES = numberOf('in_handshakes');
+export const IN_DROP_NO_SESSION = numberOf('in_drop_no_session');
+export const IN_DROP_BAD_TAG = numberOf('in_drop_bad_tag');
+export const IN_DROP_REPLAY = numberOf('in_drop_replay');
+export const IN_DROP_BAD_MAC = numberOf('in_drop_bad_mac');
+export const IN_DROP_MAILBOX_FULL = numberOf('in_drop_mailbox_full');
+export const OUT_KEEPALIVES = numberOf('out_keepalives');
+export const OUT_DROP_STAGED = numberOf('out_drop_staged');
 
 export const COUNTER_INTS = COUNTER_NAMES.length * 2;
 

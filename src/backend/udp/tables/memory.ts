@@ -9,6 +9,7 @@ import {
   type PathHandles,
   type PathMemory,
   RECORD_INTS,
+  type SealedMemory,
   SLOT_BYTES,
 } from '../../../system/native.js';
 import { COUNTER_INTS } from './counters.js';
@@ -95,6 +96,8 @@ export interface PathSettings {
   readonly localAddress: number;
   /** Whether an outer source must own the inner source. */
   readonly checkSource: boolean;
+  /** The sessions of a sealed wire; without them it is plain. */
+  readonly sealed?: SealedMemory;
 }
 
 export function createSharedMemory(): SharedMemory {

@@ -11,8 +11,8 @@ import type { RouteTable } from './routes.js';
  *
  * Memory that no packet touches is never made real, so a large Network costs only what it uses.
  */
-const LINE_INTS = 16;
-const LINE_COUNTERS = LINE_INTS / 2;
+const PEER_INTS = 16;
+const LINE_COUNTERS = PEER_INTS / 2;
 const OUT_PACKETS = 0;
 const OUT_BYTES = 1;
 const IN_PACKETS = 2;
@@ -23,7 +23,7 @@ const HEARD_AT = 8;
 const LONGEST_AGE_MS = 2 ** 31 - 500;
 
 export function createPeerCounters(table: RouteTable, allocate: Allocate): Int32Array {
-  return allocate(table.nextHops.length * LINE_INTS);
+  return allocate(table.nextHops.length * PEER_INTS);
 }
 
 /** Only the worker calls this and the next one. */
@@ -37,7 +37,7 @@ export function addReceived(counters: Int32Array, subnetNumber: number, packets:
   const line = subnetNumber * LINE_COUNTERS;
   add(counters, line + IN_PACKETS, packets);
   add(counters, line + IN_BYTES, bytes);
-  counters[subnetNumber * LINE_INTS + HEARD_AT] = now | 1;
+  counters[subnetNumber * PEER_INTS + HEARD_AT] = now | 1;
 }
 
 /** @param entries of the peer's subnet: one, unless it is larger than ours */
@@ -66,7 +66,7 @@ function earlier(a: number | undefined, b: number | undefined): number | undefin
 
 function readEntry(counters: Int32Array, subnetNumber: number, nowMs: number): PeerTraffic {
   const line = subnetNumber * LINE_COUNTERS;
-  const heardAt = Atomics.load(counters, subnetNumber * LINE_INTS + HEARD_AT);
+  const heardAt = Atomics.load(counters, subnetNumber * PEER_INTS + HEARD_AT);
   const age = elapsedMs(heardAt, nowMs);
   return {
     outPackets: read(counters, line + OUT_PACKETS),

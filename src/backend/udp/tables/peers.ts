@@ -34,6 +34,16 @@ export function createPeers(most: number, allocate: Allocate): Peers {
   return allocate((most + 1) * ENDPOINT_INTS);
 }
 
+/**
+ * Of a sealed wire, where a packet comes from a peer and not from an address: each number stands for itself in the place of the
+ * address, and how the peer is reached is written with its session.
+ */
+export function createSelves(most: number, allocate: Allocate): Peers {
+  const peers = createPeers(most, allocate);
+  for (let peer = NO_PEER + 1; peer <= most; peer++) peers[peer * ENDPOINT_INTS + ADDRESS] = peer;
+  return peers;
+}
+
 /** 0.0.0.0 of no peer. Called for each packet that is received, and for each train that is sent. */
 export function ipv4Of(peers: Peers, peer: number): Ipv4 {
   return peers[peer * ENDPOINT_INTS + ADDRESS];
