@@ -17,7 +17,7 @@ export interface RawEtcdOptions {
 }
 
 const DEFAULT_ENDPOINTS = ['http://127.0.0.1:2379'];
-const DEFAULT_PREFIX = '/coreos.com/network';
+export const DEFAULT_PREFIX = '/coreos.com/network';
 
 export function addEtcdOptions(command: Command): Command {
   return command

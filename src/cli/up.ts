@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { parseNewNetworkConfig } from '../backend/new-config.js';
 import { rudderCommand } from '../core/command-line.js';
 import { RudderError } from '../core/errors.js';
+import { rudderName } from '../lab/launcher.js';
 import { type RawDaemonOptions, toDaemonOptions } from './daemon-options.js';
 import { type RunContext, run } from './run.js';
 
@@ -39,9 +40,9 @@ export async function up(program: Command, { dev, network, backend }: UpOptions,
         const flags = byDefault('subnetFile') ? [] : ['--subnet-file', subnetFile];
         say(`ready: subnet and MTU for Docker are in ${subnetFile}`);
         if (healthz !== undefined) say(`the page: http://${healthz.address}:${healthz.port}/`);
-        say(`in another terminal: ${rudderCommand(['status'], { flags })}`);
+        say(`in another terminal: ${asTyped(rudderCommand(['status'], { flags }))}`);
         say(`Ctrl-C ends it, and ${cleanupOnExit ? 'removes what it has made' : 'leaves device and subnet file'}`);
-        say('a node of a cluster: rudder join ADDRESS, see docs/install.md');
+        say(`a node of a cluster: ${asTyped('rudder join ADDRESS')}, see docs/install.md`);
       },
     },
   );
@@ -70,9 +71,11 @@ function refuseWithoutCapability(): void {
   if ((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) return;
   throw new RudderError(
     'device',
-    'a node takes the capability CAP_NET_ADMIN, which this user has not: expected root; run "sudo rudder up --dev"',
+    `a node takes the capability CAP_NET_ADMIN, which this user has not: expected root; run "sudo ${rudderName()} up --dev"`,
   );
 }
+
+const asTyped = (command: string) => command.replace(/^rudder/, rudderName());
 
 /** Beside the log, which may be read by a program. */
 function say(line: string): void {

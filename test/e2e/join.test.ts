@@ -150,7 +150,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft'], 'rudder join, where it 
     ['', []],
     [OTHER, ['--force']],
   ])('a host without the service: what to do instead, and nothing is written', async (settings, flags) => {
-    const command = `start the node by hand with "rudder --etcd-endpoints ${etcdUrl(lab)}"`;
+    const command = `start the node by hand with "./rudder --etcd-endpoints ${etcdUrl(lab)}"`;
     const pattern = new RegExp(
       `there is no rudder\\.service on this host, .*nothing was written.*${command}, or install`,
     );

@@ -128,7 +128,7 @@ describeWith(['root', 'tun', 'etcd'], 'rudder up --dev', () => {
       ['up', '--dev'],
       ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--'],
       'device',
-      /^rudder: a node takes the capability CAP_NET_ADMIN, which this user has not: expected root; run "sudo rudder/,
+      /^rudder: a node takes the capability CAP_NET_ADMIN, which this user has not: expected root; run "sudo \.\/rudder up --dev"$/,
     ],
   ])('%s', async (_, args, inside, kind, pattern) => {
     const { code, stdout, stderr } = await rudder(args, inside);

@@ -152,11 +152,15 @@ describeWith(['root', 'tun', 'etcd', 'promtool', 'nft'], 'a real Prometheus', ()
     {
       alerts: [['RudderForwardingBroken', 1]],
       cause: async () => {
-        const chain = 'chain own { type filter hook forward priority -10; oifname "rudder0" drop; }';
-        await inNode('n1', `nft 'table inet corp { ${chain} }'`);
+        const chain = "nft add chain inet corp own '{ type filter hook forward priority -10; }'";
+        await inNode('n1', `nft add table inet corp && ${chain} && nft add rule inet corp own oifname rudder0 drop`);
         await inNode('c1', `ping -q -c 20 -i 0.2 -W 1 ${there()} > /dev/null || true`);
       },
-      mend: () => inNode('n1', 'nft delete table inet corp'),
+      mend: async () => {
+        await inNode('n1', 'nft delete table inet corp');
+        // What is not seen to pass is not over.
+        await inNode('c1', `ping -q -c 10 -i 0.2 ${there()} > /dev/null || true`);
+      },
     },
     {
       alerts: [

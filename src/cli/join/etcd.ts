@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 import type { EtcdRegistry } from '../../control/open.js';
 import { messageOf, quote, RudderError } from '../../core/errors.js';
-import { DEFAULTS_FILE, type NodeOptions, type Some } from '../defaults-file.js';
-import { type RawEtcdOptions, toEtcdRegistry } from '../etcd-options.js';
+import { DEFAULTS_FILE, type NodeOptions } from '../defaults-file.js';
+import { DEFAULT_PREFIX, type RawEtcdOptions, toEtcdRegistry } from '../etcd-options.js';
 import { combine, toEtcdSettings } from '../node-etcd.js';
 import { parseEndpoints } from '../values.js';
 import type { Wanted } from './settings.js';
@@ -21,16 +21,16 @@ export interface Cluster {
  * @throws RudderError `usage`
  */
 export function findCluster(address: string, node: NodeOptions): Cluster {
-  const { given, file, defaults } = node;
+  const { given, file } = node;
   if (given.etcdPassword) throw new RudderError('usage', NO_PASSWORD);
   const etcdEndpoints = toEndpoints(address, given.etcdCafile !== undefined);
-  const etcdPrefix = given.etcdPrefix ?? defaults.etcdPrefix;
-  const filePrefix = file.etcdPrefix ?? defaults.etcdPrefix;
+  const etcdPrefix = given.etcdPrefix ?? DEFAULT_PREFIX;
+  const filePrefix = file.etcdPrefix ?? DEFAULT_PREFIX;
   const isSame = filePrefix === etcdPrefix && file.etcdEndpoints?.some((endpoint) => etcdEndpoints.includes(endpoint));
   const named = { ...node, given: { ...given, etcdEndpoints } };
   const raw = combine(named, isSame ? file : {});
   const other = file.etcdEndpoints === undefined || isSame ? undefined : `${file.etcdEndpoints}, prefix ${filePrefix}`;
-  return { options: toEtcdRegistry(absolute(raw)), wanted: wantedOf(raw, defaults), other };
+  return { options: toEtcdRegistry(absolute(raw)), wanted: wantedOf(raw), other };
 }
 
 const NO_PASSWORD = `--etcd-password is given: expected --etcd-password-file, since everybody on this host can read ${DEFAULTS_FILE}`;
@@ -62,11 +62,11 @@ function absolute(raw: RawEtcdOptions): RawEtcdOptions {
   };
 }
 
-function wantedOf(raw: RawEtcdOptions, { etcdPrefix }: Some): Wanted {
+function wantedOf(raw: RawEtcdOptions): Wanted {
   const { endpoints, prefix, cafile, certfile, keyfile, username, passwordFile } = toEtcdSettings(raw);
   return new Map([
     ['RUDDERD_ETCD_ENDPOINTS', endpoints.join(',')],
-    ['RUDDERD_ETCD_PREFIX', prefix === etcdPrefix ? undefined : prefix],
+    ['RUDDERD_ETCD_PREFIX', prefix === DEFAULT_PREFIX ? undefined : prefix],
     ['RUDDERD_ETCD_CAFILE', cafile],
     ['RUDDERD_ETCD_CERTFILE', certfile],
     ['RUDDERD_ETCD_KEYFILE', keyfile],

@@ -3,6 +3,7 @@ import { rudderCommand } from '../../core/command-line.js';
 import { counted } from '../../core/counted.js';
 import { type ErrorCode, errnoOf, messageOf, RudderError } from '../../core/errors.js';
 import { HIDDEN, isSecretName } from '../../core/secrets.js';
+import { rudderName } from '../../lab/launcher.js';
 import { controlSocketOf } from '../../ops/http.js';
 import type { Status } from '../../ops/status.js';
 import { writeFileAtomic } from '../../state/atomic-file.js';
@@ -121,7 +122,7 @@ async function check(
 }
 
 function noService({ options }: Cluster): RudderError {
-  const command = rudderCommand([], { flags: options.flags ?? [] });
+  const command = rudderCommand([], { flags: options.flags ?? [] }).replace(/^rudder/, rudderName());
   return new RudderError(
     'not-running',
     `there is no ${UNIT} on this host, as packages bring it, and nothing was written: expected one; start the node by hand with "${command}", or install the package, see docs/install.md`,

@@ -18,11 +18,10 @@ export interface Unit {
   readonly isBusy: boolean;
   readonly restarts: number;
   readonly user: string;
-  readonly exitStatus: string;
 }
 
 export async function readUnit(): Promise<Unit | undefined> {
-  const names = 'LoadState,ActiveState,Job,NRestarts,User,ExecMainStatus';
+  const names = 'LoadState,ActiveState,Job,NRestarts,User';
   const text = await call('systemctl', ['show', UNIT, `--property=${names}`]).catch(() => undefined);
   if (text === undefined) return undefined;
   const properties = unitPropertiesIn(text);
@@ -33,7 +32,6 @@ export async function readUnit(): Promise<Unit | undefined> {
     isBusy: Number(value('Job') || 0) > 0,
     restarts: Number(value('NRestarts') || 0),
     user: value('User') || 'root',
-    exitStatus: value('ExecMainStatus'),
   };
 }
 
@@ -71,8 +69,8 @@ export async function waitUntilReady(
     // While the start lasts it may be the node before that answers.
     const isUp = unit?.active === 'active' && !unit.isBusy;
     if (isUp && status !== undefined && status.problems.length === 0) return status;
-    if (unit !== undefined && unit.restarts > before) throw await failure(unit);
-    const phase = phaseOf(isUp ? status : undefined, daemon);
+    if (unit !== undefined && unit.restarts > before) throw await failure();
+    const phase = status !== undefined && !isUp ? told : phaseOf(status, daemon);
     if (phase !== told) tell(phase);
     told = phase;
     if (performance.now() > until) {
@@ -89,12 +87,13 @@ function phaseOf(status: Status | undefined, daemon: Awaited<ReturnType<typeof a
 }
 
 /** With its own last line, which says why. */
-async function failure({ exitStatus }: Unit): Promise<RudderError> {
-  const journal = ['-q', '-u', UNIT, '-p', 'err', '-n', '1', '-o', 'cat'];
+async function failure(): Promise<RudderError> {
+  // Not systemd's, which says that it has ended.
+  const journal = ['-q', '-u', UNIT, '-t', 'rudder', '-p', 'err', '-n', '1', '-o', 'cat'];
   const line = await call('journalctl', journal).catch(() => '');
   const said = line.trim() === '' ? '' : `: ${shorten(line.trim().replace(/^rudder: /, ''), 600)}`;
   return new RudderError(
     'not-ready',
-    `${UNIT} has ended with exit code ${exitStatus}${said}; systemd tries it again until that is mended: see "journalctl -u rudder"`,
+    `${UNIT} has ended${said}; systemd tries it again until that is mended: see "journalctl -u rudder"`,
   );
 }
