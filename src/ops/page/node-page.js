@@ -18,6 +18,13 @@ import {
 } from './words.js';
 
 let open;
+const charts = new Map();
+
+/** Made once: they listen to the size of the window and to its colours. */
+function chartsFor(isOwn) {
+  if (!charts.has(isOwn)) charts.set(isOwn, (isOwn ? NODE_CHARTS : PEER_CHARTS).map(createChart));
+  return charts.get(isOwn);
+}
 
 /** @returns the history to ask for while it is shown */
 export function openNodePage(key, overview) {
@@ -43,7 +50,7 @@ export function openNodePage(key, overview) {
   const own = nameOf(overview.nodes[0]);
   open.state = element('p', { class: 'verdict' });
   open.list = element('dl', { class: 'facts' });
-  open.charts = (isOwn ? NODE_CHARTS : PEER_CHARTS).map(createChart);
+  open.charts = chartsFor(isOwn);
   open.span = element('p', { class: 'note' });
   open.body = element('tbody');
   open.linkNote = element('p', { class: 'note' });

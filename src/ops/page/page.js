@@ -102,6 +102,9 @@ function update() {
     setText(byId('quiet'), overview.linksLeftOut > 0 ? 'pairs that work and are quiet are not drawn' : '');
   } else showNodePage(overview, status, nodeHistory, search());
   performance.measure('update', 'update-begins');
+  // Who wants to know is told of each; a page that is open for weeks keeps none.
+  performance.clearMarks();
+  performance.clearMeasures();
   void noticeNews();
 }
 

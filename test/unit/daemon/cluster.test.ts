@@ -4,6 +4,7 @@ import { ask } from '../../../src/cluster/ask.js';
 import { publicKeyOf } from '../../../src/cluster/identity.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import type { Lease } from '../../../src/core/lease.js';
+import { formatSubnet } from '../../../src/core/subnet.js';
 import { type Cluster, keepCluster } from '../../../src/daemon/cluster.js';
 import { udp } from '../../helpers/leases.js';
 import { createRecordingLog } from '../../helpers/recording-log.js';
@@ -79,5 +80,59 @@ describe('a question is answered', () => {
   it('to no node that is skipped, as whose subnet overlaps our own', async () => {
     skipped = [MEMBER];
     await expect(asks()).rejects.toThrow(/member/);
+  });
+});
+
+describe('the overview', () => {
+  const overview = (changes: Partial<Parameters<typeof keepCluster>[0]> = {}) => {
+    const other = keepCluster({ ...options(), ...changes });
+    try {
+      return other.overview(createStatus());
+    } finally {
+      other.stop();
+    }
+  };
+  const options = (): Parameters<typeof keepCluster>[0] => ({
+    own: parseSubnet('127.86.9.0/24')!,
+    host: 'n9',
+    version: '1',
+    key: ownKey,
+    isAtDevice: true,
+    publicIp: () => parseIpv4('192.0.2.9')!,
+    peers: () => peers,
+    isMember: () => true,
+    status: async () => createStatus(),
+    look: () => undefined,
+    view: (one) => ({ ...VIEW, subnet: formatSubnet(one.subnet) }),
+    lost: () => [],
+    probeNow: async () => undefined,
+    log: createRecordingLog(),
+  });
+  const VIEW = { heardSeconds: 1, answeredSeconds: 1, misses: 0, rttMs: 1, obstacle: null };
+  const peerStatus = () => ({ ...createStatus().peers[0], subnet: formatSubnet(MEMBER.subnet) });
+
+  it('is of this node alone where it runs with --no-summary, and says so', () => {
+    const status = createStatus({ peers: [peerStatus()] });
+    const silent = keepCluster({ ...options(), key: undefined });
+    expect(silent.overview(status).nodes[1].notAsked).toMatch(/--no-summary/);
+    silent.stop();
+  });
+
+  it('does not ask nodes that take no questions, as flannel, nor those of a backend without addresses', () => {
+    const status = createStatus({ peers: [peerStatus()] });
+    const told = (changes: Partial<Parameters<typeof keepCluster>[0]>) => {
+      const one = keepCluster({ ...options(), ...changes });
+      const [, node] = one.overview(status).nodes;
+      one.stop();
+      return node;
+    };
+    const flannel = { ...MEMBER, nodeKey: undefined };
+    expect(told({ peers: () => [flannel] })).toMatchObject({ state: 'ok', notAsked: expect.stringMatching(/no key/) });
+    expect(told({ isAtDevice: false }).notAsked).toMatch(/no address/);
+    expect(told({}).notAsked).toBeNull();
+  });
+
+  it('begins with this node, as its status says it is', () => {
+    expect(overview().nodes[0]).toMatchObject({ host: 'alpha', state: 'ok', about: { backend: 'udp', mtu: 1472 } });
   });
 });
