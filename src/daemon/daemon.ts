@@ -40,11 +40,24 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   // A status is there only of a node that is.
   const cluster = (status: Status) => run.node!.cluster.overview(status);
   const history = (after: number, subnet: string | undefined) => run.node?.past.history(after, subnet);
+  const historyOf = async (subnet: string) => run.node?.cluster.historyOf(subnet);
   const socketPath = controlSocketOf(options.subnetFile);
   try {
     await prepareSubnetDirectory(options.subnetFile);
     const { healthz: tcp, etcdSettings: etcd } = options;
-    const http = await serveHttp({ socketPath, tcp, status, survey, cluster, history, events, etcd, setLogLevel, log });
+    const http = await serveHttp({
+      socketPath,
+      tcp,
+      status,
+      survey,
+      cluster,
+      history,
+      historyOf,
+      events,
+      etcd,
+      setLogLevel,
+      log,
+    });
     // Only now: another daemon that has the socket writes down what happens.
     run.events = await openEventLog(options.stateDir, log);
     try {

@@ -44,6 +44,7 @@ beforeEach(async () => {
       return summary;
     },
     relay: async () => undefined,
+    history: () => ({ stepSeconds: 10, endsAt: '', curves: {} }),
     probe: async (subnet) => {
       probed.push(subnet);
       return subnet === view.subnet ? view : undefined;
