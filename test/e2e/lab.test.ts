@@ -26,7 +26,8 @@ describeWith(['root', 'tun', 'etcd'], 'the lab', () => {
   });
 
   it('serves its page on the loopback of the host, until it is taken down', async () => {
-    const { stdout } = await rudder('lab', 'up', '--name', NAMES[0], '--nodes', '2', '--page');
+    const { stdout, stderr, exitCode } = await rudder('lab', 'up', '--name', NAMES[0], '--nodes', '2', '--page');
+    expect(exitCode, stderr).toBe(0);
     const url = /The page of the cluster: (http:\/\/127\.0\.0\.1:\d+\/)/.exec(stdout)![1];
     const page = await fetch(url);
     expect(await page.text()).toContain('<title>Rudder</title>');
