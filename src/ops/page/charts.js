@@ -121,7 +121,7 @@ function draw(box, curves, values, say) {
   const options = {
     width: box.clientWidth,
     height: HEIGHT,
-    padding: [10, 12, 0, 0],
+    padding: [10, 22, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 6 } },
     scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
