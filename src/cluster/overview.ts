@@ -132,25 +132,44 @@ interface Totals {
 /** All pairs of which at least one end says something. */
 function pairsOf(entries: readonly Entry[], { isNew }: OverviewInput): { links: Link[]; totals: Totals[] } {
   const totals: Totals[] = entries.map(() => ({ out: null, in: null, ok: 0, failed: 0 }));
+  const indexOf = new Map(entries.map(({ node }, i) => [node.subnet, i]));
+  const isVague = ({ node, peer }: Entry) => isNew(node.subnet) || UNSURE.has(peer?.health.state);
   const longest = longestAge(entries.length);
   const links: Link[] = [];
-  for (const [a, from] of entries.entries()) {
-    for (let b = a + 1; b < entries.length; b++) {
-      const to = entries[b];
-      const there = from.views?.get(to.node.subnet);
-      const back = to.views?.get(from.node.subnet);
-      if (there === undefined && back === undefined) continue;
-      const [aToB, bToA] = [rateBetween(from, to), rateBetween(to, from)];
-      const ways = [judge(from.node, to.node, there, back, longest), judge(to.node, from.node, back, there, longest)];
-      const worst = ways.find(({ state }) => state === 'failed') ?? ways.find(({ state }) => state === 'unknown');
-      const isFresh = worst !== undefined && (isNew(from.node.subnet) || isNew(to.node.subnet));
-      const state = isFresh ? 'unknown' : (worst?.state ?? 'ok');
-      links.push({ a, b, state, detail: worst?.detail ?? '', rttMs: there?.rttMs ?? back?.rttMs ?? null, aToB, bToA });
-      count(totals[a], state, aToB, bToA);
-      count(totals[b], state, bToA, aToB);
+  // By what is said, and not by all pairs there could be: of thousands of nodes a few hundred say something.
+  for (const [teller, { node, views = new Map<string, PeerView>() }] of entries.entries()) {
+    for (const subnet of views.keys()) {
+      const other = indexOf.get(subnet);
+      if (other === undefined || (other < teller && entries[other].views?.has(node.subnet))) continue;
+      const [a, b] = [Math.min(teller, other), Math.max(teller, other)];
+      const link = linkBetween(entries, a, b, longest, isVague);
+      links.push(link);
+      count(totals[a], link.state, link.aToB, link.bToA);
+      count(totals[b], link.state, link.bToA, link.aToB);
     }
   }
   return { links, totals };
+}
+
+/** That nothing is heard of these is no fault. */
+const UNSURE = new Set<PeerState | undefined>(['unknown', 'idle', 'reserved', 'other-backend']);
+
+function linkBetween(
+  entries: readonly Entry[],
+  a: number,
+  b: number,
+  longest: number,
+  isVague: (entry: Entry) => boolean,
+): Link {
+  const [from, to] = [entries[a], entries[b]];
+  const there = from.views?.get(to.node.subnet);
+  const back = to.views?.get(from.node.subnet);
+  const ways = [judge(from.node, to.node, there, back, longest), judge(to.node, from.node, back, there, longest)];
+  const worst = ways.find(({ state }) => state === 'failed') ?? ways.find(({ state }) => state === 'unknown');
+  const state = worst === undefined ? 'ok' : isVague(from) || isVague(to) ? 'unknown' : worst.state;
+  const rttMs = there?.rttMs ?? back?.rttMs ?? null;
+  const flows = { aToB: rateBetween(from, to), bToA: rateBetween(to, from) };
+  return { a, b, state, detail: worst?.detail ?? '', rttMs, ...flows };
 }
 
 /** As its sender counts it, or as its receiver does. */

@@ -8,7 +8,7 @@ import { createRepeatLimit } from '../core/rate-limit.js';
 import { type HttpAnswer, type HttpRequest, jsonAnswer } from '../ops/http-request.js';
 import { createHttpServer } from '../ops/http-server.js';
 import { isMacOf, macOf, secretWith } from './identity.js';
-import type { PeerView, Summary } from './summary.js';
+import type { Curves, PeerView, Summary } from './summary.js';
 
 /** On the overlay address alone: nothing listens on the underlay. */
 export const CLUSTER_PORT = 8285;
@@ -30,10 +30,11 @@ export interface ServeOptions {
   readonly relay: (subnet: string) => Promise<Summary | undefined>;
   /** Probes a member now. */
   readonly probe: (subnet: string) => Promise<PeerView | undefined>;
+  readonly history: () => Curves;
   readonly log: Logger;
 }
 
-/** Orders to probe or to relay, of all members together: each costs more than it takes to give it. */
+/** Orders to probe, to relay or to tell the past, of all members together: each costs more than it takes to give it. */
 const ORDERS_A_SECOND = 10;
 /** How long one summary serves all who ask: the more peers there are, the more it costs. */
 const SHARED_MS = 500;
@@ -47,6 +48,7 @@ const RETRY_MS = 5000;
  *     GET /summary/<nonce>/<text>/<mac>          how we see the others
  *     GET /probe/<subnet>/<nonce>/<text>/<mac>   the same of one of them, asked now (the subnet as in its key: 10.240.26.0-24)
  *     GET /relay/<subnet>/<nonce>/<text>/<mac>   the summary of another member
+ *     GET /history/<nonce>/<text>/<mac>          what has flowed here in the last hours
  *
  * The MAC is of the path before it, over the secret that we share with the member of that address. The answer has one too
  * (`rudder-mac`), of the same path, its status and its body.
@@ -101,8 +103,10 @@ export function serveMembers(options: ServeOptions): { close(): void } {
   async function tell(question: string): Promise<HttpAnswer> {
     if (question === '/summary') return summaryNow();
     const [, order, key = ''] = question.split('/');
-    if (order !== 'probe' && order !== 'relay') return jsonAnswer(404, { error: 'no such question' });
+    if (order !== 'history' && order !== 'probe' && order !== 'relay')
+      return jsonAnswer(404, { error: 'no such question' });
     if (!orders.take()) return jsonAnswer(429, { error: 'asked too often' });
+    if (order === 'history') return jsonAnswer(200, options.history());
     const told = await options[order](key.replace('-', '/'));
     // Who has ordered a probe asks for the summary to see what came of it.
     if (order === 'probe') shared = undefined;

@@ -42,6 +42,14 @@ export interface PeerView {
   readonly inBytes?: number | null | undefined;
 }
 
+/** What has flowed at a node in the last hours, one value for each step; null: not known. */
+export interface Curves {
+  readonly stepSeconds: number;
+  /** When the last step was, by the node's clock. */
+  readonly endsAt: string;
+  readonly curves: Readonly<Record<string, readonly (number | null)[]>>;
+}
+
 /** The first of them, cut: who reads them has a bound. */
 export function aboutOf({
   uptimeSeconds,
@@ -73,6 +81,15 @@ const age = z.number().min(0).nullable();
 const text = (most: number) => z.string().max(most);
 const bytes = z.number().min(0).nullable().optional();
 const texts = z.array(text(LONGEST_TEXT)).max(MOST_TEXTS);
+
+/** A few curves of three hours. */
+export const curvesSchema = z.object({
+  stepSeconds: z.number().positive(),
+  endsAt: text(40),
+  curves: z
+    .record(text(40), z.array(z.number().nullable()).max(2000))
+    .refine((curves) => Object.keys(curves).length <= 10),
+});
 
 /** Another node may run another version, or be broken into. */
 export const summarySchema = z.object({

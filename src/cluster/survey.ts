@@ -2,7 +2,7 @@ import { messageOf } from '../core/errors.js';
 import { inParallel } from '../core/in-parallel.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import { type Asked, type Asker, ask, NO_KEY, NO_SENSE } from './ask.js';
-import { type PeerView, type Summary, summarySchema } from './summary.js';
+import { type Curves, curvesSchema, type PeerView, type Summary, summarySchema } from './summary.js';
 
 /** The cluster as its nodes see each other, collected by one of them. The node itself is the first. */
 export interface Survey {
@@ -101,6 +101,13 @@ export async function askSummary(member: Member, asker: Asker | undefined): Prom
 export async function orderProbe(member: Member, asker: Asker | undefined, subnet: string): Promise<PeerView> {
   const answer = await ask(...toAsk(member, asker), `/probe/${subnet.replace('/', '-')}`);
   const { data } = summarySchema.shape.peers.element.safeParse(answer);
+  if (data === undefined) throw new Error(NO_SENSE);
+  return data;
+}
+
+/** What has flowed at a member. @throws Error in words */
+export async function askHistory(member: Member, asker: Asker | undefined): Promise<Curves> {
+  const { data } = curvesSchema.safeParse(await ask(...toAsk(member, asker), '/history'));
   if (data === undefined) throw new Error(NO_SENSE);
   return data;
 }

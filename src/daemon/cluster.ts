@@ -3,8 +3,17 @@ import { type Answer, keepAnswers } from '../cluster/answers.js';
 import { publicKeyOf } from '../cluster/identity.js';
 import { type Overview, type OverviewInput, overviewOf, ownAnswer } from '../cluster/overview.js';
 import { serveMembers } from '../cluster/serve.js';
-import { aboutOf, type PeerView, type Summary } from '../cluster/summary.js';
-import { askSummary, lookAt, type Member, orderProbe, type Survey, survey, whyNotAsked } from '../cluster/survey.js';
+import { aboutOf, type Curves, type PeerView, type Summary } from '../cluster/summary.js';
+import {
+  askHistory,
+  askSummary,
+  lookAt,
+  type Member,
+  orderProbe,
+  type Survey,
+  survey,
+  whyNotAsked,
+} from '../cluster/survey.js';
 import { waysOf } from '../cluster/ways.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
@@ -34,6 +43,7 @@ export interface ClusterOptions {
   readonly view: (lease: Lease) => PeerView;
   /** Peers that have left of late. */
   readonly lost: () => OverviewInput['lost'];
+  readonly history: () => Curves;
   readonly probeNow: (lease: Lease) => Promise<void>;
   readonly log: Logger;
 }
@@ -44,6 +54,8 @@ export interface Cluster {
   survey(): Promise<Survey>;
   /** How all of it is, for somebody who looks: others are asked from now on for a while. */
   overview(status: Status): Overview;
+  /** What has flowed at another node, as it says itself; undefined: it says nothing. */
+  historyOf(subnet: string): Promise<Curves | undefined>;
   stop(): void;
 }
 
@@ -51,12 +63,12 @@ export interface Cluster {
 const MOST_SECOND_LOOKS = 40;
 
 export function keepCluster(options: ClusterOptions): Cluster {
-  const { own, host, version, key, overlayAddressOf, isAtBridge, peers, log } = options;
+  const { own, host, version, key, overlayAddressOf, isAtBridge, peers, history, log } = options;
   const address = overlayAddressOf(own);
   const self = key === undefined || address === undefined ? undefined : { address, key, isAtBridge };
   const askerNow = () => self && { ...self, nodes: peers().length + 1 };
   const guarded = self && options.guard(self.address);
-  const server = self && guarded && serveMembers({ ...self, guarded, keyOf, summary, probe, relay, log });
+  const server = self && guarded && serveMembers({ ...self, guarded, keyOf, summary, probe, relay, history, log });
 
   let indexed: readonly Lease[] = [];
   let byAddress = new Map<Ipv4, Lease>();
@@ -152,8 +164,24 @@ export function keepCluster(options: ClusterOptions): Cluster {
     });
   }
 
+  let asked: { readonly at: number; readonly subnet: string; readonly answer: Promise<Curves | undefined> } | undefined;
+
+  /** Whoever asks us, others are asked at a bounded rate. */
+  function historyOf(subnet: string): Promise<Curves | undefined> {
+    const age = performance.now() - (asked?.at ?? Number.NEGATIVE_INFINITY);
+    if (asked?.subnet === subnet && age < SHARED_MS) return asked.answer;
+    const lease = leaseOf(subnet);
+    if (lease === undefined || age < LEAST_BETWEEN_MS || whyNot(memberOf(lease)) !== undefined) {
+      return Promise.resolve(undefined);
+    }
+    const answer = askHistory(memberOf(lease), askerNow()).catch(() => undefined);
+    asked = { at: performance.now(), subnet, answer };
+    return answer;
+  }
+
   return {
     overview,
+    historyOf,
     async survey() {
       const first = await look();
       return (await lookAgain(first)) ? look() : first;
@@ -164,6 +192,10 @@ export function keepCluster(options: ClusterOptions): Cluster {
     },
   };
 }
+
+/** How long one history serves all who want it, and how soon that of another node is asked for. */
+const SHARED_MS = 5000;
+const LEAST_BETWEEN_MS = 200;
 
 /** How long others may take to know a node that this one has just come to know. */
 const NEW_MS = 10_000;

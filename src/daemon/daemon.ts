@@ -41,6 +41,7 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   // A status is there only of a node that is.
   const cluster = (status: Status) => run.node!.cluster.overview(status);
   const history = (after: number, subnet: string | undefined) => run.node?.past.history(after, subnet);
+  const historyOf = async (subnet: string) => run.node?.cluster.historyOf(subnet);
   const socketPath = controlSocketOf(options.subnetFile);
   try {
     await prepareSubnetDirectory(options.subnetFile);
@@ -52,6 +53,7 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
       survey,
       cluster,
       history,
+      historyOf,
       events,
       store,
       setLogLevel,

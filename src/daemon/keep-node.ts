@@ -132,6 +132,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
       return { subnet: formatSubnet(lease.subnet), ...health.facts(...sightOf(lease)), outBytes, inBytes };
     },
     lost: past.lost,
+    history: past.curves,
     probeNow: health.probeNow,
     log,
   });

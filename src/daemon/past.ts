@@ -1,4 +1,5 @@
 import type { Backend } from '../backend/backend.js';
+import type { Curves } from '../cluster/summary.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import { formatSubnet } from '../core/subnet.js';
@@ -20,6 +21,8 @@ export interface PastOptions {
 export interface Past {
   /** @param subnet of a peer; undefined: the node itself @returns undefined: nothing is kept of it */
   history(after: number, subnet: string | undefined): (HistoryPart & { readonly endsAt: string }) | undefined;
+  /** The same of the node itself, for another one: drops are one curve. */
+  curves(): Curves;
   lost(): LostPeer[];
   stop(): void;
 }
@@ -61,6 +64,12 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
     history(after, subnet) {
       const part = history.after(after, subnet);
       return part && { ...part, endsAt };
+    },
+    curves() {
+      const { stepSeconds, curves, drops } = history.after(-1)!;
+      const reasons = Object.values(drops);
+      const sum = curves.out.map((_, i) => reasons.reduce((all, values) => all + (values[i] ?? 0), 0));
+      return { stepSeconds, endsAt, curves: { ...curves, drops: sum } };
     },
     lost() {
       notePeers();

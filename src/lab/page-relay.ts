@@ -1,4 +1,4 @@
-import { connect, createServer } from 'node:net';
+import { connect, type Server, type Socket } from 'node:net';
 
 /**
  * Runs in a node's namespace, on a socket that was opened outside of it: what comes in there goes to the node's own page,
@@ -6,7 +6,7 @@ import { connect, createServer } from 'node:net';
  */
 const port = Number(process.argv[2]);
 
-createServer((outside) => {
+function relay(outside: Socket): void {
   const inside = connect(port, '127.0.0.1');
   for (const [from, to] of [
     [outside, inside],
@@ -15,4 +15,10 @@ createServer((outside) => {
     from.pipe(to);
     from.on('error', () => to.destroy()).on('close', () => to.destroy());
   }
-}).listen({ fd: 3 });
+}
+
+process.once('message', (_, socket) => {
+  (socket as Server).on('connection', relay);
+  // Not before node has done with the message itself.
+  setImmediate(() => process.disconnect());
+});

@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:net';
-import type { Stream } from 'node:stream';
 import { RudderError } from '../core/errors.js';
 import { waitFor } from './wait-for.js';
 
@@ -15,7 +14,7 @@ export interface LabProcess {
 
 /**
  * Starts a command in a network namespace, its output appended to a file. nsenter replaces itself, so the pid is the command's.
- * @param socket one that listens outside of the namespace: the command has it as descriptor 3
+ * @param socket one that listens outside of the namespace: the command, which is node's, is sent it
  */
 export async function spawnInNamespace(
   namespace: string,
@@ -28,10 +27,15 @@ export async function spawnInNamespace(
   try {
     const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, '--', ...command], {
       detached: true,
-      stdio: ['ignore', log, log, ...(socket === undefined ? [] : [socket as unknown as Stream])],
+      stdio: ['ignore', log, log, ...(socket === undefined ? [] : (['ipc'] as const))],
       env: { ...process.env, ...env },
     });
     await once(child, 'spawn');
+    if (socket !== undefined) {
+      child.send('listen', socket);
+      // When it has it, or has ended.
+      await once(child, 'disconnect');
+    }
     child.unref();
     const startTime = startTimeOf(child.pid!);
     if (startTime === undefined) throw new RudderError('lab', `${command[0]} ended at once, see ${logFile}`);

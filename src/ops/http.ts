@@ -27,6 +27,8 @@ export interface HttpOptions {
   readonly cluster: (status: Status) => object;
   /** The last hours after that step, of a peer or of the node; undefined: nothing is kept of it. */
   readonly history: (after: number, subnet: string | undefined) => object | undefined;
+  /** What has flowed at another node, which is asked for it at a bounded rate; undefined: it says nothing. */
+  readonly historyOf: (subnet: string) => Promise<object | undefined>;
   /** What has happened after that event; if nothing has, what happens first, or nothing after so long. */
   readonly events: (after: number, waitMs: number) => Promise<readonly NodeEvent[]>;
   /** For commands on this host that look for the node's store; undefined: it has none that could be asked. */
@@ -65,9 +67,10 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
     ]);
   const eventsAfter = async (after: number, waitMs: number) => jsonAnswer(200, await options.events(after, waitMs));
 
-  function historyOf({ query }: HttpRequest): HttpAnswer {
-    const subnet = query.get('peer') ?? undefined;
-    const part = options.history(numberIn(query, 'after', -1), subnet);
+  async function historyOf({ query }: HttpRequest): Promise<HttpAnswer> {
+    const [peer, other] = ['peer', 'of'].map((name) => query.get(name) ?? undefined);
+    const part =
+      other === undefined ? options.history(numberIn(query, 'after', -1), peer) : await options.historyOf(other);
     return part === undefined ? jsonAnswer(404, { error: 'nothing is kept of that' }) : jsonAnswer(200, part);
   }
 

@@ -25,6 +25,18 @@ describeWith(['root', 'tun', 'etcd'], 'the lab', () => {
     for (const name of NAMES) await labDown(name);
   });
 
+  it('serves its page on the loopback of the host, until it is taken down', async () => {
+    const { stdout, stderr, exitCode } = await rudder('lab', 'up', '--name', NAMES[0], '--nodes', '2', '--page');
+    expect(exitCode, stderr).toBe(0);
+    const url = /The page of the cluster: (http:\/\/127\.0\.0\.1:\d+\/)/.exec(stdout)![1];
+    const page = await fetch(url);
+    expect(await page.text()).toContain('<title>Rudder</title>');
+    const { nodes } = (await (await fetch(`${url}cluster`)).json()) as { nodes: { host: string }[] };
+    expect(nodes.map(({ host }) => host)).toEqual(['n1', 'n2']);
+    await rudder('lab', 'down', '--name', NAMES[0]);
+    await expect(fetch(url)).rejects.toThrow();
+  });
+
   it('stands beside another one, touches nothing of the host, and leaves nothing', async () => {
     const before = await hostNetwork();
     const [first, second] = [

@@ -25,6 +25,7 @@ beforeAll(async () => {
     events: async () => [],
     cluster: () => ({}),
     history: () => undefined,
+    historyOf: async () => undefined,
     store: undefined,
     setLogLevel: () => undefined,
     log: createRecordingLog(),

@@ -112,12 +112,13 @@ describeWith(['root', 'tun', 'etcd', 'chromium'], 'the page of a cluster', () =>
     await act(lab, 'n2', 'heal');
     await page.locator('#state.warn', { hasText: 'all 3 nodes are well' }).waitFor({ timeout: 2 * FAULT_SHOWN_MS });
 
-    await onMap(page, 'n2').click();
-    await page.locator('#node h2', { hasText: 'between n1 and n2' }).waitFor();
+    await onMap(page, 'n2').locator('path').click();
+    await page.locator('#node h2', { hasText: 'Between n1 and n2' }).waitFor();
     await page.locator('#node .facts', { hasText: 'udp, MTU 1472' }).waitFor({ timeout: SHOWN_MS });
-    await page.locator('#node .chart canvas').first().waitFor();
+    await page.locator('#node .history canvas').first().waitFor();
+    await page.locator('#node .between canvas').first().waitFor();
     await page.goto(`http://127.0.0.1:${PORT}/#/`);
-    await onMap(page, 'n1').click();
+    await onMap(page, 'n1').locator('path').click();
     await page.locator('#node .facts', { hasText: 'rules kept' }).waitFor({ timeout: SHOWN_MS });
     // Once would be put right by the daemon in a moment.
     const again = 'for i in $(seq 200); do ip link set rudder0 down; sleep 0.02; done';
@@ -149,6 +150,10 @@ describeWith(['chromium'], 'the page', () => {
       history(after, subnet) {
         const part = past.after(after, subnet && '10.240.1.0/24');
         return part && { ...part, endsAt: new Date().toISOString() };
+      },
+      async historyOf() {
+        const { stepSeconds, curves } = past.after(-1)!;
+        return { stepSeconds, endsAt: new Date().toISOString(), curves: { ...curves, drops: curves.unwell } };
       },
       events: async (after) => EVENTS.filter(({ id }) => id > after),
       store: { kind: 'etcd', settings: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' } },

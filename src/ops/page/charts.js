@@ -6,6 +6,24 @@ import { bits, counted, digits, duration, milliseconds } from './words.js';
 const HEIGHT = 170;
 const MOST = 2000;
 
+/** What another node says of itself, whole each time: `known.length` is 0 while it says nothing. */
+export function createHistoryOf(subnet) {
+  const known = { last: -1, step: 10, endsAt: 0, length: 0, curves: {}, drops: {} };
+  return {
+    known,
+    async ask() {
+      const query = new URLSearchParams({ of: subnet });
+      const response = await fetch(`history?${query}`, { cache: 'no-store', signal: AbortSignal.timeout(5000) });
+      const { stepSeconds, endsAt, curves } = await response.json();
+      if (!response.ok || curves === undefined) return;
+      const { drops, ...others } = curves;
+      const length = others.out?.length ?? 0;
+      Object.assign(known, { step: stepSeconds, endsAt: Date.parse(endsAt) / 1000, length, curves: others });
+      known.drops = drops === undefined ? {} : { all: drops };
+    },
+  };
+}
+
 /** @param subnet of a peer; undefined: the node itself */
 export function createHistory(subnet) {
   const known = { last: -1, step: 10, endsAt: 0, length: 0, curves: {}, drops: {} };
@@ -103,7 +121,7 @@ function draw(box, curves, values, say) {
   const options = {
     width: box.clientWidth,
     height: HEIGHT,
-    padding: [10, 12, 0, 0],
+    padding: [10, 22, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 6 } },
     scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },

@@ -1,5 +1,5 @@
 // The page of one node: what it says of itself, what has flowed, how the others see it, what has happened to it.
-import { createChart, createHistory, NODE_CHARTS, PEER_CHARTS, spanOf } from './charts.js';
+import { createChart, createHistory, createHistoryOf, NODE_CHARTS, PEER_CHARTS, spanOf } from './charts.js';
 import { byId, element, keepChildren, setAttribute, setText } from './dom.js';
 import { showEvents } from './events.js';
 import {
@@ -18,8 +18,15 @@ import {
 } from './words.js';
 
 let open;
+const charts = new Map();
 
-/** @returns the history to ask for while it is shown */
+/** Made once: they listen to the size of the window and to its colours. */
+function chartsFor(kind) {
+  if (!charts.has(kind)) charts.set(kind, kind.map(createChart));
+  return charts.get(kind);
+}
+
+/** @returns the histories to ask for while it is shown: of the node itself, and between it and the one that serves the page */
 export function openNodePage(key, overview) {
   const node = overview.nodes.find((each) => keyOf(each) === key);
   const isOwn = node !== undefined && node === overview.nodes[0];
@@ -37,13 +44,14 @@ export function openNodePage(key, overview) {
         home(),
       ),
     );
-    return undefined;
+    return [];
   }
   const name = nameOf(node);
   const own = nameOf(overview.nodes[0]);
   open.state = element('p', { class: 'verdict' });
   open.list = element('dl', { class: 'facts' });
-  open.charts = (isOwn ? NODE_CHARTS : PEER_CHARTS).map(createChart);
+  open.charts = chartsFor(NODE_CHARTS);
+  open.between = isOwn ? undefined : chartsFor(PEER_CHARTS);
   open.span = element('p', { class: 'note' });
   open.body = element('tbody');
   open.linkNote = element('p', { class: 'note' });
@@ -68,15 +76,24 @@ export function openNodePage(key, overview) {
     panel('head', name, home(), open.state, open.list),
     panel(
       'history',
-      isOwn ? 'The last hours' : `The last hours, between ${own} and ${name}`,
+      'The last hours',
       open.span,
       element('div', { class: 'charts' }, ...open.charts.map(({ figure }) => figure)),
       ...(isOwn ? [element('h3', { text: 'Dropped packets, by reason' }), open.dropList] : []),
     ),
+    ...(isOwn
+      ? []
+      : [
+          panel(
+            'between',
+            `Between ${own} and ${name}`,
+            element('div', { class: 'charts' }, ...open.between.map(({ figure }) => figure)),
+          ),
+        ]),
     panel('nodes', `The ways from ${name} to the others`, element('div', { class: 'scroll' }, table), open.linkNote),
     panel('events', 'Events', open.events),
   );
-  return createHistory(isOwn ? undefined : node.subnet);
+  return isOwn ? [createHistory()] : [createHistoryOf(node.subnet), createHistory(node.subnet)];
 }
 
 const home = () => element('p', { class: 'back' }, element('a', { href: '#/', text: 'All nodes' }));
@@ -92,7 +109,7 @@ function panel(kind, title, ...children) {
 }
 
 /** @param status of the node that serves the page; undefined: it is not known yet */
-export function showNodePage(overview, status, history, search) {
+export function showNodePage(overview, status, [history, between] = [], search = '') {
   const node = overview.nodes.find((each) => keyOf(each) === open.key);
   if (node === undefined || open.list === undefined) return;
   const { word, mark } = stateOf(node);
@@ -102,7 +119,10 @@ export function showNodePage(overview, status, history, search) {
   showFacts(open.list, open.facts, facts);
   if (history !== undefined) {
     for (const chart of open.charts) chart.show(history.known);
-    setText(open.span, spanOf(history.known));
+    for (const chart of open.between ?? []) chart.show(between.known);
+    const nothing = open.isOwn ? '' : 'The node has not told what it remembers.';
+    setText(open.span, spanOf(history.known) || nothing);
+    byId('node').classList.toggle('untold', history.known.length === 0);
     if (open.isOwn) showFacts(open.dropList, open.drops, dropFacts(history.known, status));
   }
   showLinks(node, overview, search);

@@ -17,7 +17,8 @@ let overview;
 let status;
 /** What is shown: undefined for the cluster, else the key of a node. */
 let shown;
-let nodeHistory;
+/** What the page of a node asks for. */
+let nodeHistories = [];
 const history = createHistory();
 const charts = NODE_CHARTS.map(createChart);
 
@@ -68,7 +69,10 @@ let slowTimer;
 async function lookSlowly() {
   clearTimeout(slowTimer);
   if (document.hidden) return;
-  await Promise.allSettled([history.ask(), nodeHistory?.ask(), askEvents()]);
+  await Promise.allSettled([
+    ...(shown === undefined ? [history] : nodeHistories).map((each) => each.ask()),
+    askEvents(),
+  ]);
   if (overview !== undefined) updateSlow();
   clearTimeout(slowTimer);
   slowTimer = setTimeout(lookSlowly, SLOW_MS);
@@ -100,8 +104,11 @@ function update() {
     showMap(overview, search());
     showNodes(overview, search());
     setText(byId('quiet'), overview.linksLeftOut > 0 ? 'pairs that work and are quiet are not drawn' : '');
-  } else showNodePage(overview, status, nodeHistory, search());
+  } else showNodePage(overview, status, nodeHistories, search());
   performance.measure('update', 'update-begins');
+  // Who wants to know is told of each; a page that is open for weeks keeps none.
+  performance.clearMarks();
+  performance.clearMeasures();
   void noticeNews();
 }
 
@@ -113,7 +120,7 @@ function updateSlow() {
       [`of ${nameOf(overview.nodes[0])}`, spanOf(history.known)].filter(Boolean).join(', '),
     );
     for (const chart of charts) chart.show(history.known);
-  } else showNodePage(overview, status, nodeHistory, search());
+  } else showNodePage(overview, status, nodeHistories, search());
 }
 
 function summaryOf({ nodes, links }) {
@@ -147,7 +154,7 @@ function route() {
   byId('cluster').hidden = wanted !== undefined;
   byId('node').hidden = wanted === undefined;
   byId('tip').hidden = true;
-  nodeHistory = wanted === undefined ? undefined : openNodePage(wanted, overview);
+  nodeHistories = wanted === undefined ? [] : openNodePage(wanted, overview);
   document.title = wanted === undefined ? 'Rudder' : `${byId('node').querySelector('h2').textContent} - Rudder`;
   if (!isFirst) {
     window.scrollTo(0, 0);

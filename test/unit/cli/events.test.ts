@@ -62,6 +62,7 @@ async function serve(answer: readonly unknown[]): Promise<void> {
     survey: async () => ({}),
     cluster: () => ({ nodes: [] }),
     history: () => undefined,
+    historyOf: async () => undefined,
     events: async () => answer as NodeEvent[],
     store: { kind: 'etcd', settings: { endpoints: [], prefix: '/x' } },
     setLogLevel: () => undefined,

@@ -32,6 +32,8 @@ let probed: string[];
 let looks: number;
 let server: { close(): void };
 
+const history = () => ({ stepSeconds: 10, endsAt: '', curves: {} });
+
 beforeEach(async () => {
   [serverKey, memberKey] = [newKey(), newKey()];
   [probed, looks] = [[], 0];
@@ -46,6 +48,7 @@ beforeEach(async () => {
       return summary;
     },
     relay: async () => undefined,
+    history,
     probe: async (subnet) => {
       probed.push(subnet);
       return subnet === view.subnet ? view : undefined;
@@ -207,7 +210,7 @@ it('a node without a key is told to take no questions', async () => {
 
 it('that a bridge is not there yet is no news, and that a device is not there is', async () => {
   const options = { key: serverKey, keyOf: () => undefined, summary: async () => summary };
-  const others = { relay: async () => undefined, probe: async () => undefined };
+  const others = { relay: async () => undefined, probe: async () => undefined, history };
   for (const isAtBridge of [true, false]) {
     const log = createRecordingLog();
     const absent = serveMembers({
@@ -235,7 +238,7 @@ it('nothing listens before others are kept from the port, nor ever if it is clos
       guard = resolve;
     });
     const options = { key: serverKey, keyOf: () => publicKeyOf(memberKey), summary: async () => summary };
-    const others = { relay: async () => undefined, probe: async () => undefined, log: createRecordingLog() };
+    const others = { relay: async () => undefined, probe: async () => undefined, history, log: createRecordingLog() };
     server = serveMembers({ ...options, ...others, address: parseIpv4(SERVER)!, isAtBridge: false, guarded });
     await expect(asMember('/summary')).rejects.toThrow(/no rudder answers/);
     if (isClosed) server.close();

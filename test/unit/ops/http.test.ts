@@ -57,6 +57,7 @@ beforeEach(async () => {
     rotateKey: async () => ({ publicKey: 'another' }),
     cluster: () => ({ nodes: [] }),
     history: (after, subnet) => (subnet === 'nobody' ? undefined : { after, subnet }),
+    historyOf: async (subnet) => ({ of: subnet }),
     events: async (after, waitMs) => {
       eventsAsked.push([after, waitMs]);
       return [EVENT];
@@ -167,6 +168,7 @@ describe('the TCP port', () => {
       subnet: '10.240.1.0/24',
     });
     expect((await ask('GET', '/history?peer=nobody')).code).toBe(404);
+    expect(JSON.parse((await ask('GET', '/history?of=10.240.1.0/24')).body)).toEqual({ of: '10.240.1.0/24' });
     eventsAsked.length = 0;
     expect(JSON.parse((await ask('GET', '/events?after=7&wait=20')).body)).toEqual([EVENT]);
     expect(eventsAsked).toEqual([[7, 0]]);

@@ -1,0 +1,69 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import type { Lease } from '../../../src/core/lease.js';
+import { keepPast, type Past } from '../../../src/daemon/past.js';
+import { STEP_SECONDS } from '../../../src/history/history.js';
+import { udp } from '../../helpers/leases.js';
+
+const lease = (subnet: string, host: string): Lease => ({
+  subnet: parseSubnet(subnet)!,
+  publicIp: parseIpv4('192.0.2.2')!,
+  nodeId: host,
+  host,
+  version: '1.2.3',
+  backend: udp(),
+});
+const [A, B] = [lease('10.240.1.0/24', 'a'), lease('10.240.2.0/24', 'b')];
+
+let peers: readonly Lease[];
+let bytes: number;
+let state: 'ok' | 'silent';
+let past: Past;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance', 'Date'] });
+  [peers, bytes, state] = [[A, B], 0, 'ok'];
+  const traffic = () => ({ outPackets: 9, outBytes: bytes, inPackets: 0, inBytes: 0, heardSecondsAgo: undefined });
+  const counters = () => ({ out_packets: bytes, in_drop_source: bytes / 100 });
+  past = keepPast({
+    peers: () => peers,
+    backend: { packetPath: { traffic, counters } } as unknown as Parameters<typeof keepPast>[0]['backend'],
+    health: {
+      look: () => undefined,
+      of: () => ({ state, reason: null, rttMs: 0.5, lastHeardSeconds: 1 }),
+      probePackets: () => ({ out: 0, in: 0 }),
+    },
+    sightOf: (one) => [one, undefined, undefined],
+  });
+});
+afterEach(() => {
+  past.stop();
+  vi.useRealTimers();
+});
+
+it('looks every few seconds, whoever asks, at what flows, what is dropped and who is not well', () => {
+  bytes = 10_000;
+  state = 'silent';
+  vi.advanceTimersByTime(STEP_SECONDS * 1000);
+  const { curves, drops, endsAt } = past.history(-1, undefined)!;
+  expect(curves).toMatchObject({ out: [null, 2000], peers: [2, 2], unwell: [0, 2] });
+  // Of the counters those of drops, and no others.
+  expect(drops).toEqual({ in_drop_source: [null, 10] });
+  expect(endsAt).toBe(new Date().toISOString());
+  expect(past.history(-1, '10.240.1.0/24')?.curves.out).toEqual([null, 1000]);
+});
+
+it('remembers who left, also between two looks', () => {
+  vi.advanceTimersByTime(1000);
+  peers = [A];
+  expect(past.lost()).toEqual([
+    { host: 'b', version: '1.2.3', subnet: '10.240.2.0/24', nextHop: '192.0.2.2', seconds: 0 },
+  ]);
+  vi.advanceTimersByTime(60_000);
+  expect(past.lost()).toMatchObject([{ host: 'b', seconds: 60 }]);
+});
+
+it('stops', () => {
+  past.stop();
+  expect(vi.getTimerCount()).toBe(0);
+});
