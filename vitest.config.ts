@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
+/** One more than a small machine has cores: half of what runs side by side waits for an etcd or for a deadline. */
+const SIDE_BY_SIDE = 3;
+
 /**
  * Unit and contract tests run side by side; end-to-end tests one file after the other, since they measure time
  * against deadlines on a machine with few cores. Forks, not threads: native addons and threads do not mix in vitest.
@@ -9,6 +12,7 @@ export default defineConfig({
     pool: 'forks',
     // Certificates are made and registries started in hooks, beside other tests on few cores.
     hookTimeout: 60_000,
+    maxWorkers: SIDE_BY_SIDE,
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { extends: true, test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 30_000 } },

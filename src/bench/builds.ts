@@ -27,12 +27,16 @@ import {
  * one it does to its neighbour in time: after 60 rounds a difference of two percent shows, which runs of a minute each,
  * drifting by a third, would hide. Two labs of one build differ too, by some percent for as long as they stand: which
  * core a daemon came to, where its memory lies. So all labs are made anew several times, the last one first every second
- * time, and the error of a ratio is that of the means of these groups of rounds. With `--vxlan` the kernel's VXLAN, in
- * the first tree's lab, takes turns with them.
+ * time, and the error of a ratio is that of the means of these groups of rounds. With `--vxlan` the kernel's VXLAN takes
+ * turns with them in the first tree's lab, with `--veth` what the hosts route without any overlay.
  */
 const WARM_UP_SECONDS = 2;
 const LEASE_TTL = '24h';
 const SMALL_BYTES = 64;
+
+/** What a tree may be compared with that is no tree. Without daemons of its own. */
+const KERNELS = { veth: 'no overlay', vxlan: 'VXLAN' } as const;
+type Kernel = keyof typeof KERNELS;
 
 /** What runs: how much of it a second, in the unit that is shown, and how much of it the CPU time is told for. */
 const LOADS = {
@@ -69,13 +73,14 @@ interface Flags extends TcpLoad {
   readonly underlay: UnderlayMode;
   readonly backend: BackendName;
   readonly vxlan: boolean;
+  readonly veth: boolean;
 }
 
-/** What takes turns: a tree's daemons, or VXLAN. */
+/** What takes turns: a tree's daemons, or the kernel. */
 interface Build {
   readonly name: string;
   readonly lab: LabState;
-  readonly system: 'rudder' | 'vxlan';
+  readonly system: 'rudder' | Kernel;
 }
 
 /** One run in one build: work per second, and the CPU seconds of both daemons for each piece of work. */
@@ -108,6 +113,7 @@ function readArguments(): { trees: string[]; flags: Flags } {
     .option('--both-ways', 'as many again in the other direction at the same time', false)
     .addOption(new Option('--backend <type>', "Rudder's backend").choices(BACKENDS).default('udp'))
     .option('--vxlan', "compare with the kernel's VXLAN", false)
+    .option('--veth', 'compare with what the hosts route without any overlay', false)
     .option('--congestion <name>', "TCP's congestion control (default: the machine's)")
     .parse();
   return { trees: command.args, flags: command.opts<Flags>() };
@@ -163,9 +169,11 @@ async function buildsOf(trees: readonly string[], flags: Flags, isLastFirst: boo
     labs.set(labName(i), lab);
   }
   const builds: Build[] = trees.map((name, i) => ({ name, lab: labs.get(labName(i))!, system: 'rudder' }));
-  if (!flags.vxlan) return builds;
-  await prepareSystems(builds[0].lab, flags.backend);
-  return [{ name: 'VXLAN', lab: builds[0].lab, system: 'vxlan' }, ...builds];
+  const kernels = (['veth', 'vxlan'] as const).filter((system) => flags[system]);
+  if (kernels.length === 0) return builds;
+  const [{ lab }] = builds;
+  await prepareSystems(lab, flags.backend);
+  return [...kernels.map((system) => ({ name: KERNELS[system], lab, system })), ...builds];
 }
 
 const labName = (tree: number) => `builds${tree}`;
@@ -205,9 +213,9 @@ function describe(groups: readonly Group[], load: Load): string {
   };
   const [builds] = groups;
   for (const [i, { name, system }] of builds.entries()) {
-    // VXLAN has no daemons: neither a time of theirs nor a ratio to it.
-    const cpu = system === 'vxlan' ? '-' : median(column(i, 'cpu')).toFixed(2);
-    const cpuRatio = builds[0].system === 'vxlan' ? '-' : ratio(i, 'cpu');
+    // The kernel has no daemons: neither a time of theirs nor a ratio to it.
+    const cpu = system === 'rudder' ? median(column(i, 'cpu')).toFixed(2) : '-';
+    const cpuRatio = builds[0].system === 'rudder' ? ratio(i, 'cpu') : '-';
     table.push([name, median(column(i, 'rate')).toPrecision(3), ratio(i, 'rate'), cpu, cpuRatio]);
   }
   return table.toString();

@@ -5,7 +5,7 @@ import type { Logger } from '../core/logger.js';
 import { formatSubnet } from '../core/subnet.js';
 import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
-import { forgetLastKnown } from '../state/last-known-file.js';
+import { forgetLastKnown, loadLastKnown } from '../state/last-known-file.js';
 import { loadState } from '../state/node-state.js';
 import { removeSubnetEnv } from '../state/subnet-env.js';
 import { proposalOf } from '../state/subnet-publish.js';
@@ -37,6 +37,7 @@ export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<nu
   await refuseIfAnswered(subnetFile);
   const netlink = openNetlink();
   try {
+    const hadEtcd = (await loadLastKnown(stateDir, SILENT))?.source !== 'embedded';
     // Held to the end, so that no node starts meanwhile. A running one is found out by it, whatever --subnet-file it has.
     const device = await findLeftover(netlink, DEVICE_NAME);
     const steps: Step[] = [
@@ -45,7 +46,7 @@ export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<nu
       () => cleanFile(proposalOf(subnetFile)),
       // Somebody else may get the subnet from now on.
       async () => ((await forgetLastKnown(stateDir)) ? { removed: `what ${stateDir} knew of the cluster` } : NOTHING),
-      () => giveLeaseBack(node, keepLease),
+      () => (hadEtcd ? giveLeaseBack(node, keepLease) : NOTHING),
       () => cleanDevice(device),
       () => cleanKernel(netlink),
     ];

@@ -30,6 +30,8 @@ export interface CommandWords {
 /** Which of the options of `rudder` itself other commands heed, as their help says. */
 const HEEDED: Record<string, RegExp> = {
   init: /^--etcd-/,
+  join: /^--etcd-(?!endpoints|password$)/,
+  up: /^--(?!etcd-|kube|net-config-path|set-node-|help$|version$)/,
   leases: /^--(etcd-|kube)/,
   config: /^--(etcd-|kube|net-config-path)/,
   status: /^--subnet-file$/,

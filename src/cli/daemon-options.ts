@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { OFFLOADS, type Offload } from '../backend/udp/tables/offloads.js';
-import type { RegistryOptions } from '../control/open.js';
+import type { RegistryOptions, SharedRegistryOptions } from '../control/open.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { isHostName } from '../core/lease.js';
@@ -158,7 +158,9 @@ export function addDaemonOptions(command: Command): Command {
 }
 
 /** @throws RudderError as {@link toRegistryOptions} */
-export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { logLevel: string } {
+export function toDaemonOptions(
+  raw: RawDaemonOptions,
+): DaemonOptions & { registry: SharedRegistryOptions; logLevel: string } {
   if (raw.ipMasq && !raw.firewall) {
     throw new RudderError(
       'usage',

@@ -4,6 +4,7 @@ import { parseIpv4, parseSubnet } from '../core/address-text.js';
 import { RudderError } from '../core/errors.js';
 import { MAX_MTU, MIN_MTU } from '../core/network-config.js';
 import { PEER_STATES } from '../core/peer-state.js';
+import { REGISTRY_KINDS } from '../core/registry-kind.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { CONFIG_STATES, type Status } from '../ops/status.js';
@@ -18,6 +19,7 @@ const port = z.int().min(1).max(65535);
 const text = z.string();
 const texts = z.array(z.string());
 const count = z.number();
+const histogram = z.looseObject({ bounds: z.array(count), counts: z.array(count), sum: count });
 const passage = z.enum(['unknown', 'passes', 'dropped', 'translated']);
 
 /** All of a status, so that nothing is shown or concluded from what a daemon of another version does not tell. */
@@ -50,7 +52,7 @@ const shape = (directory: string) =>
       problem: text.nullable(),
     }),
     registry: z.looseObject({
-      kind: z.enum(['etcd', 'kubernetes']),
+      kind: z.enum(REGISTRY_KINDS),
       endpoints: texts,
       current: z.boolean(),
       staleSeconds: count,
@@ -120,6 +122,7 @@ const shape = (directory: string) =>
         heardSecondsAgo: count.nullable(),
       }),
     ),
+    latencies: z.looseObject({ probes: histogram, registry: histogram.nullable() }),
     ignoredLeases: z.looseObject({
       count,
       first: z.array(

@@ -10,14 +10,30 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** The variables of a file such as /etc/default/rudder. It is no shell script: nothing is expanded. */
 export function parseEnvironmentFile(text: string): Map<string, string> {
-  const variables = new Map<string, string>();
+  return new Map(assignmentsIn(text).map(({ name, value }) => [name, value]));
+}
+
+export interface Assignment {
+  readonly name: string;
+  readonly value: string;
+  /** Where it begins in the text, and what comes behind it. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** In their order: the last one of a variable counts. */
+export function assignmentsIn(text: string): Assignment[] {
+  const found: Assignment[] = [];
   for (ENTRY.lastIndex = 0; ENTRY.lastIndex < text.length; ) {
+    const start = ENTRY.lastIndex;
     const [entry, name, quoted, plain] = ENTRY.exec(text) ?? [''];
     if (entry === '') break; // a last backslash: systemd drops it too
     const key = name?.trim() ?? '';
-    if (plain !== undefined && NAME.test(key)) variables.set(key, unquote(quoted) + plainText(plain));
+    if (plain === undefined || !NAME.test(key)) continue;
+    const value = unquote(quoted) + plainText(plain);
+    found.push({ name: key, value, start: start + entry.search(/[^ \t\r\n]/), end: ENTRY.lastIndex });
   }
-  return variables;
+  return found;
 }
 
 function unquote(text: string): string {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { EtcdRegistry } from '../control/open.js';
+import type { EtcdRegistryOptions } from '../control/open.js';
 import { RudderError } from '../core/errors.js';
 import { option } from './option.js';
 import * as values from './values.js';
@@ -45,7 +45,7 @@ export function addEtcdOptions(command: Command): Command {
  * Files are named and not read: they may change, and whoever connects reads them then.
  * @throws RudderError `usage` for contradictions
  */
-export function toEtcdRegistry(raw: RawEtcdOptions): EtcdRegistry {
+export function toEtcdRegistry(raw: RawEtcdOptions): EtcdRegistryOptions {
   // Nor is a flag that is given as empty, as a script's unset variable leaves it.
   const [etcdCafile, etcdCertfile, etcdKeyfile, etcdUsername, givenPassword, passwordFile] = [
     raw.etcdCafile,
@@ -92,7 +92,7 @@ function authOf(
   username: string | undefined,
   password: string | undefined,
   passwordFile: string | undefined,
-): EtcdRegistry['auth'] {
+): EtcdRegistryOptions['auth'] {
   if (username === undefined) return undefined;
   if (passwordFile !== undefined) return { username, passwordFile };
   return password === undefined ? undefined : { username, password };

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { KubernetesRegistry } from '../control/open.js';
+import type { KubernetesRegistryOptions } from '../control/open.js';
 import { RudderError } from '../core/errors.js';
 import { option } from './option.js';
 import * as values from './values.js';
@@ -61,7 +61,7 @@ export function addKubernetesOptions(command: Command): Command {
 export function toKubernetesRegistry(
   raw: RawKubernetesOptions,
   environment: Readonly<Record<string, string | undefined>> = process.env,
-): KubernetesRegistry {
+): KubernetesRegistryOptions {
   return {
     kind: 'kubernetes',
     apiUrl: raw.kubeApiUrl,

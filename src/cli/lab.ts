@@ -23,7 +23,8 @@ export function addLabCommand(program: Command, ended: (status: number) => void)
     .addOption(new Option('--underlay <kind>', 'what joins the nodes').choices(['bridge', 'veth']).default('bridge'))
     .option('--config <json>', 'the network config')
     .option('--ttl <time>', "lease TTL of the lab's nodes", checkTtl)
-    .addHelpText('after', '\nExample:\n  rudder lab up --nodes 4\n')
+    .option('--page', 'serve the page of the cluster on this host, and open it where there is a browser')
+    .addHelpText('after', '\nExample:\n  rudder lab up --nodes 4 --page\n')
     .action(async (options, command: Command) => {
       if (options.underlay === 'veth' && options.nodes !== 2 && command.getOptionValueSource('nodes') === 'cli') {
         throw new RudderError(

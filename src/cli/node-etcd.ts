@@ -40,6 +40,7 @@ export async function findEtcd(node: NodeOptions): Promise<NodeEtcd> {
   if (node.given.etcdEndpoints !== undefined) return { raw: combine(node, {}), saidBy: undefined };
   const socketPath = controlSocketOf(node.raw.subnetFile);
   const asked = await tryDaemon(socketPath, 'GET', '/etcd');
+  if (asked.is === 'answer' && asked.answer.code === 409) throw new RudderError('usage', NO_ETCD);
   const told = asked.is === 'answer' && asked.answer.code === 200 ? readSettings(asked.answer.body) : undefined;
   if (told !== undefined) {
     const found = pick(openIn(node), toRaw(told));
@@ -49,6 +50,10 @@ export async function findEtcd(node: NodeOptions): Promise<NodeEtcd> {
   refuseWrong(node, ALL);
   return { raw: combine(node, node.file), saidBy: whoSays(node, asked) };
 }
+
+/** Its daemon says so, and there is nothing to fall back on: another cluster's etcd is not its. */
+const NO_ETCD =
+  'the node that runs here belongs to no etcd, as with "rudder up --dev": expected a node of a cluster; give --etcd-endpoints to ask another one';
 
 /** The same for a command that is about to use it: says on stderr which etcd that is, unless it was named. */
 export async function useEtcd(node: NodeOptions): Promise<RawEtcdOptions> {
@@ -77,7 +82,7 @@ function openIn({ given }: NodeOptions) {
 }
 
 /** What is given beats what was found, and that the defaults; each thing as a whole. */
-function combine(node: NodeOptions, found: Some): RawEtcdOptions {
+export function combine(node: NodeOptions, found: Some): RawEtcdOptions {
   const raw = { ...pick(ALL, node.defaults), ...pick(openIn(node), found), ...pick(ALL, node.given) };
   return raw as unknown as RawEtcdOptions;
 }

@@ -3,9 +3,10 @@ import { messageOf, RudderError } from '../core/errors.js';
 import { PRIORITY } from '../ops/journal.js';
 import { complain } from './complain.js';
 import { addCompletionCommand } from './completion.js';
-import { addDaemonOptions } from './daemon-options.js';
+import { addDaemonOptions, toDaemonOptions } from './daemon-options.js';
 import { LEAST_FOR_DAEMON, outOfDescriptors, tooFewDescriptors } from './descriptor-limit.js';
 import { EXIT_CODES, EXIT_INTERNAL, EXIT_OK } from './exit-codes.js';
+import { addFirstHourCommands } from './first-hour-commands.js';
 import { addHelpCommands } from './help.js';
 import { addLabCommand } from './lab.js';
 import { addOperatorCommands } from './operator-commands.js';
@@ -26,14 +27,18 @@ async function main(argv: string[]): Promise<number> {
     .addHelpText('after', '\nExample:\n  rudder --etcd-endpoints http://10.0.0.1:2379 --iface eth0\n');
   addDaemonOptions(addRegistryOptions(program));
   // Sub-commands load their code only when called: the daemon does not carry the lab.
-  program.action(async () => {
+  const runContext = () => {
     const problem = tooFewDescriptors(LEAST_FOR_DAEMON);
     if (problem !== undefined) throw new RudderError('limit', problem);
-    status = await (await import('./run.js')).run(program.opts(), {
+    return {
       version: packageVersion(),
       unknownVariables: unknownVariables(program.options),
       isPasswordShown: program.getOptionValueSource('etcdPassword') === 'cli',
-    });
+    };
+  };
+  program.action(async () => {
+    const context = runContext();
+    status = await (await import('./run.js')).run(toDaemonOptions(program.opts()), context);
   });
   program
     .command('init')
@@ -46,6 +51,9 @@ async function main(argv: string[]): Promise<number> {
     .action(async (json: string) => {
       status = await (await import('./init.js')).init(json, program.opts());
     });
+  addFirstHourCommands(program, runContext, (result) => {
+    status = result;
+  });
   addOperatorCommands(program, (result) => {
     status = result;
   });
@@ -57,7 +65,7 @@ async function main(argv: string[]): Promise<number> {
   refuseClearly(program);
   program.hook('preAction', (_, called) => {
     // The daemon logs them; the others named here ask for no setting.
-    if (called === program || ['help', 'version', 'completion'].includes(called.name())) return;
+    if (called === program || ['up', 'help', 'version', 'completion'].includes(called.name())) return;
     for (const line of unknownVariables(program.options)) complain(`warning: ${line}`, PRIORITY.warning);
   });
   await program.parseAsync(argv);

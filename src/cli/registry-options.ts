@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { RegistryOptions } from '../control/open.js';
+import type { SharedRegistryOptions } from '../control/open.js';
 import { addEtcdOptions, type RawEtcdOptions, toEtcdRegistry } from './etcd-options.js';
 import {
   addKubernetesOptions,
@@ -14,7 +14,7 @@ export type RawRegistryOptions = RawEtcdOptions & RawKubernetesOptions;
 export const addRegistryOptions = (command: Command): Command => addKubernetesOptions(addEtcdOptions(command));
 
 /** @throws RudderError `usage` for options that do not go together */
-export function toRegistryOptions(raw: RawRegistryOptions): RegistryOptions {
+export function toRegistryOptions(raw: RawRegistryOptions): SharedRegistryOptions {
   if (raw.kubeSubnetMgr) return toKubernetesRegistry(raw);
   refuseMixture(raw);
   return toEtcdRegistry(raw);

@@ -1,8 +1,8 @@
 import { constants } from 'node:os';
 import { runDaemon } from '../daemon/daemon.js';
+import type { DaemonOptions } from '../daemon/options.js';
 import { checkLogLevel, createLogger } from '../ops/logger.js';
 import { createSdNotify } from '../system/sd-notify.js';
-import { type RawDaemonOptions, toDaemonOptions } from './daemon-options.js';
 import { EXIT_OK, EXIT_SIGNAL_BASE } from './exit-codes.js';
 
 export interface RunContext {
@@ -11,14 +11,15 @@ export interface RunContext {
   readonly isPasswordShown: boolean;
   /** What looks like a setting and is none. */
   readonly unknownVariables: readonly string[];
+  /** Called when the node is ready. */
+  readonly onReady?: () => void;
 }
 
 /** `rudder` without a sub-command: the daemon, until a signal. */
 export async function run(
-  raw: RawDaemonOptions,
-  { version, isPasswordShown, unknownVariables }: RunContext,
+  options: DaemonOptions & { readonly logLevel: string },
+  { version, isPasswordShown, unknownVariables, onReady }: RunContext,
 ): Promise<number> {
-  const options = toDaemonOptions(raw);
   // The commands that are run from here (iptables) need not know it.
   delete process.env.RUDDERD_ETCD_PASSWORD;
   const log = await createLogger(options.logLevel);
@@ -43,7 +44,11 @@ export async function run(
     log.level = checkLogLevel(level);
     log.info({ logLevel: level }, 'log level changed');
   }
-  const notify = createSdNotify(process.env.NOTIFY_SOCKET);
+  const tellSystemd = createSdNotify(process.env.NOTIFY_SOCKET);
+  const notify = (...lines: string[]) => {
+    tellSystemd(...lines);
+    if (lines.includes('READY=1')) onReady?.();
+  };
   await runDaemon(options, { log, notify, version, setLogLevel }, stop.signal);
   return EXIT_OK;
 }

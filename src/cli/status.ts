@@ -49,6 +49,7 @@ export function describe(node: Status): string {
 function leaseText({ lease, registry }: Status): string {
   if (registry.kind === 'kubernetes') return OF_NODE[lease.key];
   if (lease.key === 'gone') return 'gone: its key is not in etcd';
+  if (registry.kind === 'embedded') return 'its own: there is no other node';
   if (lease.remainingSeconds === null) return 'a reservation: it never runs out';
   const recovered = lease.recoveries === 0 ? '' : `, restored ${counted(lease.recoveries, 'time')}`;
   const other = lease.key === 'differs' ? ', its key in etcd differs from this node' : '';
@@ -62,6 +63,7 @@ const OF_NODE = {
 };
 
 function registryText({ registry }: Status): string {
+  if (registry.kind === 'embedded') return 'one node without a cluster (rudder up --dev): no other can join it';
   const reason = registry.problem ? ` (${registry.problem})` : '';
   const state = registry.current ? 'watched' : `degraded: peers are as they were last known${reason}`;
   const word =
@@ -72,6 +74,7 @@ function registryText({ registry }: Status): string {
 }
 
 function configText({ config, registry }: Status): string {
+  if (registry.kind === 'embedded') return 'the one it was started with';
   const store = registry.kind === 'etcd' ? 'in etcd' : 'in its file';
   if (config.state === 'unknown') return 'as last known: it was not read since the start';
   return config.detail === null ? `the one ${store}` : `${config.state} ${store}: ${config.detail}`;

@@ -29,7 +29,7 @@ export interface Asked {
 /** @param question `/summary` or `/probe/<subnet>` @throws Error with the reason, in words */
 export async function ask(asker: Asker, { address, publicKey }: Asked, question: string): Promise<unknown> {
   const secret = publicKey === undefined ? undefined : secretWith(asker.key, publicKey);
-  if (secret === undefined) throw new Error('it takes no questions: its lease has no key for them');
+  if (secret === undefined) throw new Error(NO_KEY);
   const [from, to] = [asker.address, address].map(formatIpv4);
   // The challenge is of the connection that it was given on.
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -49,6 +49,7 @@ export async function ask(asker: Asker, { address, publicKey }: Asked, question:
   }
 }
 
+export const NO_KEY = 'it takes no questions: its lease has no key for them';
 const NOT_THAT_NODE = `what answers there is not that node: is TCP port ${CLUSTER_PORT} of its overlay address taken by another program?`;
 export const NO_SENSE = 'its answer makes no sense: does it run another version?';
 

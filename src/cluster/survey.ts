@@ -1,7 +1,7 @@
 import { messageOf } from '../core/errors.js';
 import { inParallel } from '../core/in-parallel.js';
 import type { Ipv4 } from '../core/ipv4.js';
-import { type Asked, type Asker, ask, NO_SENSE } from './ask.js';
+import { type Asked, type Asker, ask, NO_KEY, NO_SENSE } from './ask.js';
 import { type PeerView, type Summary, summarySchema } from './summary.js';
 
 /** The cluster as its nodes see each other, collected by one of them. The node itself is the first. */
@@ -29,7 +29,7 @@ export interface Member extends Omit<SurveyedNode, 'summary' | 'problem'> {
 }
 
 /** Each node of a survey says something of each other one: what it takes grows with the square of them. */
-const MOST_NODES = 300;
+export const MOST_NODES = 300;
 /** Asked at once. */
 const PARALLEL = 32;
 
@@ -55,7 +55,7 @@ export async function survey(
 /** What a node is called. */
 export const nameOf = ({ host, subnet }: Pick<SurveyedNode, 'host' | 'subnet'>) => host ?? subnet;
 
-async function lookAt(member: Member, asker: Asker | undefined): Promise<SurveyedNode> {
+export async function lookAt(member: Member, asker: Asker | undefined): Promise<SurveyedNode> {
   const { host, subnet, address } = member;
   try {
     const { data: summary } = summarySchema.safeParse(await ask(...toAsk(member, asker), '/summary'));
@@ -106,7 +106,14 @@ export async function orderProbe(member: Member, asker: Asker | undefined, subne
 }
 
 function toAsk({ overlayAddress, publicKey }: Member, asker: Asker | undefined): [Asker, Asked] {
-  if (asker === undefined || overlayAddress === undefined)
-    throw new Error('its backend gives nodes no address to ask at');
+  if (asker === undefined || overlayAddress === undefined) throw new Error(NO_ADDRESS);
   return [asker, { address: overlayAddress, publicKey }];
+}
+
+const NO_ADDRESS = 'its backend gives nodes no address to ask at';
+
+/** Why a node is not asked at all; undefined: it may be. */
+export function whyNotAsked({ overlayAddress, publicKey }: Member, asker: Asker | undefined): string | undefined {
+  if (asker === undefined || overlayAddress === undefined) return NO_ADDRESS;
+  return publicKey === undefined ? NO_KEY : undefined;
 }

@@ -22,7 +22,7 @@ const LONGEST_AGE_SECONDS = 7;
 const SECONDS_BY_PEER = 3 / 20;
 
 export function waysOf({ nodes }: Pick<Survey, 'nodes'>): Way[] {
-  const longest = LONGEST_AGE_SECONDS + Math.max(0, nodes.length - 41) * SECONDS_BY_PEER;
+  const longest = longestAge(nodes.length);
   const views = new Map(nodes.map((node) => [node.subnet, viewsOf(node)]));
   const ways: Way[] = [];
   for (const from of nodes) {
@@ -38,11 +38,14 @@ export function waysOf({ nodes }: Pick<Survey, 'nodes'>): Way[] {
   return ways;
 }
 
-const viewsOf = ({ summary }: SurveyedNode) =>
+/** How old what was heard may be, in seconds. */
+export const longestAge = (nodes: number) => LONGEST_AGE_SECONDS + Math.max(0, nodes - 41) * SECONDS_BY_PEER;
+
+export const viewsOf = ({ summary }: Pick<SurveyedNode, 'summary'>) =>
   summary === null ? undefined : new Map(summary.peers.map((peer) => [peer.subnet, peer]));
 
 /** @param there how `from` sees `to` @param back how `to` sees `from`; undefined: it could not be asked, or has no such peer */
-function judge(
+export function judge(
   from: SurveyedNode,
   to: SurveyedNode,
   there: PeerView | undefined,

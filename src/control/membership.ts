@@ -1,13 +1,13 @@
 import type { CertificateEnd } from '../core/certificates.js';
 import type { EventKind } from '../core/event.js';
+import type { HistogramCounts } from '../core/histogram.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Holding, LastKnown } from '../core/last-known.js';
 import type { Lease, NodeReach } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { ConfigPlace, NetworkConfig } from '../core/network-config.js';
+import type { RegistryKind } from '../core/registry-kind.js';
 import type { Subnet } from '../core/subnet.js';
-
-export type StoreKind = 'etcd' | 'kubernetes';
 
 /**
  * A way to belong to a cluster: what a node asks of the store that all nodes share, whatever that is. A folder beside
@@ -18,7 +18,7 @@ export type StoreKind = 'etcd' | 'kubernetes';
  * Promises reject with a RudderError: `registry-unavailable` (try again) or `registry-refused` (the user must act).
  */
 export interface Membership {
-  readonly kind: StoreKind;
+  readonly kind: RegistryKind;
   /** Where the store is asked, as URLs: the overlay must not cover the way there. */
   readonly endpoints: readonly string[];
   /** Which store, and what of it: the name of the cluster, as far as this node can tell without asking. */
@@ -43,6 +43,8 @@ export interface Membership {
   reconnect(): void;
   /** What the store is spoken to with, and when that ends. */
   certificates(): readonly CertificateEnd[];
+  /** How long its requests took; none where there are no requests. */
+  requestTimes?(): HistogramCounts;
   close(): void;
 }
 

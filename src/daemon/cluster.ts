@@ -1,13 +1,16 @@
 import type { KeyObject } from 'node:crypto';
+import { type Answer, keepAnswers } from '../cluster/answers.js';
 import { publicKeyOf } from '../cluster/identity.js';
+import { type Overview, type OverviewInput, overviewOf, ownAnswer } from '../cluster/overview.js';
 import { serveMembers } from '../cluster/serve.js';
-import type { PeerView, Summary } from '../cluster/summary.js';
-import { askSummary, type Member, orderProbe, type Survey, survey } from '../cluster/survey.js';
+import { aboutOf, type PeerView, type Summary } from '../cluster/summary.js';
+import { askSummary, lookAt, type Member, orderProbe, type Survey, survey, whyNotAsked } from '../cluster/survey.js';
 import { waysOf } from '../cluster/ways.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
+import type { Status } from '../ops/status.js';
 
 export interface ClusterOptions {
   readonly own: Subnet;
@@ -21,10 +24,12 @@ export interface ClusterOptions {
   readonly peers: () => readonly Lease[];
   /** It is not skipped: packets go to it. */
   readonly isMember: (lease: Lease) => boolean;
-  readonly isReady: () => Promise<boolean>;
+  readonly status: () => Promise<Status>;
   /** Before any of them is viewed. */
   readonly look: () => void;
   readonly view: (lease: Lease) => PeerView;
+  /** Peers that have left of late. */
+  readonly lost: () => OverviewInput['lost'];
   readonly probeNow: (lease: Lease) => Promise<void>;
   readonly log: Logger;
 }
@@ -33,6 +38,8 @@ export interface ClusterOptions {
 export interface Cluster {
   /** How all nodes see each other. Ways that seem to fail are probed once more before that is told. */
   survey(): Promise<Survey>;
+  /** How all of it is, for somebody who looks: others are asked from now on for a while. */
+  overview(status: Status): Overview;
   stop(): void;
 }
 
@@ -58,9 +65,13 @@ export function keepCluster(options: ClusterOptions): Cluster {
   }
 
   async function summary(): Promise<Summary> {
-    const ready = await options.isReady();
+    return summaryFrom(await options.status());
+  }
+
+  function summaryFrom(status: Status): Summary {
     options.look();
-    return { host: host ?? null, version, ready, peers: peers().map(options.view) };
+    const ready = status.problems.length === 0;
+    return { host: host ?? null, version, ready, about: aboutOf(status), peers: peers().map(options.view) };
   }
 
   async function relay(subnet: string): Promise<Summary | undefined> {
@@ -104,12 +115,63 @@ export function keepCluster(options: ClusterOptions): Cluster {
     return orders.length > 0;
   }
 
+  const isOff = key === undefined ? 'this node asks no others: it runs with --no-summary' : undefined;
+  const whyNot = (member: Member) => isOff ?? whyNotAsked(member, askerNow());
+  const answers = keepAnswers({
+    own: formatSubnet(own),
+    members: () =>
+      canAnswer
+        ? peers()
+            .map(memberOf)
+            .filter((member) => whyNot(member) === undefined)
+        : [],
+    ask: (member) => lookAt(member, askerNow()),
+  });
+  const sightings = createSightings();
+  let ownBefore: Answer | undefined;
+
+  function overview(status: Status): Overview {
+    answers.want();
+    ownBefore = ownAnswer(summaryFrom(status), ownBefore);
+    const members = new Map(peers().map((lease) => [formatSubnet(lease.subnet), memberOf(lease)]));
+    return overviewOf({
+      status,
+      own: ownBefore,
+      answerOf: answers.of,
+      whyNotAsked(subnet) {
+        const member = members.get(subnet);
+        return member && whyNot(member);
+      },
+      isNew: sightings.note(members.keys()),
+      lost: options.lost(),
+    });
+  }
+
   return {
+    overview,
     async survey() {
       const first = await look();
       return (await lookAgain(first)) ? look() : first;
     },
-    stop: () => server?.close(),
+    stop() {
+      answers.stop();
+      server?.close();
+    },
+  };
+}
+
+/** How long others may take to know a node that this one has just come to know. */
+const NEW_MS = 10_000;
+
+/** Since when each node is known, as far as anybody has looked. */
+function createSightings(): { note(present: Iterable<string>): (subnet: string) => boolean } {
+  let since = new Map<string, number>();
+  return {
+    note(present) {
+      const now = performance.now();
+      since = new Map([...present].map((subnet) => [subnet, since.get(subnet) ?? now]));
+      return (subnet) => now - (since.get(subnet) ?? Number.NEGATIVE_INFINITY) < NEW_MS;
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import { messageOf } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { type EventLog, openEventLog } from '../events/event-log.js';
 import { controlSocketOf, serveHttp } from '../ops/http.js';
+import type { Status } from '../ops/status.js';
 import { prepareSubnetDirectory, removeSubnetEnv } from '../state/subnet-env.js';
 import { removeFirewall } from '../system/firewall.js';
 import { type Netlink, openNetlink } from '../system/netlink.js';
@@ -36,11 +37,25 @@ export async function runDaemon(options: DaemonOptions, context: DaemonContext, 
   const status = async () => (run.node === undefined ? run.phase : readStatus(run.node.sources));
   const survey = async () => run.node?.cluster.survey() ?? run.phase;
   const events = async (after: number, waitMs: number) => (await run.events?.after(after, waitMs)) ?? [];
+  // A status is there only of a node that is.
+  const cluster = (status: Status) => run.node!.cluster.overview(status);
+  const history = (after: number, subnet: string | undefined) => run.node?.past.history(after, subnet);
   const socketPath = controlSocketOf(options.subnetFile);
   try {
     await prepareSubnetDirectory(options.subnetFile);
     const { healthz: tcp, store } = options;
-    const http = await serveHttp({ socketPath, tcp, status, survey, events, store, setLogLevel, log });
+    const http = await serveHttp({
+      socketPath,
+      tcp,
+      status,
+      survey,
+      cluster,
+      history,
+      events,
+      store,
+      setLogLevel,
+      log,
+    });
     // Only now: another daemon that has the socket writes down what happens.
     run.events = await openEventLog(options.stateDir, log);
     try {
@@ -108,7 +123,7 @@ async function serve(
   { log, notify }: DaemonContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { backend, joined, firewall, health, peerWatch, cluster, host, carrying, memory } = node;
+  const { backend, joined, firewall, health, peerWatch, past, cluster, host, carrying, memory } = node;
   const { packetPath } = backend;
   const drops = packetPath && reportDrops(packetPath.counters, log);
   // Where the kernel moves the packets, this thread is all that can hang.
@@ -127,6 +142,7 @@ async function serve(
     carrying.stop();
     cluster.stop();
     peerWatch.stop();
+    past.stop();
     health.stop();
     await firewall?.stop();
     await host.stop();

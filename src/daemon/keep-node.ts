@@ -14,8 +14,9 @@ import { keepCluster } from './cluster.js';
 import { keepHost } from './host-keeper.js';
 import { keepLastKnown } from './last-known-keeper.js';
 import type { Ground, Node, Ready, StartContext } from './node.js';
+import { keepPast } from './past.js';
 import { watchPeerHealth } from './peer-watch.js';
-import { problemWith, readStatus } from './status.js';
+import { problemWith, readStatus, trafficWith } from './status.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
 /** After READY: remembers what is known, and follows what changes on this host. */
@@ -102,6 +103,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     healthOf: (lease) => health.of(...sightOf(lease)),
     tell: peerLog.health,
   });
+  const past = keepPast({ peers: () => joined.state().peers, backend, health, sightOf });
   const cluster = keepCluster({
     own: subnet,
     host: options.nodeName,
@@ -111,16 +113,20 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     publicIp: () => joined.state().publicIp,
     peers: () => joined.state().peers,
     isMember: (lease) => admission.problemOf(lease) === undefined,
-    isReady: async () => (await readStatus(sources)).problems.length === 0,
+    status: () => readStatus(sources),
     look: health.look,
-    view: (lease) => ({ subnet: formatSubnet(lease.subnet), ...health.facts(...sightOf(lease)) }),
+    view: (lease) => {
+      const { outBytes, inBytes } = trafficWith(lease, backend, health);
+      return { subnet: formatSubnet(lease.subnet), ...health.facts(...sightOf(lease)), outBytes, inBytes };
+    },
+    lost: past.lost,
     probeNow: health.probeNow,
     log,
   });
   const parts = { health, host, netlink, membership, backend, joined, stored, admission, firewall };
   const sources = { version, options, nodeId, config, settings, subnet, ...parts };
   const carrying = watchCarrying({ joined, backend, host, netlink });
-  return { backend, joined, firewall, health, peerWatch, cluster, host, carrying, memory, sources };
+  return { backend, joined, firewall, health, peerWatch, past, cluster, host, carrying, memory, sources };
 }
 
 /** From the address of our device, where there is one: by that peers know whom they hear. */

@@ -21,6 +21,7 @@ import type { HostKeeper } from './host-keeper.js';
 import type { LastKnownKeeper } from './last-known-keeper.js';
 import type { DaemonOptions } from './options.js';
 import type { OverlayRoutes } from './overlay-routes.js';
+import type { Past } from './past.js';
 import type { PeerAdmission } from './peer-admission.js';
 import type { PeerLog } from './peer-log.js';
 import type { StatusSources } from './status.js';
@@ -85,6 +86,7 @@ export interface Node {
   readonly firewall: Firewall | undefined;
   readonly health: Health;
   readonly peerWatch: { stop(): void };
+  readonly past: Past;
   readonly cluster: Cluster;
   readonly host: HostKeeper;
   readonly carrying: { stop(): void };

@@ -7,8 +7,8 @@ import type { UnderlayChoice } from '../system/underlay.js';
 /** Everything the command line decides about a daemon, parsed and checked. */
 export interface DaemonOptions {
   readonly registry: RegistryOptions;
-  /** The same as the flags say it, for those who ask. */
-  readonly store: StoreSettings;
+  /** The same as the flags say it, for those who ask; undefined: no other node shares it. */
+  readonly store: StoreSettings | undefined;
   readonly underlay: UnderlayChoice;
   /** What people call the node; undefined: it has no name that is one. */
   readonly nodeName: string | undefined;

@@ -26,7 +26,7 @@ export interface StatusSources {
   readonly health: Health;
   readonly host: HostKeeper;
   readonly netlink: Netlink;
-  readonly membership: Pick<Membership, 'kind' | 'endpoints' | 'certificates'>;
+  readonly membership: Pick<Membership, 'kind' | 'endpoints' | 'certificates' | 'requestTimes'>;
   readonly backend: Backend;
   readonly joined: Joined;
   readonly stored: ConfigWatch;
@@ -92,6 +92,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       settings: rules === undefined ? null : settingsOf(rules),
     },
     peers: joined.peers.map((lease) => peerStatus(sources, lease)),
+    latencies: { probes: sources.health.rtts(), registry: membership.requestTimes?.() ?? null },
     ignoredLeases: ignoredLeasesOf(joined),
   };
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
@@ -99,7 +100,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
 
 function peerStatus({ backend, admission, health }: StatusSources, lease: Lease): PeerStatus {
   const { subnet, publicIp, host = null, version = null } = lease;
-  const { heardSecondsAgo, ...traffic } = backend.packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
+  const { heardSecondsAgo } = backend.packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
   const problem = problemWith(lease, backend, admission);
   return {
     host,
@@ -109,7 +110,7 @@ function peerStatus({ backend, admission, health }: StatusSources, lease: Lease)
     problem: problem ?? null,
     reserved: lease.reserved === true && heardSecondsAgo === undefined,
     health: health.of(lease, problem, heardSecondsAgo),
-    ...withoutProbes(traffic, health.probePackets(lease)),
+    ...trafficWith(lease, backend, health),
     heardSecondsAgo: heardSecondsAgo ?? null,
   };
 }
@@ -121,6 +122,16 @@ export function problemWith(
   admission: Pick<PeerAdmission, 'problemOf'>,
 ): string | undefined {
   return admission.problemOf(lease) ?? backend.problemOf(lease.subnet);
+}
+
+/** What containers and hosts have exchanged with a peer. */
+export function trafficWith(
+  lease: Lease,
+  backend: Pick<Backend, 'packetPath'>,
+  health: Pick<Health, 'probePackets'>,
+): PeerStatusTraffic {
+  const { heardSecondsAgo: _, ...traffic } = backend.packetPath?.traffic(lease.subnet) ?? UNKNOWN_TRAFFIC;
+  return withoutProbes(traffic, health.probePackets(lease));
 }
 
 /** Null where nothing is counted. An answer is counted by the packet path before it is read by us, or after. */

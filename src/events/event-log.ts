@@ -10,6 +10,8 @@ import { eventOf } from './event-text.js';
 export const SAVE_MS = 3000;
 /** ... unless so much happens that the file, which is written whole, would be written faster than this. */
 const SAVED_BYTES_PER_MS = 10;
+/** After a save that has failed, whether or not anything more happens. */
+const RETRY_MS = 30_000;
 /** Clients that wait at one time: who comes later has his answer at once. */
 const MOST_WAITING = 16;
 
@@ -48,7 +50,11 @@ export async function openEventLog(stateDirectory: string, log: Logger): Promise
     list.add(event);
     tell(event);
     for (const wake of waiting) wake();
-    timer ??= setTimeout(save, Math.max(SAVE_MS, nextSaveAt - performance.now())).unref();
+    saveIn(SAVE_MS);
+  }
+
+  function saveIn(ms: number): void {
+    timer ??= setTimeout(save, Math.max(ms, nextSaveAt - performance.now())).unref();
   }
 
   function save(): void {
@@ -60,6 +66,7 @@ export async function openEventLog(stateDirectory: string, log: Logger): Promise
         nextSaveAt = performance.now() + bytes / SAVED_BYTES_PER_MS;
       } catch (error) {
         limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'events cannot be saved'));
+        saveIn(RETRY_MS);
       }
     });
   }

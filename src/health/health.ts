@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createEchoTurns, newProbe } from '../core/echo-turns.js';
 import { errnoOf, messageOf } from '../core/errors.js';
+import { createHistogram, type HistogramCounts } from '../core/histogram.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
@@ -32,6 +33,8 @@ export interface Health {
   probeNow(lease: Lease): Promise<void>;
   /** How many packets of both nodes' probes have gone to that peer and come from it: they are no traffic. */
   probePackets(lease: Lease): ProbePackets;
+  /** How long the probes of all peers were away. */
+  rtts(): HistogramCounts;
   stop(): void;
 }
 
@@ -63,6 +66,9 @@ const LONGEST_ANSWER_MS = 1000;
 const LEAST_ANSWER_MS = 500;
 const LOOK_MS = 20;
 
+/** From a rack to the other side of the world, in seconds. */
+const RTT_BOUNDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
+
 /** By a number: text for thousands of them costs more than all else here. */
 const keyOf = ({ subnet }: Lease) => subnet.address * 64 + subnet.prefixLength;
 
@@ -88,6 +94,7 @@ export function keepHealth(options: HealthOptions): Health {
   /** By subnet, for ever: so does the packet path count. */
   const packets = new Map<number, Probed['packets']>();
   const limit = createRepeatLimit();
+  const rtts = createHistogram(RTT_BOUNDS);
   let known: readonly Lease[] = [];
   let followedAt = Number.NEGATIVE_INFINITY;
   let timer = setTimeout(turn, 0).unref();
@@ -140,6 +147,7 @@ export function keepHealth(options: HealthOptions): Health {
     probed.answeredAt = performance.now();
     // A clock that was set in between tells nothing of the way.
     probed.rttMs = Math.max(0, receivedAt - probed.sentMicros) / 1000;
+    rtts.add(probed.rttMs / 1000);
   }
 
   /** Waits until it is answered, another one takes its place, or so long. */
@@ -236,6 +244,7 @@ export function keepHealth(options: HealthOptions): Health {
       await follow(probed, LONGEST_ANSWER_MS);
     },
     probePackets: (lease) => packets.get(keyOf(lease)) ?? { out: 0, in: 0 },
+    rtts: rtts.counts,
     stop() {
       clearTimeout(timer);
       socket?.close();

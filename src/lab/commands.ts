@@ -6,6 +6,7 @@ import { act, DEFAULT_CONFIG, DEFAULT_LEASE_TTL, labDown, labStatus, labUp } fro
 import { pathWithRudder, rudderName } from './launcher.js';
 import { type Action, containerName, etcdUrl, type Member, namespaceOf, nodeName } from './names.js';
 import { settingsEnvironment } from './nodes.js';
+import { PAGE_ARGUMENTS, servePage, showInBrowser } from './page.js';
 import { type LabState, labDirectory, loadLab, type Underlay } from './state.js';
 
 /** What `rudder lab` does, said to a person. */
@@ -18,15 +19,18 @@ export interface UpOptions {
   readonly underlay: Underlay;
   readonly config?: string;
   readonly ttl?: string;
+  readonly page?: boolean;
 }
 
 export async function up(options: UpOptions): Promise<void> {
-  const { name, underlay, config = DEFAULT_CONFIG, ttl = DEFAULT_LEASE_TTL } = options;
+  const { name, underlay, config = DEFAULT_CONFIG, ttl = DEFAULT_LEASE_TTL, page = false } = options;
   const nodes = underlay === 'veth' ? 2 : options.nodes;
   const progress = (step: string) => process.stderr.write(`${step} ...\n`);
   let lab: LabState;
   try {
-    lab = await labUp({ name, nodes, underlay, config, daemon: { leaseTtl: ttl }, progress });
+    const daemon = { leaseTtl: ttl, arguments: page ? PAGE_ARGUMENTS : [] };
+    lab = await labUp({ name, nodes, underlay, config, daemon, progress });
+    if (page) showInBrowser(await servePage(lab));
   } catch (error) {
     // An `up` that was refused because the lab exists must not take the existing one down.
     if (!(error instanceof RudderError && /is up already/.test(error.message))) await labDown(name);
@@ -90,6 +94,7 @@ export function howToLookInside(lab: LabState): string {
   const flag = lab.name === 'lab' ? '' : ` --name ${lab.name}`;
   const rudder = rudderName();
   return [
+    ...(lab.page === undefined ? [] : [`The page of the cluster: ${lab.page.url}`]),
     'Look inside:',
     `  ${rudder} lab status${flag}`,
     `  ${rudder} lab exec${flag} n1 -- rudder status`,

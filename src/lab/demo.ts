@@ -9,6 +9,7 @@ import { act, addNode, createLab, DEFAULT_CONFIG, labDown, labStatus } from './l
 import { containerName, namespaceOf, nodeName } from './names.js';
 import { execIn } from './network.js';
 import { addContainer, launchNode, logLines, waitUntilReady } from './nodes.js';
+import { PAGE_ARGUMENTS, servePage, showInBrowser } from './page.js';
 import { pingTime } from './ping.js';
 import type { LabNode, LabState } from './state.js';
 import { waitFor } from './wait-for.js';
@@ -50,6 +51,7 @@ async function main(): Promise<void> {
     const lab = await startCluster(() => {
       mayRemove = true;
     });
+    await showPage(lab);
     await showLeases(lab);
     await showPings(lab);
     await showThroughput(lab);
@@ -83,7 +85,7 @@ async function startCluster(began: () => void): Promise<LabState> {
             name: NAME,
             nodes: 3,
             config: DEFAULT_CONFIG,
-            daemon: { leaseTtl: LEASE_TTL },
+            daemon: { leaseTtl: LEASE_TTL, arguments: PAGE_ARGUMENTS },
             progress: began,
           });
         },
@@ -107,6 +109,12 @@ function heading(text: string): void {
 
 function newTable(head: string[]): InstanceType<typeof Table> {
   return new Table({ head, style: { head: [], border: [], compact: true } });
+}
+
+async function showPage(lab: LabState): Promise<void> {
+  const url = await servePage(lab);
+  heading(`The page of the cluster, while it runs: ${url}`);
+  showInBrowser(url);
 }
 
 async function showLeases(lab: LabState): Promise<void> {

@@ -94,7 +94,7 @@ export async function labDown(name: string): Promise<void> {
     } catch {
       // A state file cut off by a crash: the namespaces below are found by name.
     }
-    const processes = [...(lab?.nodes.map((node) => node.process) ?? []), lab?.etcd];
+    const processes = [...(lab?.nodes.map((node) => node.process) ?? []), lab?.etcd, lab?.page];
     await Promise.all(processes.map((process) => process && endProcess(process, 3000)));
   }
   await removeAllNamespaces({ name });

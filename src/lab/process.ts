@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
+import type { Server } from 'node:net';
+import type { Stream } from 'node:stream';
 import { RudderError } from '../core/errors.js';
 import { waitFor } from './wait-for.js';
 
@@ -11,18 +13,22 @@ export interface LabProcess {
   readonly startTime: string;
 }
 
-/** Starts a command in a network namespace, its output appended to a file. nsenter replaces itself, so the pid is the command's. */
+/**
+ * Starts a command in a network namespace, its output appended to a file. nsenter replaces itself, so the pid is the command's.
+ * @param socket one that listens outside of the namespace: the command has it as descriptor 3
+ */
 export async function spawnInNamespace(
   namespace: string,
   command: readonly string[],
   logFile: string,
   env: Record<string, string> = {},
+  socket?: Server,
 ): Promise<LabProcess> {
   const log = openSync(logFile, 'a');
   try {
     const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, '--', ...command], {
       detached: true,
-      stdio: ['ignore', log, log],
+      stdio: ['ignore', log, log, ...(socket === undefined ? [] : [socket as unknown as Stream])],
       env: { ...process.env, ...env },
     });
     await once(child, 'spawn');

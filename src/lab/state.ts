@@ -20,6 +20,8 @@ export interface LabState {
   readonly underlay: Underlay;
   readonly daemon: DaemonSettings;
   etcd?: LabProcess;
+  /** What makes the first node's page reachable from the host. */
+  page?: LabProcess & { readonly url: string };
   readonly nodes: LabNode[];
 }
 

@@ -1,13 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { NodeEvent } from '../core/event.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-
-import { listenOnSocket, listenOnTcp } from './http-listen.js';
+import { keepOnSocket, listenOnTcp } from './http-listen.js';
 import { type HttpAnswer, type HttpRequest, jsonAnswer } from './http-request.js';
 import { createHttpServer, type HttpServer } from './http-server.js';
+import { readPage } from './page-files.js';
 import type { Status } from './status.js';
 import { createStatusViews, VIEWS } from './status-views.js';
 import type { StoreSettings } from './store-settings.js';
@@ -24,10 +23,14 @@ export interface HttpOptions {
   readonly status: () => Promise<Status | string>;
   /** How all nodes see each other, which asks them; a text as above. It has a bound and a deadline of its own. */
   readonly survey: () => Promise<object | string>;
+  /** The cluster as its page shows it; other nodes are asked for it, at a bounded rate. */
+  readonly cluster: (status: Status) => object;
+  /** The last hours after that step, of a peer or of the node; undefined: nothing is kept of it. */
+  readonly history: (after: number, subnet: string | undefined) => object | undefined;
   /** What has happened after that event; if nothing has, what happens first, or nothing after so long. */
   readonly events: (after: number, waitMs: number) => Promise<readonly NodeEvent[]>;
-  /** For commands on this host that look for the node's store. */
-  readonly store: StoreSettings;
+  /** For commands on this host that look for the node's store; undefined: no other node shares it. */
+  readonly store: StoreSettings | undefined;
   /** @throws RudderError `usage` for an unknown level */
   readonly setLogLevel: (level: string) => void;
   readonly log: Logger;
@@ -37,14 +40,6 @@ export interface HttpOptions {
 export function controlSocketOf(subnetFile: string): string {
   return join(dirname(subnetFile), 'rudder.sock');
 }
-
-/** The live page. It may load its own script, ask us, and nothing else. */
-const PAGE = {
-  '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
-  '/page.js': { file: 'page.js', type: 'text/javascript; charset=utf-8' },
-};
-const PAGE_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
 
 type Handler = (request: HttpRequest) => HttpAnswer | Promise<HttpAnswer>;
 
@@ -57,10 +52,23 @@ interface Door {
 /** @throws RudderError `file` or `socket` */
 export async function serveHttp(options: HttpOptions): Promise<{ close(): void }> {
   const { tcp, log } = options;
-  const { answer } = createStatusViews(options.status);
-  const page = Object.entries(PAGE).map(([path, { file, type }]) => [path, pageHandler(file, type)] as const);
+  const { answer } = createStatusViews(options.status, options.cluster);
+  const page = readPage().map(([path, told]) => [path, () => told] as const);
   const reading = (isFresh: boolean) =>
-    new Map<string, Handler>([...page, ...VIEWS.map((view) => [view, () => answer(view, isFresh)] as const)]);
+    new Map<string, Handler>([
+      ...page,
+      ...VIEWS.map((view) => [view, () => answer(view, isFresh)] as const),
+      ['/history', historyOf],
+      ['/events', ({ query }) => eventsAfter(numberIn(query, 'after', 0), 0)],
+    ]);
+  const eventsAfter = async (after: number, waitMs: number) => jsonAnswer(200, await options.events(after, waitMs));
+
+  function historyOf({ query }: HttpRequest): HttpAnswer {
+    const subnet = query.get('peer') ?? undefined;
+    const part = options.history(numberIn(query, 'after', -1), subnet);
+    return part === undefined ? jsonAnswer(404, { error: 'nothing is kept of that' }) : jsonAnswer(200, part);
+  }
+
   const changing = new Map<string, Handler>([
     [
       '/log-level',
@@ -71,18 +79,17 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
     ],
   ]);
 
-  const servers: HttpServer[] = [];
+  const open: { close(): void }[] = [];
   const failed = createRepeatLimit();
   const refused = createRepeatLimit();
-  function open(door: Door): HttpServer['server'] {
+  function serve(door: Door): HttpServer {
     const http = createHttpServer((request) => answerAt(door, request));
     // Of a connection that could not be accepted, for want of descriptors or memory: no reason to end the daemon.
     http.server.on('error', (error) => {
       if (!http.server.listening) return; // told by who wanted it to
       refused((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'a request was not taken'));
     });
-    servers.push(http);
-    return http.server;
+    return http;
   }
 
   async function answerAt({ handlers, isOurName }: Door, request: HttpRequest): Promise<HttpAnswer> {
@@ -104,28 +111,32 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   }
 
   function close(): void {
-    for (const server of servers) server.close();
+    for (const door of open) door.close();
   }
 
   try {
     // Who is at the shell has just changed something and wants to see it.
     const localReading = reading(true)
-      .set(`/${options.store.kind}`, () => jsonAnswer(200, options.store.settings))
+      .set('/etcd', () =>
+        options.store?.kind === 'etcd' ? jsonAnswer(200, options.store.settings) : jsonAnswer(409, { error: NO_ETCD }),
+      )
+      .set('/kubernetes', () =>
+        options.store?.kind === 'kubernetes'
+          ? jsonAnswer(200, options.store.settings)
+          : jsonAnswer(404, { error: 'this node does not belong by Kubernetes' }),
+      )
       .set('/survey', async () => jsonAnswer(200, surveyed(await options.survey())))
-      .set('/events', async ({ query }) =>
-        jsonAnswer(
-          200,
-          await options.events(
-            numberIn(query, 'after'),
-            1000 * Math.min(LONGEST_WAIT_SECONDS, numberIn(query, 'wait')),
-          ),
-        ),
+      // Who reads over TCP may not wait: there are places for a few only.
+      .set('/events', ({ query }) =>
+        eventsAfter(numberIn(query, 'after', 0), 1000 * Math.min(LONGEST_WAIT_SECONDS, numberIn(query, 'wait', 0))),
       );
-    const local = open({ handlers: { GET: localReading, PUT: changing }, isOurName: () => true });
-    await listenOnSocket(local, options.socketPath);
+    const local = { handlers: { GET: localReading, PUT: changing }, isOurName: () => true };
+    open.push(await keepOnSocket(() => serve(local), options.socketPath, log));
     if (tcp !== undefined) {
       const isOurName = (host: string | undefined) => !tcp.address.startsWith('127.') || isLoopbackName(host);
-      await listenOnTcp(open({ handlers: { GET: reading(false) }, isOurName }), tcp);
+      const http = serve({ handlers: { GET: reading(false) }, isOurName });
+      open.push(http);
+      await listenOnTcp(http.server, tcp);
       log.info(tcp, 'health, metrics and status are served');
     }
   } catch (error) {
@@ -135,23 +146,18 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   return { close };
 }
 
+const NO_ETCD = 'this node has no etcd';
+
 /** Who waits for what happens next asks again after this. */
 const LONGEST_WAIT_SECONDS = 20;
 
-/** 0 if it is not given, or no number. */
-function numberIn(query: URLSearchParams, name: string): number {
-  const value = Number(query.get(name));
-  return Number.isFinite(value) ? Math.max(0, value) : 0;
+/** The least if it is not given, or no number. */
+function numberIn(query: URLSearchParams, name: string, least: number): number {
+  const value = Number(query.get(name) ?? least);
+  return Number.isFinite(value) ? Math.max(least, value) : least;
 }
 
 const surveyed = (told: object | string) => (typeof told === 'string' ? { starting: told } : told);
-
-/** Read once: the page does not change while we run, and reading it must not depend on how many ask for it. */
-function pageHandler(file: string, type: string): Handler {
-  const body = readFileSync(new URL(`./page/${file}`, import.meta.url));
-  const headers = { 'content-security-policy': PAGE_POLICY };
-  return () => ({ code: 200, type, body, headers });
-}
 
 /**
  * True for names that lead to loopback by themselves. A page of a stranger's whose name its owner has turned to

@@ -1,5 +1,7 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
+import type { HistogramCounts } from '../core/histogram.js';
 import { PEER_STATES } from '../core/peer-state.js';
+import { watchLoopDelay } from './loop-delay.js';
 import {
   CONFIG_STATES,
   dropOf,
@@ -38,6 +40,8 @@ export function createMetrics(): { readonly contentType: string; text(status: St
   for (const kind of ['handles', 'requests', 'resources']) registry.removeSingleMetric(`nodejs_active_${kind}_total`);
   const counters = new Map<string, Counter>();
   const gauges = new Map<string, Gauge>();
+  const histograms = new Map<string, { counts: HistogramCounts | undefined }>();
+  const loopDelay = watchLoopDelay();
 
   /** Counts that live elsewhere: the whole is set at each scrape. */
   function total(name: string, help: string, value: number, labels: Record<string, string> = {}): void {
@@ -56,6 +60,27 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       gauges.set(name, found);
     }
     found.set(labels, value);
+  }
+
+  /** As above: prom-client's own histograms are for what is measured here. */
+  function histogram(name: string, help: string, counts: HistogramCounts): void {
+    let found = histograms.get(name);
+    if (found === undefined) {
+      const held: { counts: HistogramCounts | undefined } = { counts };
+      const get = async () => ({ name, help, type: 'histogram', values: seriesOf(name, held.counts) });
+      registry.registerMetric({ name, get } as unknown as Metric);
+      histograms.set(name, held);
+      found = held;
+    }
+    found.counts = counts;
+  }
+
+  function times({ latencies }: Status): void {
+    const probes = 'How long echoes through the overlay were away, of all peers.';
+    histogram('rudder_probe_rtt_seconds', probes, latencies.probes);
+    const requests = 'How long requests to the registry took, also those that failed.';
+    if (latencies.registry !== null) histogram('rudder_registry_request_seconds', requests, latencies.registry);
+    histogram('rudder_loop_delay_seconds', 'How late the event loop of the main thread was.', loopDelay());
   }
 
   function packetPath(packetPath: PacketPathStatus): void {
@@ -192,7 +217,9 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     contentType: registry.contentType,
     text(status) {
       for (const metric of [...counters.values(), ...gauges.values()]) metric.reset();
+      for (const held of histograms.values()) held.counts = undefined;
       if (status !== undefined) {
+        times(status);
         if (status.packetPath !== null) packetPath(status.packetPath);
         control(status);
         peerTraffic(status);
@@ -200,4 +227,16 @@ export function createMetrics(): { readonly contentType: string; text(status: St
       return registry.metrics();
     },
   };
+}
+
+/** As Prometheus has them: each bucket holds those before it too. */
+function seriesOf(name: string, counts: HistogramCounts | undefined) {
+  if (counts === undefined) return [];
+  let upTo = 0;
+  const buckets = counts.counts.map((count, i) => {
+    upTo += count;
+    return { metricName: `${name}_bucket`, labels: { le: String(counts.bounds[i] ?? '+Inf') }, value: upTo };
+  });
+  const whole = { metricName: `${name}_sum`, labels: {}, value: counts.sum };
+  return [...buckets, whole, { metricName: `${name}_count`, labels: {}, value: upTo }];
 }

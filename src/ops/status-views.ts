@@ -9,7 +9,7 @@ const SHARED_STARTING_MS = 100;
 /** Less than `rudder status` waits, so that it has something to tell. */
 const PATIENCE_MS = 4000;
 
-export const VIEWS = ['/healthz', '/readyz', '/metrics', '/status'] as const;
+export const VIEWS = ['/healthz', '/readyz', '/metrics', '/status', '/cluster'] as const;
 export type View = (typeof VIEWS)[number];
 
 /** One look at the node, and what was made of it: each view once, when it is first wanted. */
@@ -29,8 +29,14 @@ export interface StatusViews {
   answer(view: View, isFresh: boolean): Promise<HttpAnswer>;
 }
 
-/** @param readStatus gives a text while the node still starts: what it is waiting for */
-export function createStatusViews(readStatus: () => Promise<Status | string>): StatusViews {
+/**
+ * @param readStatus gives a text while the node still starts: what it is waiting for
+ * @param clusterOf the same beside what other nodes say, who are asked while somebody wants to know
+ */
+export function createStatusViews(
+  readStatus: () => Promise<Status | string>,
+  clusterOf: (status: Status) => object,
+): StatusViews {
   let last: Look | undefined;
   let metrics: ReturnType<typeof createMetrics> | undefined;
 
@@ -81,7 +87,8 @@ export function createStatusViews(readStatus: () => Promise<Status | string>): S
   async function render(view: View, status: Status | string): Promise<HttpAnswer> {
     if (view === '/healthz') return healthOf(status);
     if (view === '/readyz') return readinessOf(status);
-    if (view === '/status') return statusOf(status);
+    if (view === '/status') return toldOf(status, (known) => known);
+    if (view === '/cluster') return toldOf(status, clusterOf);
     // Loaded when first asked for: most nodes of a test, and many others, never are.
     metrics ??= (await import('./metrics.js')).createMetrics();
     const text = await metrics.text(typeof status === 'string' ? undefined : status);
@@ -105,8 +112,8 @@ function readinessOf(status: Status | string): HttpAnswer {
   return jsonAnswer(problems.length === 0 ? 200 : 503, { ready: problems.length === 0, problems, warnings });
 }
 
-function statusOf(status: Status | string): HttpAnswer {
-  return typeof status === 'string' ? jsonAnswer(503, { starting: status }) : jsonAnswer(200, status);
+function toldOf(status: Status | string, told: (status: Status) => object): HttpAnswer {
+  return typeof status === 'string' ? jsonAnswer(503, { starting: status }) : jsonAnswer(200, told(status));
 }
 
 function withPatience<T>(work: Promise<T>): Promise<T> {

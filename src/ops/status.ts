@@ -1,6 +1,8 @@
 import { type CertificateEnd, expiryWarning } from '../core/certificates.js';
 import { counted } from '../core/counted.js';
+import type { HistogramCounts } from '../core/histogram.js';
 import type { PeerState } from '../core/peer-state.js';
+import type { RegistryKind } from '../core/registry-kind.js';
 
 /** Everything a node tells about itself: what `rudder status --json` prints and metrics and health are made of. */
 export interface Status {
@@ -35,7 +37,7 @@ export interface Status {
   };
   /** The store that all nodes share. */
   readonly registry: {
-    readonly kind: 'etcd' | 'kubernetes';
+    readonly kind: RegistryKind;
     readonly endpoints: readonly string[];
     /** False: peers are as they were when the watch broke. */
     readonly current: boolean;
@@ -70,6 +72,13 @@ export interface Status {
     readonly settings: FirewallSettingsStatus | null;
   };
   readonly peers: readonly PeerStatus[];
+  /** Where an average would lie. */
+  readonly latencies: {
+    /** Echoes through the overlay, of all peers. */
+    readonly probes: HistogramCounts;
+    /** Requests to the store; null: it has none. */
+    readonly registry: HistogramCounts | null;
+  };
   /** Keys below the prefix that are no peers', the first of them with the reason. */
   readonly ignoredLeases: { readonly count: number; readonly first: readonly IgnoredLeaseStatus[] };
   /** Why the node is not ready; empty if it is. */
@@ -198,7 +207,8 @@ export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): strin
     );
   }
   const why = lease.problem === null ? '' : `: ${lease.problem}`;
-  if (lease.key !== 'written') problems.push(`${KEY_PROBLEMS[registry.kind][lease.key]}${why}`);
+  if (lease.key !== 'written')
+    problems.push(`${KEY_PROBLEMS[registry.kind === 'kubernetes' ? 'kubernetes' : 'etcd'][lease.key]}${why}`);
   else if (lease.remainingSeconds !== null && lease.remainingSeconds < (lease.ttlSeconds ?? 0) * LEAST_LEASE_SHARE) {
     problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed${why}`);
   }

@@ -11,8 +11,9 @@ import { errnoOf } from '../core/errors.js';
  * Others may be able to write to the directory too. So the temporary file is made and never found: nobody can guess its
  * name, and what has that name nevertheless is neither followed nor opened nor removed. A link with the name of the file
  * itself is replaced, and what it leads to stays as it is.
+ * @param text in pieces, where it is large: each is asked for when the one before is written
  */
-export async function writeFileAtomic(path: string, text: string, mode: number): Promise<void> {
+export async function writeFileAtomic(path: string, text: string | Iterable<string>, mode: number): Promise<void> {
   await makeDirectory(dirname(path));
   const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
@@ -20,7 +21,7 @@ export async function writeFileAtomic(path: string, text: string, mode: number):
   try {
     try {
       await file.chmod(mode); // what open() sets is cut down by the umask
-      await file.writeFile(text);
+      for (const piece of typeof text === 'string' ? [text] : text) await file.writeFile(piece);
       await file.sync();
     } finally {
       await file.close();

@@ -98,23 +98,32 @@ function checkLease(
 
 /** @throws what the file system says */
 export async function saveLastKnown(directory: string, known: LastKnown): Promise<void> {
-  const text = {
-    ...known,
-    publicIp: formatIpv4(known.publicIp),
-    subnet: formatSubnet(known.subnet),
-    peers: known.peers.map((peer) => ({
-      subnet: formatSubnet(peer.subnet),
-      publicIp: formatIpv4(peer.publicIp),
-      nodeId: peer.nodeId,
-      host: peer.host,
-      version: peer.version,
-      nodeKey: peer.nodeKey,
-      backend: peer.backend,
-      reserved: peer.reserved,
-    })),
-  };
-  await writeFileAtomic(join(directory, FILE), `${JSON.stringify(text)}\n`, 0o600);
+  await writeFileAtomic(join(directory, FILE), piecesOf(known), 0o600);
 }
+
+/** Of thousands of peers one text would be a megabyte, which V8 frees with its whole heap alone, and every few seconds. */
+const PEERS_IN_A_PIECE = 200;
+
+function* piecesOf({ peers, ...own }: LastKnown): Iterable<string> {
+  const text = { ...own, publicIp: formatIpv4(own.publicIp), subnet: formatSubnet(own.subnet) };
+  yield `${JSON.stringify(text).slice(0, -1)},"peers":[`;
+  for (let first = 0; first < peers.length; first += PEERS_IN_A_PIECE) {
+    const some = peers.slice(first, first + PEERS_IN_A_PIECE).map((peer) => JSON.stringify(storedOf(peer)));
+    yield `${first === 0 ? '' : ','}${some.join(',')}`;
+  }
+  yield ']}\n';
+}
+
+const storedOf = ({ subnet, publicIp, nodeId, host, version, nodeKey, backend, reserved }: Lease) => ({
+  subnet: formatSubnet(subnet),
+  publicIp: formatIpv4(publicIp),
+  nodeId,
+  host,
+  version,
+  nodeKey,
+  backend,
+  reserved,
+});
 
 /** The subnet is not ours any more. @returns whether anything was known. @throws RudderError `file` */
 export async function forgetLastKnown(directory: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { formatSubnet } from '../core/subnet.js';
+import { formatSubnet, subnetCount } from '../core/subnet.js';
 import type { FirewallSettings, Tunnel } from './firewall-rules.js';
 
 /**
@@ -31,6 +31,9 @@ export interface Members {
 }
 
 export const SETS = { direct: 'members', portMapped: 'mapped' } as const;
+/** With a bound the kernel looks a member up in a table of fixed size, which is quicker; of 8 bytes for each place. */
+const LEAST_PLACES = 8192;
+const MOST_PLACES = 65_536;
 
 /**
  * What the table counts. `out` is from our containers to foreign ones, `in` the other way. Translated is what is known as
@@ -56,24 +59,28 @@ export function tableOf(settings: FirewallSettings, members: Members): string {
   const all = formatSubnet(settings.network);
   const first = settings.isTracked ? 'ct state new ' : '';
   const way = namesOf(devices);
-  const toPort = tunnel === undefined ? '' : `    udp dport ${tunnel.port} goto forwarded_to_port\n`;
-  // Each chain parts by the cheapest question first: most of a host's packets do not concern us, and those of the tunnel
-  // come a hundred thousand a second.
+  const forwardedToPort =
+    tunnel === undefined ? '' : `    ${toPort(tunnel.port)} meta l4proto udp goto forwarded_to_port\n`;
+  const subnets = subnetCount(settings.network, settings.subnet.prefixLength);
+  const size = Math.min(MOST_PLACES, Math.max(LEAST_PLACES, 2 * subnets));
+  const set = `type ipv4_addr; size ${size};`;
+  // Each chain parts by the cheapest question first, the port, which is read in place: most of a host's packets do not
+  // concern us, and those of the tunnel come a hundred thousand a second.
   return `add table ip ${TABLE}
 delete table ip ${TABLE}
 table ip ${TABLE} {
-  set ${SETS.direct} { type ipv4_addr; ${elements([...members.direct].map(formatIpv4))}}
-  set ${SETS.portMapped} { type ipv4_addr; ${elements([...members.portMapped].map(formatIpv4))}}
+  set ${SETS.direct} { ${set} ${elements([...members.direct].map(formatIpv4))}}
+  set ${SETS.portMapped} { ${set} ${elements([...members.portMapped].map(formatIpv4))}}
   set uplinks { type ifname; ${elements(settings.uplinks.map((name) => `"${name}"`))}}
 ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
 ${tunnel === undefined ? '' : tunnelChains(settings, tunnel)}  chain forwarding {
     type filter hook forward priority -350; policy accept;
     ${first}goto entering
-${toPort}  }
+${forwardedToPort}  }
   chain entering {
     oifname ${way} ip saddr ${own} ip daddr ${all} counter name "out_entered"
     iifname ${way} oifname != ${way} ip daddr ${own} ip saddr ${all} counter name "in_entered"
-${toPort}  }
+${forwardedToPort}  }
   chain leaving {
     type filter hook forward priority 500; policy accept;
     ${first}goto left
@@ -95,12 +102,12 @@ function tunnelChains(settings: FirewallSettings, { port, vni }: Tunnel): string
   const local = formatIpv4(localAddress);
   const [only, ...others] = uplinks;
   const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
-  const fromPort = vni === undefined ? ` @th,0,16 ${port}` : '';
+  const fromPort = vni === undefined ? ` th sport ${port}` : '';
   const stranger = vni === undefined ? 'accept' : 'goto stranger';
   return `  chain arriving {
     type filter hook prerouting priority -350; policy accept;
-    udp dport ${port} goto to_port
-${memberPort === undefined ? '' : `    ip daddr ${formatIpv4(settings.subnet.address)} tcp dport ${memberPort} goto asking\n`}  }
+    ${toPort(port)} meta l4proto udp goto to_port
+${memberPort === undefined ? '' : `    ${toPort(memberPort)} ip daddr ${formatIpv4(settings.subnet.address)} meta l4proto tcp goto asking\n`}  }
 ${memberPort === undefined ? '' : askingChain(settings)}  chain to_port {
     ip saddr @${SETS.direct}${fromPort} ip daddr ${local} iifname ${uplink} notrack accept
     ip saddr @${SETS.portMapped} ip daddr ${local} iifname ${uplink} notrack accept
@@ -112,18 +119,7 @@ ${vni === undefined ? '' : strangerChain(local, vni)}  chain inside {
     fib saddr . iif oif missing counter name "dropped_forged" drop
     ip daddr ${local} notrack
   }
-  chain sending {
-    type filter hook output priority -350; policy accept;
-    meta l4proto != udp accept
-    @th,16,16 != ${port} accept
-    ip daddr @${SETS.direct} goto to_member
-    ip daddr @${SETS.portMapped} goto to_member
-  }
-  chain to_member {
-    ip saddr ${local}${fromPort} notrack accept
-    counter name "dropped_foreign" drop
-  }
-  chain forwarded_to_port {
+${isSendingGuarded(settings) ? sendingChains(port, local, fromPort) : ''}  chain forwarded_to_port {
     ip saddr @${SETS.direct} accept
     ip saddr @${SETS.portMapped} accept
     ip daddr @${SETS.direct} counter name "dropped_foreign" drop
@@ -131,6 +127,32 @@ ${vni === undefined ? '' : strangerChain(local, vni)}  chain inside {
   }
 `;
 }
+
+/**
+ * Of two bytes at one place of every transport's header, the first or second question of a rule: TCP and UDP have their
+ * target's port there, and of others it is asked next which they are.
+ */
+const toPort = (port: number) => `th dport ${port}`;
+
+/**
+ * The kernel's VXLAN sends from any port, as anybody may who sends from this host's address: what the chain then drops is
+ * what would get that address on its way out, by a translation, and keeps its own datagrams from one. Without tracking
+ * there is none.
+ */
+const isSendingGuarded = ({ tunnel, isTracked }: FirewallSettings) => tunnel?.vni === undefined || isTracked;
+
+const sendingChains = (port: number, local: string, fromPort: string) => `  chain sending {
+    type filter hook output priority -350; policy accept;
+    th dport != ${port} accept
+    meta l4proto != udp accept
+    ip daddr @${SETS.direct} goto to_member
+    ip daddr @${SETS.portMapped} goto to_member
+  }
+  chain to_member {
+    ip saddr ${local}${fromPort} notrack accept
+    counter name "dropped_foreign" drop
+  }
+`;
 
 /** A node's own address is the first one of its subnet: the others there are its containers'. */
 function askingChain({ devices, subnet }: FirewallSettings): string {

@@ -25,6 +25,15 @@ describeWith(['etcd'], 'etcd as a registry', () => {
     return counts.reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
   }
 
+  it('takes many requests at once, of which Node.js has no leak to warn', async () => {
+    const warnings: Error[] = [];
+    const warned = (warning: Error) => warnings.push(warning);
+    process.on('warning', warned);
+    await Promise.all(Array.from({ length: 40 }, () => subject.registry.listLeases()));
+    process.off('warning', warned);
+    expect(warnings).toEqual([]);
+  });
+
   it('writes the keys that flannel reads', async () => {
     await subject.registry.createConfig('{}');
     await subject.registry.createLease(NAME, 'mine', 60);

@@ -32,8 +32,8 @@ const titled = commands.map((path) => ({ command: ['rudder', ...path].join(' '),
 it('the commands are these', () => {
   expect(titled.map(({ command }) => command).sort()).toEqual(
     `rudder, rudder bugreport, rudder cleanup, rudder completion, rudder config, rudder config get, rudder config history, rudder config set, rudder connectivity, rudder connectivity test, rudder docker, rudder docker disable, rudder docker enable, rudder docker follow, rudder doctor, rudder events,
-    rudder help, rudder init, rudder lab, rudder lab down, rudder lab exec, rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
-    rudder log-level, rudder netcheck, rudder peers, rudder ping, rudder publish, rudder status, rudder version`.split(
+    rudder help, rudder init, rudder join, rudder lab, rudder lab down, rudder lab exec, rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
+    rudder log-level, rudder netcheck, rudder peers, rudder ping, rudder publish, rudder status, rudder up, rudder version`.split(
       /,\s+/,
     ),
   );
@@ -61,8 +61,8 @@ describe.each(titled)('$command', ({ command, path }) => {
 
 describe('one clear line and the documented exit code', () => {
   it.each<[string, keyof typeof EXIT_CODES, RegExp]>([
-    ['bogus', 'usage', /unknown command "bogus": expected one of init, status, .*\. See rudder --help/],
-    ['statu', 'usage', /unknown command "statu": expected one of init, status, /],
+    ['bogus', 'usage', /unknown command "bogus": expected one of init, up, join, status, .*\. See rudder --help/],
+    ['statu', 'usage', /unknown command "statu": expected one of init, up, join, status, /],
     ['lab bogus', 'usage', /unknown command "bogus": expected one of up, down, .*\. See rudder lab --help/],
     ['leases bogus', 'usage', /unknown command "bogus": expected one of reserve, release\. See rudder leases --help/],
     ['status now', 'usage', /too many arguments, the first is "now": expected 0\. See rudder status --help/],
@@ -93,7 +93,7 @@ describe('one clear line and the documented exit code', () => {
       /'24' is invalid\. Expected a time with its unit, such as 24h or 24s\. See rudder --help/,
     ],
     ['lab up --ttl 24', 'usage', /'24' is invalid\. Expected a time with its unit, .* See rudder lab up --help/],
-    ['help bogus', 'usage', /unknown command "bogus": expected one of init, status, .*\. See rudder help/],
+    ['help bogus', 'usage', /unknown command "bogus": expected one of init, up, join, status, .*\. See rudder help/],
     ['help leases reserve now', 'usage', /unknown command "now": expected nothing more\. See rudder help/],
     ['--ip-masq --no-firewall', 'usage', /--ip-masq and --no-firewall are both given: expected one of them/],
     ['--etcd-certfile x', 'usage', /--etcd-certfile is given without --etcd-keyfile/],

@@ -5,7 +5,7 @@ import { EXIT_CODES } from '../../src/cli/exit-codes.js';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown, labStatus } from '../../src/lab/lab.js';
 import { etcdUrl, namespaceOf, nodeAddress } from '../../src/lab/names.js';
-import { execIn, setConnected } from '../../src/lab/network.js';
+import { execIn } from '../../src/lab/network.js';
 import {
   addContainer,
   daemonCommand,
@@ -155,47 +155,6 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect(ill.stdout).toMatch(/^PROBLEM +forwarding: .*\n +-> sysctl -w net\.ipv4\.ip_forward=1/m);
   });
 
-  it.each<[string, string[][], string[][], RegExp]>([
-    [
-      "a route to a part of a peer's subnet",
-      [['ip', 'route', 'add', 'PEER', 'dev', 'lo']],
-      [['ip', 'route', 'delete', 'PEER', 'dev', 'lo']],
-      /^PROBLEM +routes: PEER leads to lo, inside 10\.240\.0\.0\/16: packets to 10\.240\.\d+\.0\/24 do not reach/m,
-    ],
-    [
-      'a route that takes a part of the own subnet',
-      [['ip', 'route', 'add', 'OWN', 'dev', 'eth0']],
-      [['ip', 'route', 'delete', 'OWN', 'dev', 'eth0']],
-      /^PROBLEM +routes: OWN, of this host's own subnet, leads to eth0/m,
-    ],
-    [
-      'a rule that leads the overlay to another table',
-      [
-        ['ip', 'route', 'add', 'default', 'dev', 'lo', 'table', '77'],
-        ['ip', 'rule', 'add', 'to', '10.240.0.0/16', 'lookup', '77'],
-      ],
-      [
-        ['ip', 'rule', 'delete', 'to', '10.240.0.0/16', 'lookup', '77'],
-        ['ip', 'route', 'flush', 'table', '77'],
-      ],
-      /^PROBLEM +routes: a packet to 10\.240\.\d+\.0 leaves by lo \(table 77\)/m,
-    ],
-    [
-      'no forwarding by the bridge of the containers alone',
-      [['sysctl', '-qw', 'net.ipv4.conf.docker0.forwarding=0']],
-      [['sysctl', '-qw', 'net.ipv4.conf.docker0.forwarding=1']],
-      /^PROBLEM +forwarding: IPv4 forwarding is off for docker0/m,
-    ],
-  ])('has the doctor find %s, as the kernel says', async (_, spoil, mend, text) => {
-    const [own, peer] = labStatus(lab).map((row) => row.subnet.replace('.1/24', '.128/25'));
-    const fill = (word: string) => word.replace('PEER', peer).replace('OWN', own);
-    for (const command of spoil) await execIn(lab, 'n1', command.map(fill));
-    const ill = await cli(lab, first, 'doctor');
-    for (const command of mend) await execIn(lab, 'n1', command.map(fill));
-    expect(ill.stdout).toMatch(new RegExp(fill(text.source), 'm'));
-    expect((await cli(lab, first, 'doctor')).stdout).not.toMatch(/^PROBLEM/m);
-  });
-
   it('sees a node that loses its device as not ready, and ready again', async () => {
     // Once would be put right by the daemon in a moment.
     const again = 'while [ ! -e /run/rudder-lab/test-observe/enough ]; do ip link set rudder0 down; sleep 0.02; done';
@@ -211,25 +170,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     await turns(200);
   });
 
-  it('sees a node that is cut off from etcd as not ready, alive, and ready again', { timeout: 90_000 }, async () => {
-    await setConnected(lab, 'n1', false);
-    // The lease of the lab is short, so that it may run out first.
-    const problems = await waitFor(
-      '/readyz to tell of etcd',
-      async () => {
-        const { problems: found } = JSON.parse((await get('/readyz')).body) as { problems: string[] };
-        return found.some((text) => /etcd has not been watched|lease runs out/.test(text)) && found;
-      },
-      2 * READINESS_DEADLINE_MS,
-    );
-    expect(problems.length).toBeGreaterThan(0);
-    expect((await get('/healthz')).code).toBe(200);
-    await setConnected(lab, 'n1', true);
-    await turns(200);
-  });
-
   const rows = async () => JSON.parse((await cli(lab, first, 'leases', '--json')).stdout) as Record<string, unknown>[];
-  const rowOf = async (subnet: string) => (await rows()).find((row) => row.subnet === subnet);
 
   it('lists, reserves and releases leases', async () => {
     const [own] = labStatus(lab).map((row) => row.subnet.replace('.1/', '.0/'));
@@ -267,28 +208,6 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
     expect((await cli(lab, first, 'leases', 'reserve', '10.99.0.0/24', '--for', '172.30.0.9')).stderr).toContain(
       'expected a /24 from 10.240.1.0 to 10.240.255.0',
     );
-  });
-
-  it("makes a reservation of a running node's own lease, which stays its lease", async () => {
-    const [own] = labStatus(lab).map((row) => row.subnet.replace('.1/', '.0/'));
-    expect((await cli(lab, first, 'leases', 'reserve', own, '--for', nodeAddress(lab, first))).code).toBe(0);
-    await waitFor('the node to know', async () => (await readStatus()).lease.remainingSeconds === null, 10_000);
-    const recoveries = async () => (await readStatus()).lease.recoveries;
-    const before = await recoveries();
-    const gone = () =>
-      logLines(lab, lab.nodes[1]).filter(({ msg, subnet }) => msg === 'peer removed' && subnet === own);
-    const goneBefore = gone().length;
-    const releasedAt = performance.now();
-    const released = await cli(lab, first, 'leases', 'release', own);
-    expect(released).toMatchObject({ code: 0, stdout: expect.stringMatching(/: an ordinary lease, which ends in/) });
-    await waitFor('the node to take it over', async () => (await readStatus()).lease.remainingSeconds !== null, 10_000);
-    expect((await readStatus()).node.subnet).toBe(own);
-    expect(await recoveries()).toBe(before);
-    // Its peers never saw it gone, and a lease it stays: the lab's TTL is short.
-    const ttl = (await readStatus()).lease.ttlSeconds!;
-    await waitFor('two TTLs to pass', () => performance.now() > releasedAt + 2000 * ttl, 3000 * ttl);
-    expect((await rowOf(own))?.ttlSeconds).toBeGreaterThan(0);
-    expect(gone()).toHaveLength(goneBefore);
   });
 
   /** A command that is told nothing but where the control socket would be, on a host with these settings of the service. */
@@ -334,50 +253,6 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
       code: EXIT_CODES.file,
       stderr: expect.stringMatching(/rudder: --etcd-password-file \/absent cannot be read: ENOENT/),
     });
-  });
-
-  it('has the doctor tell a node apart that hangs, may not be asked, starts or has ended', {
-    timeout: 90_000,
-  }, async () => {
-    const daemonLine = async (...args: string[]) =>
-      (await cli(lab, first, 'doctor', ...args)).stdout.split('\n').filter((line) => line.includes(' daemon: '));
-    signalProcess(first.process!, 'SIGSTOP');
-    const hanging = await daemonLine();
-    signalProcess(first.process!, 'SIGCONT');
-    expect(hanging).toEqual([expect.stringMatching(/^PROBLEM +daemon: hangs: somebody listens on .*rudder\.sock/)]);
-
-    const asNobody = [
-      'setpriv',
-      '--reuid=65534',
-      '--regid=65534',
-      '--clear-groups',
-      ...daemonCommand(lab, first),
-      'doctor',
-    ];
-    const { stdout } = await execa(asNobody[0], asNobody.slice(1), { reject: false });
-    expect(stdout).toMatch(
-      /^PROBLEM +daemon: the control socket .* is for root alone: nothing is known\n +-> run as root/m,
-    );
-
-    const directory = `${nodePaths(lab, first).directory}/other`;
-    const elsewhere = [`--subnet-file=${directory}/subnet.env`, `--state-dir=${directory}`];
-    expect(await daemonLine(...elsewhere)).toEqual([
-      expect.stringMatching(/daemon: no rudder answers on .*other\/rudder/),
-    ]);
-    const nowhere = '--etcd-endpoints=http://127.0.0.1:1';
-    const starting = execIn(lab, 'n1', ['timeout', '20', ...daemonCommand(lab, first), ...elsewhere, nowhere]);
-    starting.catch(() => undefined);
-    await waitFor(
-      'it to start',
-      async () => /is starting: waiting for etcd/.test(`${await daemonLine(...elsewhere)}`),
-      15_000,
-    );
-    const etcd = (await cli(lab, first, 'doctor', ...elsewhere, nowhere)).stdout;
-    expect(etcd).toMatch(
-      /^PROBLEM +etcd: http:\/\/127\.0\.0\.1:1: there is no connection: nobody listens on 127\.0\.0\.1:1$/m,
-    );
-    await starting.catch(() => undefined);
-    await turns(200);
   });
 
   it('cleans up what a stopped daemon has left, but not under a running one', async () => {

@@ -7,7 +7,7 @@ export const names = new Set([...exported.matchAll(/^# TYPE (\S+)/gm)].map(([, n
 /** Of each series that /metrics has: its labels, with those that Prometheus adds to what it scrapes. */
 export const labelsOf = (metric: string) =>
   new Set(
-    [...exported.matchAll(new RegExp(`^${metric}(?:\\{(.*)\\})? `, 'gm'))]
+    [...exported.matchAll(new RegExp(`^${metric}(?:_bucket|_sum|_count)?(?:\\{(.*)\\})? `, 'gm'))]
       .flatMap(([, labels = '']) => [...labels.matchAll(/(\w+)="/g)].map(([, label]) => label))
       .concat('job', 'instance'),
   );
@@ -15,5 +15,7 @@ export const labelsOf = (metric: string) =>
 /** The metrics that a query reads: the words that are neither a function nor within brackets. */
 export function metricsIn(expression: string): string[] {
   const bare = expression.replace(/\{[^}]*\}|\[[^\]]*\]|\b(?:by|without) \([^)]*\)/g, '');
-  return [...bare.matchAll(/[a-z_][a-z0-9_]*(?![a-z0-9_]|\s*\()/g)].map(([name]) => name);
+  const words = [...bare.matchAll(/[a-z_][a-z0-9_]*(?![a-z0-9_]|\s*\()/g)].map(([name]) => name);
+  // A histogram has its series, and one type.
+  return words.map((word) => (names.has(word) ? word : word.replace(/_(bucket|sum|count)$/, '')));
 }

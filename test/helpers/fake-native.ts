@@ -42,7 +42,10 @@ export interface Written {
   readonly bytes: Uint8Array;
 }
 
-/** The five batch calls over plain arrays, so that every rule of the packet path can be tested without a kernel. */
+/**
+ * The batch calls over plain arrays, so that every rule of the packet path can be tested without a kernel. That they do what
+ * the addon does is tested by cases that both are run through (native/path-cases.mjs).
+ */
 export interface FakeNative {
   readonly native: Native;
   /** What TUN will give. */
@@ -69,6 +72,9 @@ export interface FakeNative {
   onWait: (interest: number, timeoutMs: number) => number;
 }
 
+/** Of a datagram or a train. */
+const MAX_UDP_PAYLOAD = 65_507;
+
 export const { EAGAIN, EIO, EMSGSIZE, EINVAL } = constants.errno;
 
 export function createFakeNative(memory: SharedMemory): FakeNative {
@@ -93,12 +99,17 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
   }
 
   function gather(iovecs: Int32Array, first: number, count: number): Uint8Array {
-    const parts: number[] = [];
-    for (let i = first; i < first + count; i++) {
-      const [slab, offset, length] = iovecs.subarray(i * IOVEC_INTS, i * IOVEC_INTS + 3);
-      parts.push(...slabs[slab as 0 | 1 | 2].subarray(offset, offset + length));
+    const parts = Array.from({ length: count }, (_, i) => {
+      const [slab, offset, length] = iovecs.subarray((first + i) * IOVEC_INTS, (first + i) * IOVEC_INTS + 3);
+      return slabs[slab as 0 | 1 | 2].subarray(offset, offset + length);
+    });
+    const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const part of parts) {
+      whole.set(part, at);
+      at += part.length;
     }
-    return Uint8Array.from(parts);
+    return whole;
   }
 
   const checksumRecord = (i: number) => memory.checksums.subarray(i * CHECKSUM_INTS, (i + 1) * CHECKSUM_INTS);
@@ -161,12 +172,9 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
         const done = Math.min(count, result ?? count);
         for (let i = first; i < first + done; i++) {
           const record = memory.sends.subarray(i * RECORD_INTS, (i + 1) * RECORD_INTS);
-          fake.sent.push({
-            nextHop: record[2],
-            port: record[3],
-            segment: record[4],
-            bytes: gather(memory.sendIovecs, record[0], record[1]),
-          });
+          const bytes = gather(memory.sendIovecs, record[0], record[1]);
+          if (bytes.length > MAX_UDP_PAYLOAD) return i === first ? -EMSGSIZE : i - first;
+          fake.sent.push({ nextHop: record[2], port: record[3], segment: record[4], bytes });
         }
         return done;
       },
@@ -178,6 +186,7 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
         for (let i = first; i < first + done; i++) {
           const record = memory.writes.subarray(i * RECORD_INTS, (i + 1) * RECORD_INTS);
           const bytes = gather(memory.writeIovecs, record[0], record[1]);
+          if (bytes[0] >> 4 !== 4 && bytes[0] >> 4 !== 6) return i === first ? -EINVAL : i - first;
           fake.written.push(bytes);
           fake.writtenMessages.push({ bytes, vnet: [...record.subarray(2)] });
         }

@@ -1,13 +1,14 @@
 import type { PeerTraffic } from '../../src/backend/backend.js';
+import { createPeerTables } from '../../src/backend/udp/peer-tables.js';
 import { type CounterName, readAll } from '../../src/backend/udp/tables/counters.js';
-import { createMemberSet, createMembers } from '../../src/backend/udp/tables/members.js';
 import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/tables/memory.js';
-import { createPeerCounters, readPeer } from '../../src/backend/udp/tables/peer-counters.js';
-import { createRouteTable, entriesOf, setRoute } from '../../src/backend/udp/tables/routes.js';
+import { readPeer } from '../../src/backend/udp/tables/peer-counters.js';
+import { entriesOf } from '../../src/backend/udp/tables/routes.js';
 import { parseIpv4, parseSubnet } from '../../src/core/address-text.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 import { maskOf } from '../../src/core/subnet.js';
 import { createFakeNative, type FakeNative } from './fake-native.js';
+import { udp } from './leases.js';
 
 export const ip = (text: string): Ipv4 => parseIpv4(text)!;
 
@@ -25,6 +26,8 @@ export interface TestPath {
   readonly memory: SharedMemory;
   readonly settings: PathSettings;
   readonly fake: FakeNative;
+  /** Another peer comes, or one moves. */
+  join(subnet: string, address: Ipv4, isPortMapped?: boolean): void;
   /** Traffic with the peer's subnet. */
   peer(): PeerTraffic;
   trafficWith(subnet: string): PeerTraffic;
@@ -36,21 +39,27 @@ export interface TestPath {
 export function createTestPath(checkSource = true, offloads: readonly number[] = []): TestPath {
   const memory = createSharedMemory();
   for (const offload of offloads) memory.offloads[offload] = 1;
-  const routes = createRouteTable({ network: parseSubnet('10.240.0.0/16')!, subnetLength: 24 });
-  setRoute(routes, parseSubnet('10.240.77.0/24')!, PEER);
-  const members = createMembers(256);
-  const portMapped = createMembers(256);
-  createMemberSet(members).hold(77, PEER);
-  const peers = createPeerCounters(routes);
-  const trafficWith = (subnet: string) => readPeer(peers, entriesOf(routes, parseSubnet(subnet)!), memory.clock[0]);
+  const tables = createPeerTables({ network: parseSubnet('10.240.0.0/16')!, subnetLength: 24 }, PORT);
+  const { routes, peers, members, portMapped, counters: traffic } = tables;
+  const join = (subnet: string, publicIp: Ipv4, isPortMapped = false) =>
+    tables.apply([
+      {
+        type: 'added',
+        lease: { subnet: parseSubnet(subnet)!, publicIp, nodeId: undefined, backend: udp(isPortMapped) },
+      },
+    ]);
+  join('10.240.77.0/24', PEER);
+  const trafficWith = (subnet: string) => readPeer(traffic, entriesOf(routes, parseSubnet(subnet)!), memory.clock[0]);
   return {
     memory,
+    join,
     trafficWith,
     settings: {
       routes,
+      peers,
       members,
       portMapped,
-      peers,
+      traffic,
       ownAddress: ip('10.240.26.0'),
       ownMask: maskOf(24),
       port: PORT,

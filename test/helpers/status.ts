@@ -59,6 +59,10 @@ export function createStatus(changes: Partial<Status> = {}): Status {
         heardSecondsAgo: 1,
       },
     ],
+    latencies: {
+      probes: { bounds: [0.001, 0.01], counts: [7, 2, 1], sum: 0.09 },
+      registry: { bounds: [0.01, 0.1], counts: [3, 0, 1], sum: 2.01 },
+    },
     ignoredLeases: { count: 0, first: [] },
     problems: [],
     warnings: [],

@@ -58,12 +58,26 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   health: ['core', 'system'],
   cluster: ['core', 'ops'],
   events: ['core', 'state'],
+  history: ['core'],
   backend: ['core', 'system'],
-  daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'events', 'backend'],
+  daemon: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'events', 'history', 'backend'],
   lab: ['core', 'ops'],
   // Runs in a checkout only, and measures parts by themselves too.
   bench: ['core', 'lab', 'control', 'backend'],
-  cli: ['core', 'system', 'state', 'control', 'ops', 'health', 'cluster', 'events', 'backend', 'daemon', 'lab'],
+  cli: [
+    'core',
+    'system',
+    'state',
+    'control',
+    'ops',
+    'health',
+    'cluster',
+    'events',
+    'history',
+    'backend',
+    'daemon',
+    'lab',
+  ],
 };
 
 const breaksLayers = ({ from, to }: Import) =>

@@ -4,11 +4,11 @@ import type { Logger } from '../../core/logger.js';
 import { createOneAtATime } from '../../core/one-at-a-time.js';
 import { createRepeatLimit } from '../../core/rate-limit.js';
 import { formatSubnet, type Subnet } from '../../core/subnet.js';
-import { type Forwarding, MAIN_TABLE } from '../../system/netlink.js';
+import type { Forwarding } from '../../system/netlink.js';
 import { createPlan } from './plan.js';
-import { erase, isOurs, readTables, type Tables, write } from './tables.js';
-import { type Entry, type Ground, isSame, type KernelPeer, KINDS, placeOf, type Wants } from './wanted.js';
-import { createWritten, type Written } from './written.js';
+import { createPresent } from './present.js';
+import type { Tables } from './tables.js';
+import { type Ground, type KernelPeer, placeOf, type Wants } from './wanted.js';
 
 export type PeerChange =
   | { readonly type: 'put'; readonly peer: KernelPeer }
@@ -84,12 +84,9 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
   const plan = createPlan({ netlink, own, wants, log });
   /** Peers whose entries the kernel has refused, and what it said. */
   const refused = new Map<string, string>();
-  /** What is in the kernel as far as we know, by place. */
-  let present = new Map<string, Entry>();
+  const present = createPresent({ netlink, network, wantedAt: plan.at });
   /** Undefined: not looked at yet, or not as they should be. */
   let ground: Ground | undefined;
-  /** Undefined: it stays. */
-  let written: Written | undefined = createWritten(netlink);
   let isComplete = false;
   let isRouted = true;
   let isRoutedInForce: boolean | undefined;
@@ -116,7 +113,7 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
     await writeFor(owners, ground);
     if (!isComplete) return;
     const stale = before.filter((entry) => plan.at(placeOf(entry)) === undefined);
-    await remove(stale, ground);
+    await present.remove(stale, ground);
   }
 
   function forget(owner: string): void {
@@ -127,16 +124,14 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
   async function converge(): Promise<string | undefined> {
     const { ground: on, repaired } = await look();
     await plan.decide([...plan.peers.keys()], on, isRouted);
-    const { byPlace, others } = compare(await readTables(netlink, network, on.tunnel), on);
-    const lost = [...present].filter(([place, entry]) => isWanted(entry) && !isSame(byPlace.get(place), entry));
-    present = byPlace;
+    const { lost, others } = await present.read(on);
     await writeFor(plan.owners(), on);
     const stale = others.filter((entry) => isComplete || (entry.kind === 'route' && !isRouted));
-    await remove(stale, on);
+    await present.remove(stale, on);
     isRoutedInForce = isRouted;
     const found = [
       repaired,
-      lost.length > 0 && `without ${lost.length} of its entries`,
+      lost > 0 && `without ${lost} of its entries`,
       stale.length > 0 && `with ${counted(stale.length, 'entry', 'entries')} that nobody wants`,
     ];
     return found.filter(Boolean).join(', ') || undefined;
@@ -149,38 +144,16 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
       return looked;
     } catch (error) {
       ground = undefined;
-      present = new Map();
+      present.clear();
       throw error;
     }
-  }
-
-  const isPlain = (entry: Entry, on: Ground | undefined) =>
-    entry.kind === 'route' &&
-    entry.table === MAIN_TABLE &&
-    entry.index === on?.underlay.index &&
-    entry.index !== undefined;
-
-  const isWanted = (entry: Entry) => isSame(plan.at(placeOf(entry)), entry);
-
-  /** The kernel's entry of each place, and those that are to be removed. */
-  function compare(found: readonly Entry[], { tunnel }: Ground) {
-    const byPlace = new Map<string, Entry>();
-    for (const entry of found) {
-      // Of several routes the wanted one, else the first, whose place it will take.
-      const place = placeOf(entry);
-      if (!byPlace.has(place) || isWanted(entry)) byPlace.set(place, entry);
-    }
-    const others = found.filter((entry) =>
-      plan.at(placeOf(entry)) === undefined ? isOurs(entry, network, tunnel) : byPlace.get(placeOf(entry)) !== entry,
-    );
-    return { byPlace, others };
   }
 
   /** Writes what these owners want and the kernel does not have. */
   async function writeFor(owners: Iterable<string>, on: Ground): Promise<void> {
     for (const owner of owners) {
       try {
-        for (const entry of plan.of(owner)) await writeOne(entry, on);
+        for (const entry of plan.of(owner)) await present.write(entry, on);
         refused.delete(owner);
       } catch (error) {
         const reason = messageOf(error);
@@ -189,28 +162,6 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
         limit((suppressed) =>
           log.warn({ subnet: owner, reason, suppressed }, 'the kernel refuses a peer: tried again'),
         );
-      }
-    }
-  }
-
-  async function writeOne(entry: Entry, on: Ground): Promise<void> {
-    const place = placeOf(entry);
-    const before = present.get(place);
-    if (isSame(before, entry)) return;
-    await write(netlink, on.tunnel, entry);
-    written?.add(entry, before);
-    present.set(place, entry);
-  }
-
-  /** The last kinds first. */
-  async function remove(entries: readonly Entry[], on: Ground): Promise<void> {
-    for (const kind of [...KINDS].reverse()) {
-      for (const entry of entries.filter((candidate) => candidate.kind === kind)) {
-        await erase(netlink, on.tunnel, entry);
-        const place = placeOf(entry);
-        if (!isSame(present.get(place), entry)) continue;
-        present.delete(place);
-        written?.drop(entry);
       }
     }
   }
@@ -258,22 +209,19 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
         subnet: plan.peers.get(owner)?.subnet ?? own,
         reason,
       }));
-      const there = [...present.values()].filter(isWanted);
-      const direct = there.filter((entry) => isPlain(entry, ground)).length;
-      return { wanted: plan.size(), present: there.length, direct, failed, problem };
+      const { wanted: there, direct } = present.count(ground);
+      return { wanted: plan.size(), present: there, direct, failed, problem };
     },
     problemOf(subnet) {
       const owner = formatSubnet(subnet);
       return problem ?? plan.problems.get(owner) ?? refused.get(owner);
     },
-    persist() {
-      written = undefined;
-    },
+    persist: present.persist,
     async stop() {
       stopped = true;
       await oneAtATime(async () => {
         clearTimeout(retryTimer);
-        await written?.takeBack(ground?.tunnel);
+        await present.takeBack(ground);
       });
     },
   };

@@ -41,7 +41,7 @@ export function openUdpBackend(options: UdpOptions): Backend {
   let { localAddress, mtu } = options;
   const handles = openHandles(localAddress, port);
   const memory = createSharedMemory();
-  const { routes, members, portMapped, peers, apply, traffic } = createPeerTables(config);
+  const { routes, peers, members, portMapped, counters, apply, traffic } = createPeerTables(config, port);
   let fail: (error: RudderError) => void = () => undefined;
   const failure = new Promise<never>((_, reject) => {
     fail = reject;
@@ -77,9 +77,10 @@ export function openUdpBackend(options: UdpOptions): Backend {
     offloadWatch = watchOffloads(memory.offloads, log);
     const settings = {
       routes,
+      peers,
       members,
       portMapped,
-      peers,
+      traffic: counters,
       ownAddress: subnet.address,
       ownMask: maskOf(subnet.prefixLength),
       port,

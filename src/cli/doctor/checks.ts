@@ -27,7 +27,7 @@ import { kernel, tunnelPort } from './tunnel-port.js';
  */
 export type Check = (host: Facts) => Promise<Finding[]>;
 
-const permissions: Check = async (host) => {
+export const permissions: Check = async (host) => {
   if (!host.isRoot) return [bad('permissions', 'not run as root: the checks below see little', 'run as root')];
   if (host.backend !== undefined && host.backend.type !== 'udp') return [ok('permissions', 'root')];
   if (!(await host.exists('/dev/net/tun'))) {

@@ -1,6 +1,6 @@
 import { parseNetworkConfig } from '../../backend/config.js';
 import { settingsOf } from '../../backend/kinds.js';
-import type { RegistryOptions } from '../../control/open.js';
+import type { SharedRegistryOptions } from '../../control/open.js';
 import { messageOf, RudderError, shorten } from '../../core/errors.js';
 import { tryDaemon } from '../../ops/control-client.js';
 import { controlSocketOf } from '../../ops/http.js';
@@ -42,7 +42,7 @@ async function lookFor(checks: readonly Check[], node: NodeOptions, json: boolea
 /** What cannot be used is a finding, and no reason to look at nothing else. */
 async function readStore(
   node: NodeOptions,
-): Promise<{ options: RegistryOptions | undefined; etcd: EtcdFound | undefined }> {
+): Promise<{ options: SharedRegistryOptions | undefined; etcd: EtcdFound | undefined }> {
   try {
     const { raw, saidBy } = await findStore(node);
     const options = toRegistryOptions(raw);
@@ -116,7 +116,7 @@ async function readLinks(host: Host): Promise<Link[]> {
 
 const MARKS = { ok: 'ok      ', warning: 'warning ', problem: 'PROBLEM ' };
 
-function describe(findings: readonly Finding[]): string {
+export function describe(findings: readonly Finding[]): string {
   const lines = findings.flatMap(({ check, state, detail, remedy }) => [
     `${MARKS[state]} ${check}: ${detail}`,
     ...(remedy === '' ? [] : [`          -> ${remedy}`]),

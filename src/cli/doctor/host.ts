@@ -6,7 +6,7 @@ import {
   checkupOf,
   clockOf,
   type KubernetesCheckup,
-  type RegistryOptions,
+  type SharedRegistryOptions,
 } from '../../control/open.js';
 import { parseIpv4 } from '../../core/address-text.js';
 import type { Ipv4 } from '../../core/ipv4.js';
@@ -112,7 +112,7 @@ const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
 /** The part of the host that is the same whatever runs on it. @param registry undefined: it is not known */
 export function realHost(
   known: Pick<Host, 'socketPath' | 'status' | 'daemon' | 'etcd' | 'settings'>,
-  registry: RegistryOptions | undefined,
+  registry: SharedRegistryOptions | undefined,
 ): Host {
   const etcd = registry?.kind === 'etcd' ? registry : undefined;
   const run = (command: string, args: readonly string[]) =>

@@ -1,3 +1,4 @@
+import { createHistogram } from '../../core/histogram.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import type { Logger } from '../../core/logger.js';
 import type { Membership } from '../membership.js';
@@ -7,12 +8,13 @@ import { toEtcdHolding } from './holding.js';
 import { impatient } from './impatient.js';
 import { keepJoined } from './joined.js';
 import { acquireLease } from './lease-acquisition.js';
-import { loggedRegistry } from './logged-registry.js';
+import { loggedRegistry, REQUEST_BOUNDS } from './logged-registry.js';
 import type { EtcdOptions } from './options.js';
 
 /** Nodes belong by a key with a TTL each, as flannel's do. @param ttlSeconds of each TTL that is asked for */
 export function joinByEtcd(options: EtcdOptions, ttlSeconds: number, log: Logger): Membership {
-  const registry = loggedRegistry(createEtcdRegistry(options, log), log);
+  const times = createHistogram(REQUEST_BOUNDS);
+  const registry = loggedRegistry(createEtcdRegistry(options, log), log, times);
   const { endpoints, prefix, flags } = options;
   return {
     kind: 'etcd',
@@ -36,6 +38,7 @@ export function joinByEtcd(options: EtcdOptions, ttlSeconds: number, log: Logger
     keep: (joined) => keepJoined({ ...joined, registry, ttlSeconds, log }),
     reconnect: registry.reconnect,
     certificates: registry.certificates,
+    requestTimes: times.counts,
     close: registry.close,
   };
 }

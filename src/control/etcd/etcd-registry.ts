@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { RudderError } from '../../core/errors.js';
 import type { Logger } from '../../core/logger.js';
 import { unlessAborted } from '../retry.js';
@@ -52,7 +53,7 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
   const historyPrefix = historyPrefixOf(options.prefix);
   const credentials = keepCredentials(options, log);
   let members = connectMembers(options, credentials, deadlineMs);
-  let disconnected = new AbortController();
+  let disconnected = newDisconnection();
 
   const ask = <T>(request: (client: Client) => Promise<T>) => members.ask(request);
 
@@ -230,7 +231,7 @@ export function createEtcdRegistry(options: EtcdOptions, log?: Logger): Registry
       disconnected.abort(new Error('the connection was given up'));
       credentials.refresh();
       members = connectMembers(options, credentials, deadlineMs);
-      disconnected = new AbortController();
+      disconnected = newDisconnection();
     },
     certificates: () => credentials.ends(),
     close: () => members.close(),
@@ -253,4 +254,11 @@ async function keepAlive(client: Client, ttlId: string, deadline: number): Promi
   } finally {
     stream.end();
   }
+}
+
+/** All that is under way hears of it: as many listeners as there are requests are no leak. */
+function newDisconnection(): AbortController {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  return controller;
 }

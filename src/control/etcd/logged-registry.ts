@@ -1,12 +1,17 @@
 import { messageOf } from '../../core/errors.js';
+import type { Histogram } from '../../core/histogram.js';
 import type { Logger } from '../../core/logger.js';
 import type { Registry } from './registry.js';
+
+/** A busy node's requests come near their deadline of some seconds at the end. */
+export const REQUEST_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 /**
  * A registry that tells at level debug what is asked of etcd, and what comes back: lists, renewals, writes, watches and
  * connections. Of values only how many there are. Who asks has a backoff, so that the lines have a bound.
+ * @param times how long each request took, also one that failed
  */
-export function loggedRegistry(registry: Registry, log: Logger): Registry {
+export function loggedRegistry(registry: Registry, log: Logger, times: Histogram): Registry {
   function told<A extends unknown[], R>(
     request: string,
     ask: (...args: A) => Promise<R>,
@@ -22,6 +27,8 @@ export function loggedRegistry(registry: Registry, log: Logger): Registry {
       } catch (error) {
         log.debug({ request, reason: messageOf(error), ms: ms() }, 'etcd did not do what it was asked');
         throw error;
+      } finally {
+        times.add((performance.now() - start) / 1000);
       }
     };
   }

@@ -1,194 +1,189 @@
-// The live page: asks /status once a second and shows it. No build step, no library; texts only ever enter as text.
-const INTERVAL_MS = 1000;
-/** Samples kept for the curves: three minutes. */
-const HISTORY = 180;
-/** A network of more subnets is shown without its free ones. */
-const MOST_SQUARES = 4096;
-const CURVE = { width: 180, height: 22 };
+// The live page: asks the node that serves it each second, and shows the cluster or one node of it. No build step.
+import { createChart, createHistory, NODE_CHARTS, spanOf } from './charts.js';
+import { byId, element, setAttribute, setText } from './dom.js';
+import { askEvents, showAllEvents } from './events.js';
+import { isMany, setUpMap, showMap } from './map.js';
+import { openNodePage, showNodePage } from './node-page.js';
+import { setUpNodes, showNodes } from './nodes.js';
+import { problemsOf, showProblems, verdictOf } from './problems.js';
+import { bits, counted, milliseconds, nameOf } from './words.js';
 
-const byId = (id) => document.getElementById(id);
-/** Subnet -> what is kept of a peer: its row, its square, bytes at the last look, rates of the last minutes. */
-const peers = new Map();
-let before;
+const INTERVAL_MS = 1000;
+/** Of a very large cluster an answer takes longer to make and to show. */
+const MS_BY_NODE = 2;
+const SLOW_MS = 10_000;
+
+let overview;
+let status;
+/** What is shown: undefined for the cluster, else the key of a node. */
+let shown;
+let nodeHistory;
+const history = createHistory();
+const charts = NODE_CHARTS.map(createChart);
+
+const search = () => byId('search').value;
+const routeNow = () => {
+  const match = /^#\/node\/(.+)$/.exec(location.hash);
+  try {
+    return match === null ? undefined : decodeURIComponent(match[1]);
+  } catch {
+    return match[1];
+  }
+};
+
+async function ask(path) {
+  const response = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(5000) });
+  return response.json();
+}
+
+// --- asking, while somebody looks ---
+
+let timer;
 
 async function look() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  const wantsStatus = overview !== undefined && shown !== undefined && shown === overview.nodes[0].subnet;
   try {
-    const response = await fetch('status', { cache: 'no-store' });
-    const status = await response.json();
-    if (status.starting === undefined) show(status);
-    else setState(`starting: ${status.starting}`, true);
+    const [told, own] = await Promise.all([ask('cluster'), wantsStatus ? ask('status') : undefined]);
+    if (told.nodes !== undefined) {
+      overview = told;
+      if (own?.node !== undefined) status = own;
+      update();
+    } else
+      setState(
+        told.starting === undefined ? `the daemon has a problem: ${told.error}` : `starting: ${told.starting}`,
+        'warn',
+      );
   } catch {
-    setState('the daemon does not answer', true);
+    setState('the daemon does not answer', 'bad');
   }
-  setTimeout(look, INTERVAL_MS);
+  clearTimeout(timer);
+  timer = setTimeout(look, Math.max(INTERVAL_MS, (overview?.nodes.length ?? 0) * MS_BY_NODE));
 }
 
-function show(status) {
-  const now = performance.now();
-  const seconds = before === undefined ? 0 : (now - before) / 1000;
-  before = now;
-  const ready = status.problems.length === 0;
-  setState(ready ? 'ready' : status.problems.join('; '), !ready);
-  byId('title').textContent = `${status.node.name ?? status.node.subnet} at ${status.node.publicIp}`;
-  showFacts(status);
-  showPeers(status, seconds);
-  showMap(status);
-  showDrops(status);
+let slowTimer;
+
+/** What changes seldom. */
+async function lookSlowly() {
+  clearTimeout(slowTimer);
+  if (document.hidden) return;
+  await Promise.allSettled([history.ask(), nodeHistory?.ask(), askEvents()]);
+  if (overview !== undefined) updateSlow();
+  clearTimeout(slowTimer);
+  slowTimer = setTimeout(lookSlowly, SLOW_MS);
 }
 
-function setState(text, isBad) {
-  byId('state').textContent = text;
-  byId('state').className = isBad ? 'bad' : '';
+/** Events are few, and wanted at once: whenever the picture of the nodes is another one. */
+let seen = '';
+async function noticeNews() {
+  const now = overview.nodes.map(({ subnet, state }) => `${subnet} ${state}`).join();
+  if (now === seen) return;
+  seen = now;
+  await askEvents().catch(() => undefined);
+  updateSlow();
 }
 
-function showFacts({ node, lease, device, registry, offloads, backend, packetPath, uptimeSeconds, version }) {
-  const off = Object.keys(offloads).filter((name) => offloads[name] === 'off');
-  fill(byId('facts'), [
-    ['network', node.network],
-    ['lease', lease.remainingSeconds === null ? 'reserved' : `${duration(lease.remainingSeconds)} left`],
-    ['device', `${device.name}, MTU ${device.mtu}, ${device.up ? 'up' : 'down or gone'}`],
-    packetPath === null
-      ? ['carried', `by the kernel, ${backend.type}${entriesOf(backend.kernel)}`]
-      : ['offloads', off.length === 0 ? 'all on' : `off: ${off.join(', ')}`],
-    [
-      registry.kind,
-      `${registry.current ? 'watched' : 'not reached'}, ${registry.lastContactSeconds === null ? 'no word since the start' : `last word ${duration(registry.lastContactSeconds)} ago`}`,
-    ],
-    ['daemon', `${version}, up for ${duration(uptimeSeconds)}`],
-  ]);
+// --- showing ---
+
+function update() {
+  performance.mark('update-begins');
+  const problems = problemsOf(overview);
+  const verdict = verdictOf(problems, overview.nodes);
+  setState(verdict.text, verdict.mark);
+  setText(byId('where'), `${overview.network}, seen from ${nameOf(overview.nodes[0])}`);
+  route();
+  if (shown === undefined) {
+    setText(byId('summary'), summaryOf(overview));
+    byId('cluster').classList.toggle('many', isMany(overview.nodes));
+    showProblems(problems);
+    showMap(overview, search());
+    showNodes(overview, search());
+    setText(byId('quiet'), overview.linksLeftOut > 0 ? 'pairs that work and are quiet are not drawn' : '');
+  } else showNodePage(overview, status, nodeHistory, search());
+  performance.measure('update', 'update-begins');
+  void noticeNews();
 }
 
-/** What the kernel was told for the peers. */
-function entriesOf(kernel) {
-  return kernel === null ? '' : `: ${kernel.present} of ${kernel.wanted} entries for the peers`;
+function updateSlow() {
+  if (shown === undefined) {
+    showAllEvents(search(), nameOf(overview.nodes[0]));
+    setText(
+      byId('history-note'),
+      [`of ${nameOf(overview.nodes[0])}`, spanOf(history.known)].filter(Boolean).join(', '),
+    );
+    for (const chart of charts) chart.show(history.known);
+  } else showNodePage(overview, status, nodeHistory, search());
 }
 
-function showPeers(status, seconds) {
-  const present = new Set(status.peers.map(({ subnet }) => subnet));
-  for (const [subnet, peer] of peers) {
-    if (present.has(subnet)) continue;
-    peer.row.remove();
-    peers.delete(subnet);
+function summaryOf({ nodes, links }) {
+  const present = nodes.filter(({ lostSeconds }) => lostSeconds === null);
+  const versions = new Set(present.flatMap(({ version }) => version ?? []));
+  const flows = links.reduce((all, { aToB, bToA }) => all + (aToB ?? 0) + (bToA ?? 0), 0);
+  const trips = present.flatMap(({ rttMs }) => rttMs ?? []).sort((a, b) => a - b);
+  return [
+    counted(present.length, 'node'),
+    links.some(({ aToB, bToA }) => aToB !== null || bToA !== null) ? `${bits(flows)} between them` : '',
+    trips.length > 0 ? `round trip ${milliseconds(trips[trips.length >> 1])}` : '',
+    versions.size === 1 ? `version ${[...versions][0]}` : versions.size > 1 ? `${versions.size} versions` : '',
+  ]
+    .filter(Boolean)
+    .join(' · ');
+}
+
+function setState(text, mark) {
+  setText(byId('state'), text);
+  setAttribute(byId('state'), 'class', mark);
+  document.body.classList.toggle('stale', text.includes('does not answer') && mark === 'bad' && overview !== undefined);
+}
+
+/** Opens what the address says. */
+function route() {
+  const wanted = routeNow();
+  const isOpen = !byId('cluster').hidden || !byId('node').hidden;
+  if (isOpen && wanted === shown) return;
+  const isFirst = !isOpen;
+  shown = wanted;
+  byId('cluster').hidden = wanted !== undefined;
+  byId('node').hidden = wanted === undefined;
+  byId('tip').hidden = true;
+  nodeHistory = wanted === undefined ? undefined : openNodePage(wanted, overview);
+  document.title = wanted === undefined ? 'Rudder' : `${byId('node').querySelector('h2').textContent} - Rudder`;
+  if (!isFirst) {
+    window.scrollTo(0, 0);
+    byId('main').focus({ preventScroll: true });
   }
-  const sorted = [...status.peers].sort((a, b) => numberOf(a.subnet) - numberOf(b.subnet));
-  for (const [index, data] of sorted.entries()) showPeer(data, seconds, index);
-  byId('count').textContent = String(status.peers.length);
+  void lookSlowly();
 }
 
-function showPeer({ host, subnet, nextHop, outBytes, inBytes, health, reserved }, seconds, index) {
-  let peer = peers.get(subnet);
-  if (peer === undefined) {
-    peer = { ...createRow(subnet), outBytes, inBytes, rates: [] };
-    peers.set(subnet, peer);
-  }
-  const body = byId('peers');
-  if (body.children[index] !== peer.row) body.insertBefore(peer.row, body.children[index] ?? null);
-  const rate = (now, last) => (seconds > 0 && now !== null ? Math.max(0, now - last) / seconds : 0);
-  const [out, inward] = [rate(outBytes, peer.outBytes), rate(inBytes, peer.inBytes)];
-  Object.assign(peer, { outBytes, inBytes });
-  peer.rates.push(out + inward);
-  if (peer.rates.length > HISTORY) peer.rates.shift();
-  // The kernel moves the packets of other backends than udp, and does not count them by peer.
-  const isCounted = outBytes !== null;
-  const never = isCounted ? 'never' : '';
-  const { state, lastHeardSeconds } = health;
-  const last = lastHeardSeconds === null ? (reserved ? 'reserved' : never) : `${duration(lastHeardSeconds)} ago`;
-  const heard = state === 'silent' || state === 'unreachable' ? `${state}, ${last}` : last;
-  [
-    subnet,
-    host === null ? nextHop : `${host}, ${nextHop}`,
-    isCounted ? bits(out) : '',
-    isCounted ? bits(inward) : '',
-    heard,
-  ].forEach((text, i) => {
-    if (peer.cells[i].textContent !== text) peer.cells[i].textContent = text;
-  });
-  peer.curve.setAttribute('points', pointsOf(peer.rates));
+function changed() {
+  if (overview === undefined) return;
+  update();
+  updateSlow();
 }
 
-function createRow(subnet) {
-  const row = document.createElement('tr');
-  row.dataset.subnet = subnet;
-  const cells = Array.from({ length: 6 }, () => row.appendChild(document.createElement('td')));
-  const svg = cells[5].appendChild(document.createElementNS('http://www.w3.org/2000/svg', 'svg'));
-  const curve = svg.appendChild(document.createElementNS('http://www.w3.org/2000/svg', 'polyline'));
-  return { row, cells, curve };
-}
-
-function pointsOf(rates) {
-  const most = Math.max(1, ...rates);
-  const x = (i) => CURVE.width - (rates.length - 1 - i) * (CURVE.width / HISTORY);
-  const y = (rate) => CURVE.height - 1 - (rate / most) * (CURVE.height - 2);
-  return rates.map((rate, i) => `${x(i).toFixed(1)},${y(rate).toFixed(1)}`).join(' ');
-}
-
-/** Every subnet of the network in order; of a very large network only those that are leased. */
-function showMap({ node, peers: list }) {
-  const [own, network] = [parse(node.subnet), parse(node.network)];
-  const size = 2 ** (32 - own.length);
-  const count = 2 ** (own.length - network.length);
-  const owners = new Map(list.map((peer) => [parse(peer.subnet).address, peer]));
-  const all = count <= MOST_SQUARES;
-  const addresses = all
-    ? Array.from({ length: count }, (_, i) => network.address + i * size)
-    : [own.address, ...owners.keys()].sort((a, b) => a - b);
-  const map = byId('map');
-  while (map.children.length > addresses.length) map.lastChild.remove();
-  while (map.children.length < addresses.length) map.appendChild(document.createElement('i'));
-  addresses.forEach((address, i) => {
-    const peer = owners.get(address);
-    const busy = peer !== undefined && (peers.get(peer.subnet)?.rates.at(-1) ?? 0) > 0;
-    const kind = address === own.address ? 'own' : peer === undefined ? '' : busy ? 'peer busy' : 'peer';
-    const owner = kind === 'own' ? 'this node' : peer === undefined ? 'free' : (peer.host ?? peer.nextHop);
-    const square = map.children[i];
-    const title = `${format(address)}/${own.length}: ${owner}`;
-    if (square.className !== kind) square.className = kind;
-    if (square.title !== title) square.title = title;
-  });
-}
-
-function showDrops({ packetPath, firewall }) {
-  const counters = packetPath === null ? {} : packetPath.counters;
-  const drops = Object.entries(counters).filter(([name, count]) => name.includes('_drop_') && count > 0);
-  const rows = drops.map(([name, count]) => [name.replace('_drop_', ': ').replaceAll('_', ' '), String(count)]);
-  const strangers = firewall.forwarding === null ? 0 : firewall.forwarding.strangers;
-  if (strangers > 0) rows.push(["strangers' datagrams", String(strangers)]);
-  const none = packetPath === null ? 'the kernel does not tell' : 'none';
-  fill(byId('drops'), rows.length > 0 ? rows : [[none, '']]);
-}
-
-/** Sets the rows of a definition list, touching only what differs. */
-function fill(list, rows) {
-  while (list.children.length > 2 * rows.length) list.lastChild.remove();
-  while (list.children.length < 2 * rows.length) {
-    list.appendChild(document.createElement(list.children.length % 2 === 0 ? 'dt' : 'dd'));
-  }
-  rows.flat().forEach((text, i) => {
-    if (list.children[i].textContent !== text) list.children[i].textContent = text;
-  });
-}
-
-function parse(subnet) {
-  const [address, length] = subnet.split('/');
-  return { address: address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0), length: Number(length) };
-}
-
-const numberOf = (subnet) => parse(subnet).address;
-const format = (address) => [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join('.');
-
-function bits(bytesPerSecond) {
-  const units = ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s'];
-  let value = bytesPerSecond * 8;
-  let unit = 0;
-  for (; value >= 1000 && unit < units.length - 1; unit++) value /= 1000;
-  return `${value.toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`;
-}
-
-function duration(seconds) {
-  if (seconds < 120) return `${Math.round(seconds)} s`;
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172_800) return `${(seconds / 3600).toFixed(1)} h`;
-  return `${(seconds / 86_400).toFixed(1)} d`;
-}
-
+setUpMap();
+setUpNodes(changed);
+byId('history').append(...charts.map(({ figure }) => figure));
+byId('foot').append(
+  'What is shown here is also there as ',
+  element('a', { href: 'cluster', text: 'JSON' }),
+  ', ',
+  element('a', { href: 'status', text: 'the status of this node' }),
+  ' and ',
+  element('a', { href: 'metrics', text: 'metrics' }),
+  '.',
+);
+byId('search').addEventListener('input', changed);
+addEventListener('hashchange', () => {
+  if (!location.hash.startsWith('#/') && location.hash !== '') return;
+  status = undefined;
+  if (overview !== undefined) update();
+  void look();
+});
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) return;
+  void look();
+  void lookSlowly();
+});
 void look();

@@ -60,6 +60,8 @@ async function serve(answer: readonly unknown[]): Promise<void> {
     tcp: undefined,
     status: async () => createStatus(),
     survey: async () => ({}),
+    cluster: () => ({ nodes: [] }),
+    history: () => undefined,
     events: async () => answer as NodeEvent[],
     store: { kind: 'etcd', settings: { endpoints: [], prefix: '/x' } },
     setLogLevel: () => undefined,

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { OFFLOADS } from '../../../src/backend/udp/tables/offloads.js';
 import { addDaemonOptions, toDaemonOptions } from '../../../src/cli/daemon-options.js';
 import { addRegistryOptions } from '../../../src/cli/registry-options.js';
-import type { EtcdRegistry } from '../../../src/control/open.js';
+import type { EtcdRegistryOptions } from '../../../src/control/open.js';
 import { parseIpv4 } from '../../../src/core/address-text.js';
 import { RudderError } from '../../../src/core/errors.js';
 
@@ -15,7 +15,7 @@ const command = () =>
 
 const parse = (...argv: string[]) => toDaemonOptions(command().parse(argv, { from: 'user' }).opts());
 
-const etcdOf = (...argv: string[]) => parse(...argv).registry as EtcdRegistry;
+const etcdOf = (...argv: string[]) => parse(...argv).registry as EtcdRegistryOptions;
 
 function errorOf<E extends Error>(type: abstract new (...args: never[]) => E, argv: string[]): E {
   try {

@@ -7,6 +7,7 @@ import type { Lease } from '../../../src/core/lease.js';
 import { type Cluster, keepCluster } from '../../../src/daemon/cluster.js';
 import { udp } from '../../helpers/leases.js';
 import { createRecordingLog } from '../../helpers/recording-log.js';
+import { createStatus } from '../../helpers/status.js';
 
 const newKey = () => generateKeyPairSync('x25519').privateKey;
 const [ownKey, memberKey, thiefKey] = [newKey(), newKey(), newKey()];
@@ -35,9 +36,10 @@ beforeEach(async () => {
     publicIp: () => parseIpv4('192.0.2.1')!,
     peers: () => peers,
     isMember: (one) => !skipped.includes(one),
-    isReady: async () => true,
+    status: async () => createStatus(),
     look: () => undefined,
     view: () => ({ subnet: '', heardSeconds: 1, answeredSeconds: 1, misses: 0, rttMs: 1, obstacle: null }),
+    lost: () => [],
     probeNow: async () => undefined,
     log: createRecordingLog(),
   });

@@ -1,7 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { eventFileIn, readEvents, writeEvents } from '../../../src/events/event-file.js';
 import { type EventLog, openEventLog } from '../../../src/events/event-log.js';
 import { eventOf } from '../../../src/events/event-text.js';
@@ -69,6 +69,30 @@ describe('the log of events', () => {
     expect(await kindsOf(events)).toEqual(['node.ready']);
     expect(log.lines.map(({ message }) => message)).toContain('events cannot be saved');
   });
+});
+
+it('what could not be saved is saved later, also if nothing more happens', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    rmSync(directory, { recursive: true });
+    writeFileSync(directory, 'a file');
+    const events = await opened();
+    events.note('node.ready', {}, 'ready');
+    const passUntil = async (holds: () => boolean) => {
+      const end = performance.now() + 10_000;
+      while (!holds() && performance.now() < end) {
+        vi.advanceTimersByTime(1000);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect(holds()).toBe(true);
+    };
+    await passUntil(() => log.lines.some(({ message }) => message === 'events cannot be saved'));
+    rmSync(directory);
+    await passUntil(() => existsSync(eventFileIn(directory)));
+    expect((await readEvents(eventFileIn(directory))).map(({ kind }) => kind)).toEqual(['node.ready']);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 describe('the file of events', () => {

@@ -70,6 +70,7 @@ it('knows a peer by the answer to a probe, with its time of flight by the clock 
   expect(sent).toMatchObject([{ to: at(1) }]);
   answer();
   expect(stateOf()).toMatchObject({ state: 'ok', rttMs: 0.4, lastHeardSeconds: 0 });
+  expect(health.rtts()).toMatchObject({ sum: 0.0004 });
 });
 
 it('is seldom awake among many that come and go', () => {

@@ -54,6 +54,8 @@ beforeEach(async () => {
       return status();
     },
     survey: async () => ({ nodes: [] }),
+    cluster: () => ({ nodes: [] }),
+    history: (after, subnet) => (subnet === 'nobody' ? undefined : { after, subnet }),
     events: async (after, waitMs) => {
       eventsAsked.push([after, waitMs]);
       return [EVENT];
@@ -141,6 +143,32 @@ describe('the TCP port', () => {
     const { code, body } = await ask('GET', path);
     expect(code).toBe(404);
     expect(body.length).toBeLessThan(200);
+  });
+
+  it('serves the page, whose scripts and styles are its own, and all that it asks for', async () => {
+    const { body } = await ask('GET', '/');
+    const files = [...body.matchAll(/(?:src|href)="([\w.-]+)"/g)].map(([, file]) => file);
+    expect(files).toEqual(expect.arrayContaining(['page.css', 'page.js', 'uPlot.iife.min.js', 'uPlot.min.css']));
+    for (const file of files) expect((await ask('GET', `/${file}`)).code).toBe(200);
+    const policy = (await converse('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')).match(
+      /content-security-policy: (.*)/i,
+    );
+    expect(policy?.[1]).toContain("default-src 'none'");
+    expect(policy?.[1]).not.toContain('unsafe');
+    expect(body).not.toMatch(/ style=|<style|<script>| on\w+=/);
+    expect(JSON.parse((await ask('GET', '/cluster')).body)).toEqual({ nodes: [] });
+  });
+
+  it('tells the history of the node and of a peer, and what has happened, for which nobody waits here', async () => {
+    expect(JSON.parse((await ask('GET', '/history')).body)).toEqual({ after: -1 });
+    expect(JSON.parse((await ask('GET', '/history?peer=10.240.1.0/24&after=7')).body)).toEqual({
+      after: 7,
+      subnet: '10.240.1.0/24',
+    });
+    expect((await ask('GET', '/history?peer=nobody')).code).toBe(404);
+    eventsAsked.length = 0;
+    expect(JSON.parse((await ask('GET', '/events?after=7&wait=20')).body)).toEqual([EVENT]);
+    expect(eventsAsked).toEqual([[7, 0]]);
   });
 
   it('takes headers of 8 KB and no more', async () => {
@@ -293,7 +321,7 @@ describeWith(['root'], 'the control socket', () => {
   });
 });
 
-it('tells events on the control socket alone, after one, and lets nobody wait for ever', async () => {
+it('tells events after one, for which one may wait on the control socket, and not for ever', async () => {
   eventsAsked.length = 0;
   expect(await askDaemon(socketPath, 'GET', '/events?after=7&wait=9999')).toEqual({ code: 200, body: [EVENT] });
   await askDaemon(socketPath, 'GET', '/events?after=-1&wait=x');
@@ -301,5 +329,4 @@ it('tells events on the control socket alone, after one, and lets nobody wait fo
     [7, 20_000],
     [0, 0],
   ]);
-  expect(await ask('GET', '/events')).toMatchObject({ code: 404 });
 });

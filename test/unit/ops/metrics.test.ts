@@ -53,6 +53,25 @@ describe('metrics', () => {
     expect(metricOf(text, series)).toBe(String(Date.UTC(2030, 0) / 1000));
   });
 
+  it('tell how long things took, each bucket with those before it', async () => {
+    const text = await createMetrics().text(createStatus());
+    expect(text).toContain('# TYPE rudder_probe_rtt_seconds histogram\n');
+    const probes = [...text.matchAll(/^(rudder_probe_rtt_seconds_.*)$/gm)].map(([line]) => line);
+    expect(probes).toEqual([
+      'rudder_probe_rtt_seconds_bucket{le="0.001"} 7',
+      'rudder_probe_rtt_seconds_bucket{le="0.01"} 9',
+      'rudder_probe_rtt_seconds_bucket{le="+Inf"} 10',
+      'rudder_probe_rtt_seconds_sum 0.09',
+      'rudder_probe_rtt_seconds_count 10',
+    ]);
+    expect(metricOf(text, 'rudder_registry_request_seconds_count')).toBe('4');
+    expect(Number(metricOf(text, 'rudder_loop_delay_seconds_count'))).toBeGreaterThanOrEqual(0);
+    // A node without a registry has no requests.
+    const { probes: own } = createStatus().latencies;
+    const alone = await createMetrics().text(createStatus({ latencies: { probes: own, registry: null } }));
+    expect(alone).not.toContain('rudder_registry_request_seconds');
+  });
+
   it('show every counter of the packet path', async () => {
     const status = createStatus();
     const text = await createMetrics().text(status);

@@ -7,10 +7,13 @@ import { createStatus } from '../../helpers/status.js';
 let looks: number;
 let read: () => Promise<Status | string>;
 const views = () =>
-  createStatusViews(() => {
-    looks++;
-    return read();
-  });
+  createStatusViews(
+    () => {
+      looks++;
+      return read();
+    },
+    ({ uptimeSeconds }) => ({ uptimeSeconds }),
+  );
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });

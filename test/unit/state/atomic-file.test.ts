@@ -38,6 +38,18 @@ describe('writeFileAtomic', () => {
     expect(readdirSync(directory)).toEqual(['file']);
   });
 
+  it('writes pieces one after the other, and nothing if one of them is not to be had', async () => {
+    await writeFileAtomic(path, ['a', 'ï', '', 'b'], 0o644);
+    expect(readFileSync(path, 'utf8')).toBe('aïb');
+    function* torn() {
+      yield 'new';
+      throw new Error('no more');
+    }
+    await expect(writeFileAtomic(path, torn(), 0o644)).rejects.toThrow('no more');
+    expect(readFileSync(path, 'utf8')).toBe('aïb');
+    expect(readdirSync(directory)).toEqual(['file']);
+  });
+
   it('makes missing directories', async () => {
     await writeFileAtomic(join(directory, 'a', 'b', 'file'), 'text', 0o600);
     expect(readFileSync(join(directory, 'a', 'b', 'file'), 'utf8')).toBe('text');
@@ -82,7 +94,7 @@ describe('writeFileAtomic', () => {
 
   it('leaves old file and no temporary one if writing fails half-way', async () => {
     writeFileSync(path, 'old');
-    const unwritable = { notA: 'text' } as unknown as string;
+    const unwritable = ['begun', { notA: 'text' } as unknown as string];
     await expect(writeFileAtomic(path, unwritable, 0o644)).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' });
     expect(readFileSync(path, 'utf8')).toBe('old');
     expect(readdirSync(directory)).toEqual(['file']);

@@ -40,6 +40,15 @@ it('what was saved is loaded', async () => {
   expect(log.lines).toEqual([]);
 });
 
+it.each([0, 1, 199, 200, 201, 1000])('what was saved of %i peers is loaded', async (count) => {
+  const peers = Array.from({ length: count }, (_, i) => ({
+    ...known.peers[0],
+    publicIp: ip(`198.51.${i >> 8}.${i & 255}`),
+  }));
+  await saveLastKnown(directory, { ...known, peers });
+  expect((await loadLastKnown(directory, createRecordingLog()))?.peers).toEqual(peers);
+});
+
 it('of a version that knew of no mapped ports is loaded too', async () => {
   const path = join(directory, 'last-known.json');
   writeFileSync(path, readFileSync(path, 'utf8').replace(/,"backend":\{"type":"udp","data":\{.*?\}\}/g, ''));

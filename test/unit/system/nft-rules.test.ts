@@ -50,21 +50,29 @@ describeWith(['root', 'nft'], 'the table', () => {
     expect(nft(tableOf(settings, members(['10.1.1.7'])))).toMatch(/ct state new goto entering/);
   });
 
+  it('asks nothing of what is sent where the kernel sends and nothing is translated', () => {
+    const untracked = { ...settings, isTracked: false };
+    const vxlan = { ...untracked, devices: ['flannel.1'], tunnel: { port: 8472, vni: 1 } };
+    expect(nft(tableOf(vxlan, members(['10.1.1.7'])))).not.toMatch(/sending|hook output/);
+    expect(nft(tableOf(untracked, members(['10.1.1.7'])))).toContain('hook output');
+  });
+
   it('drops of VXLAN what is of our VNI and from no member, and asks for no source port', () => {
     const vxlan = { ...settings, devices: ['flannel.1', 'eth0'], tunnel: { port: 8472, vni: 1 } };
     const text = nft(tableOf(vxlan, members(['10.1.1.7'])));
     expect(text).toMatch(
       /chain stranger \{\s+ip daddr 10\.1\.1\.26 @th,96,24 0x0*1 counter name "dropped_stranger" drop/,
     );
-    expect(text).not.toContain('@th,0,16');
+    expect(text).not.toContain('th sport');
     expect(text).toContain('oifname { "eth0", "flannel.1" }');
+    expect(text).toMatch(/chain to_member \{\s+ip saddr 10\.1\.1\.26 notrack accept/);
     expect(nft(tableOf(settings, members(['10.1.1.7'])))).not.toContain('stranger {\n\t\tip');
   });
 
   it('lets nodes alone ask, through the overlay, and so many times a second; where they do not ask, there are no such rules', () => {
     const asked = tableOf({ ...settings, memberPort: 8285 }, members([]));
     const text = nft(asked, asked);
-    expect(text).toMatch(/ip daddr 10\.240\.26\.0 tcp dport 8285 goto asking/);
+    expect(text).toMatch(/th dport 8285 ip daddr 10\.240\.26\.0 meta l4proto tcp goto asking/);
     expect(text).toMatch(/iifname != "rudder0" drop\s+ip saddr & 0\.0\.0\.255 != 0\.0\.0\.0 drop/);
     expect(text).toMatch(/update @askers \{ ip saddr limit rate over 20\/second burst 100 packets \} drop/);
     expect(nft(tableOf(settings, members([])))).not.toMatch(/asking|askers/);
@@ -72,7 +80,7 @@ describeWith(['root', 'nft'], 'the table', () => {
 
   it('has no rules for a tunnel where there is none', () => {
     const text = nft(tableOf({ ...settings, devices: ['eth0'], tunnel: undefined }, members(['10.1.1.7'])));
-    expect(text).not.toMatch(/dport|undefined|chain (arriving|sending)/);
+    expect(text).not.toMatch(/th dport|undefined|chain (arriving|sending)/);
     expect(text).toContain('counter name "out_entered"');
   });
 

@@ -23,6 +23,7 @@ import {
 } from '../tables/memory.js';
 import { UDP_GRO } from '../tables/offloads.js';
 import { addReceived } from '../tables/peer-counters.js';
+import { ipv4Of } from '../tables/peers.js';
 import { isInside, nextHopOf, subnetNumberOf } from '../tables/routes.js';
 import { ADDRESSES, destinationOf, isWellFormed, sourceOf, totalLengthOf } from '../wire/ipv4-packet.js';
 import { createMerger } from './merge.js';
@@ -65,7 +66,7 @@ const RIGHT = 0xffff;
 export function createInbound(native: Native, memory: SharedMemory, settings: PathSettings): () => void {
   const { datagrams, checksums, counters, offloads, clock } = memory;
   const packets = viewOf(memory.inboundSlab);
-  const { routes, members, portMapped, peers, ownAddress, ownMask, checkSource, port } = settings;
+  const { routes, members, portMapped, peers, traffic, ownAddress, ownMask, checkSource, port } = settings;
   const writes = createWriteBatch(native, memory, IN_PACKETS, IN_BYTES);
   const merger = createMerger(memory, writes);
   /**
@@ -100,8 +101,8 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
   /** A peer may send from its own subnet, and from the address by which we know it (say, an ICMP error of its host). */
   function ownsSource(sender: Ipv4, source: Ipv4): boolean {
     if (!isInside(routes, source)) return source === sender && isMember(members, sender);
-    // Where there is no owner the table holds 0, which a forged sender could be too.
-    return sender !== NO_ADDRESS && nextHopOf(routes, source) === sender;
+    // Where there is no owner the address is 0, which a forged sender could be too.
+    return sender !== NO_ADDRESS && ipv4Of(peers, nextHopOf(routes, source)) === sender;
   }
 
   /** Counts the packet, and puts what its transport checksum covers on the list; nothing if it is not to be verified. */
@@ -117,7 +118,7 @@ export function createInbound(native: Native, memory: SharedMemory, settings: Pa
   function countTrain(): void {
     // An ICMP error of a peer's host has a source outside the Network, and belongs to none of its subnets.
     if (train.packets > 0 && isInside(routes, train.source)) {
-      addReceived(peers, subnetNumberOf(routes, train.source), train.packets, train.bytes, clock[0]);
+      addReceived(traffic, subnetNumberOf(routes, train.source), train.packets, train.bytes, clock[0]);
     }
     train.packets = 0;
     train.bytes = 0;

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { type Ipv4, NO_ADDRESS } from '../../../core/ipv4.js';
+import type { Ipv4 } from '../../../core/ipv4.js';
 import {
   EBADFD,
   GSO_NONE,
@@ -23,6 +23,7 @@ import {
 } from '../tables/counters.js';
 import { HEADER_SLOT_BYTES, type PathSettings, type SharedMemory, viewOf } from '../tables/memory.js';
 import { addSent } from '../tables/peer-counters.js';
+import { NO_PEER } from '../tables/peers.js';
 import { nextHopOf, subnetNumberOf } from '../tables/routes.js';
 import { ICMP_NET_UNREACHABLE, ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from '../wire/icmp.js';
 import {
@@ -62,7 +63,7 @@ const LIMITED_BROADCAST = -1;
  *
  *  1. read packets and super-packets from TUN into the outbound slab
  *  2. check that each is one whole IPv4 packet, and none of our own datagrams
- *  3. destination -> route table -> next hop; none: ICMP net unreachable to the sender
+ *  3. destination -> route table -> peer number; none: ICMP net unreachable to the sender
  *  4. take one hop off the TTL; used up: ICMP time exceeded to the sender
  *  5. split super-packets into packets, put unfinished checksums on a list
  *  6. finish the checksums, and send all with one system call, from where they were read
@@ -79,11 +80,11 @@ export function createOutbound(
   const { tunPackets, clock, counters } = memory;
   const packets = viewOf(memory.outboundSlab);
   const headers = viewOf(memory.headers);
-  const { routes, peers, ownAddress, ownMask, port, localAddress } = settings;
+  const { routes, peers, traffic, ownAddress, ownMask, port, localAddress } = settings;
   const ownPorts = (port << 16) | port;
   const networkBroadcast = routes.network | ~routes.mask;
   const checksums = createChecksumBatch(native, memory);
-  const sends = createSendBatch(native, memory, port, checksums);
+  const sends = createSendBatch(native, memory, peers, checksums);
   const answers = createWriteBatch(native, memory, OUT_ICMP_PACKETS, OUT_ICMP_BYTES);
   const spread = createSpread(native, memory);
   const splitter = createSplitter(memory, spread, sends, checksums);
@@ -101,8 +102,8 @@ export function createOutbound(
       return add(counters, OUT_DROP_LOOP, 1);
     }
     const destination = destinationOf(packets, offset);
-    const nextHop = nextHopOf(routes, destination);
-    if (nextHop === NO_ADDRESS) {
+    const peer = nextHopOf(routes, destination);
+    if (peer === NO_PEER) {
       if (isForMany(destination)) return add(counters, OUT_DROP_MULTICAST, 1);
       add(counters, OUT_DROP_NO_ROUTE, 1);
       return answer(ICMP_NET_UNREACHABLE, offset, length);
@@ -116,16 +117,16 @@ export function createOutbound(
       if (!splitter.isValid(record)) return add(counters, OUT_DROP_MALFORMED, 1);
       if (splitter.isTooMany(record)) return add(counters, OUT_DROP_SEGMENTS, 1);
       // Counted by the split and not by a division: until code is compiled, a quotient is an object on the heap.
-      const segments = splitter.split(record, nextHop);
+      const segments = splitter.split(record, peer);
       batch.segments += segments;
-      return addSent(peers, subnet, segments, length + (segments - 1) * splitter.headerLength(record));
+      return addSent(traffic, subnet, segments, length + (segments - 1) * splitter.headerLength(record));
     }
     spread.gather(offset, length);
     if ((tunPackets[record + PACKET_VNET_FLAGS] & VNET_NEEDS_CHECKSUM) !== 0 && !splitter.finishChecksum(record)) {
       return add(counters, OUT_DROP_MALFORMED, 1);
     }
-    sends.queue(nextHop, offset, length, length);
-    addSent(peers, subnet, 1, length);
+    sends.queue(peer, offset, length, length);
+    addSent(traffic, subnet, 1, length);
   }
 
   /**

@@ -1,5 +1,4 @@
 import { constants } from 'node:os';
-import type { Ipv4 } from '../../../core/ipv4.js';
 import {
   IOVEC_INTS,
   MAX_MESSAGES,
@@ -20,6 +19,7 @@ import {
 } from '../tables/counters.js';
 import { SEND_IOVECS, type SharedMemory } from '../tables/memory.js';
 import { UDP_GSO } from '../tables/offloads.js';
+import { ipv4Of, type Peers, portOf } from '../tables/peers.js';
 import type { ChecksumBatch } from './checksum-batch.js';
 
 /** Fields of records (native/src/rudder.h). */
@@ -57,7 +57,7 @@ const SCRATCH_IOVEC = SEND_IOVECS - 1;
  */
 export interface SendBatch {
   /** Packets of `size` bytes that lie one behind the other, `bytes` in all: only the last one may be shorter. */
-  queue(nextHop: Ipv4, offset: number, size: number, bytes: number): void;
+  queue(peer: number, offset: number, size: number, bytes: number): void;
   /** Sends all that is queued, as often in a turn as the room for it is used up. */
   flush(): void;
   /** Sends all that is queued: the turn is over. */
@@ -67,40 +67,40 @@ export interface SendBatch {
 export function createSendBatch(
   native: Native,
   memory: SharedMemory,
-  port: number,
+  peers: Peers,
   checksums: Pick<ChecksumBatch, 'finish'>,
 ): SendBatch {
   const { sends, sendIovecs, counters, offloads } = memory;
   /** `waited`: for room in the socket's buffer, once in each turn, however often it sends. */
   const batch = { messages: 0, iovecs: 0, waited: false };
   /** The train that others may join: its record, -1 if there is none; its peer; its first packet's size. */
-  const open = { record: -1, nextHop: 0, size: 0 };
+  const open = { record: -1, peer: 0, size: 0 };
 
-  function queue(nextHop: Ipv4, offset: number, size: number, bytes: number): void {
+  function queue(peer: number, offset: number, size: number, bytes: number): void {
     const end = offset + bytes;
     for (let from = offset; from < end; ) {
       if (batch.messages >= SCRATCH || batch.iovecs >= SCRATCH_IOVEC) flush();
       const next = Math.min(size, end - from);
-      if (!joinsTrain(nextHop, next)) startMessage(nextHop, next);
+      if (!joinsTrain(peer, next)) startMessage(peer, next);
       from = fill(from, size, end);
     }
   }
 
-  function joinsTrain(nextHop: Ipv4, bytes: number): boolean {
-    if (open.record < 0 || nextHop !== open.nextHop || bytes > open.size) return false;
+  function joinsTrain(peer: number, bytes: number): boolean {
+    if (open.record < 0 || peer !== open.peer || bytes > open.size) return false;
     return sends[open.record + SEND_BYTES] + bytes <= MAX_TRAIN_BYTES;
   }
 
-  function startMessage(nextHop: Ipv4, size: number): void {
+  function startMessage(peer: number, size: number): void {
     const record = batch.messages++ * RECORD_INTS;
     sends[record + SEND_FIRST_IOVEC] = batch.iovecs;
     sends[record + SEND_IOVEC_COUNT] = 0;
-    sends[record + SEND_ADDRESS] = nextHop;
-    sends[record + SEND_PORT] = port;
+    sends[record + SEND_ADDRESS] = ipv4Of(peers, peer);
+    sends[record + SEND_PORT] = portOf(peers, peer);
     sends[record + SEND_PACKETS] = 0;
     sends[record + SEND_BYTES] = 0;
     open.record = record;
-    open.nextHop = nextHop;
+    open.peer = peer;
     open.size = size;
   }
 
@@ -206,21 +206,22 @@ export function createSendBatch(
       // A piece holds whole packets.
       const end = sendIovecs[i * IOVEC_INTS + IOVEC_OFFSET] + sendIovecs[i * IOVEC_INTS + IOVEC_LENGTH];
       for (let at = sendIovecs[i * IOVEC_INTS + IOVEC_OFFSET]; at < end; at += size) {
-        if (sendOne(sends[train + SEND_ADDRESS], at, Math.min(size, end - at))) done++;
+        if (sendOne(train, at, Math.min(size, end - at))) done++;
       }
     }
     return done;
   }
 
-  function sendOne(nextHop: Ipv4, offset: number, length: number): boolean {
+  /** @param train from which it is, and so for the same peer */
+  function sendOne(train: number, offset: number, length: number): boolean {
     const scratch = SCRATCH * RECORD_INTS;
     sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + IOVEC_SLAB] = SLAB_OUTBOUND;
     sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + IOVEC_OFFSET] = offset;
     sendIovecs[SCRATCH_IOVEC * IOVEC_INTS + IOVEC_LENGTH] = length;
     sends[scratch + SEND_FIRST_IOVEC] = SCRATCH_IOVEC;
     sends[scratch + SEND_IOVEC_COUNT] = 1;
-    sends[scratch + SEND_ADDRESS] = nextHop;
-    sends[scratch + SEND_PORT] = port;
+    sends[scratch + SEND_ADDRESS] = sends[train + SEND_ADDRESS];
+    sends[scratch + SEND_PORT] = sends[train + SEND_PORT];
     sends[scratch + SEND_SEGMENT_SIZE] = 0;
     sends[scratch + SEND_PACKETS] = 1;
     sends[scratch + SEND_BYTES] = length;

@@ -1,4 +1,3 @@
-import type { Ipv4 } from '../../../core/ipv4.js';
 import { GSO_ECN, GSO_TCP4, GSO_UDP, VNET_NEEDS_CHECKSUM } from '../../../system/native.js';
 import { OUTBOUND_READ_BYTES, OUTBOUND_SPARE_BYTES, type SharedMemory, viewOf } from '../tables/memory.js';
 import { fold, sumOfWords } from '../wire/checksum.js';
@@ -56,7 +55,7 @@ export interface Splitter {
   /** True if so small segments are of no kernel's making. */
   isTooMany(record: number): boolean;
   /** Returns how many packets it made. */
-  split(record: number, nextHop: Ipv4): number;
+  split(record: number, peer: number): number;
   /** Length of the header that each of those packets got. */
   headerLength(record: number): number;
   /** Puts a plain packet's unfinished checksum on the list; false if its fields make no sense. */
@@ -110,7 +109,7 @@ export function createSplitter(
     );
   }
 
-  function split(record: number, nextHop: Ipv4): number {
+  function split(record: number, peer: number): number {
     const offset = tunPackets[record + PACKET_OFFSET];
     const size = tunPackets[record + PACKET_GSO_SIZE];
     const headerLength = headerLengthOfBoth(record);
@@ -128,7 +127,7 @@ export function createSplitter(
       const payload = Math.min(size, payloadBytes - from);
       if (!isInPlace) {
         if (at + stride > SPARE_END) {
-          sends.queue(nextHop, run, stride, at - run);
+          sends.queue(peer, run, stride, at - run);
           sends.flush();
           run = at = OUTBOUND_READ_BYTES;
         }
@@ -137,7 +136,7 @@ export function createSplitter(
       writeHeader(at, headerLength, payload, i, from, from + size >= payloadBytes);
       at += headerLength + payload;
     }
-    sends.queue(nextHop, run, stride, at - run);
+    sends.queue(peer, run, stride, at - run);
     if (!isInPlace) spare.next = at;
     return i;
   }

@@ -1,4 +1,5 @@
 import { type Ipv4, NO_ADDRESS } from '../../../core/ipv4.js';
+import type { Allocate } from './memory.js';
 
 /**
  * Underlay addresses of members on shared memory, for one question of the packet path: is this one of them? There is a
@@ -12,9 +13,9 @@ import { type Ipv4, NO_ADDRESS } from '../../../core/ipv4.js';
 export type Members = Int32Array;
 
 /** Room for that many members: at most half full, so a search is short. */
-export function createMembers(most: number): Members {
+export function createMembers(most: number, allocate: Allocate): Members {
   const slots = 2 ** Math.ceil(Math.log2(2 * most + 2));
-  return new Int32Array(new SharedArrayBuffer(slots * Int32Array.BYTES_PER_ELEMENT));
+  return allocate(slots);
 }
 
 /** Called for packets whose source lies outside the Network, or that come from another port than nodes send from. */

@@ -14,6 +14,7 @@ import {
 import { COUNTER_INTS } from './counters.js';
 import type { Members } from './members.js';
 import { OFFLOADS } from './offloads.js';
+import type { Peers } from './peers.js';
 import type { RouteTable } from './routes.js';
 
 /** Reads of one wake-up at most. Their sum also bounds how long the other direction waits. */
@@ -79,15 +80,16 @@ export interface WorkerData {
 
 export interface PathSettings {
   readonly routes: RouteTable;
+  readonly peers: Peers;
   readonly members: Members;
   /** Those of them whose datagrams come from any port. */
   readonly portMapped: Members;
-  /** Traffic by subnet, see peer-counters.ts. */
-  readonly peers: Int32Array;
+  /** By subnet, see peer-counters.ts. */
+  readonly traffic: Int32Array;
   /** Our own subnet: all that we accept packets for. */
   readonly ownAddress: number;
   readonly ownMask: number;
-  /** Port of every node. */
+  /** Of the socket, and of every node that no NAT gives another one. */
   readonly port: number;
   /** Address of the socket. */
   readonly localAddress: number;
@@ -100,17 +102,17 @@ export function createSharedMemory(): SharedMemory {
     outboundSlab: bytes(OUTBOUND_READ_BYTES + OUTBOUND_SPARE_BYTES),
     inboundSlab: bytes(INBOUND_SLAB_BYTES),
     headers: bytes(HEADER_SLOTS * HEADER_SLOT_BYTES),
-    tunPackets: ints(OUTBOUND_BATCH * RECORD_INTS),
-    datagrams: ints(INBOUND_BATCH * RECORD_INTS),
-    sends: ints(MAX_MESSAGES * RECORD_INTS),
-    sendIovecs: ints(SEND_IOVECS * IOVEC_INTS),
-    writes: ints(MAX_MESSAGES * RECORD_INTS),
-    writeIovecs: ints(WRITE_IOVECS * IOVEC_INTS),
-    checksums: ints(MAX_SEGMENTS * CHECKSUM_INTS),
-    clock: ints(1),
-    control: ints(1),
-    counters: ints(COUNTER_INTS),
-    offloads: ints(OFFLOADS.length),
+    tunPackets: sharedInts(OUTBOUND_BATCH * RECORD_INTS),
+    datagrams: sharedInts(INBOUND_BATCH * RECORD_INTS),
+    sends: sharedInts(MAX_MESSAGES * RECORD_INTS),
+    sendIovecs: sharedInts(SEND_IOVECS * IOVEC_INTS),
+    writes: sharedInts(MAX_MESSAGES * RECORD_INTS),
+    writeIovecs: sharedInts(WRITE_IOVECS * IOVEC_INTS),
+    checksums: sharedInts(MAX_SEGMENTS * CHECKSUM_INTS),
+    clock: sharedInts(1),
+    control: sharedInts(1),
+    counters: sharedInts(COUNTER_INTS),
+    offloads: sharedInts(OFFLOADS.length),
   };
 }
 
@@ -123,6 +125,8 @@ function bytes(length: number): Uint8Array {
   return new Uint8Array(new SharedArrayBuffer(length));
 }
 
-function ints(length: number): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(length * Int32Array.BYTES_PER_ELEMENT));
-}
+/** Where a table lies is for its maker to say: so many int32, all 0, that the two threads share. */
+export type Allocate = (ints: number) => Int32Array;
+
+export const sharedInts: Allocate = (ints) =>
+  new Int32Array(new SharedArrayBuffer(ints * Int32Array.BYTES_PER_ELEMENT));

@@ -1,6 +1,7 @@
 import type { PeerTraffic } from '../../backend.js';
 import { elapsedMs } from './clock.js';
 import { add, read } from './counters.js';
+import type { Allocate } from './memory.js';
 import type { RouteTable } from './routes.js';
 
 /**
@@ -21,8 +22,8 @@ const HEARD_AT = 8;
 /** Half a second less than a whole turn of the clock: what looks older is in truth a little ahead of us. */
 const LONGEST_AGE_MS = 2 ** 31 - 500;
 
-export function createPeerCounters(table: RouteTable): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(table.nextHops.length * LINE_INTS * Int32Array.BYTES_PER_ELEMENT));
+export function createPeerCounters(table: RouteTable, allocate: Allocate): Int32Array {
+  return allocate(table.nextHops.length * LINE_INTS);
 }
 
 /** Only the worker calls this and the next one. */

@@ -1,13 +1,15 @@
-import { type Ipv4, NO_ADDRESS } from '../../../core/ipv4.js';
+import type { Ipv4 } from '../../../core/ipv4.js';
 import type { NetworkConfig } from '../../../core/network-config.js';
 import { maskOf, type Subnet, subnetCount } from '../../../core/subnet.js';
+import { sharedInts } from './memory.js';
+import { NO_PEER } from './peers.js';
 
 /**
  * Next hop by subnet number, on shared memory:
  *
  *     index   0          1          2          3                 (subnet number inside Network)
  *           +----------+----------+----------+----------+--
- *           | 0        | 10.1.1.7 | 0        | 10.1.1.9 |  ...   (next hop, 0 = none)
+ *           | 0        | 1        | 0        | 2        |  ...   (peer number, see peers.ts; 0 = none)
  *           +----------+----------+----------+----------+--
  *
  * The control side stores, the packet path loads: O(1), no lock, no copy, and a change counts from the next packet on.
@@ -20,22 +22,25 @@ export interface RouteTable {
   readonly shift: number;
 }
 
-export function createRouteTable(config: Pick<NetworkConfig, 'network' | 'subnetLength'>): RouteTable {
+export function createRouteTable(
+  config: Pick<NetworkConfig, 'network' | 'subnetLength'>,
+  allocate = sharedInts,
+): RouteTable {
   const count = subnetCount(config.network, config.subnetLength);
   return {
-    nextHops: new Int32Array(new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT)),
+    nextHops: allocate(count),
     network: config.network.address,
     mask: maskOf(config.network.prefixLength),
     shift: 32 - config.subnetLength,
   };
 }
 
-/** Of a subnet of our length. @param nextHop NO_ADDRESS removes the route */
-export function setRoute(table: RouteTable, subnet: Subnet, nextHop: Ipv4): void {
+/** Of a subnet of our length. @param nextHop a peer number; NO_PEER removes the route */
+export function setRoute(table: RouteTable, subnet: Subnet, nextHop: number): void {
   setEntry(table, subnetNumberOf(table, subnet.address), nextHop);
 }
 
-export function setEntry(table: RouteTable, subnetNumber: number, nextHop: Ipv4): void {
+export function setEntry(table: RouteTable, subnetNumber: number, nextHop: number): void {
   Atomics.store(table.nextHops, subnetNumber, nextHop);
 }
 
@@ -55,8 +60,8 @@ export function isInside(table: RouteTable, address: Ipv4): boolean {
   return ((address ^ table.network) & table.mask) === 0;
 }
 
-/** The next hop towards an address, NO_ADDRESS if there is none. Called for each packet. */
-export function nextHopOf(table: RouteTable, destination: Ipv4): Ipv4 {
-  if (!isInside(table, destination)) return NO_ADDRESS;
+/** The number of the peer behind which an address lies, NO_PEER if there is none. Called for each packet. */
+export function nextHopOf(table: RouteTable, destination: Ipv4): number {
+  if (!isInside(table, destination)) return NO_PEER;
   return table.nextHops[subnetNumberOf(table, destination)];
 }

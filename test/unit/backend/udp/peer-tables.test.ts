@@ -1,6 +1,8 @@
-import { beforeEach, expect, it } from 'vitest';
+import { beforeEach, expect, it, vi } from 'vitest';
 import { createPeerTables, type PeerTables } from '../../../../src/backend/udp/peer-tables.js';
 import { isMember } from '../../../../src/backend/udp/tables/members.js';
+import { sharedInts } from '../../../../src/backend/udp/tables/memory.js';
+import { ipv4Of, portOf } from '../../../../src/backend/udp/tables/peers.js';
 import { nextHopOf } from '../../../../src/backend/udp/tables/routes.js';
 import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
 import { formatIpv4 } from '../../../../src/core/ipv4.js';
@@ -12,14 +14,15 @@ import { udp } from '../../../helpers/leases.js';
 const ip = (text: string) => parseIpv4(text)!;
 let tables: PeerTables;
 beforeEach(() => {
-  tables = createPeerTables(parseCommonConfig('{"Network":"10.240.0.0/16"}'));
+  tables = createPeerTables(parseCommonConfig('{"Network":"10.240.0.0/16"}'), 8285);
 });
 
 const change = (type: LeaseChange['type'], subnet: string, address: string): LeaseChange => ({
   type,
   lease: { subnet: parseSubnet(subnet)!, publicIp: ip(address), nodeId: undefined, backend: udp() },
 });
-const hops = (...addresses: string[]) => addresses.map((text) => formatIpv4(nextHopOf(tables.routes, ip(text))));
+const peerOf = (text: string) => nextHopOf(tables.routes, ip(text));
+const hops = (...addresses: string[]) => addresses.map((text) => formatIpv4(ipv4Of(tables.peers, peerOf(text))));
 
 it('a larger subnet is routed whole, and forgotten whole', () => {
   tables.apply([change('added', '10.240.64.0/22', '10.1.1.7')]);
@@ -53,4 +56,51 @@ it('half of the Network is one peer, and moves with it', () => {
   tables.apply([change('changed', '10.240.128.0/17', '10.1.1.8')]);
   expect(hops('10.240.127.255', '10.240.128.0', '10.240.255.255')).toEqual(['0.0.0.0', '10.1.1.8', '10.1.1.8']);
   expect(isMember(tables.members, ip('10.1.1.7'))).toBe(false);
+});
+
+it('an endpoint is written before a route names it, and stays as long as one does', () => {
+  const seen: string[] = [];
+  const { routes, peers } = tables;
+  const storing = Atomics.store;
+  const store = vi.spyOn(Atomics, 'store').mockImplementation(((array: Int32Array, index: number, value: number) => {
+    if (array === routes.nextHops) seen.push(`${formatIpv4(ipv4Of(peers, value))}:${portOf(peers, value)}`);
+    return storing(array, index, value);
+  }) as never);
+  try {
+    tables.apply([change('added', '10.240.7.0/24', '10.1.1.7')]);
+    tables.apply([change('changed', '10.240.7.0/24', '10.1.1.8')]);
+    tables.apply([change('removed', '10.240.7.0/24', '10.1.1.8')]);
+  } finally {
+    store.mockRestore();
+  }
+  expect(seen).toEqual(['10.1.1.7:8285', '10.1.1.8:8285', '0.0.0.0:0']);
+});
+
+it('subnets of one node are one peer, and one that moves is another peer for those that are sending', () => {
+  tables.apply([change('added', '10.240.7.0/24', '10.1.1.7'), change('added', '10.240.8.0/24', '10.1.1.7')]);
+  const first = peerOf('10.240.7.1');
+  expect(peerOf('10.240.8.1')).toBe(first);
+  tables.apply([change('changed', '10.240.7.0/24', '10.1.1.9')]);
+  expect(hops('10.240.7.1', '10.240.8.1')).toEqual(['10.1.1.9', '10.1.1.7']);
+  tables.apply([change('removed', '10.240.8.0/24', '10.1.1.7')]);
+  // Whoever has loaded the number before still reaches the node that it meant.
+  expect(formatIpv4(ipv4Of(tables.peers, first))).toBe('10.1.1.7');
+});
+
+it('a lease that changes in nothing that the packet path knows keeps its number', () => {
+  tables.apply([change('added', '10.240.7.0/24', '10.1.1.7')]);
+  const number = peerOf('10.240.7.1');
+  tables.apply([change('changed', '10.240.7.0/24', '10.1.1.7')]);
+  expect(peerOf('10.240.7.1')).toBe(number);
+});
+
+it('the tables lie where their maker says', () => {
+  const made: Int32Array[] = [];
+  const allocate = (ints: number) => {
+    made.push(sharedInts(ints));
+    return made.at(-1)!;
+  };
+  const own = createPeerTables(parseCommonConfig('{"Network":"10.240.0.0/16"}'), 8285, allocate);
+  const { routes, peers, members, portMapped, counters } = own;
+  expect(new Set(made)).toEqual(new Set([routes.nextHops, peers, members, portMapped, counters]));
 });

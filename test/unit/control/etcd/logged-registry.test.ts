@@ -1,12 +1,16 @@
 import { beforeEach, expect, it } from 'vitest';
-import { loggedRegistry } from '../../../../src/control/etcd/logged-registry.js';
+import { loggedRegistry, REQUEST_BOUNDS } from '../../../../src/control/etcd/logged-registry.js';
 import type { Registry } from '../../../../src/control/etcd/registry.js';
+import { createHistogram, type Histogram } from '../../../../src/core/histogram.js';
 import { createMemoryRegistry } from '../../../helpers/memory-registry.js';
 import { createRecordingLog, type RecordingLog } from '../../../helpers/recording-log.js';
 
 let log: RecordingLog;
+let times: Histogram;
+const timed = () => times.counts().counts.reduce((sum, count) => sum + count, 0);
 beforeEach(() => {
   log = createRecordingLog();
+  times = createHistogram(REQUEST_BOUNDS);
 });
 
 const told = () => log.lines.map(({ level, message, fields }) => ({ level, message, ...fields }));
@@ -19,12 +23,13 @@ const answered = (request: string, fields: object) => ({
 });
 
 it('tells what is asked and answered, and no value', async () => {
-  const registry = loggedRegistry(createMemoryRegistry(), log);
+  const registry = loggedRegistry(createMemoryRegistry(), log, times);
   await registry.createConfig('secret');
   expect(await registry.getConfig()).toBe('secret');
   const holding = await registry.createLease('10.240.1.0-24', 'secret', 60);
   await registry.keepAlive(holding!.ttlId);
   await registry.listLeases();
+  expect(timed()).toBe(5);
   expect(told()).toEqual([
     answered('create config', { created: true }),
     answered('read config', { found: true }),
@@ -38,7 +43,9 @@ it('tells what is asked and answered, and no value', async () => {
 it('tells why something was not done, and throws the same', async () => {
   const error = new Error('away');
   const failing: Registry = { ...createMemoryRegistry(), listLeases: () => Promise.reject(error) };
-  await expect(loggedRegistry(failing, log).listLeases()).rejects.toBe(error);
+  await expect(loggedRegistry(failing, log, times).listLeases()).rejects.toBe(error);
+  // One that fails takes its time too.
+  expect(timed()).toBe(1);
   expect(told()).toEqual([
     {
       level: 'debug',
@@ -52,7 +59,7 @@ it('tells why something was not done, and throws the same', async () => {
 
 it('tells of watches that begin, tell and end, and hands everything on', async () => {
   const memory = createMemoryRegistry();
-  const registry = loggedRegistry(memory, log);
+  const registry = loggedRegistry(memory, log, times);
   const seen: string[] = [];
   registry.watch(1, {
     opened: () => undefined,

@@ -3,10 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
 import { createOutbound } from '../../../../../src/backend/udp/datapath/outbound.js';
 import { type CounterName, readAll } from '../../../../../src/backend/udp/tables/counters.js';
-import { createMemberSet } from '../../../../../src/backend/udp/tables/members.js';
 import { OFFLOADS } from '../../../../../src/backend/udp/tables/offloads.js';
-import { setRoute } from '../../../../../src/backend/udp/tables/routes.js';
-import { parseSubnet } from '../../../../../src/core/address-text.js';
 import { formatIpv4 } from '../../../../../src/core/ipv4.js';
 import { GSO_ECN, GSO_TCP4, GSO_UDP, VNET_NEEDS_CHECKSUM } from '../../../../../src/system/native.js';
 import type { Datagram, FromTun } from '../../../../helpers/fake-native.js';
@@ -187,8 +184,7 @@ function isForMany(packet: Uint8Array): boolean {
 
 function pathWith(offloads: readonly number[]): TestPath {
   const path = createTestPath(true, offloads);
-  setRoute(path.settings.routes, parseSubnet('10.240.88.0/24')!, OTHER_PEER);
-  createMemberSet(path.settings.portMapped).hold(88, OTHER_PEER);
+  path.join('10.240.88.0/24', OTHER_PEER, true);
   return path;
 }
 

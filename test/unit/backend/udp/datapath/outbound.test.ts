@@ -3,8 +3,6 @@ import { createOutbound } from '../../../../../src/backend/udp/datapath/outbound
 import { PathFailure } from '../../../../../src/backend/udp/datapath/path-failure.js';
 import { OUTBOUND_BATCH } from '../../../../../src/backend/udp/tables/memory.js';
 import { IO_URING, UDP_GSO } from '../../../../../src/backend/udp/tables/offloads.js';
-import { setRoute } from '../../../../../src/backend/udp/tables/routes.js';
-import { parseSubnet } from '../../../../../src/core/address-text.js';
 import { EBADFD, RING_FAILED } from '../../../../../src/system/native.js';
 import { EAGAIN, EMSGSIZE } from '../../../../helpers/fake-native.js';
 import { headerChecksumIsRight, ICMP, ipv4Packet } from '../../../../helpers/packets.js';
@@ -54,7 +52,7 @@ describe('the way out', () => {
   });
 
   it('follows a route that changes', () => {
-    setRoute(path.settings.routes, parseSubnet('10.240.77.0/24')!, ip('10.1.1.99'));
+    path.join('10.240.77.0/24', ip('10.1.1.99'));
     path.fake.tunQueue.push(packet());
     outbound();
     expect(path.fake.sent[0].nextHop).toBe(ip('10.1.1.99'));

@@ -1,9 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
 import { createPeerTables } from '../../../../../src/backend/udp/peer-tables.js';
-import { createMemberSet, isMember } from '../../../../../src/backend/udp/tables/members.js';
+import { isMember } from '../../../../../src/backend/udp/tables/members.js';
 import { TUN_GRO_UDP } from '../../../../../src/backend/udp/tables/offloads.js';
-import { setRoute } from '../../../../../src/backend/udp/tables/routes.js';
 import { parseSubnet } from '../../../../../src/core/address-text.js';
 import type { Lease } from '../../../../../src/core/lease.js';
 import { parseCommonConfig } from '../../../../../src/core/network-config.js';
@@ -36,8 +35,7 @@ describe('from another port than nodes send from', () => {
   const natted = (fields = {}) => packet({ source: ip('10.240.88.2'), ...fields });
 
   beforeEach(() => {
-    setRoute(path.settings.routes, parseSubnet('10.240.88.0/24')!, NATTED);
-    createMemberSet(path.settings.portMapped).hold(88, NATTED);
+    path.join('10.240.88.0/24', NATTED, true);
   });
 
   it.each([
@@ -106,7 +104,7 @@ describe('whose ports are mapped', () => {
   const [A, B] = [ip('10.1.1.77'), ip('10.1.1.88')];
 
   it('follows the leases: one of a node is enough, and what it says now counts', () => {
-    const { portMapped, members, apply } = createPeerTables(parseCommonConfig('{"Network":"10.240.0.0/16"}'));
+    const { portMapped, members, apply } = createPeerTables(parseCommonConfig('{"Network":"10.240.0.0/16"}'), PORT);
     const mapped = () => [A, B].filter((address) => isMember(portMapped, address));
     const first = (publicIp: number, isMapped: boolean) => lease('10.240.1.0/24', publicIp, isMapped);
     const second = lease('10.240.2.0/24', A, true);

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { createMemberSet, createMembers, isMember } from '../../../../../src/backend/udp/tables/members.js';
+import { sharedInts } from '../../../../../src/backend/udp/tables/memory.js';
 import { NO_ADDRESS } from '../../../../../src/core/ipv4.js';
 
 it('knows the addresses by which subnets hold a place, and no others, through any changes', () => {
@@ -12,7 +13,7 @@ it('knows the addresses by which subnets hold a place, and no others, through an
       fc.array(step, { maxLength: 300 }),
       (all, steps) => {
         const usable = all.filter((one) => one !== 0);
-        const members = createMembers(10);
+        const members = createMembers(10, sharedInts);
         const set = createMemberSet(members);
         const held = new Map<number, number>();
         for (const { subnet, which } of steps) {
@@ -29,7 +30,7 @@ it('knows the addresses by which subnets hold a place, and no others, through an
 });
 
 it('ends every search, also after many have come and gone', () => {
-  const members = createMembers(4);
+  const members = createMembers(4, sharedInts);
   const set = createMemberSet(members);
   for (let i = 1; i < 100_000; i++) set.hold(i % 4, i);
   expect([99_995, 99_996, 99_999, 5].map((one) => isMember(members, one))).toEqual([false, true, true, false]);

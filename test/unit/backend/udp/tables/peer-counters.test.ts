@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
 import { createOutbound } from '../../../../../src/backend/udp/datapath/outbound.js';
+import { sharedInts } from '../../../../../src/backend/udp/tables/memory.js';
 import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../../src/backend/udp/tables/offloads.js';
 import {
   addReceived,
@@ -51,7 +52,7 @@ describe('traffic by peer', () => {
 
   it('keeps subnets apart, the last one of the network too', () => {
     const table = createRouteTable({ network: parseSubnet('10.0.0.0/28')!, subnetLength: 30 });
-    const counters = createPeerCounters(table);
+    const counters = createPeerCounters(table, sharedInts);
     for (let subnet = 0; subnet < 4; subnet++) {
       addSent(counters, subnet, subnet, 10 * subnet);
       addReceived(counters, subnet, 2 * subnet, 20 * subnet, 1000 * subnet);
@@ -69,7 +70,7 @@ describe('traffic by peer', () => {
 
   it('are summed for a subnet of several entries', () => {
     const table = createRouteTable({ network: parseSubnet('10.0.0.0/28')!, subnetLength: 30 });
-    const counters = createPeerCounters(table);
+    const counters = createPeerCounters(table, sharedInts);
     for (const number of [1, 2, 3]) addSent(counters, number, 1, 10 * number);
     addReceived(counters, 2, 1, 7, 3001);
     addReceived(counters, 3, 1, 7, 1001);
@@ -86,7 +87,7 @@ describe('traffic by peer', () => {
 
   it('counts time on when the clock wraps, and never backwards', () => {
     const table = createRouteTable({ network: parseSubnet('10.0.0.0/28')!, subnetLength: 30 });
-    const counters = createPeerCounters(table);
+    const counters = createPeerCounters(table, sharedInts);
     addReceived(counters, 0, 1, 1, 0x7fffffff);
     expect(readPeer(counters, { first: 0, count: 1 }, 999).heardSecondsAgo).toBe(1);
     addReceived(counters, 0, 1, 1, 500); // kept as 501

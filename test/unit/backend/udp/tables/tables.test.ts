@@ -9,9 +9,9 @@ import {
   read,
   readAll,
 } from '../../../../../src/backend/udp/tables/counters.js';
+import { NO_PEER } from '../../../../../src/backend/udp/tables/peers.js';
 import { createRouteTable, nextHopOf, setRoute } from '../../../../../src/backend/udp/tables/routes.js';
 import { parseSubnet } from '../../../../../src/core/address-text.js';
-import { NO_ADDRESS } from '../../../../../src/core/ipv4.js';
 import { ip } from '../../../../helpers/path.js';
 
 describe('counters', () => {
@@ -57,7 +57,7 @@ describe.each([
 ])('route table of %s in /%i', (networkText, subnetLength, firstText, lastText) => {
   const network = parseSubnet(networkText)!;
   const [first, last] = [parseSubnet(firstText)!, parseSubnet(lastText)!];
-  const hop = ip('203.0.113.9');
+  const hop = 9;
 
   it('finds the next hop of every address of a subnet, and of no other', () => {
     const table = createRouteTable({ network, subnetLength });
@@ -65,8 +65,8 @@ describe.each([
     const size = 2 ** (32 - subnetLength);
     expect(nextHopOf(table, first.address)).toBe(hop);
     expect(nextHopOf(table, first.address + size - 1)).toBe(hop);
-    expect(nextHopOf(table, first.address + size)).toBe(NO_ADDRESS);
-    expect(nextHopOf(table, last.address - 1)).toBe(NO_ADDRESS);
+    expect(nextHopOf(table, first.address + size)).toBe(NO_PEER);
+    expect(nextHopOf(table, last.address - 1)).toBe(NO_PEER);
     expect(nextHopOf(table, last.address + size - 1)).toBe(hop);
   });
 
@@ -74,15 +74,15 @@ describe.each([
     const table = createRouteTable({ network, subnetLength });
     table.nextHops.fill(hop);
     for (const text of ['0.0.0.0', '9.255.255.255', '255.255.255.255', '127.0.0.1']) {
-      expect(nextHopOf(table, ip(text))).toBe(NO_ADDRESS);
+      expect(nextHopOf(table, ip(text))).toBe(NO_PEER);
     }
-    expect(nextHopOf(table, (network.address - 1) | 0)).toBe(NO_ADDRESS);
+    expect(nextHopOf(table, (network.address - 1) | 0)).toBe(NO_PEER);
   });
 
   it('forgets a removed route', () => {
     const table = createRouteTable({ network, subnetLength });
     setRoute(table, last, hop);
-    setRoute(table, last, NO_ADDRESS);
-    expect(nextHopOf(table, last.address)).toBe(NO_ADDRESS);
+    setRoute(table, last, NO_PEER);
+    expect(nextHopOf(table, last.address)).toBe(NO_PEER);
   });
 });

@@ -1,0 +1,83 @@
+import type { Backend } from '../backend/backend.js';
+import { formatIpv4 } from '../core/ipv4.js';
+import type { Lease } from '../core/lease.js';
+import { formatSubnet } from '../core/subnet.js';
+import type { Health } from '../health/health.js';
+import { createHistory, type HistoryPart, STEP_SECONDS } from '../history/history.js';
+import { createLostPeers, type LostPeer } from '../history/lost-peers.js';
+import { dropOf } from '../ops/status.js';
+import { trafficWith } from './status.js';
+
+export interface PastOptions {
+  /** The same array until any of them changes. */
+  readonly peers: () => readonly Lease[];
+  readonly backend: Pick<Backend, 'packetPath'>;
+  readonly health: Pick<Health, 'look' | 'of' | 'probePackets'>;
+  readonly sightOf: (lease: Lease) => readonly [...Parameters<Health['of']>];
+}
+
+/** What was: curves of the last hours, and who has left within the last one. */
+export interface Past {
+  /** @param subnet of a peer; undefined: the node itself @returns undefined: nothing is kept of it */
+  history(after: number, subnet: string | undefined): (HistoryPart & { readonly endsAt: string }) | undefined;
+  lost(): LostPeer[];
+  stop(): void;
+}
+
+/** A peer is well if it answers, and if nobody expects that of it. */
+const UNWELL = new Set(['silent', 'unreachable']);
+
+export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past {
+  const history = createHistory();
+  const lostPeers = createLostPeers();
+  /** By the clock that people have. */
+  let endsAt = '';
+  let noted: readonly Lease[] | undefined;
+  const nowSeconds = () => performance.now() / 1000;
+
+  function notePeers(): void {
+    const now = peers();
+    if (now === noted) return;
+    noted = now;
+    lostPeers.note(now.map(peerOf), nowSeconds());
+  }
+
+  function look(): void {
+    notePeers();
+    endsAt = new Date().toISOString();
+    health.look();
+    history.add({ peers: peers().map(sampleOf), drops: dropsOf(backend) }, nowSeconds());
+  }
+
+  function sampleOf(lease: Lease) {
+    const { state, rttMs } = health.of(...sightOf(lease));
+    const { outBytes, inBytes } = trafficWith(lease, backend, health);
+    return { subnet: formatSubnet(lease.subnet), outBytes, inBytes, rttMs, isWell: !UNWELL.has(state) };
+  }
+
+  look();
+  const timer = setInterval(look, STEP_SECONDS * 1000).unref();
+  return {
+    history(after, subnet) {
+      const part = history.after(after, subnet);
+      return part && { ...part, endsAt };
+    },
+    lost() {
+      notePeers();
+      return lostPeers.list(nowSeconds());
+    },
+    stop: () => clearInterval(timer),
+  };
+}
+
+function peerOf({ host, version, subnet, publicIp }: Lease) {
+  return {
+    host: host ?? null,
+    version: version ?? null,
+    subnet: formatSubnet(subnet),
+    nextHop: formatIpv4(publicIp),
+  };
+}
+
+const dropsOf = ({ packetPath }: Pick<Backend, 'packetPath'>) =>
+  Object.fromEntries(Object.entries(packetPath?.counters() ?? {}).filter(([name]) => dropOf(name) !== undefined));

@@ -1,0 +1,144 @@
+import { createRing, type Ring } from './ring.js';
+
+/**
+ * What has flowed in the last hours, in memory of a fixed bound: one number for each step of each curve.
+ *
+ *     node    out, in, RTT, peers, peers that are not well         5 curves
+ *     drops   one curve for each reason that has ever occurred     as many as the packet path has reasons
+ *     peers   out, in, RTT                                         3 curves for each of MOST_PEERS
+ */
+export const STEP_SECONDS = 10;
+/** Three hours. */
+export const STEPS = 1080;
+/** With all curves 3.4 MB. Of more peers, those have curves that have traffic. */
+export const MOST_PEERS = 256;
+
+/** What is seen at one step. */
+export interface Sample {
+  readonly peers: readonly PeerSample[];
+  /** All counters of drops since the start, by reason. */
+  readonly drops: Readonly<Record<string, number>>;
+}
+
+export interface PeerSample {
+  readonly subnet: string;
+  /** Since the start; null: the kernel moves the packets, and does not count by peer. */
+  readonly outBytes: number | null;
+  readonly inBytes: number | null;
+  readonly rttMs: number | null;
+  readonly isWell: boolean;
+}
+
+/** Bytes, packets of drops: by the second. Null: not known. */
+export interface HistoryPart {
+  readonly stepSeconds: number;
+  /** Number of the last step; the first of the values below is of `last - length + 1`. */
+  readonly last: number;
+  readonly curves: Readonly<Record<string, readonly (number | null)[]>>;
+  readonly drops: Readonly<Record<string, readonly (number | null)[]>>;
+}
+
+export interface History {
+  /** @param now seconds of a clock that never goes back */
+  add(sample: Sample, now: number): void;
+  /** Steps after that one. @param subnet of a peer; undefined: the node itself @returns undefined: there are no curves of it */
+  after(step: number, subnet?: string): HistoryPart | undefined;
+}
+
+const NODE_CURVES = ['out', 'in', 'rtt', 'peers', 'unwell'] as const;
+const PEER_CURVES = ['out', 'in', 'rtt'] as const;
+
+type Rates = Record<(typeof PEER_CURVES)[number], number | null>;
+
+interface PeerCurves {
+  readonly rings: Readonly<Record<(typeof PEER_CURVES)[number], Ring>>;
+  /** The last step with traffic; for who has had none, that of its coming. */
+  busyAt: number;
+}
+
+export function createHistory(): History {
+  const node = ringsOf(NODE_CURVES);
+  const drops: Record<string, Ring> = {};
+  const peers = new Map<string, PeerCurves>();
+  let step = -1;
+  /** The last step at which all that have curves talked. */
+  let fullAt = -1;
+  let before: { readonly sample: Sample; readonly bySubnet: Map<string, PeerSample>; readonly at: number } | undefined;
+
+  function add(sample: Sample, now: number): void {
+    step = Math.max(step + 1, Math.floor(now / STEP_SECONDS));
+    const seconds = before === undefined ? 0 : now - before.at;
+    const rate = (count: number | null, earlier: number | null | undefined) =>
+      seconds <= 0 || count === null || typeof earlier !== 'number' ? null : Math.max(0, count - earlier) / seconds;
+    const newcomers: [subnet: string, rates: Rates][] = [];
+    let [out, inward]: (number | null)[] = [null, null];
+    for (const { subnet, outBytes, inBytes, rttMs } of sample.peers) {
+      const earlier = before?.bySubnet.get(subnet);
+      const rates = { out: rate(outBytes, earlier?.outBytes), in: rate(inBytes, earlier?.inBytes), rtt: rttMs };
+      if (rates.out !== null) out = (out ?? 0) + rates.out;
+      if (rates.in !== null) inward = (inward ?? 0) + rates.in;
+      const curves = peers.get(subnet);
+      if (curves === undefined) newcomers.push([subnet, rates]);
+      else draw(curves, rates);
+    }
+    for (const [subnet, rates] of newcomers) {
+      if (peers.size >= MOST_PEERS && !(isBusy(rates) && makeRoom())) continue;
+      const curves = { rings: ringsOf(PEER_CURVES), busyAt: step };
+      peers.set(subnet, curves);
+      draw(curves, rates);
+    }
+    node.out.set(step, out);
+    node.in.set(step, inward);
+    node.rtt.set(step, median(sample.peers.flatMap(({ rttMs }) => rttMs ?? [])));
+    node.peers.set(step, sample.peers.length);
+    node.unwell.set(step, sample.peers.filter(({ isWell }) => !isWell).length);
+    for (const [reason, count] of Object.entries(sample.drops)) {
+      if (count === 0 && drops[reason] === undefined) continue;
+      drops[reason] ??= createRing(STEPS);
+      drops[reason].set(step, rate(count, before?.sample.drops[reason]));
+    }
+    before = { sample, bySubnet: new Map(sample.peers.map((peer) => [peer.subnet, peer])), at: now };
+  }
+
+  function draw(curves: PeerCurves, rates: Rates): void {
+    if (isBusy(rates)) curves.busyAt = step;
+    for (const name of PEER_CURVES) curves.rings[name].set(step, rates[name]);
+  }
+
+  /** Who talks takes the place of the one that has been quiet for longest; of one that talks too nobody does. */
+  function makeRoom(): boolean {
+    if (fullAt === step) return false;
+    const [subnet, { busyAt }] = [...peers].reduce((a, b) => (b[1].busyAt < a[1].busyAt ? b : a));
+    if (busyAt === step) fullAt = step;
+    else peers.delete(subnet);
+    return busyAt !== step;
+  }
+
+  return {
+    add,
+    after(earlier, subnet) {
+      const rings = subnet === undefined ? node : peers.get(subnet)?.rings;
+      if (rings === undefined) return undefined;
+      const first = Math.max(earlier + 1, step - STEPS + 1, 0);
+      const read = (all: Readonly<Record<string, Ring>>) =>
+        Object.fromEntries(Object.entries(all).map(([name, ring]) => [name, ring.from(first, step)]));
+      return {
+        stepSeconds: STEP_SECONDS,
+        last: step,
+        curves: read(rings),
+        drops: subnet === undefined ? read(drops) : {},
+      };
+    },
+  };
+}
+
+const isBusy = (rates: Rates) => (rates.out ?? 0) + (rates.in ?? 0) > 0;
+
+function ringsOf<Name extends string>(names: readonly Name[]): Record<Name, Ring> {
+  return Object.fromEntries(names.map((name) => [name, createRing(STEPS)])) as Record<Name, Ring>;
+}
+
+function median(values: readonly number[]): number | null {
+  if (values.length === 0) return null;
+  return [...values].sort((a, b) => a - b)[values.length >> 1];
+}
