@@ -105,6 +105,11 @@ export async function startFakeKubernetes(options: FakeOptions = {}): Promise<Fa
     }
   }
 
+  function endWatches(): void {
+    for (const { response } of watchers) response.end();
+    watchers.clear();
+  }
+
   function bookmark(): void {
     if (isFrozen) return;
     const object = { kind: 'Node', apiVersion: 'v1', metadata: { resourceVersion: String(version) } };
@@ -167,7 +172,10 @@ export async function startFakeKubernetes(options: FakeOptions = {}): Promise<Fa
     const watcher = { response, sent: from };
     watchers.add(watcher);
     feed(watcher);
-    const end = setTimeout(() => response.end(), (Number(query.get('timeoutSeconds')) || 1800) * 1000);
+    const end = setTimeout(
+      () => void (watchers.delete(watcher) && response.end()),
+      (Number(query.get('timeoutSeconds')) || 1800) * 1000,
+    );
     response.on('close', () => {
       clearTimeout(end);
       watchers.delete(watcher);
@@ -312,7 +320,7 @@ export async function startFakeKubernetes(options: FakeOptions = {}): Promise<Fa
       generation++;
       oldest = ++version;
       history.length = 0;
-      for (const { response } of watchers) response.end();
+      endWatches();
     },
     freeze(frozen) {
       isFrozen = frozen;
@@ -321,9 +329,7 @@ export async function startFakeKubernetes(options: FakeOptions = {}): Promise<Fa
       for (const watcher of watchers) feed(watcher);
     },
     bookmark,
-    endWatches() {
-      for (const { response } of watchers) response.end();
-    },
+    endWatches,
     async stop() {
       clearInterval(timer);
       for (const socket of sockets) socket.destroy();

@@ -31,7 +31,7 @@ export interface CommandWords {
 const HEEDED: Record<string, RegExp> = {
   init: /^--etcd-/,
   join: /^--etcd-(?!endpoints|password$)/,
-  up: /^--(?!etcd-|kube|net-config-path$|help$|version$)/,
+  up: /^--(?!etcd-|kube|net-config-path|set-node-|help$|version$)/,
   leases: /^--(etcd-|kube)/,
   config: /^--(etcd-|kube|net-config-path)/,
   status: /^--subnet-file$/,

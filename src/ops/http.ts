@@ -124,8 +124,13 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   try {
     // Who is at the shell has just changed something and wants to see it.
     const localReading = reading(true)
-      .set(`/${options.store?.kind ?? 'etcd'}`, () =>
-        options.store === undefined ? jsonAnswer(409, { error: NO_STORE }) : jsonAnswer(200, options.store.settings),
+      .set('/etcd', () =>
+        options.store?.kind === 'etcd' ? jsonAnswer(200, options.store.settings) : jsonAnswer(409, { error: NO_ETCD }),
+      )
+      .set('/kubernetes', () =>
+        options.store?.kind === 'kubernetes'
+          ? jsonAnswer(200, options.store.settings)
+          : jsonAnswer(404, { error: 'this node does not belong by Kubernetes' }),
       )
       .set('/survey', async () => jsonAnswer(200, surveyed(await options.survey())))
       // Who reads over TCP may not wait: there are places for a few only.
@@ -148,7 +153,7 @@ export async function serveHttp(options: HttpOptions): Promise<{ close(): void }
   return { close };
 }
 
-const NO_STORE = 'this node has no store that it shares with others';
+const NO_ETCD = 'this node has no etcd';
 
 /** Who waits for what happens next asks again after this. */
 const LONGEST_WAIT_SECONDS = 20;

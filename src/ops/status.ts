@@ -227,14 +227,9 @@ export function problemsOf(status: Omit<Status, 'problems' | 'warnings'>): strin
     );
   }
   const why = lease.problem === null ? '' : `: ${lease.problem}`;
-  if (lease.key !== 'written' && registry.kind !== 'embedded') {
-    problems.push(`${KEY_PROBLEMS[registry.kind][lease.key]}${why}`);
-  }
-  if (
-    lease.key === 'written' &&
-    lease.remainingSeconds !== null &&
-    lease.remainingSeconds < (lease.ttlSeconds ?? 0) * LEAST_LEASE_SHARE
-  ) {
+  if (lease.key !== 'written')
+    problems.push(`${KEY_PROBLEMS[registry.kind === 'kubernetes' ? 'kubernetes' : 'etcd'][lease.key]}${why}`);
+  else if (lease.remainingSeconds !== null && lease.remainingSeconds < (lease.ttlSeconds ?? 0) * LEAST_LEASE_SHARE) {
     problems.push(`the lease runs out in ${Math.round(lease.remainingSeconds)} s and cannot be renewed${why}`);
   }
   if (firewall.forwarding !== null) problems.push(...problemsOfForwarding(firewall.forwarding, device.name));

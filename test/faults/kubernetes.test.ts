@@ -145,6 +145,11 @@ describeWith(['root', 'tun', 'etcd', 'vxlan'], 'what goes wrong with Kubernetes 
     const [node] = lab.nodes;
     kube.giveSubnet(node, '10.244.0.0/24');
     await startNode(lab, node);
+    await waitFor(
+      'what is known to be saved',
+      () => existsSync(`${nodePaths(lab, node).stateDir}/last-known.json`),
+      10_000,
+    );
     signalProcess(node.process!, 'SIGKILL');
     await waitFor('the end', () => !isRunning(node.process!), 5000);
     fake.freeze(true);
