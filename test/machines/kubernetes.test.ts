@@ -48,7 +48,7 @@ describeWith(['root', 'tun', 'etcd', 'docker', 'machines', 'cni', 'vxlan', 'go']
   afterAll(async () => {
     await cluster?.down();
     for (const tree of trees) removeTree(tree);
-  }, 120_000);
+  }, 300_000);
 
   const kubectl = (...args: string[]) => cluster.kubectl(...args);
   const nodesReady = async () => {

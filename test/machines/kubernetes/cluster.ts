@@ -87,7 +87,11 @@ export async function startCluster(name: string, count: number): Promise<Cluster
     }
     const registered = async () => (await plane.kubectl('get', 'nodes', '-o', 'name')).split('\n').length === count;
     await waitFor('all nodes to be registered', registered, START_DEADLINE_MS);
-    return { ...plane, nodes };
+    const down = async () => {
+      await Promise.all(nodes.map((node) => node.stop()));
+      await plane.down();
+    };
+    return { ...plane, nodes, down };
   } catch (error) {
     await plane.down();
     throw error;

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, openSync, readFileSync } from 'node:fs';
 import { execa } from 'execa';
 import { namespaceOf, nodeName } from '../../../src/lab/names.js';
@@ -19,6 +20,8 @@ export interface Machine {
   /** Starts a command inside that goes on; its output is in `<directory>/<name>.log`. */
   start(name: string, ...command: string[]): ChildProcess;
   read(path: string): Promise<string>;
+  /** Ends all of its processes, and removes what they have left in files. */
+  stop(): Promise<void>;
 }
 
 const OWN_DIRECTORIES = `
@@ -68,7 +71,14 @@ export async function startMachine(lab: LabState, node: LabNode): Promise<Machin
     return spawn('nsenter', [...enter, ...command], { env, stdio: ['ignore', file, file] });
   }
 
-  return { name, directory, run, start, read: (path) => run('cat', path) };
+  async function stop(): Promise<void> {
+    process.kill(Number(leader), 'SIGKILL');
+    if (holder.exitCode === null && holder.signalCode === null) await once(holder, 'exit');
+    // Not by Node.js, which would do nothing else for the many files of images.
+    await waitFor(`${name} to be gone`, () => execa('rm', ['-rf', directory]).then(() => true), 60_000);
+  }
+
+  return { name, directory, run, start, read: (path) => run('cat', path), stop };
 }
 
 /** The machine's first process, once it has made all that is its own. */
