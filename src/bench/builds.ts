@@ -71,7 +71,7 @@ interface Flags extends TcpLoad {
   readonly seconds: number;
   readonly place: Place[];
   readonly underlay: UnderlayMode;
-  readonly backend: BackendName;
+  readonly backend: BackendName[];
   readonly vxlan: boolean;
   readonly veth: boolean;
 }
@@ -111,7 +111,11 @@ function readArguments(): { trees: string[]; flags: Flags } {
     )
     .addOption(new Option('--flows <count>', 'how many at once').argParser(parseCount('--flows')).default(1))
     .option('--both-ways', 'as many again in the other direction at the same time', false)
-    .addOption(new Option('--backend <type>', "Rudder's backend").choices(BACKENDS).default('udp'))
+    .addOption(
+      new Option('--backend <type...>', "Rudder's backend; of several, a lab for each")
+        .choices(BACKENDS)
+        .default(['udp']),
+    )
     .option('--vxlan', "compare with the kernel's VXLAN", false)
     .option('--veth', 'compare with what the hosts route without any overlay', false)
     .option('--congestion <name>', "TCP's congestion control (default: the machine's)")
@@ -126,7 +130,7 @@ async function main(): Promise<void> {
       throw new RudderError('usage', `${tree}: expected a built tree of Rudder; run npm run setup in it`);
     }
   }
-  const names = trees.map((_, i) => labName(i));
+  const names = variantsOf(trees, flags).map((_, i) => labName(i));
   const allDown = async () => {
     for (const name of names) await labDown(name);
   };
@@ -160,19 +164,27 @@ async function compare(trees: readonly string[], place: Place, flags: Flags): Pr
   return describe(groups, flags.load);
 }
 
-/** A lab for each tree; what takes turns in them. */
+/** Each tree with each backend. */
+function variantsOf(trees: readonly string[], { backend: backends }: Flags) {
+  return trees.flatMap((tree) =>
+    backends.map((backend) => ({ tree, backend, name: backends.length === 1 ? tree : `${tree} ${backend}` })),
+  );
+}
+
+/** A lab for each of them; what takes turns in them. */
 async function buildsOf(trees: readonly string[], flags: Flags, isLastFirst: boolean): Promise<Build[]> {
+  const variants = variantsOf(trees, flags);
   const labs = new Map<string, LabState>();
-  for (const i of isLastFirst ? [...trees.keys()].reverse() : trees.keys()) {
-    const lab = await labOf(trees[i], labName(i), flags.backend);
+  for (const i of isLastFirst ? [...variants.keys()].reverse() : variants.keys()) {
+    const lab = await labOf(variants[i].tree, labName(i), variants[i].backend);
     await setUnderlay(lab, flags.underlay);
     labs.set(labName(i), lab);
   }
-  const builds: Build[] = trees.map((name, i) => ({ name, lab: labs.get(labName(i))!, system: 'rudder' }));
+  const builds: Build[] = variants.map(({ name }, i) => ({ name, lab: labs.get(labName(i))!, system: 'rudder' }));
   const kernels = (['veth', 'vxlan'] as const).filter((system) => flags[system]);
   if (kernels.length === 0) return builds;
   const [{ lab }] = builds;
-  await prepareSystems(lab, flags.backend);
+  await prepareSystems(lab, flags.backend[0]);
   return [...kernels.map((system) => ({ name: KERNELS[system], lab, system })), ...builds];
 }
 

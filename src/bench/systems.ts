@@ -29,8 +29,8 @@ import {
 const BUILT_IN = ['veth', 'vxlan', 'plain', 'rudder'] as const;
 export type System = (typeof BUILT_IN)[number] | keyof Peers;
 
-/** Those of Rudder's backends that are measured. Only udp has offloads of its own to do without. */
-export const BACKENDS = ['udp', 'vxlan', 'host-gw'] as const;
+/** Those of Rudder's backends that are measured. Only udp is also measured without its offloads. */
+export const BACKENDS = ['udp', 'wireguard', 'vxlan', 'host-gw'] as const;
 export type BackendName = (typeof BACKENDS)[number];
 
 export function configOf(Type: BackendName): string {
