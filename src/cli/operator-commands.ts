@@ -115,15 +115,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
     .action(async (level: string) => {
       ended(await (await import('./log-level.js')).logLevel(node().raw.subnetFile, level));
     });
-  program
-    .command('keys')
-    .description("change the running node's own key, if its backend encrypts")
-    .command('rotate')
-    .description('make another key: peers take it from the lease, and their sessions with the former one end')
-    .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder keys rotate\n`)
-    .action(async () => {
-      ended(await (await import('./keys.js')).rotateKeys(node().raw.subnetFile));
-    });
+  addKeyCommands(program, node, ended);
   program
     .command('cleanup')
     .description('remove device, routes, firewall rules, subnet file and lease that a stopped daemon has left')
@@ -227,6 +219,21 @@ function addConfigCommands(program: Command, node: () => NodeOptions, ended: (st
     .action(async (shown: Shown) => {
       const { showHistory, withAdministration } = await import('./config/config.js');
       ended(await withAdministration(await useStore(node()), (...of) => showHistory(of[0], shown, of[1])));
+    });
+}
+
+function addKeyCommands(program: Command, node: () => NodeOptions, ended: (status: number) => void): void {
+  const keys: Command = program
+    .command('keys')
+    .description("change the running node's own key, if its backend encrypts")
+    .addHelpText('after', '\nExample:\n  rudder keys rotate\n')
+    .action(() => keys.help());
+  keys
+    .command('rotate')
+    .description('make another key: peers take it from the lease, and their sessions with the former one end')
+    .addHelpText('after', `${SOCKET_HELP}\nExample:\n  rudder keys rotate\n`)
+    .action(async () => {
+      ended(await (await import('./keys.js')).rotateKeys(node().raw.subnetFile));
     });
 }
 

@@ -32,7 +32,7 @@ const titled = commands.map((path) => ({ command: ['rudder', ...path].join(' '),
 it('the commands are these', () => {
   expect(titled.map(({ command }) => command).sort()).toEqual(
     `rudder, rudder bugreport, rudder cleanup, rudder completion, rudder config, rudder config get, rudder config history, rudder config set, rudder connectivity, rudder connectivity test, rudder docker, rudder docker disable, rudder docker enable, rudder docker follow, rudder doctor, rudder events,
-    rudder help, rudder init, rudder join, rudder lab, rudder lab down, rudder lab exec, rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
+    rudder help, rudder init, rudder join, rudder keys, rudder keys rotate, rudder lab, rudder lab down, rudder lab exec, rudder lab node, rudder lab status, rudder lab up, rudder leases, rudder leases release, rudder leases reserve,
     rudder log-level, rudder netcheck, rudder peers, rudder ping, rudder publish, rudder status, rudder up, rudder version`.split(
       /,\s+/,
     ),

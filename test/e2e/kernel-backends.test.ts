@@ -88,7 +88,12 @@ describe.each(CASES)('$type $options', ({ type, options, overhead }) => {
       expect(status.problems).toEqual([]);
       const each = isTunnelled && !('DirectRouting' in options) ? 3 : 1;
       const direct = 'DirectRouting' in options ? 2 : null;
-      expect(status.backend).toEqual({ type, kernel: { wanted: 1 + 2 * each, present: 1 + 2 * each }, direct });
+      expect(status.backend).toMatchObject({
+        type,
+        kernel: { wanted: 1 + 2 * each, present: 1 + 2 * each },
+        direct,
+        cipher: null,
+      });
       expect(status.peers.map(({ problem }) => problem)).toEqual([null, null]);
     });
 
