@@ -62,4 +62,4 @@ function refuseOthers(program: Command): void {
 }
 
 const UP_HELP =
-  '\nThe options of rudder apply, but for those of etcd: see rudder --help. By default the page is at port 9478 of\nloopback, and a stop leaves nothing behind.\n';
+  '\nThe options of rudder apply, but for those of etcd: see rudder --help. By default the page is at port 9478 of\nloopback, and a stop removes device, rules and subnet file.\n';

@@ -2,8 +2,10 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { parseNewNetworkConfig } from '../backend/new-config.js';
 import { rudderCommand } from '../core/command-line.js';
-import { RudderError } from '../core/errors.js';
+import { RudderError, shorten } from '../core/errors.js';
+import { SILENT } from '../core/logger.js';
 import { rudderName } from '../lab/launcher.js';
+import { loadLastKnown } from '../state/last-known-file.js';
 import { type RawDaemonOptions, toDaemonOptions } from './daemon-options.js';
 import { type RunContext, run } from './run.js';
 
@@ -18,7 +20,7 @@ export interface UpOptions {
 /** `rudder up --dev`: the daemon, with a registry of its own in place of etcd. */
 export async function up(program: Command, { dev, network, backend }: UpOptions, context: RunContext): Promise<number> {
   if (!dev) throw new RudderError('usage', NEEDS_DEV);
-  refuseEtcd(program);
+  refuseStore(program);
   const configJson = JSON.stringify({ Network: network, Backend: { Type: backend } });
   parseNewNetworkConfig(configJson);
   refuseWithoutCapability();
@@ -26,11 +28,13 @@ export async function up(program: Command, { dev, network, backend }: UpOptions,
   const raw = program.opts<RawDaemonOptions>();
   const options = toDaemonOptions({
     ...raw,
+    kubeSubnetMgr: false,
     healthzPort: byDefault('healthzPort') ? PAGE_PORT : raw.healthzPort,
     // It is there to be looked at, and then to be gone.
     cleanupOnExit: byDefault('cleanupOnExit') || raw.cleanupOnExit,
   });
   const { healthz, subnetFile, cleanupOnExit } = options;
+  await refuseOtherState(options.stateDir);
   say('one node without a cluster: it has no etcd and no peers, and no other node can join it');
   return run(
     { ...options, registry: { kind: 'embedded', configJson }, store: undefined },
@@ -48,18 +52,30 @@ export async function up(program: Command, { dev, network, backend }: UpOptions,
   );
 }
 
+const OF_A_STORE = /^(etcd-|kube|net-config-path$|set-node-)/;
+
 const NEEDS_DEV =
   'rudder up is given without --dev: expected it, since such a node is of no cluster; a node of one is made by "rudder join ADDRESS"';
 
-/** Variables may be there for other commands; a flag is meant. */
-function refuseEtcd(program: Command): void {
+/** Options of a store that nodes share. Variables may be there for other commands; a flag is meant. */
+function refuseStore(program: Command): void {
   const given = program.options.find(
-    (option) => option.name().startsWith('etcd-') && program.getOptionValueSource(option.attributeName()) === 'cli',
+    (option) => OF_A_STORE.test(option.name()) && program.getOptionValueSource(option.attributeName()) === 'cli',
   );
   if (given === undefined) return;
   throw new RudderError(
     'usage',
-    `${given.long} is given with --dev: expected no option of etcd, since it asks none; leave it out, or join that cluster with "rudder join ADDRESS"`,
+    `${given.long} is given with --dev: expected no option of etcd or Kubernetes, since it asks neither; leave it out, or join that cluster with "rudder join ADDRESS"`,
+  );
+}
+
+/** A node of a cluster that is stopped has left there what it goes on with; this one would take it, and its device, away. */
+async function refuseOtherState(stateDir: string): Promise<void> {
+  const known = await loadLastKnown(stateDir, SILENT);
+  if (known === undefined || known.source === 'embedded') return;
+  throw new RudderError(
+    'config-exists',
+    `${stateDir} is of a node of a cluster, ${shorten(known.source, 200)}: expected another directory; give --state-dir, or run "rudder cleanup" if that node is not needed any more`,
   );
 }
 

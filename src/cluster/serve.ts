@@ -20,7 +20,7 @@ export interface ServeOptions {
   readonly address: Ipv4;
   /** A bridge's, which this host may not have yet, or lose and have again: a socket at it outlives that. */
   readonly isAtBridge: boolean;
-  /** Resolves when nobody but members gets through to the port: not before that it is listened on. */
+  /** Resolves when the firewall has been told who may come to the port, where rules are kept: not before is it listened on. */
   readonly guarded: Promise<void>;
   readonly key: KeyObject;
   /** The public key of the member at that overlay address; undefined: nobody's, or it has none. */

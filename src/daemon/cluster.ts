@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Answer, keepAnswers } from '../cluster/answers.js';
 import { publicKeyOf } from '../cluster/identity.js';
 import { type Overview, type OverviewInput, overviewOf, ownAnswer } from '../cluster/overview.js';
@@ -9,6 +10,7 @@ import {
   askSummary,
   lookAt,
   type Member,
+  MOST_NODES,
   orderProbe,
   type Survey,
   survey,
@@ -31,7 +33,7 @@ export interface ClusterOptions {
   readonly overlayAddressOf: (subnet: Subnet) => Ipv4 | undefined;
   /** It is that of a bridge, which may come and go. */
   readonly isAtBridge: boolean;
-  /** Has the firewall keep all but members from where this node is asked. */
+  /** Has the firewall keep all but members from where this node is asked, if rules are kept; answers rest on the MAC. */
   readonly guard: (address: Ipv4) => Promise<void>;
   readonly publicIp: () => Ipv4;
   readonly peers: () => readonly Lease[];
@@ -134,14 +136,16 @@ export function keepCluster(options: ClusterOptions): Cluster {
   }
 
   const whyNot = (member: Member) => whyNotAsked(member, askerNow());
+  /** While somebody looks. */
+  function membersToAsk(): Member[] {
+    if (self === undefined) return [];
+    const members = peers().map(memberOf);
+    return members.filter((member) => whyNot(member) === undefined);
+  }
+
   const answers = keepAnswers({
     own: formatSubnet(own),
-    members: () =>
-      self === undefined
-        ? []
-        : peers()
-            .map(memberOf)
-            .filter((member) => whyNot(member) === undefined),
+    members: membersToAsk,
     ask: (member) => lookAt(member, askerNow()),
   });
   const sightings = createSightings();
@@ -151,13 +155,18 @@ export function keepCluster(options: ClusterOptions): Cluster {
     answers.want();
     ownBefore = ownAnswer(summaryFrom(status), ownBefore);
     const members = new Map(peers().map((lease) => [formatSubnet(lease.subnet), memberOf(lease)]));
+    const inTurn = new Set(
+      membersToAsk()
+        .slice(0, MOST_NODES - 1)
+        .map(({ subnet }) => subnet),
+    );
     return overviewOf({
       status,
       own: ownBefore,
       answerOf: answers.of,
       whyNotAsked(subnet) {
         const member = members.get(subnet);
-        return member && whyNot(member);
+        return member && (whyNot(member) ?? (inTurn.has(subnet) ? undefined : TOO_MANY));
       },
       isNew: sightings.note(members.keys()),
       lost: options.lost(),
@@ -168,14 +177,18 @@ export function keepCluster(options: ClusterOptions): Cluster {
 
   /** Whoever asks us, others are asked at a bounded rate. */
   function historyOf(subnet: string): Promise<Curves | undefined> {
-    const age = performance.now() - (asked?.at ?? Number.NEGATIVE_INFINITY);
-    if (asked?.subnet === subnet && age < SHARED_MS) return asked.answer;
+    const now = performance.now();
+    if (asked?.subnet === subnet && now - asked.at < SHARED_MS) return asked.answer;
     const lease = leaseOf(subnet);
-    if (lease === undefined || age < LEAST_BETWEEN_MS || whyNot(memberOf(lease)) !== undefined) {
+    // One after the other: several pages may want the past of several nodes.
+    const at = Math.max(now, (asked?.at ?? Number.NEGATIVE_INFINITY) + LEAST_BETWEEN_MS);
+    if (lease === undefined || at - now > LONGEST_TURN_MS || whyNot(memberOf(lease)) !== undefined) {
       return Promise.resolve(undefined);
     }
-    const answer = askHistory(memberOf(lease), askerNow()).catch(() => undefined);
-    asked = { at: performance.now(), subnet, answer };
+    const answer = delay(at - now)
+      .then(() => askHistory(memberOf(lease), askerNow()))
+      .catch(() => undefined);
+    asked = { at, subnet, answer };
     return answer;
   }
 
@@ -193,6 +206,9 @@ export function keepCluster(options: ClusterOptions): Cluster {
   };
 }
 
+const TOO_MANY = `a page asks ${MOST_NODES} nodes at most`;
+/** How long somebody who looks waits for his turn. */
+const LONGEST_TURN_MS = 3000;
 /** How long one history serves all who want it, and how soon that of another node is asked for. */
 const SHARED_MS = 5000;
 const LEAST_BETWEEN_MS = 200;

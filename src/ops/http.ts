@@ -158,10 +158,10 @@ const NO_ETCD = 'this node has no etcd';
 /** Who waits for what happens next asks again after this. */
 const LONGEST_WAIT_SECONDS = 20;
 
-/** The least if it is not given, or no number. */
+/** The least if it is not given, or no number; whole, since steps and events are counted. */
 function numberIn(query: URLSearchParams, name: string, least: number): number {
   const value = Number(query.get(name) ?? least);
-  return Number.isFinite(value) ? Math.max(least, value) : least;
+  return Number.isFinite(value) ? Math.max(least, Math.floor(value)) : least;
 }
 
 const surveyed = (told: object | string) => (typeof told === 'string' ? { starting: told } : told);

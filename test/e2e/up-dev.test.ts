@@ -119,6 +119,7 @@ describeWith(['root', 'tun', 'etcd'], 'rudder up --dev', () => {
   it.each<[string, string[], string[], keyof typeof EXIT_CODES, RegExp]>([
     ['without --dev', ['up'], [], 'usage', /^rudder: rudder up is given without --dev: expected it, .*rudder join/],
     ['an etcd', ['up', '--dev', '--etcd-prefix=/x'], [], 'usage', /^rudder: --etcd-prefix is given with --dev/],
+    ['Kubernetes', ['up', '--dev', '--kube-subnet-mgr'], [], 'usage', /^rudder: --kube-subnet-mgr is given with --dev/],
     ['a network', ['up', '--dev', '--network=10.0.0.0'], [], 'network-config', /Network "10\.0\.0\.0" is not valid/],
     ['its inside', ['up', '--dev', '--network=10.9.9.1/16'], [], 'network-config', /expected "10\.9\.0\.0\/16"/],
     ['a backend', ['up', '--dev', '--backend=ipsec'], [], 'usage', /'ipsec' is invalid.*udp, /],

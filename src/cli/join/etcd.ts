@@ -29,8 +29,15 @@ export function findCluster(address: string, node: NodeOptions): Cluster {
   const isSame = filePrefix === etcdPrefix && file.etcdEndpoints?.some((endpoint) => etcdEndpoints.includes(endpoint));
   const named = { ...node, given: { ...given, etcdEndpoints } };
   const raw = combine(named, isSame ? file : {});
-  const other = file.etcdEndpoints === undefined || isSame ? undefined : `${file.etcdEndpoints}, prefix ${filePrefix}`;
+  const other = otherCluster(node, isSame === true, filePrefix);
   return { options: toEtcdRegistry(absolute(raw)), wanted: wantedOf(raw), other };
+}
+
+function otherCluster({ file }: NodeOptions, isSame: boolean, filePrefix: string): string | undefined {
+  // Its daemon would go on asking Kubernetes, whatever is said of etcd beside that.
+  if (file.kubeSubnetMgr === true) return 'a Kubernetes cluster (RUDDERD_KUBE_SUBNET_MGR)';
+  if (file.etcdEndpoints === undefined || isSame) return undefined;
+  return `another cluster's etcd, ${file.etcdEndpoints}, prefix ${filePrefix}`;
 }
 
 const NO_PASSWORD = `--etcd-password is given: expected --etcd-password-file, since everybody on this host can read ${DEFAULTS_FILE}`;
@@ -65,6 +72,7 @@ function absolute(raw: RawEtcdOptions): RawEtcdOptions {
 function wantedOf(raw: RawEtcdOptions): Wanted {
   const { endpoints, prefix, cafile, certfile, keyfile, username, passwordFile } = toEtcdSettings(raw);
   return new Map([
+    ['RUDDERD_KUBE_SUBNET_MGR', undefined],
     ['RUDDERD_ETCD_ENDPOINTS', endpoints.join(',')],
     ['RUDDERD_ETCD_PREFIX', prefix === DEFAULT_PREFIX ? undefined : prefix],
     ['RUDDERD_ETCD_CAFILE', cafile],

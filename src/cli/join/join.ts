@@ -66,7 +66,7 @@ function refuseSettings({ unreadable, refused }: NodeOptions, { other }: Cluster
   if (other === undefined || force) return;
   throw new RudderError(
     'config-exists',
-    `${DEFAULTS_FILE} has another cluster's etcd, ${other}: it is left as it is; give --force to leave that cluster, after "systemctl stop rudder" and "rudder cleanup"`,
+    `${DEFAULTS_FILE} has ${other}: it is left as it is; give --force to leave that cluster, after "systemctl stop rudder" and "rudder cleanup"`,
   );
 }
 

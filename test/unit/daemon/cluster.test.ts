@@ -146,6 +146,9 @@ describe('the overview', () => {
       told({ overlayAddressOf: ({ address }) => (address === MEMBER.subnet.address ? undefined : address) }).notAsked,
     ).toMatch(/no address/);
     expect(told({}).notAsked).toBeNull();
+    const many = Array.from({ length: 300 }, (_, i) => lease(`127.${87 + (i >> 8)}.${i & 255}.0/24`));
+    expect(told({ peers: () => [MEMBER, ...many] }).notAsked).toBeNull();
+    expect(told({ peers: () => [...many, MEMBER] }).notAsked).toMatch(/300 nodes/);
   });
 
   it('begins with this node, as its status says it is', () => {

@@ -168,6 +168,8 @@ describe('the TCP port', () => {
       subnet: '10.240.1.0/24',
     });
     expect((await ask('GET', '/history?peer=nobody')).code).toBe(404);
+    // Steps are counted: there is none between two.
+    expect(JSON.parse((await ask('GET', '/history?after=7.5')).body)).toEqual({ after: 7 });
     expect(JSON.parse((await ask('GET', '/history?of=10.240.1.0/24')).body)).toEqual({ of: '10.240.1.0/24' });
     eventsAsked.length = 0;
     expect(JSON.parse((await ask('GET', '/events?after=7&wait=20')).body)).toEqual([EVENT]);

@@ -5,9 +5,9 @@ import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addDaemonOptions } from '../../../../src/cli/daemon-options.js';
 import { readNodeOptions } from '../../../../src/cli/defaults-file.js';
-import { addEtcdOptions } from '../../../../src/cli/etcd-options.js';
 import { filesOf, findCluster } from '../../../../src/cli/join/etcd.js';
 import { changesTo } from '../../../../src/cli/join/settings.js';
+import { addRegistryOptions } from '../../../../src/cli/registry-options.js';
 
 let directory: string;
 beforeEach(() => {
@@ -19,7 +19,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 function find(address: string, argv: string[] = [], settings = '') {
   const file = join(directory, 'default');
   writeFileSync(file, settings);
-  const program = addDaemonOptions(addEtcdOptions(new Command())).exitOverride();
+  const program = addDaemonOptions(addRegistryOptions(new Command())).exitOverride();
   program.parse(argv, { from: 'user' });
   const { options, other, wanted } = findCluster(address, readNodeOptions(program, file));
   const changes = changesTo(settings, wanted).map(({ name, after }) => [name.replace('RUDDERD_ETCD_', ''), after]);
@@ -57,9 +57,15 @@ describe('the cluster to join', () => {
     expect(changed).toEqual({ USERNAME: 'v', PASSWORD: undefined, PASSWORD_FILE: '/p' });
   });
 
+  it('is another one than Kubernetes, which the daemon would go on asking', () => {
+    const { other, changes } = find('a', [], 'RUDDERD_KUBE_SUBNET_MGR=true\n');
+    expect(other).toMatch(/Kubernetes/);
+    expect(changes).toEqual({ ENDPOINTS: 'http://a:2379', RUDDERD_KUBE_SUBNET_MGR: undefined });
+  });
+
   it('is another one otherwise, and takes nothing of theirs', () => {
     const { other, changes } = find('c', [], HAS);
-    expect(other).toBe('http://a:2379,http://b:2379, prefix /coreos.com/network');
+    expect(other).toBe("another cluster's etcd, http://a:2379,http://b:2379, prefix /coreos.com/network");
     expect(changes).toEqual({ ENDPOINTS: 'http://c:2379', USERNAME: undefined, PASSWORD: undefined });
     expect(find('a', ['--etcd-prefix=/coreos.com/network'], HAS).other).toBeUndefined();
     expect(find('a', ['--etcd-prefix=/other'], HAS).other).toContain('prefix /coreos.com/network');
