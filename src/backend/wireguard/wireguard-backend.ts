@@ -121,6 +121,8 @@ function openTunnel(
     },
     started(path) {
       table.onWake(path.wake);
+      // For what was asked for while there was none.
+      path.wake();
     },
     stop: driver.stop,
   };

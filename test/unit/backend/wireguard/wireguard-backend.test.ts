@@ -1,0 +1,40 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import type { Backend } from '../../../../src/backend/backend.js';
+import type { BackendHost } from '../../../../src/backend/kind.js';
+import type { Tunnel } from '../../../../src/backend/udp/tun-backend.js';
+import { optionsOf } from '../../../../src/backend/wireguard/options.js';
+import { openWireguardBackend } from '../../../../src/backend/wireguard/wireguard-backend.js';
+import { parseCommonConfig } from '../../../../src/core/network-config.js';
+import { createRecordingLog } from '../../../helpers/recording-log.js';
+
+// What a kind adds to device and socket, without them.
+vi.mock('../../../../src/backend/udp/tun-backend.js', () => ({
+  openTunBackend: (_: unknown, tunnelOn: (socket: () => number) => Tunnel) => tunnelOn(() => -1),
+}));
+
+let stateDir: string;
+let tunnel: Tunnel;
+beforeEach(async () => {
+  stateDir = mkdtempSync(join(tmpdir(), 'rudder-wireguard-'));
+  tunnel = await open();
+});
+afterEach(async () => {
+  await tunnel.stop();
+  rmSync(stateDir, { recursive: true });
+});
+
+async function open(): Promise<Tunnel> {
+  const config = parseCommonConfig('{"Network":"10.240.0.0/16"}');
+  const host = { config, stateDir, mtu: 1420, portMapped: false, cipher: 'auto', log: createRecordingLog() };
+  const backend: Backend = await openWireguardBackend(host as unknown as BackendHost, optionsOf(config));
+  return backend as unknown as Tunnel;
+}
+
+it('wakes a path that starts, for what was asked for while there was none', () => {
+  const wake = vi.fn();
+  tunnel.started({ wake });
+  expect(wake).toHaveBeenCalledOnce();
+});
