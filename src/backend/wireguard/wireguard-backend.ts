@@ -82,6 +82,12 @@ function openTunnel(
     table.configure({ mtu, rejectAfterMs: STANDARD_TIMING.rejectAfterMs, macKey });
   }
 
+  /** Whom nobody's key stands in the way of any more. */
+  function admitFreed(): void {
+    for (let freed = lines.freed(); freed.length > 0; freed = lines.freed()) follow(freed.slice(0, 1));
+    greetFormer();
+  }
+
   function greetFormer(): void {
     if (former.size === 0) return;
     const known = lines.all().filter(({ publicKey }) => former.delete(publicKey.toString('base64')));
@@ -93,8 +99,7 @@ function openTunnel(
     direct: undefined,
     apply(changes) {
       follow(changes);
-      for (let freed = lines.freed(); freed.length > 0; freed = lines.freed()) follow(freed.slice(0, 1));
-      greetFormer();
+      admitFreed();
     },
     traffic: (subnet) => readPeer(tables.counters, entriesOf(routes, subnet), nowMs()),
     problemOf: (subnet) => lines.problemOf(subnet),
@@ -113,6 +118,7 @@ function openTunnel(
       own = await replaceKey(identityFileIn(stateDir));
       configure();
       driver.setIdentity(own);
+      admitFreed();
       log.warn({ publicKey: own.publicKey.toString('base64') }, 'the node has another WireGuard key');
     },
     starting(next) {

@@ -7,6 +7,8 @@ import type { BackendHost } from '../../../../src/backend/kind.js';
 import type { Tunnel } from '../../../../src/backend/udp/tun-backend.js';
 import { optionsOf } from '../../../../src/backend/wireguard/options.js';
 import { openWireguardBackend } from '../../../../src/backend/wireguard/wireguard-backend.js';
+import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
+import type { Lease } from '../../../../src/core/lease.js';
 import { parseCommonConfig } from '../../../../src/core/network-config.js';
 import { createRecordingLog } from '../../../helpers/recording-log.js';
 
@@ -37,4 +39,18 @@ it('wakes a path that starts, for what was asked for while there was none', () =
   const wake = vi.fn();
   tunnel.started({ wake });
   expect(wake).toHaveBeenCalledOnce();
+});
+
+it('takes the node that has the same key, as soon as it has another one itself', async () => {
+  const lease: Lease = {
+    subnet: parseSubnet('10.240.1.0/24')!,
+    publicIp: parseIpv4('10.1.1.1')!,
+    nodeId: undefined,
+    backend: { type: 'wireguard', data: tunnel.leaseData() },
+  };
+  tunnel.apply([{ type: 'added', lease }]);
+  expect(tunnel.problemOf(lease.subnet)).toContain("this node's own");
+  await tunnel.rotateKey!();
+  expect(tunnel.problemOf(lease.subnet)).toBeUndefined();
+  expect(tunnel.sessions!.of(lease.subnet)).toMatchObject({ hasSession: false });
 });
