@@ -1,4 +1,5 @@
 import { loadKey, replaceKey } from '../../state/key-file.js';
+import { useCipher } from '../../system/cipher.js';
 import { CIPHERS, native } from '../../system/native.js';
 import type { Backend, SessionReport } from '../backend.js';
 import type { BackendHost } from '../kind.js';
@@ -27,7 +28,7 @@ const MOST_PEERS = 65_535 - 1;
 /** @throws RudderError `device`, `socket` or `file` */
 export async function openWireguardBackend(host: BackendHost, options: WireguardOptions): Promise<Backend> {
   const { stateDir, log } = host;
-  native.useCipher(host.cipher === 'portable' ? CIPHERS.indexOf('portable') : -1);
+  useCipher(host.cipher);
   const own = await loadKey(identityFileIn(stateDir), log);
   const memory = await loadSessionMemory(stateDir, log);
   return openTunBackend({ ...host, port: options.port }, (socket) => openTunnel(host, options, own, memory, socket));

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { Backend } from '../../../../src/backend/backend.js';
@@ -10,6 +10,8 @@ import { openWireguardBackend } from '../../../../src/backend/wireguard/wireguar
 import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
 import type { Lease } from '../../../../src/core/lease.js';
 import { parseCommonConfig } from '../../../../src/core/network-config.js';
+import { threadsFor } from '../../../../src/system/cipher.js';
+import { native } from '../../../../src/system/native.js';
 import { createRecordingLog } from '../../../helpers/recording-log.js';
 
 // What a kind adds to device and socket, without them.
@@ -53,4 +55,11 @@ it('takes the node that has the same key, as soon as it has another one itself',
   await tunnel.rotateKey!();
   expect(tunnel.problemOf(lease.subnet)).toBeUndefined();
   expect(tunnel.sessions!.of(lease.subnet)).toMatchObject({ hasSession: false });
+});
+
+it('has the cipher helped by as many threads as the host has cores for', async () => {
+  const threads = vi.spyOn(native, 'useCipherThreads');
+  await tunnel.stop();
+  tunnel = await open();
+  expect(threads).toHaveBeenCalledExactlyOnceWith(threadsFor(availableParallelism()));
 });
