@@ -28,6 +28,8 @@ const MOST_PEERS = 65_535 - 1;
 /** @throws RudderError `device`, `socket` or `file` */
 export async function openWireguardBackend(host: BackendHost, options: WireguardOptions): Promise<Backend> {
   const { stateDir, log } = host;
+  // Before there is a key to be found in one, however the daemon was started.
+  native.forbidCoreDumps();
   useCipher(host.cipher);
   const own = await loadKey(identityFileIn(stateDir), log);
   const memory = await loadSessionMemory(stateDir, log);
