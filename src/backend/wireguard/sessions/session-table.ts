@@ -41,7 +41,6 @@ import {
   SLOT_RECEIVE_KEY,
   SLOT_REMOTE_INDEX,
   SLOT_RESERVED,
-  SLOT_SEND_COUNTER,
   SLOT_SEND_KEY,
   SLOT_STATE,
   WINDOW_INTS,
@@ -81,8 +80,6 @@ export interface SessionTable {
   setRole(index: number, role: 'current' | 'previous'): void;
   /** By the packet path's clock, as `bornAt` of a key. */
   activity(line: number): Activity;
-  /** How many packets the key has sealed, in steps of 2^32. */
-  sentHigh(index: number): number;
   sendKeepalive(line: number): void;
   dropStaged(line: number): void;
   takeAttention(): Attention | undefined;
@@ -241,7 +238,6 @@ export function createSessionTable(most: number): SessionTable {
         owedSince: load(LINE_OWED_SINCE),
       };
     },
-    sentHigh: (index) => (isOf(index) ? Atomics.load(sessions, slotOf(index) + SLOT_SEND_COUNTER + 1) >>> 0 : 0),
     sendKeepalive: (line) => request(line, REQUEST_KEEPALIVE),
     dropStaged: (line) => request(line, REQUEST_DROP_STAGED),
     takeAttention() {
