@@ -241,6 +241,7 @@ NAPI_MODULE_INIT() {
       {"signalEvent", signal_event},
       {"close", close_handle},
       {"notify", notify_socket},
+      {"forbidCoreDumps", forbid_core_dumps},
       {"attach", attach_path},
       {"detach", detach_path},
       {"openRing", open_ring},

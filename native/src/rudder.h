@@ -318,6 +318,7 @@ napi_value receive_echoes(napi_env env, napi_callback_info info);
 napi_value signal_event(napi_env env, napi_callback_info info);
 napi_value close_handle(napi_env env, napi_callback_info info);
 napi_value notify_socket(napi_env env, napi_callback_info info);
+napi_value forbid_core_dumps(napi_env env, napi_callback_info info);
 
 napi_value open_ring(napi_env env, napi_callback_info info);
 napi_value close_ring(napi_env env, napi_callback_info info);

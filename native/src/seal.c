@@ -140,7 +140,10 @@ napi_value seal_udp(napi_env env, napi_callback_info info) {
     struct plain_message message = {.iovecs = iovecs};
     struct sealed_message *out = &sealed->messages[first + done];
     out->error = EINVAL;
-    if (!read_message(path, first + done, &message)) return throw_errno(env, EINVAL, "sealUdp", "a record points outside its memory");
+    if (!read_message(path, first + done, &message)) {
+      explicit_bzero(sealed->keys, keys * sizeof *sealed->keys);
+      return throw_errno(env, EINVAL, "sealUdp", "a record points outside its memory");
+    }
     size_t size = sealed_size(sealed, &message);
     if (size > MAX_DATAGRAM_BYTES) {
       out->error = EMSGSIZE;
@@ -195,16 +198,23 @@ napi_value send_sealed(napi_env env, napi_callback_info info) {
   return int_value(env, sent < 0 ? -errno : sent);
 }
 
+static bool seal_keepalive(struct sealed *sealed, const struct session_key *key, uint8_t *packet) {
+  struct aead_job job;
+  uint64_t number;
+  if (!claim_numbers(key, 1, &number)) return false;
+  lay_out_packet(sealed, &job, key, number, packet, 0, packet);
+  aead_seal(&job, 1);
+  return true;
+}
+
 static void send_keepalive(struct sealed *sealed, const struct path *path, int32_t line) {
   struct session_key key;
   struct sockaddr_in to;
-  struct aead_job job;
-  uint64_t number;
-  if (!sending_key(sealed, line, &key) || !endpoint_of(sealed, line, &to) || !claim_numbers(&key, 1, &number)) return;
   uint8_t packet[DATA_OVERHEAD];
-  lay_out_packet(sealed, &job, &key, number, packet, 0, packet);
-  aead_seal(&job, 1);
+  if (!endpoint_of(sealed, line, &to) || !sending_key(sealed, line, &key)) return;
+  bool is_sealed = seal_keepalive(sealed, &key, packet);
   explicit_bzero(&key, sizeof key);
+  if (!is_sealed) return;
   if (sendto(path->udp, packet, sizeof packet, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof to) < 0) return;
   peer_sent(sealed, line, false);
   count_in(sealed, TALLY_KEEPALIVES_OUT, 1);

@@ -130,20 +130,24 @@ static bool is_too_old(const struct sealed *sealed, int32_t born_at) {
   return age >= load(&sealed->header[HEADER_REJECT_AFTER_MS]) && age < INT32_MAX - (1 << 20);
 }
 
+static int32_t line_of(int32_t index) { return (int32_t)((uint32_t)index >> INDEX_SLOT_BITS) & (MAX_LINES - 1); }
+
 static bool copy_key(struct sealed *sealed, int32_t index, enum slot_field which, struct session_key *key) {
-  int32_t line = (int32_t)((uint32_t)index >> INDEX_SLOT_BITS) & (MAX_LINES - 1);
+  int32_t line = line_of(index);
   if (index == 0 || line < 1 || line >= sealed->line_count) return false;
   int32_t *slot = slot_at(sealed, line, index & (LINE_SLOTS - 1));
   if (!is_still(slot, index) || is_too_old(sealed, load(&slot[SLOT_BORN_AT]))) return false;
   *key = (struct session_key){.line = line, .index = index, .remote_index = load(&slot[SLOT_REMOTE_INDEX]), .slot = slot};
   copy_ints((int32_t *)key->key, slot + which, AEAD_KEY_WORDS);
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  return is_still(slot, index);
+  if (is_still(slot, index)) return true;
+  explicit_bzero(key, sizeof *key);
+  return false;
 }
 
 bool sending_key(struct sealed *sealed, int32_t line, struct session_key *key) {
   int32_t index = load(line_at(sealed, line) + LINE_CURRENT);
-  return copy_key(sealed, index, SLOT_SEND_KEY, key) && key->line == line;
+  return line_of(index) == line && copy_key(sealed, index, SLOT_SEND_KEY, key);
 }
 
 bool receiving_key(struct sealed *sealed, int32_t index, struct session_key *key) {

@@ -1,6 +1,6 @@
 /*
  * The sessions of a sealed wire, on memory that the main thread and the worker share. A peer has a line, by its number, and a
- * line has slots for keys; JavaScript knows all this by the same names (sessions/layout.ts), and a test compares.
+ * line has slots for keys; JavaScript knows all this by the same names (session-layout.ts), and a test compares.
  *
  *     header    settings, heads and tails of the rings, what the last call has counted
  *     line      | head: who sends, endpoint, when what was sent | slot | slot | slot | slot |
@@ -179,7 +179,7 @@ static inline void count_in(struct sealed *sealed, enum tally what, int32_t amou
 }
 void start_tally(struct sealed *sealed, const struct path *path);
 
-/* The key by which packets for a peer are sealed now; false: there is none. */
+/* The key by which packets for a peer are sealed now; false: there is none, and nothing to be wiped. */
 bool sending_key(struct sealed *sealed, int32_t line, struct session_key *key);
 /* The key behind an index that a packet names; false: there is none. */
 bool receiving_key(struct sealed *sealed, int32_t index, struct session_key *key);

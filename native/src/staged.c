@@ -121,7 +121,7 @@ int32_t send_staged(struct sealed *sealed, const struct path *path, int32_t line
   struct iovec packets[MAX_AT_ONCE];
   int32_t all = 0;
   int count = 0;
-  if (!has_staged(sealed, line) || !sending_key(sealed, line, &key) || !endpoint_of(sealed, line, &to)) return 0;
+  if (!has_staged(sealed, line) || !endpoint_of(sealed, line, &to) || !sending_key(sealed, line, &key)) return 0;
   uint8_t *const scratch = sealed->slab + SEALED_BYTES, *end = scratch;
   for (uint32_t at = staged->head; has_staged(sealed, line) && at != staged->tail;) {
     struct entry entry = entry_at(staged, at);

@@ -80,6 +80,8 @@ export interface Native {
   close(fd: number): void;
   /** One datagram to a unix socket: sd_notify(3). */
   notify(path: string, text: string): void;
+  /** Of this process, and of those that it starts: they would hold what is secret. */
+  forbidCoreDumps(): void;
 
   /**
    * In place of what this thread had attached; if it throws, that stays. The arrays have to lie on SharedArrayBuffers

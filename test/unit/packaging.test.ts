@@ -10,6 +10,8 @@ interface LockEntry {
   readonly link?: boolean;
   readonly integrity?: string;
   readonly version?: string;
+  readonly dev?: boolean;
+  readonly engines?: { readonly node?: string };
 }
 
 it('every package of the lock file is pinned by a strong hash', () => {
@@ -19,6 +21,23 @@ it('every package of the lock file is pinned by a strong hash', () => {
   expect(entries.filter(([, { integrity }]) => !/^sha(512|384)-/.test(integrity ?? '')).map(([path]) => path)).toEqual(
     [],
   );
+});
+
+it('package.json asks for a Node.js that is enough for every package that it runs with', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, LockEntry> };
+  const { engines } = JSON.parse(read('package.json')) as Required<LockEntry>;
+  expect(packages[''].engines).toEqual(engines);
+  const least = (range = '') =>
+    /^>= ?(\d+)(?:\.(\d+))?(?:\.0)?$/
+      .exec(range)
+      ?.slice(1)
+      .map((number = '0') => Number(number));
+  const [major, minor] = least(engines.node)!;
+  const newer = Object.entries(packages).filter(([, entry]) => {
+    const wanted = entry.dev === true ? undefined : least(entry.engines?.node);
+    return wanted && (wanted[0] > major || (wanted[0] === major && wanted[1] > minor));
+  });
+  expect(newer.map(([path]) => path)).toEqual([]);
 });
 
 it('every dependency is explained, and no locked version is older than the one that mends a known hole', () => {

@@ -10,7 +10,7 @@ const STOP_DEADLINE_MS = 500;
 
 /** A running worker. */
 export interface PacketPath {
-  /** The main thread has something for it to do, beside packets. */
+  /** The main thread has something for it to do, beside packets. Nothing happens once it is stopped. */
   wake(): void;
   /** Ends the worker, within half a second whatever it does. Device and socket stay open. */
   stop(): Promise<void>;
@@ -37,6 +37,7 @@ export async function startPacketPath(
   // Which the new thread's heap has undone.
   worker.once('online', keepYoungHeapSmall);
   let told = false;
+  let isStopped = false;
   function fail(error: RudderError): void {
     if (!told && Atomics.load(memory.control, CONTROL_STOP) === 0) failed(error);
     told = true;
@@ -58,8 +59,11 @@ export async function startPacketPath(
   // An error before that is told by the listener above; packets that wait in the queues are not lost meanwhile.
   await new Promise((resolve) => worker.once('online', resolve).once('exit', resolve));
   return {
-    wake: () => native.signalEvent(handles.event),
+    wake() {
+      if (!isStopped) native.signalEvent(handles.event);
+    },
     async stop() {
+      isStopped = true;
       end();
       process.off('exit', end);
       await ended(worker);

@@ -133,8 +133,7 @@ export function startHandshakeDriver(options: DriverOptions) {
       for (const line of lines) greetings.add(line);
     },
     setIdentity(next: Identity): void {
-      handshakes.setIdentity(next);
-      const lines = handshakes.linesWithSession();
+      const lines = [...handshakes.setIdentity(next), ...handshakes.linesWithSession()];
       setTimeout(() => {
         for (const line of lines) greetings.add(line);
       }, KNOWN_AFTER_MS).unref();

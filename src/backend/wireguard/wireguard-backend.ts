@@ -1,4 +1,5 @@
 import { loadKey, replaceKey } from '../../state/key-file.js';
+import { useCipher } from '../../system/cipher.js';
 import { CIPHERS, native } from '../../system/native.js';
 import type { Backend, SessionReport } from '../backend.js';
 import type { BackendHost } from '../kind.js';
@@ -27,7 +28,9 @@ const MOST_PEERS = 65_535 - 1;
 /** @throws RudderError `device`, `socket` or `file` */
 export async function openWireguardBackend(host: BackendHost, options: WireguardOptions): Promise<Backend> {
   const { stateDir, log } = host;
-  native.useCipher(host.cipher === 'portable' ? CIPHERS.indexOf('portable') : -1);
+  // Before there is a key to be found in one, however the daemon was started.
+  native.forbidCoreDumps();
+  useCipher(host.cipher);
   const own = await loadKey(identityFileIn(stateDir), log);
   const memory = await loadSessionMemory(stateDir, log);
   return openTunBackend({ ...host, port: options.port }, (socket) => openTunnel(host, options, own, memory, socket));
@@ -82,6 +85,12 @@ function openTunnel(
     table.configure({ mtu, rejectAfterMs: STANDARD_TIMING.rejectAfterMs, macKey });
   }
 
+  /** Whom nobody's key stands in the way of any more. */
+  function admitFreed(): void {
+    for (let freed = lines.freed(); freed.length > 0; freed = lines.freed()) follow(freed.slice(0, 1));
+    greetFormer();
+  }
+
   function greetFormer(): void {
     if (former.size === 0) return;
     const known = lines.all().filter(({ publicKey }) => former.delete(publicKey.toString('base64')));
@@ -93,8 +102,7 @@ function openTunnel(
     direct: undefined,
     apply(changes) {
       follow(changes);
-      for (let freed = lines.freed(); freed.length > 0; freed = lines.freed()) follow(freed.slice(0, 1));
-      greetFormer();
+      admitFreed();
     },
     traffic: (subnet) => readPeer(tables.counters, entriesOf(routes, subnet), nowMs()),
     problemOf: (subnet) => lines.problemOf(subnet),
@@ -113,6 +121,7 @@ function openTunnel(
       own = await replaceKey(identityFileIn(stateDir));
       configure();
       driver.setIdentity(own);
+      admitFreed();
       log.warn({ publicKey: own.publicKey.toString('base64') }, 'the node has another WireGuard key');
     },
     starting(next) {
@@ -121,6 +130,8 @@ function openTunnel(
     },
     started(path) {
       table.onWake(path.wake);
+      // For what was asked for while there was none.
+      path.wake();
     },
     stop: driver.stop,
   };

@@ -117,8 +117,12 @@ export function createHandshakes(options: HandshakeOptions) {
     sessions.removePeer(line);
   }
 
-  /** We are another to our peers, which will know it soon. Until they begin anew, the sessions that there are go on. */
-  function setIdentity(next: Identity): void {
+  /**
+   * We are another to our peers, which will know it soon. Until they begin anew, the sessions that there are go on.
+   * @returns the lines of those whom an attempt to reach was ended: packets may wait for them, and ask for nothing again
+   */
+  function setIdentity(next: Identity): number[] {
+    const tried = [...byLine.values()].filter(({ attempt }) => attempt !== undefined).map(({ line }) => line);
     own = next;
     checker = createCookieChecker(own.publicKey, options);
     for (const peer of byLine.values()) {
@@ -127,6 +131,7 @@ export function createHandshakes(options: HandshakeOptions) {
       // By our old key it has never heard of us.
       peer.initiatedAt = Number.NEGATIVE_INFINITY;
     }
+    return tried;
   }
 
   // What comes.

@@ -41,7 +41,6 @@ import {
   SLOT_RECEIVE_KEY,
   SLOT_REMOTE_INDEX,
   SLOT_RESERVED,
-  SLOT_SEND_COUNTER,
   SLOT_SEND_KEY,
   SLOT_STATE,
   WINDOW_INTS,
@@ -81,8 +80,6 @@ export interface SessionTable {
   setRole(index: number, role: 'current' | 'previous'): void;
   /** By the packet path's clock, as `bornAt` of a key. */
   activity(line: number): Activity;
-  /** How many packets the key has sealed, in steps of 2^32. */
-  sentHigh(index: number): number;
   sendKeepalive(line: number): void;
   dropStaged(line: number): void;
   takeAttention(): Attention | undefined;
@@ -137,6 +134,15 @@ export function createSessionTable(most: number): SessionTable {
     }
   }
 
+  /** 32 bytes as they lie in memory. */
+  function setKey(at: number, key: Uint8Array): void {
+    if (key.length !== 32) throw new RangeError('expected a key of 32 bytes');
+    // Not slice(): that of a Buffer is a view of all that it is a part of.
+    const words = new Int32Array(Uint8Array.from(key).buffer);
+    sessions.set(words, at);
+    words.fill(0);
+  }
+
   /** An empty one. @throws RangeError if there is none: one that is not released is a mistake */
   function emptySlot(line: number): number {
     let found = -1;
@@ -165,7 +171,7 @@ export function createSessionTable(most: number): SessionTable {
   return {
     memory,
     configure({ mtu, rejectAfterMs, macKey }) {
-      sessions.set(wordsOf(macKey), HEADER_MAC_KEY);
+      setKey(HEADER_MAC_KEY, macKey);
       Atomics.store(sessions, HEADER_REJECT_AFTER_MS, rejectAfterMs);
       Atomics.store(sessions, HEADER_MTU, mtu);
     },
@@ -213,8 +219,8 @@ export function createSessionTable(most: number): SessionTable {
       const at = slotOf(index);
       sessions[at + SLOT_REMOTE_INDEX] = remoteIndex;
       sessions[at + SLOT_BORN_AT] = bornAt;
-      sessions.set(wordsOf(sendKey), at + SLOT_SEND_KEY);
-      sessions.set(wordsOf(receiveKey), at + SLOT_RECEIVE_KEY);
+      setKey(at + SLOT_SEND_KEY, sendKey);
+      setKey(at + SLOT_RECEIVE_KEY, receiveKey);
       Atomics.store(sessions, at + SLOT_STATE, SLOT_INSTALLED);
       if (role === 'current') setCurrent(index);
     },
@@ -232,7 +238,6 @@ export function createSessionTable(most: number): SessionTable {
         owedSince: load(LINE_OWED_SINCE),
       };
     },
-    sentHigh: (index) => (isOf(index) ? Atomics.load(sessions, slotOf(index) + SLOT_SEND_COUNTER + 1) >>> 0 : 0),
     sendKeepalive: (line) => request(line, REQUEST_KEEPALIVE),
     dropStaged: (line) => request(line, REQUEST_DROP_STAGED),
     takeAttention() {
@@ -281,12 +286,6 @@ function createMemory(lines: number): SealedMemory {
     requests: sharedInts(ring),
     opened: sharedInts(MOST_OPENED * OPENED_INTS),
   };
-}
-
-/** 32 bytes as they lie in memory. */
-function wordsOf(key: Uint8Array): Int32Array {
-  if (key.length !== 32) throw new RangeError('expected a key of 32 bytes');
-  return new Int32Array(key.slice().buffer);
 }
 
 /** One number of 64 bits, since the worker writes it too. */

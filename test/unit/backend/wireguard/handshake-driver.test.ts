@@ -122,3 +122,18 @@ it('tells by how much the clock has gone back since the last run', async () => {
   driver = start(Date.now() + 3_600_000);
   expect(driver.clockBehindSeconds()).toBeGreaterThan(3590);
 });
+
+it('after a change of our key goes on with whom it was trying to reach: packets wait for that', async () => {
+  const line = driver.handshakes.addPeer({
+    publicKey: generateIdentity().publicKey,
+    presharedKey: Buffer.alloc(32),
+    endpoint: { address: 0x0a010101, port: 51820 },
+    keepaliveMs: 0,
+  });
+  driver.handshakes.wanted(line);
+  expect(sent).toHaveLength(1);
+  driver.setIdentity(generateIdentity());
+  expect(driver.handshakes.sessionOf(line)!.tryingForMs).toBeUndefined();
+  await waitFor('the next initiation', () => sent.length === 2, 4000);
+  expect(driver.handshakes.sessionOf(line)!.tryingForMs).toBeLessThan(1000);
+});
