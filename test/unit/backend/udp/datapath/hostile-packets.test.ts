@@ -155,7 +155,8 @@ function mayEnter({ sender: from, port: fromPort }: Datagram, packet: Uint8Array
   if (fromPort !== undefined && fromPort !== PORT && from !== OTHER_PEER) return false;
   const inner = formatIpv4(sourceOf(packet));
   const owner = inner.startsWith('10.240.77.') ? PEER : inner.startsWith('10.240.88.') ? OTHER_PEER : undefined;
-  const owns = inner.startsWith('10.240.') ? owner === from : sourceOf(packet) === from && from === PEER;
+  const isMember = from === PEER || from === OTHER_PEER;
+  const owns = inner.startsWith('10.240.') ? owner === from : sourceOf(packet) === from && isMember;
   return owns && formatIpv4(destinationOf(packet)).startsWith('10.240.26.');
 }
 
