@@ -20,7 +20,7 @@ async function main(argv: string[]): Promise<number> {
   let status = EXIT_OK;
   const program = new Command('rudder')
     .description(
-      'Joins the containers of many hosts into one flat network: a subnet for each host, packets over UDP, VXLAN or plain routes.',
+      'Joins the containers of many hosts into one flat network: a subnet for each host, packets over UDP, WireGuard, VXLAN or plain routes.',
     )
     .version(packageVersion(), '-V, --version', 'print the version')
     .configureOutput({ outputError: () => undefined })
