@@ -237,15 +237,7 @@ describe('an API server', () => {
   });
 
   it('is asked through a proxy, and through none where NO_PROXY says so', async () => {
-    const through: string[] = [];
-    const proxy = await listening(createServer());
-    proxy.on('connect', (request, socket) => {
-      through.push(`${request.url} ${request.headers['proxy-authorization'] ?? ''}`);
-      const upstream = connect(fake.port, '127.0.0.1', () => {
-        socket.write('HTTP/1.1 200 OK\r\n\r\n');
-        upstream.pipe(socket).pipe(upstream);
-      });
-    });
+    const { proxy, through } = await startProxy();
     pki.certificate('server', 'ca', 'DNS:api.example,IP:127.0.0.1');
     await fake.stop();
     await fake.start(tlsOf('server'));
@@ -262,6 +254,25 @@ describe('an API server', () => {
     await expect(asking({ HTTPS_PROXY: 'socks5://u:hunter2@h:1' })).rejects.toThrow(
       /^proxy "socks5:\/\/h:1" for the Kubernetes API: expected http/,
     );
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+
+  it('whose URL has an address is believed by that address through a proxy too', async () => {
+    const { proxy } = await startProxy();
+    const environment = { HTTPS_PROXY: `http://127.0.0.1:${portOf(proxy)}` };
+    const api = openApi({ ...options, apiUrl: 'https://192.0.2.1:6443', environment });
+    const answering = async (names: string) => {
+      pki.certificate('server', 'ca', names);
+      await fake.stop();
+      await fake.start(tlsOf('server'));
+      return api.ask(GET);
+    };
+    await expect(answering('IP:192.0.2.1')).resolves.toMatchObject({ metadata: { name: 'n1' } });
+    for (const other of ['DNS:localhost', 'IP:127.0.0.1']) {
+      await expect(answering(other)).rejects.toThrow(/its certificate is of another name/);
+    }
+    api.close();
     proxy.closeAllConnections();
     proxy.close();
   });
@@ -371,6 +382,22 @@ it('insecure-skip-tls-verify is taken, and warned of', async () => {
   ]);
   api.close();
 });
+
+/** A proxy behind which every address is the fake's. @returns also what it was asked for */
+async function startProxy(): Promise<{ proxy: Server; through: string[] }> {
+  const through: string[] = [];
+  const proxy = await listening(createServer());
+  proxy.on('connect', (request, socket) => {
+    through.push(`${request.url} ${request.headers['proxy-authorization'] ?? ''}`);
+    const upstream = connect(fake.port, '127.0.0.1', () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      upstream.pipe(socket).pipe(upstream);
+    });
+    upstream.on('error', () => socket.destroy());
+    socket.on('error', () => upstream.destroy());
+  });
+  return { proxy, through };
+}
 
 async function listening(server: Server): Promise<Server> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

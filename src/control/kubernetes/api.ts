@@ -96,7 +96,8 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
     const proxy = proxyFor(at, options.environment);
     const tunnel = proxy && (await throughProxy(proxy, host, port, deadlineMs));
     const way = tunnel
-      ? { createConnection: () => (isTls ? tlsConnect({ ...tls, socket: tunnel }) : tunnel) }
+      ? // With the host: of an address there is no server name, and its certificate would be compared with "localhost".
+        { createConnection: () => (isTls ? tlsConnect({ ...tls, host, socket: tunnel }) : tunnel) }
       : { agent: isTls ? agents.https : agents.http, ...(isTls && tls) };
     return new Promise((resolve, reject) => {
       const sending = (isTls ? httpsRequest : httpRequest)({ ...asked, ...way }, resolve);
