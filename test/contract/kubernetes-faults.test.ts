@@ -205,6 +205,19 @@ describe('an API server', () => {
     api.close();
   });
 
+  it('that is busy for longer than one answer may take is waited for, and called busy in the end', async () => {
+    const api = openApi({ ...options, timing: { deadlineMs: 500 } });
+    fake.beBusy(1, 1);
+    await expect(api.ask(GET)).resolves.toMatchObject({ metadata: { name: 'n1' } });
+    fake.beBusy(99, 1);
+    await expect(api.ask(GET)).rejects.toMatchObject({
+      code: 'registry-unavailable',
+      status: 429,
+      message: expect.stringMatching(/answers 429 to get nodes/),
+    });
+    api.close();
+  });
+
   it('that is frozen is not waited for beyond the deadline', async () => {
     fake.freeze(true);
     const api = openApi({ ...options, timing: { deadlineMs: 200 } });
