@@ -333,6 +333,19 @@ describe('the own Node', () => {
     ).toHaveLength(1);
   });
 
+  it('of a node that leaves says that no packets flow, if it has said anything of that', async () => {
+    const conditions = () => fake.nodes.get('n1')?.status?.conditions;
+    const silent = await joined();
+    await silent.joined.leave();
+    expect(conditions() ?? []).toEqual([]);
+    const node = await joined();
+    node.joined.carries?.(undefined);
+    await vi.waitFor(() => expect(conditions()).toMatchObject([{ status: 'False', reason: 'RudderIsUp' }]), WAIT);
+    await node.joined.leave();
+    expect(conditions()).toMatchObject([{ type: 'NetworkUnavailable', status: 'True', reason: 'RudderIsGone' }]);
+    expect(fake.nodes.get('n1')?.metadata.annotations).not.toHaveProperty(`${PREFIX}public-ip`);
+  });
+
   it('is found by the pod where there is no NODE_NAME, as flannel does it', async () => {
     const membership = membershipOf({
       ...options,
