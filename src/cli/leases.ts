@@ -6,11 +6,10 @@ import type { Administration, StoredLease } from '../control/administration.js';
 import { openAdministration } from '../control/open.js';
 import { parseSubnet } from '../core/address-text.js';
 import { fitsConfig } from '../core/allocator.js';
-import { initCommand } from '../core/command-line.js';
 import { quote, RudderError, shorten } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { isPortMapped, parseLease, parseLeaseValue } from '../core/lease.js';
-import { correctKey, type NetworkConfig } from '../core/network-config.js';
+import { correctKey, createIt, type NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import { EXIT_OK } from './exit-codes.js';
 import { type RawRegistryOptions, toRegistryOptions } from './registry-options.js';
@@ -30,12 +29,15 @@ async function administer<T>(
   }
 }
 
-async function readConfig({ getConfig, configPlace }: Administration): Promise<NetworkConfig> {
+export async function readConfig({
+  getConfig,
+  configPlace,
+}: Pick<Administration, 'getConfig' | 'configPlace'>): Promise<NetworkConfig> {
   const json = await getConfig();
   if (json !== undefined) return parseNetworkConfig(json, correctKey(configPlace));
   throw new RudderError(
     'network-config',
-    `there is no network config in etcd: expected one; create it with ${initCommand(configPlace)}`,
+    `there is no network config ${configPlace.isFile ? configPlace.key : 'in etcd'}: expected one; ${createIt(configPlace)}`,
   );
 }
 

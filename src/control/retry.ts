@@ -1,6 +1,7 @@
 import { messageOf, RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
+import type { RegistryKind } from '../core/registry-kind.js';
 import { type Backoff, createBackoff } from './backoff.js';
 
 /** A first retry soon, for a blip; later ones rare enough for an etcd that a whole cluster waits for. */
@@ -57,7 +58,7 @@ export async function retryWhileUnavailable<T>(
   work: () => Promise<T>,
   log: Logger,
   signal: AbortSignal,
-  store = 'etcd',
+  store: RegistryKind,
 ): Promise<T> {
   const backoff = createRetryBackoff();
   const limit = createRepeatLimit();

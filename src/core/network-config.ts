@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { parseIpv4, parseSubnet } from './address-text.js';
-import { rudderCommand } from './command-line.js';
+import { initCommand, rudderCommand } from './command-line.js';
 import { quote, RudderError } from './errors.js';
 import { lowerCaseKeys } from './go-json.js';
 import { compareIpv4, formatIpv4, type Ipv4 } from './ipv4.js';
@@ -51,6 +51,12 @@ export interface ConfigPlace {
 export function correctKey(place: ConfigPlace = { key: '<prefix>/config' }): string {
   if (place.isFile) return `correct it in ${place.key}, see docs/configuration.md`;
   return `correct the key ${place.key} with ${rudderCommand(['config', 'set', 'KEY', 'VALUE'], place)}, see docs/configuration.md`;
+}
+
+/** What to do about a config that is not there. */
+export function createIt(place: ConfigPlace): string {
+  if (place.isFile) return 'mount the ConfigMap there, or name another file with --net-config-path';
+  return `create it with ${initCommand(place)}`;
 }
 
 /**

@@ -9,7 +9,7 @@ const LOOK_MS = 5000;
 export interface CarryWatchOptions {
   readonly joined: Pick<Joined, 'carries'>;
   readonly backend: Pick<Backend, 'device' | 'packetPath'>;
-  readonly host: Pick<HostKeeper, 'problem' | 'underlay'>;
+  readonly host: Pick<HostKeeper, 'carryProblem' | 'underlay'>;
   readonly netlink: Pick<Netlink, 'link'>;
 }
 
@@ -28,7 +28,7 @@ export function watchCarrying({ joined, backend, host, netlink }: CarryWatchOpti
     }
     const device = backend.device ?? host.underlay().name;
     const link = await netlink.link(device).catch(() => undefined);
-    return link?.up ? host.problem() : `${device} is down or gone`;
+    return link?.up ? host.carryProblem() : `${device} is down or gone`;
   }
 
   let isStopped = false;

@@ -5,6 +5,7 @@ import type { Logger } from '../core/logger.js';
 import { type EventLog, openEventLog } from '../events/event-log.js';
 import { controlSocketOf, serveHttp } from '../ops/http.js';
 import type { Status } from '../ops/status.js';
+import { removeCniConf } from '../state/cni-conf.js';
 import { prepareSubnetDirectory, removeSubnetEnv } from '../state/subnet-env.js';
 import { removeFirewall } from '../system/firewall.js';
 import { type Netlink, openNetlink } from '../system/netlink.js';
@@ -176,10 +177,13 @@ async function serve(
 }
 
 /** `--cleanup-on-exit`: what else the node leaves on this host and in the registry. */
-async function removeAll(options: DaemonOptions, joined: Joined, log: Logger): Promise<void> {
+export async function removeAll(options: DaemonOptions, joined: Pick<Joined, 'leave'>, log: Logger): Promise<void> {
   const undo = createUndo(log);
   undo.add('lease', joined.leave);
   if (options.firewall) undo.add('firewall', async () => void (await removeFirewall()));
   undo.add('subnet file', async () => void (await removeSubnetEnv(writtenFileOf(options))));
+  const { cniConf } = options;
+  // The first to go, as the last added: until then the kubelet starts pods.
+  if (cniConf !== undefined) undo.add('CNI configuration', async () => void (await removeCniConf(cniConf)));
   await undo.all();
 }

@@ -8,7 +8,7 @@ import { messageOf, quote, RudderError } from '../core/errors.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { LastKnown } from '../core/last-known.js';
 import type { Logger } from '../core/logger.js';
-import { correctKey, type NetworkConfig } from '../core/network-config.js';
+import { correctKey, createIt, type NetworkConfig } from '../core/network-config.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import { formatSubnet } from '../core/subnet.js';
 
@@ -60,7 +60,7 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
     signal.throwIfAborted();
     try {
       const json = await unlessAborted(membership.getConfig(look().known && patienceMs), signal);
-      if (json === undefined) throw new MissingConfig(`there is no network config ${place.key} in ${membership.kind}`);
+      if (json === undefined) throw new MissingConfig(missingAt(membership));
       const config = parseNetworkConfig(json, correctKey(place));
       await check(config);
       const { known, knownConfig } = look();
@@ -83,6 +83,9 @@ export async function findFooting(options: FootingOptions, signal: AbortSignal):
 }
 
 class MissingConfig extends Error {}
+
+const missingAt = ({ configPlace: { key, isFile }, kind }: FootingOptions['membership']) =>
+  isFile ? `there is no network config file ${key}` : `there is no network config ${key} in ${kind}`;
 
 /** @returns the reason */
 export function tellDegraded(log: Logger, known: LastKnown, error: unknown): string {
@@ -110,11 +113,10 @@ function createWaitingLog({ membership, log }: FootingOptions) {
       );
       return registry.backoff;
     }
-    const { key } = membership.configPlace;
-    const remedy = initCommand(membership.configPlace);
-    config.limit((suppressed) =>
-      log.warn({ key, remedy, suppressed }, 'waiting for the network config: the key does not exist in etcd (v3 API)'),
-    );
+    const { key, isFile } = membership.configPlace;
+    const remedy = isFile ? createIt(membership.configPlace) : initCommand(membership.configPlace);
+    const missing = isFile ? 'there is no such file' : 'the key does not exist in etcd (v3 API)';
+    config.limit((suppressed) => log.warn({ key, remedy, suppressed }, `waiting for the network config: ${missing}`));
     return config.backoff;
   };
 }

@@ -34,8 +34,10 @@ export interface HostKeeper {
   underlay(): Underlay;
   /** How often the device had to be put right. */
   repairs(): number;
-  /** Why this host cannot carry the overlay at the moment; undefined: it can. */
+  /** Why this host is not as it should be at the moment; undefined: it is. */
   problem(): string | undefined;
+  /** Why it cannot carry the overlay: a file that cannot be written is no matter of packets. */
+  carryProblem(): string | undefined;
   /** Resolves when nothing is under way any more. */
   stop(): Promise<void>;
 }
@@ -68,10 +70,12 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
   let underlay = options.underlay;
   // What has been done so far: what fails half way is done by a later look.
   let mtu = backend.mtu();
+  let mtuCarried = mtu;
   let mtuTold = mtu;
   let addressTold = underlay.address;
   let repairs = 0;
   let problem: string | undefined;
+  let carryProblem: string | undefined;
   let stopped = false;
   let looking: Promise<void> = Promise.resolve();
   let lookedAt = Number.NEGATIVE_INFINITY;
@@ -103,7 +107,8 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
 
   async function checkAll(): Promise<void> {
     const [host] = await Promise.allSettled([check()]);
-    const [env] = await Promise.allSettled([options.lookAtEnv()]);
+    carryProblem = host.status === 'rejected' ? messageOf(host.reason) : undefined;
+    const [env] = await Promise.allSettled([tellMtu().then(options.lookAtEnv)]);
     for (const result of [host, env]) if (result.status === 'rejected') throw result.reason;
   }
 
@@ -133,6 +138,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     if (next.mtu !== underlay.mtu) mtu = options.mtuOver(next);
     underlay = next;
     await backend.adapt({ interface: next.name, localAddress: next.address, mtu });
+    mtuCarried = mtu;
     if (next.address !== addressTold) {
       log.warn(
         { interface: next.name, address: formatIpv4(next.address) },
@@ -142,17 +148,20 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
       options.publish(next.address);
       addressTold = next.address;
     }
-    if (mtu !== mtuTold) {
-      await options.writeEnv();
-      log.warn({ interface: next.name, mtu }, 'the underlay has another MTU: followed', 'host.followed');
-      mtuTold = mtu;
-    }
+  }
+
+  async function tellMtu(): Promise<void> {
+    if (mtuCarried === mtuTold) return;
+    await options.writeEnv();
+    log.warn({ interface: underlay.name, mtu }, 'the underlay has another MTU: followed', 'host.followed');
+    mtuTold = mtuCarried;
   }
 
   return {
     underlay: () => underlay,
     repairs: () => repairs,
     problem: () => problem,
+    carryProblem: () => carryProblem,
     async stop() {
       stopped = true;
       clearTimeout(timer);

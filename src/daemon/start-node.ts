@@ -157,7 +157,8 @@ async function openTheWay(
   await checkOverlay();
   if (degraded !== undefined) return { firewall, checkOverlay };
   enter(`waiting for ${membership.kind} to answer with the routes in place`);
-  const answer = (stop: AbortSignal) => retryWhileUnavailable('any answer', () => anyAnswer(membership), log, stop);
+  const answer = (stop: AbortSignal) =>
+    retryWhileUnavailable('any answer', () => anyAnswer(membership), log, stop, membership.kind);
   await waitOrGoOn(membership, (stop) => whileChecking(checkOverlay, answer, stop), fallback, log, signal);
   return { firewall, checkOverlay };
 }

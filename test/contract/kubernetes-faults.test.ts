@@ -205,6 +205,19 @@ describe('an API server', () => {
     api.close();
   });
 
+  it('that is busy for longer than one answer may take is waited for, and called busy in the end', async () => {
+    const api = openApi({ ...options, timing: { deadlineMs: 500 } });
+    fake.beBusy(1, 1);
+    await expect(api.ask(GET)).resolves.toMatchObject({ metadata: { name: 'n1' } });
+    fake.beBusy(99, 1);
+    await expect(api.ask(GET)).rejects.toMatchObject({
+      code: 'registry-unavailable',
+      status: 429,
+      message: expect.stringMatching(/answers 429 to get nodes/),
+    });
+    api.close();
+  });
+
   it('that is frozen is not waited for beyond the deadline', async () => {
     fake.freeze(true);
     const api = openApi({ ...options, timing: { deadlineMs: 200 } });
@@ -237,15 +250,7 @@ describe('an API server', () => {
   });
 
   it('is asked through a proxy, and through none where NO_PROXY says so', async () => {
-    const through: string[] = [];
-    const proxy = await listening(createServer());
-    proxy.on('connect', (request, socket) => {
-      through.push(`${request.url} ${request.headers['proxy-authorization'] ?? ''}`);
-      const upstream = connect(fake.port, '127.0.0.1', () => {
-        socket.write('HTTP/1.1 200 OK\r\n\r\n');
-        upstream.pipe(socket).pipe(upstream);
-      });
-    });
+    const { proxy, through } = await startProxy();
     pki.certificate('server', 'ca', 'DNS:api.example,IP:127.0.0.1');
     await fake.stop();
     await fake.start(tlsOf('server'));
@@ -262,6 +267,25 @@ describe('an API server', () => {
     await expect(asking({ HTTPS_PROXY: 'socks5://u:hunter2@h:1' })).rejects.toThrow(
       /^proxy "socks5:\/\/h:1" for the Kubernetes API: expected http/,
     );
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+
+  it('whose URL has an address is believed by that address through a proxy too', async () => {
+    const { proxy } = await startProxy();
+    const environment = { HTTPS_PROXY: `http://127.0.0.1:${portOf(proxy)}` };
+    const api = openApi({ ...options, apiUrl: 'https://192.0.2.1:6443', environment });
+    const answering = async (names: string) => {
+      pki.certificate('server', 'ca', names);
+      await fake.stop();
+      await fake.start(tlsOf('server'));
+      return api.ask(GET);
+    };
+    await expect(answering('IP:192.0.2.1')).resolves.toMatchObject({ metadata: { name: 'n1' } });
+    for (const other of ['DNS:localhost', 'IP:127.0.0.1']) {
+      await expect(answering(other)).rejects.toThrow(/its certificate is of another name/);
+    }
+    api.close();
     proxy.closeAllConnections();
     proxy.close();
   });
@@ -307,6 +331,19 @@ describe('the own Node', () => {
     expect(
       node.log.lines.filter(({ message }) => /somebody has changed what the own Node says/.test(message)),
     ).toHaveLength(1);
+  });
+
+  it('of a node that leaves says that no packets flow, if it has said anything of that', async () => {
+    const conditions = () => fake.nodes.get('n1')?.status?.conditions;
+    const silent = await joined();
+    await silent.joined.leave();
+    expect(conditions() ?? []).toEqual([]);
+    const node = await joined();
+    node.joined.carries?.(undefined);
+    await vi.waitFor(() => expect(conditions()).toMatchObject([{ status: 'False', reason: 'RudderIsUp' }]), WAIT);
+    await node.joined.leave();
+    expect(conditions()).toMatchObject([{ type: 'NetworkUnavailable', status: 'True', reason: 'RudderIsGone' }]);
+    expect(fake.nodes.get('n1')?.metadata.annotations).not.toHaveProperty(`${PREFIX}public-ip`);
   });
 
   it('is found by the pod where there is no NODE_NAME, as flannel does it', async () => {
@@ -371,6 +408,22 @@ it('insecure-skip-tls-verify is taken, and warned of', async () => {
   ]);
   api.close();
 });
+
+/** A proxy behind which every address is the fake's. @returns also what it was asked for */
+async function startProxy(): Promise<{ proxy: Server; through: string[] }> {
+  const through: string[] = [];
+  const proxy = await listening(createServer());
+  proxy.on('connect', (request, socket) => {
+    through.push(`${request.url} ${request.headers['proxy-authorization'] ?? ''}`);
+    const upstream = connect(fake.port, '127.0.0.1', () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      upstream.pipe(socket).pipe(upstream);
+    });
+    upstream.on('error', () => socket.destroy());
+    socket.on('error', () => upstream.destroy());
+  });
+  return { proxy, through };
+}
 
 async function listening(server: Server): Promise<Server> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -3,9 +3,9 @@ import { editConfig, hasSameKeys, unknownKeysIn } from '../../backend/config-edi
 import { parseNewNetworkConfig } from '../../backend/new-config.js';
 import type { Administration, StoredConfig } from '../../control/administration.js';
 import { openAdministration } from '../../control/open.js';
-import { initCommand, rudderCommand } from '../../core/command-line.js';
+import { rudderCommand } from '../../core/command-line.js';
 import { messageOf, quote, RudderError, shorten } from '../../core/errors.js';
-import { correctKey, type NetworkConfig } from '../../core/network-config.js';
+import { correctKey, createIt, type NetworkConfig } from '../../core/network-config.js';
 import { redactJson } from '../../core/secrets.js';
 import { EXIT_OK } from '../exit-codes.js';
 import { printable } from '../printable.js';
@@ -69,7 +69,7 @@ function prettyOf(text: string): string {
 function missing({ configPlace }: ConfigStore): RudderError {
   return new RudderError(
     'network-config',
-    `there is no network config ${configPlace.key}: expected one; create it with ${initCommand(configPlace)}`,
+    `there is no network config ${configPlace.key}: expected one; ${createIt(configPlace)}`,
   );
 }
 

@@ -1,6 +1,6 @@
 import { parseNetworkConfig } from '../../backend/config.js';
 import { messageOf } from '../../core/errors.js';
-import { correctKey } from '../../core/network-config.js';
+import { correctKey, createIt } from '../../core/network-config.js';
 import { bad, ok, warn } from './findings.js';
 import type { Facts, Finding } from './host.js';
 
@@ -37,13 +37,7 @@ function ofConfig({ config }: NonNullable<Facts['kubernetes']>): Finding[] {
   const { path, json } = config;
   const remedy = correctKey({ key: path, isFile: true });
   if (json === undefined) {
-    return [
-      bad(
-        'network config',
-        `there is no file ${path}`,
-        'mount the ConfigMap there, or name another file with --net-config-path',
-      ),
-    ];
+    return [bad('network config', `there is no file ${path}`, createIt({ key: path, isFile: true }))];
   }
   try {
     parseNetworkConfig(json, remedy);

@@ -48,7 +48,7 @@ export async function acquireLease(options: AcquireOptions, signal: AbortSignal)
     };
     const asking = options.isHasty
       ? unlessAborted(begin(), signal)
-      : retryWhileUnavailable('own lease', begin, log, signal);
+      : retryWhileUnavailable('own lease', begin, log, signal, 'etcd');
     const outcome = await asking.catch(async (error) => {
       if (signal.aborted && underWay !== undefined) await lastWord(takeBack(registry, underWay));
       throw error;

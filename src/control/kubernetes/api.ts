@@ -96,7 +96,8 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
     const proxy = proxyFor(at, options.environment);
     const tunnel = proxy && (await throughProxy(proxy, host, port, deadlineMs));
     const way = tunnel
-      ? { createConnection: () => (isTls ? tlsConnect({ ...tls, socket: tunnel }) : tunnel) }
+      ? // With the host: of an address there is no server name, and its certificate would be compared with "localhost".
+        { createConnection: () => (isTls ? tlsConnect({ ...tls, host, socket: tunnel }) : tunnel) }
       : { agent: isTls ? agents.https : agents.http, ...(isTls && tls) };
     return new Promise((resolve, reject) => {
       const sending = (isTls ? httpsRequest : httpRequest)({ ...asked, ...way }, resolve);
@@ -106,27 +107,43 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
     });
   }
 
-  /** With what the API wants of those who ask: a new token, or a little patience. */
-  async function answerTo(request: ApiRequest, signal: AbortSignal, late: AbortSignal): Promise<IncomingMessage> {
+  /**
+   * With what the API wants of those who ask: a new token, or a little patience.
+   * @returns with the deadline of that exchange, which the answer's body is under too: to be stopped
+   */
+  async function answerTo(
+    request: ApiRequest,
+    signal: AbortSignal,
+  ): Promise<{ answer: IncomingMessage; deadline: Deadline }> {
     let wasUnknown = false;
     for (let tries = 1; ; tries++) {
       const at = connection();
+      // Of each exchange: a wait that the API asks for is none of its own time.
+      const deadline = startDeadline(deadlineMs);
+      const closed = closing.signal;
       let answer: IncomingMessage;
       try {
-        answer = await exchange(request, at, AbortSignal.any([signal, closing.signal, late]));
+        answer = await exchange(request, at, AbortSignal.any([signal, closed, deadline.signal]));
       } catch (error) {
+        deadline.stop();
         signal.throwIfAborted();
         if (error instanceof RudderError) throw error; // of our own settings
-        const reason = late.aborted ? new Error(`no answer within ${deadlineMs / 1000} s`) : error;
-        throw unreachable(at.server, closing.signal.aborted ? new Error('connecting anew') : reason, isService(at));
+        const reason = deadline.signal.aborted ? new Error(`no answer within ${deadlineMs / 1000} s`) : error;
+        throw unreachable(at.server, closed.aborted ? new Error('connecting anew') : reason, isService(at));
       }
       const status = answer.statusCode ?? 0;
-      if (status >= 200 && status < 300) return answer;
+      if (status >= 200 && status < 300) return { answer, deadline };
       const problem = await refusal(answer, at, request, status);
+      deadline.stop();
       // The token may have been replaced between our look at its file and the answer.
       if (status === 401 && !wasUnknown && at.authorization !== undefined) wasUnknown = true;
       else if (!isBusy(answer) || tries >= TRIES) throw problem;
-      else await delay(retryAfterMs(answer), undefined, { signal });
+      else {
+        await delay(retryAfterMs(answer), undefined, { signal: AbortSignal.any([signal, closed]) }).catch(() => {
+          signal.throwIfAborted();
+          throw problem;
+        });
+      }
     }
   }
 
@@ -148,15 +165,20 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
   return {
     server: () => readConnection(options).server,
     async ask(request) {
-      const late = AbortSignal.timeout(deadlineMs);
       const { signal } = new AbortController();
-      const answer = await answerTo(request, signal, late);
+      const { answer, deadline } = await answerTo(request, signal);
       const at = answer.statusCode ?? 0;
       let text: string;
       try {
         text = await textOf(answer, MOST_BYTES);
       } catch (error) {
-        throw unreachable(connection().server, late.aborted ? new Error('the answer does not end') : error, false);
+        throw unreachable(
+          connection().server,
+          deadline.signal.aborted ? new Error('the answer does not end') : error,
+          false,
+        );
+      } finally {
+        deadline.stop();
       }
       try {
         return JSON.parse(text) as unknown;
@@ -165,13 +187,9 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
       }
     },
     async open(request, signal) {
-      const late = new AbortController();
-      const timer = setTimeout(() => late.abort(), deadlineMs);
-      try {
-        return await answerTo(request, signal, late.signal);
-      } finally {
-        clearTimeout(timer);
-      }
+      const { answer, deadline } = await answerTo(request, signal);
+      deadline.stop();
+      return answer;
     },
     reconnect() {
       closing.abort();
@@ -185,6 +203,17 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
       for (const agent of Object.values(agents)) agent.destroy();
     },
   };
+}
+
+interface Deadline {
+  readonly signal: AbortSignal;
+  stop(): void;
+}
+
+function startDeadline(ms: number): Deadline {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), ms);
+  return { signal: late.signal, stop: () => clearTimeout(timer) };
 }
 
 const isBusy = ({ statusCode, headers }: IncomingMessage) =>

@@ -9,7 +9,8 @@ import { readOwnNode, subnetOfNode } from './own-node.js';
 
 /** What a node needs of Kubernetes, asked step by step. Nothing in it is another thing afterwards. */
 export interface KubernetesCheckup {
-  readonly server: string;
+  /** Undefined: that is not known, and nothing was asked. */
+  readonly server?: string;
   /** Why nothing more is known. */
   readonly failure?: string;
   /** Of a request for one object. */
@@ -36,8 +37,9 @@ export const NEEDED: readonly Right[] = [
 
 export async function checkKubernetes(options: KubernetesOptions): Promise<KubernetesCheckup> {
   const api = openApi(options);
-  const server = api.server();
+  let server: string | undefined;
   try {
+    server = api.server();
     const missing = await missingRights(api);
     const name = await findNodeName(options, api)();
     if (missing.some(({ verb }) => verb === 'get')) return { server, missing };
@@ -56,7 +58,7 @@ export async function checkKubernetes(options: KubernetesOptions): Promise<Kuber
       return { ...found, node: { name, podCidrs: node?.podCidrs ?? [], isManaged: false, problem } };
     }
   } catch (error) {
-    return { server, failure: messageOf(error) };
+    return { ...(server && { server }), failure: messageOf(error) };
   } finally {
     api.close();
   }

@@ -15,6 +15,13 @@ export interface Wanted extends Condition {
 
 const UP: Wanted = { status: 'False', reason: 'RudderIsUp', message: 'Rudder carries packets on this node' };
 
+/** For a node that leaves, and takes its device and rules with it. */
+export const GONE: Wanted = {
+  status: 'True',
+  reason: 'RudderIsGone',
+  message: 'Rudder was stopped and has cleaned up: it carries no packets on this node',
+};
+
 /**
  * False while packets flow. True after they have not for a while, and False as soon as they do again: a restart of ours is
  * no reason, packets flow meanwhile.

@@ -50,15 +50,24 @@ export async function followNodes(options: FollowOptions, signal: AbortSignal): 
 
   /** Resolves when it is time to list again. */
   async function watchFrom(resourceVersion: string, until: number): Promise<void> {
-    const watching = { ...options, opened: () => onWatch(undefined), heard: options.onAnswer };
+    let hasHeard = false;
+    const heard = () => {
+      hasHeard = true;
+      options.onAnswer();
+    };
+    const watching = { ...options, opened: () => onWatch(undefined), heard };
     let from = resourceVersion;
     while (!signal.aborted && performance.now() < until) {
       const began = performance.now();
+      hasHeard = false;
       const end = await watchNodes(watching, from, signal);
       from = end.resourceVersion;
-      if (end.problem === undefined || signal.aborted) continue;
-      onWatch(messageOf(end.problem));
-      if (performance.now() - began > STEADY_MS) backoff.reset();
+      if (signal.aborted) return;
+      const wasSteady = performance.now() - began > STEADY_MS;
+      if (wasSteady) backoff.reset();
+      if (end.problem !== undefined) onWatch(messageOf(end.problem));
+      // One that ends at once with nothing is asked for again as one that breaks: a proxy may answer so for ever.
+      else if (wasSteady || hasHeard) continue;
       await backoff.wait(signal).catch(() => undefined);
       if (end.isGone) return;
     }

@@ -34,7 +34,8 @@ export function createNodeEvents(
 ): NodeEvents {
   const limits = new Map<string, ReturnType<typeof createRateLimit>>();
   const all = createRateLimit(INTERVAL_MS, now, MOST);
-  let isForbidden = false;
+  /** When we may try again: rights are given while we run. */
+  let forbiddenUntil = Number.NEGATIVE_INFINITY;
 
   function limitOf(reason: string) {
     const limit = limits.get(reason) ?? createRateLimit(INTERVAL_MS, now, MOST_OF_A_REASON);
@@ -64,7 +65,7 @@ export function createNodeEvents(
     } catch (error) {
       // Nobody depends on them, and the log has it all.
       log.debug({ reason: messageOf(error) }, 'an event of the Node could not be written');
-      isForbidden = hasStatus(error, 403);
+      if (hasStatus(error, 403)) forbiddenUntil = now() + INTERVAL_MS;
     }
   }
 
@@ -72,7 +73,7 @@ export function createNodeEvents(
     note(kind, line) {
       const reason = REASONS[kind];
       const node = name();
-      if (reason === undefined || node === undefined || isForbidden) return;
+      if (reason === undefined || node === undefined || now() < forbiddenUntil) return;
       limitOf(reason)(() => all(() => void write(node, reason, line)));
     },
   };

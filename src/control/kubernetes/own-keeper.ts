@@ -9,7 +9,7 @@ import { createBackoff } from '../backoff.js';
 import { bootNow } from '../boot-clock.js';
 import type { Keeping, OwnKey } from '../membership.js';
 import { NO_ANNOTATIONS } from './annotations.js';
-import type { Wanted } from './condition.js';
+import { GONE, type Wanted } from './condition.js';
 import { type NodeFacts, podSubnetOf } from './node-facts.js';
 import {
   addressFor,
@@ -48,7 +48,7 @@ export interface OwnKeeper {
   publicIp(): Ipv4;
   uid(): string;
   stop(): void;
-  /** Takes the annotations back. */
+  /** Takes the annotations back, and says that no packets flow. */
   giveBack(): Promise<void>;
 }
 
@@ -215,10 +215,13 @@ export function keepOwnNode(options: OwnKeeperOptions): OwnKeeper {
     stop,
     async giveBack() {
       await mending;
+      // Only one that we have said: another one is somebody else's.
+      const condition = options.condition() && GONE;
+      const bare = { annotations: NO_ANNOTATIONS, condition };
       for (let tries = 0; tries < 5; tries++) {
         const now = await readOwnNode(options);
-        if (now === undefined || saysAll({ annotations: NO_ANNOTATIONS }, now)) return;
-        if ((await writeOwnNode(options, { annotations: NO_ANNOTATIONS }, now)) !== undefined) return;
+        if (now === undefined || saysAll(bare, now)) return;
+        if ((await writeOwnNode(options, bare, now)) !== undefined) return;
       }
     },
   };

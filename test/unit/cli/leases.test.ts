@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { addressOf } from '../../../src/cli/leases.js';
+import { addressOf, readConfig } from '../../../src/cli/leases.js';
 import { parseIpv4 } from '../../../src/core/address-text.js';
 import { formatLeaseValue } from '../../../src/core/lease.js';
 import { udp } from '../../helpers/leases.js';
@@ -26,4 +26,15 @@ it.each([
   ['beta', /"beta" is the name of several nodes, at 10\.1\.1\.2, 10\.1\.1\.3/],
 ])('has none for %s', (name, problem) => {
   expect(() => addressOf(leases, name)).toThrow(problem);
+});
+
+it('a config that is not there is made where it belongs', async () => {
+  const missing = (configPlace: Parameters<typeof readConfig>[0]['configPlace']) =>
+    readConfig({ configPlace, getConfig: async () => undefined });
+  await expect(missing({ key: '/x/config' })).rejects.toThrow(
+    /^there is no network config in etcd: expected one; create it with rudder init /,
+  );
+  await expect(missing({ key: '/f/net-conf.json', isFile: true })).rejects.toThrow(
+    /^there is no network config \/f\/net-conf.json: expected one; mount the ConfigMap there, or name another file/,
+  );
 });

@@ -19,7 +19,7 @@ beforeEach(() => {
   };
 });
 
-const start = <T>(work: () => Promise<T>) => stateOf(retryWhileUnavailable('leases', work, log, stop.signal));
+const start = <T>(work: () => Promise<T>) => stateOf(retryWhileUnavailable('leases', work, log, stop.signal, 'etcd'));
 
 it('only an etcd that is unavailable passes by itself', () => {
   expect(isTransient(unavailable())).toBe(true);
@@ -127,6 +127,18 @@ describe('retryWhileUnavailable', () => {
   });
 });
 
+it('says which store is waited for', async () => {
+  const stop = new AbortController();
+  const log = createRecordingLog();
+  const away = async () => {
+    throw new RudderError('registry-unavailable', 'away');
+  };
+  const waiting = retryWhileUnavailable('any answer', away, log, stop.signal, 'kubernetes');
+  await vi.waitFor(() => expect(log.lines).toMatchObject([{ message: 'waiting for kubernetes' }]));
+  stop.abort(new Error('stopped'));
+  await expect(waiting).rejects.toThrow('stopped');
+});
+
 describe('an abort', () => {
   it('does not wait for a request that etcd does not answer', async () => {
     const stop = new AbortController();
@@ -135,6 +147,7 @@ describe('an abort', () => {
       () => new Promise<never>(() => undefined),
       createRecordingLog(),
       stop.signal,
+      'etcd',
     );
     stop.abort(new Error('stopped'));
     await expect(waiting).rejects.toThrow('stopped');

@@ -105,6 +105,42 @@ describe('without a lease of the last run', () => {
     expect((await waiting).json).toBe(JSON_TEXT);
   });
 
+  it('says which file is missing where others write the config, and names no command that refuses there', async () => {
+    const configPlace = { key: '/f/net-conf.json', isFile: true };
+    let json: string | undefined;
+    const getConfig = async () => json;
+    const membership = {
+      kind: 'kubernetes',
+      source: 'here',
+      configPlace,
+      getConfig,
+      flawOf: () => undefined,
+    } as const;
+    const options = {
+      ...me(),
+      membership,
+      lastKnown: undefined,
+      waitedMs: 0,
+      check: async () => undefined,
+      enter,
+      log,
+    };
+    const waiting = findFooting(options, stop.signal);
+    await vi.waitFor(() => expect(log.lines).toHaveLength(1));
+    expect(log.lines[0]).toMatchObject({
+      message: 'waiting for the network config: there is no such file',
+      fields: {
+        key: configPlace.key,
+        remedy: 'mount the ConfigMap there, or name another file with --net-config-path',
+      },
+    });
+    expect(phase).toBe(
+      'waiting for kubernetes and the network config: there is no network config file /f/net-conf.json',
+    );
+    json = JSON_TEXT;
+    expect((await waiting).json).toBe(JSON_TEXT);
+  });
+
   it.each([
     '',
     '{}',

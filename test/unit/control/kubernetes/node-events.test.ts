@@ -57,10 +57,13 @@ it('there are few of them, and of one reason even fewer', () => {
   expect(asked).toHaveLength(7);
 });
 
-it('who may not write them does not try again', async () => {
-  const { note, asked } = events(new ApiError('registry-refused', 'no', 403));
+it('who may not write them does not try again, until the interval is over', async () => {
+  const { note, asked, pass } = events(new ApiError('registry-refused', 'no', 403));
   note('host.problem', 'x');
   await new Promise(setImmediate);
   note('firewall.problem', 'x');
   expect(asked).toHaveLength(1);
+  pass(601_000);
+  note('firewall.problem', 'x');
+  expect(asked).toHaveLength(2);
 });
