@@ -1,7 +1,7 @@
 import { removeKernelState } from '../backend/kernel/leftovers.js';
 import { openAdministration } from '../control/open.js';
 import { messageOf, RudderError } from '../core/errors.js';
-import type { Logger } from '../core/logger.js';
+import { SILENT } from '../core/logger.js';
 import { formatSubnet } from '../core/subnet.js';
 import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
@@ -131,9 +131,6 @@ async function cleanFile(
 const STAYS = 'a lease stays in etcd until its TTL ends, a reservation for ever';
 /** A host that is cleaned up may be one that etcd has left long ago. */
 const ETCD_DEADLINE_MS = 2000;
-
-const ignore = () => undefined;
-const SILENT: Logger = { debug: ignore, info: ignore, warn: ignore, error: ignore };
 
 async function giveLeaseBack(node: NodeOptions, keepLease: boolean): Promise<Outcome> {
   const { nodeId, subnet } = await loadState(node.raw.stateDir, SILENT);
