@@ -25,7 +25,7 @@ describeWith(['root', 'tun'], 'two nodes with a sealed wire between them', () =>
       expect(out.sizes).toEqual(Array(8).fill(2));
       expect(out.transfer).toBe(true);
       expect(out.secondTransfer).toBe(true);
-      expect(out.flood).toEqual({ most: true, isWrong: false });
+      expect(out.flood).toEqual({ some: true, isWrong: false });
       expect(out.hostile).toMatchObject({ sent: 1500, dropped: 1500, delivered: 0, mail: 0 });
       for (const reason of (out.hostile as { reasons: string[] }).reasons) expect(ALL_DROPS).toContain(reason);
       expect(out.stillThere).toBe(2);
