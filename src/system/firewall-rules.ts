@@ -49,7 +49,7 @@ export interface Tunnel {
  *     filter FORWARD      -> RUDDER-FORWARD      between our subnet and foreign ones, through the tunnel
  *     filter INPUT,OUTPUT -> RUDDER-INPUT, ...   the tunnel's own datagrams, which connection tracking does not see
  *                                                (nft-rules.ts), so that they are never "established"; where others'
- *                                                are tracked. And other nodes' questions to this one
+ *                                                are tracked
  *     nat    POSTROUTING  -> RUDDER-POSTROUTING  an accept means here: translate no more. For what crosses the tunnel;
  *                                                not within our subnet, where Docker translates what a container sends
  *                                                to its own published port, nor what kube-proxy has marked as its own
@@ -86,16 +86,8 @@ const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
 /** Who refuses packets on purpose: Docker's chain for the operator's own rules, and those of network policy controllers. */
 export const REFUSING: readonly string[] = ['DOCKER-USER', 'KUBE-ROUTER-FORWARD', 'cali-FORWARD'];
 
-/** Who may ask, and how often, is the nft table's to say (nft-rules.ts): it is asked before. */
-const questionsTo = (asked: OverlayDoor | undefined, devices: readonly string[]): string[] =>
-  asked === undefined
-    ? []
-    : devices.map(
-        (device) => `-d ${formatIpv4(asked.address)}/32 -i ${device} -p tcp -m tcp --dport ${asked.port} -j ACCEPT`,
-      );
-
 export function ownChains(settings: FirewallSettings): OwnChain[] {
-  const { devices, tunnel, asked, ipMasq, isTracked, uplinks } = settings;
+  const { devices, tunnel, ipMasq, isTracked, uplinks } = settings;
   const own = formatSubnet(settings.subnet);
   const all = formatSubnet(settings.network);
   const local = `${formatIpv4(settings.localAddress)}/32`;
@@ -129,7 +121,7 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
     {
       ...CHAINS.input,
       onlyBesideOthers: true,
-      rules: [...(isTunnelTracked ? [`-d ${local} -p udp -m udp ${toPort}`] : []), ...questionsTo(asked, devices)],
+      rules: isTunnelTracked ? [`-d ${local} -p udp -m udp ${toPort}`] : [],
     },
     {
       ...CHAINS.output,

@@ -70,8 +70,6 @@ describe('the rules', () => {
     ]);
     const bare = { ...settings, tunnel: undefined, devices: ['eth0'] };
     expect([rulesOf('RUDDER-OUTPUT', bare), rulesOf('RUDDER-INPUT', bare)]).toEqual([[], []]);
-    const asked = { ...bare, asked: { address: parseIpv4('10.240.26.1')!, port: 8285 } };
-    expect(rulesOf('RUDDER-INPUT', asked)).toEqual(['-d 10.240.26.1/32 -i eth0 -p tcp -m tcp --dport 8285 -j ACCEPT']);
     expect(rulesOf('RUDDER-FORWARD', bare)[0]).toMatch(/ -o eth0 -j ACCEPT$/);
   });
 
