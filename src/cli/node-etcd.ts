@@ -55,13 +55,6 @@ export async function findEtcd(node: NodeOptions): Promise<NodeEtcd> {
 const NO_ETCD =
   'the node that runs here belongs to no etcd, as with "rudder up --dev": expected a node of a cluster; give --etcd-endpoints to ask another one';
 
-/** The same for a command that is about to use it: says on stderr which etcd that is, unless it was named. */
-export async function useEtcd(node: NodeOptions): Promise<RawEtcdOptions> {
-  const found = await findEtcd(node);
-  if (found.saidBy !== undefined) process.stderr.write(`rudder: using ${describeEtcd(found)}\n`);
-  return found.raw;
-}
-
 export function describeEtcd({ raw, saidBy }: NodeEtcd): string {
   const what = `etcd at ${raw.etcdEndpoints}, prefix ${raw.etcdPrefix}`;
   return shorten(saidBy === undefined ? what : `${what}, ${saidBy}`, 500);

@@ -1,5 +1,5 @@
 import type { Summary } from './summary.js';
-import { type Member, MOST_NODES, type SurveyedNode } from './survey.js';
+import { type Member, MOST_ASKED, type SurveyedNode } from './survey.js';
 
 /** What a node has last said of itself and the others, and what has flowed since it said so before. */
 export interface Answer extends Pick<SurveyedNode, 'summary' | 'problem'> {
@@ -50,7 +50,7 @@ export function keepAnswers({ own, members, ask }: AnswersOptions): Answers {
   function tick(): void {
     const now = performance.now();
     if (now > wantedUntil) return forget();
-    const asked = members().slice(0, MOST_NODES - 1);
+    const asked = members().slice(0, MOST_ASKED);
     const current = new Set([own, ...asked.map(({ subnet }) => subnet)]);
     for (const subnet of answers.keys()) if (!current.has(subnet)) answers.delete(subnet);
     for (const subnet of begunAt.keys()) if (!current.has(subnet)) begunAt.delete(subnet);

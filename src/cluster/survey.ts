@@ -30,6 +30,8 @@ export interface Member extends Omit<SurveyedNode, 'summary' | 'problem'> {
 
 /** Each node of a survey says something of each other one: what it takes grows with the square of them. */
 export const MOST_NODES = 300;
+/** The node that asks is one of them. */
+export const MOST_ASKED = MOST_NODES - 1;
 /** Asked at once. */
 const PARALLEL = 32;
 
@@ -39,7 +41,7 @@ export async function survey(
   all: readonly Member[],
   asker: Asker | undefined,
 ): Promise<Survey> {
-  const members = all.slice(0, MOST_NODES - 1);
+  const members = all.slice(0, MOST_ASKED);
   const subnets = new Set([own, ...members].map(({ subnet }) => subnet));
   const among = (node: SurveyedNode): SurveyedNode => {
     const peers = node.summary?.peers.filter(({ subnet }) => subnets.has(subnet)) ?? [];

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend/backend.js';
 import type { Joined } from '../control/membership.js';
-import { LONGEST_HEARTBEAT_SECONDS } from '../ops/status.js';
+import { LONGEST_HEARTBEAT_SECONDS } from '../ops/status-problems.js';
 import type { Netlink } from '../system/netlink.js';
 import type { HostKeeper } from './host-keeper.js';
 

@@ -10,6 +10,7 @@ import {
   askSummary,
   lookAt,
   type Member,
+  MOST_ASKED,
   MOST_NODES,
   orderProbe,
   type Survey,
@@ -137,15 +138,13 @@ export function keepCluster(options: ClusterOptions): Cluster {
 
   const whyNot = (member: Member) => whyNotAsked(member, askerNow());
   /** While somebody looks. */
-  function membersToAsk(): Member[] {
-    if (self === undefined) return [];
-    const members = peers().map(memberOf);
+  function membersToAsk(members = peers().map(memberOf)): Member[] {
     return members.filter((member) => whyNot(member) === undefined);
   }
 
   const answers = keepAnswers({
     own: formatSubnet(own),
-    members: membersToAsk,
+    members: () => membersToAsk(),
     ask: (member) => lookAt(member, askerNow()),
   });
   const sightings = createSightings();
@@ -154,19 +153,16 @@ export function keepCluster(options: ClusterOptions): Cluster {
   function overview(status: Status): Overview {
     answers.want();
     ownBefore = ownAnswer(summaryFrom(status), ownBefore);
-    const members = new Map(peers().map((lease) => [formatSubnet(lease.subnet), memberOf(lease)]));
-    const inTurn = new Set(
-      membersToAsk()
-        .slice(0, MOST_NODES - 1)
-        .map(({ subnet }) => subnet),
-    );
+    const all = peers().map(memberOf);
+    const members = new Map(all.map((member) => [member.subnet, member]));
+    const inTurn = new Set(membersToAsk(all).slice(0, MOST_ASKED));
     return overviewOf({
       status,
       own: ownBefore,
       answerOf: answers.of,
       whyNotAsked(subnet) {
         const member = members.get(subnet);
-        return member && (whyNot(member) ?? (inTurn.has(subnet) ? undefined : TOO_MANY));
+        return member && (whyNot(member) ?? (inTurn.has(member) ? undefined : TOO_MANY));
       },
       isNew: sightings.note(members.keys()),
       lost: options.lost(),

@@ -7,14 +7,8 @@ import type { Lease } from '../core/lease.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
 import type { Health, ProbePackets } from '../health/health.js';
-import {
-  type FirewallSettingsStatus,
-  type PeerStatus,
-  problemsOf,
-  type SessionStatus,
-  type Status,
-  warningsOf,
-} from '../ops/status.js';
+import type { FirewallSettingsStatus, PeerStatus, SessionStatus, Status } from '../ops/status.js';
+import { problemsOf, warningsOf } from '../ops/status-problems.js';
 import { ECHO_HEADER_BYTES } from '../system/echo.js';
 import type { Firewall, FirewallState } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';

@@ -1,4 +1,4 @@
-import { LONGEST_HEARTBEAT_SECONDS } from '../ops/status.js';
+import { LONGEST_HEARTBEAT_SECONDS } from '../ops/status-problems.js';
 import type { SdNotify } from '../system/sd-notify.js';
 
 /**

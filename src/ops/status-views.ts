@@ -1,6 +1,7 @@
 import { type HttpAnswer, jsonAnswer } from './http-request.js';
 import type { createMetrics } from './metrics.js';
-import { isAlive, type Status } from './status.js';
+import type { Status } from './status.js';
+import { isAlive } from './status-problems.js';
 
 /** How long one look at the node serves everybody who asks: the more peers there are, the more it costs. */
 const SHARED_MS = 1000;

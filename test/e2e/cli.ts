@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { namespaceOf } from '../../src/lab/names.js';
+import { execIn } from '../../src/lab/network.js';
 import { daemonCommand } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import type { Status } from '../../src/ops/status.js';
@@ -26,4 +27,10 @@ export async function cli(
 /** What the node's daemon says about itself. */
 export async function statusOf(lab: LabState, node: LabNode): Promise<Status> {
   return JSON.parse((await cli(lab, node, 'status', '--json')).stdout) as Status;
+}
+
+/** An HTTP answer of n1's daemon, asked on its own loopback: the code and the body. */
+export async function httpOf(lab: LabState, url: string): Promise<{ code: number; body: string }> {
+  const script = `fetch('${url}').then(async (r) => console.log(JSON.stringify({ code: r.status, body: await r.text() })))`;
+  return JSON.parse(await execIn(lab, 'n1', [process.execPath, '-e', script]));
 }

@@ -19,7 +19,7 @@ import { signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli, RUDDER, statusOf } from './cli.js';
+import { cli, httpOf, RUDDER, statusOf } from './cli.js';
 import { ping } from './traffic.js';
 
 const NAME = 'test-observe';
@@ -39,11 +39,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
   });
   afterAll(() => labDown(NAME));
 
-  /** An HTTP answer of n1's daemon, asked on its own loopback: the code and the body. */
-  async function get(path: string): Promise<{ code: number; body: string }> {
-    const script = `fetch('http://127.0.0.1:${PORT}${path}').then(async (r) => console.log(JSON.stringify({ code: r.status, body: await r.text() })))`;
-    return JSON.parse(await execIn(lab, 'n1', [process.execPath, '-e', script]));
-  }
+  const get = (path: string) => httpOf(lab, `http://127.0.0.1:${PORT}${path}`);
 
   const readStatus = () => statusOf(lab, first);
 

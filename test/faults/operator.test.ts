@@ -7,7 +7,7 @@ import { addContainer, daemonCommand, logLines, nodePaths, startNode } from '../
 import { signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
-import { cli, statusOf } from '../e2e/cli.js';
+import { cli, httpOf, statusOf } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-operator';
@@ -28,11 +28,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
   });
   afterAll(() => labDown(NAME));
 
-  /** An HTTP answer of n1's daemon, asked on its own loopback: the code and the body. */
-  async function get(path: string): Promise<{ code: number; body: string }> {
-    const script = `fetch('http://127.0.0.1:${PORT}${path}').then(async (r) => console.log(JSON.stringify({ code: r.status, body: await r.text() })))`;
-    return JSON.parse(await execIn(lab, 'n1', [process.execPath, '-e', script]));
-  }
+  const get = (path: string) => httpOf(lab, `http://127.0.0.1:${PORT}${path}`);
   const isReady = () =>
     waitFor('/readyz to answer 200', async () => (await get('/readyz')).code === 200, READINESS_DEADLINE_MS);
 

@@ -119,6 +119,24 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
     return whole;
   }
 
+  function send(
+    first: number,
+    count: number,
+    most: number,
+    to: (record: Int32Array) => Pick<Sent, 'nextHop' | 'port'>,
+  ): number {
+    const result = fake.sendResults.shift();
+    if (result !== undefined && result < 0) return result;
+    const done = Math.min(count, result ?? count);
+    for (let i = first; i < first + done; i++) {
+      const record = memory.sends.subarray(i * RECORD_INTS, (i + 1) * RECORD_INTS);
+      const bytes = gather(memory.sendIovecs, record[0], record[1]);
+      if (bytes.length > most) return i === first ? -EMSGSIZE : i - first;
+      fake.sent.push({ ...to(record), segment: record[4], bytes });
+    }
+    return done;
+  }
+
   const checksumRecord = (i: number) => memory.checksums.subarray(i * CHECKSUM_INTS, (i + 1) * CHECKSUM_INTS);
   const sumOf = (slab: Uint8Array, offset: number, length: number) => ~checksumOf(slab, offset, length) & 0xffff;
 
@@ -176,32 +194,14 @@ export function createFakeNative(memory: SharedMemory): FakeNative {
         });
         return datagrams.length;
       },
-      sendUdp(first: number, count: number) {
-        const result = fake.sendResults.shift();
-        if (result !== undefined && result < 0) return result;
-        const done = Math.min(count, result ?? count);
-        for (let i = first; i < first + done; i++) {
-          const record = memory.sends.subarray(i * RECORD_INTS, (i + 1) * RECORD_INTS);
-          const bytes = gather(memory.sendIovecs, record[0], record[1]);
-          if (bytes.length > MAX_UDP_PAYLOAD) return i === first ? -EMSGSIZE : i - first;
-          fake.sent.push({ nextHop: record[2], port: record[3], segment: record[4], bytes });
-        }
-        return done;
-      },
+      sendUdp: (first: number, count: number) =>
+        send(first, count, MAX_UDP_PAYLOAD, (record) => ({ nextHop: record[2], port: record[3] })),
       sealUdp(_first: number, count: number) {
         return Math.min(count, fake.sealResults.shift() ?? count);
       },
-      sendSealed(first: number, count: number) {
-        const result = fake.sendResults.shift();
-        if (result !== undefined && result < 0) return result;
-        const done = Math.min(count, result ?? count);
-        for (let i = first; i < first + done; i++) {
-          const record = memory.sends.subarray(i * RECORD_INTS, (i + 1) * RECORD_INTS);
-          const bytes = gather(memory.sendIovecs, record[0], record[1]);
-          fake.sent.push({ nextHop: record[7], port: 0, segment: record[4], bytes });
-        }
-        return done;
-      },
+      // Its peer is what the record names, and its size was checked when it was sealed.
+      sendSealed: (first: number, count: number) =>
+        send(first, count, Number.POSITIVE_INFINITY, (record) => ({ nextHop: record[7], port: 0 })),
       receiveSealed() {
         const result = fake.receiveResults.shift();
         if (result !== undefined) return result;

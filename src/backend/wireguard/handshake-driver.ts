@@ -165,15 +165,9 @@ const since = (stamp: number) => (stamp === 0 ? 0 : now() - elapsedMs(stamp, now
 
 function sessionsOf(table: SessionTable): Sessions {
   return {
-    addPeer: table.addPeer,
-    removePeer: table.removePeer,
-    endpoint: table.endpoint,
-    setEndpoint: table.setEndpoint,
-    reserve: table.reserve,
-    release: table.release,
+    ...table,
     // A key is installed at the moment of its birth.
     install: (index, key) => table.install(index, { ...key, bornAt: nowMs() }),
-    setRole: table.setRole,
     activity(line): Activity {
       const { lastSent, lastReceived, unansweredSince, owedSince } = table.activity(line);
       return {
@@ -183,7 +177,5 @@ function sessionsOf(table: SessionTable): Sessions {
         owedSince: since(owedSince),
       };
     },
-    sendKeepalive: table.sendKeepalive,
-    dropStaged: table.dropStaged,
   };
 }

@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { addDaemonOptions } from '../../../src/cli/daemon-options.js';
 import { readNodeOptions } from '../../../src/cli/defaults-file.js';
 import { addEtcdOptions } from '../../../src/cli/etcd-options.js';
-import { findEtcd, toEtcdSettings, useEtcd } from '../../../src/cli/node-etcd.js';
+import { findEtcd, toEtcdSettings } from '../../../src/cli/node-etcd.js';
+import { useStore } from '../../../src/cli/node-store.js';
 
 let directory: string;
 let server: Server | undefined;
@@ -153,9 +154,9 @@ describe("a node's etcd", () => {
   it('is named on stderr if nobody gave it', async () => {
     const lines: unknown[] = [];
     vi.spyOn(process.stderr, 'write').mockImplementation((line) => lines.push(line) > 0);
-    await useEtcd(nodeOf({ argv: ['--etcd-endpoints=http://10.1.1.3:2379'] }));
+    await useStore(nodeOf({ argv: ['--etcd-endpoints=http://10.1.1.3:2379'] }));
     expect(lines).toEqual([]);
-    await useEtcd(nodeOf({ settings: SETTINGS }));
+    await useStore(nodeOf({ settings: SETTINGS }));
     expect(lines).toEqual([
       'rudder: using etcd at http://10.1.1.2:2379, prefix /settings, as /etc/default/rudder says\n',
     ]);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { isAlive, problemsOf, type Status, warningsOf } from '../../../src/ops/status.js';
+import type { Status } from '../../../src/ops/status.js';
+import { isAlive, problemsOf, warningsOf } from '../../../src/ops/status-problems.js';
 import { createStatus } from '../../helpers/status.js';
 
 describe('problemsOf', () => {

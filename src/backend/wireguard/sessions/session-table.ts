@@ -45,7 +45,7 @@ import {
   SLOT_STATE,
   WINDOW_INTS,
 } from '../../udp/tables/session-layout.js';
-import type { Activity, Endpoint, NewKey } from '../protocol/sessions.js';
+import type { Endpoint, Sessions } from '../protocol/sessions.js';
 
 /** Packets that one call opens at most: as many as 16 trains can have. */
 const MOST_OPENED = 4096;
@@ -62,26 +62,14 @@ export interface Attention {
 
 /**
  * The main thread's hand on the sessions that the worker seals and opens by (native/src/sessions.h). A slot is written while
- * its state says that it holds no key, and wiped as soon as it is given up.
+ * its state says that it holds no key, and wiped as soon as it is given up. Its clock is the packet path's, also of `bornAt`.
  */
-export interface SessionTable {
+export interface SessionTable extends Sessions {
   readonly memory: SealedMemory;
   /** @param mtu of the tunnel @param macKey by which messages for us carry their mac1 */
   configure(settings: { mtu: number; rejectAfterMs: number; macKey: Uint8Array }): void;
   /** Called when a request of the worker waits: to be told by its event. */
   onWake(wake: () => void): void;
-  addPeer(): number;
-  removePeer(line: number): void;
-  endpoint(line: number): Endpoint | undefined;
-  setEndpoint(line: number, endpoint: Endpoint): void;
-  reserve(line: number): number;
-  release(index: number): void;
-  install(index: number, key: NewKey): void;
-  setRole(index: number, role: 'current' | 'previous'): void;
-  /** By the packet path's clock, as `bornAt` of a key. */
-  activity(line: number): Activity;
-  sendKeepalive(line: number): void;
-  dropStaged(line: number): void;
   takeAttention(): Attention | undefined;
   /** Resolves when the worker has rung since the last call, for mail or attention. */
   news(): Promise<void>;

@@ -346,13 +346,19 @@ describe('under load', () => {
     expect(b.received).toEqual(['x']);
   });
 
-  it('a cookie is of one address, and of one time', () => {
+  /** One that is loaded, and an initiation with the cookie that it has given. */
+  function loaded() {
     const { world, a, b } = two();
     b.isLoaded = true;
     a.say(b, 'x');
     world.run(6 * SECOND);
     const [, second] = world.sentOfType(INITIATION);
     b.refusals.length = 0;
+    return { world, b, second };
+  }
+
+  it('a cookie is of one address, and of one time', () => {
+    const { world, b, second } = loaded();
     world.inject({ ...second, from: { address: 66, port: 6 } });
     expect(b.refusals).toEqual(['under load']);
     b.refusals.length = 0;
@@ -365,12 +371,7 @@ describe('under load', () => {
   });
 
   it('no more than 20 a second of one address cost anything', () => {
-    const { world, a, b } = two();
-    b.isLoaded = true;
-    a.say(b, 'x');
-    world.run(6 * SECOND);
-    const [, second] = world.sentOfType(INITIATION);
-    b.refusals.length = 0;
+    const { world, b, second } = loaded();
     for (let i = 0; i < 1000; i++) {
       world.inject(second);
       world.run(1);
