@@ -4,7 +4,7 @@ import type { Lease, NotALease } from '../core/lease.js';
 import { createLeaseSet, type LeaseChange } from '../core/lease-set.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
-import { formatSubnetKey } from '../core/subnet.js';
+import { formatSubnetKey, type Subnet } from '../core/subnet.js';
 import type { IgnoredLease } from './membership.js';
 
 /** What the store has under a name that may be a peer's. */
@@ -40,8 +40,7 @@ const BAD_TOLD = 20;
 
 export function createPeers(options: PeersOptions): Peers {
   const set = createLeaseSet();
-  /** What each name claims. Two may claim one subnet, for a moment or by mistake: the later counts. */
-  const claims = new Map<string, Lease>();
+  const claims = createClaims();
   /** Bad name -> version at which it was reported: a periodic list must not report it again. */
   const reported = new Map<string, string | number>();
   const ignored = new Set<string>();
@@ -52,7 +51,6 @@ export function createPeers(options: PeersOptions): Peers {
   function leaseOf(candidate: Candidate): Lease | undefined {
     const { name, verdict } = candidate;
     if ('problem' in verdict) {
-      claims.delete(name);
       ignore(candidate, verdict.problem);
       return undefined;
     }
@@ -84,12 +82,12 @@ export function createPeers(options: PeersOptions): Peers {
     if (changes.length > 0) options.onPeers(changes);
   }
 
-  /** What a name claimed it claims no more: who else claims the same has it. */
-  function giveUp(before: Lease | undefined): LeaseChange[] {
+  /** What that name claims it claims no more: who else claims the same has it. */
+  function giveUp(name: string): LeaseChange[] {
+    const before = claims.delete(name);
     if (before === undefined) return [];
-    const key = formatSubnetKey(before.subnet);
-    const others = [...claims.values()].filter(({ subnet }) => formatSubnetKey(subnet) === key);
-    return others.length > 0 ? set.put(others.at(-1)!) : set.remove(before.subnet);
+    const other = claims.latestOf(before.subnet);
+    return other === undefined ? set.remove(before.subnet) : set.put(other);
   }
 
   return {
@@ -100,18 +98,57 @@ export function createPeers(options: PeersOptions): Peers {
       tell(set.replaceAll(candidates.flatMap((candidate) => leaseOf(candidate) ?? [])));
     },
     put(candidate) {
-      const before = claims.get(candidate.name);
+      // First, so that a name that moves does not hold the subnet that it leaves.
+      const { name, verdict } = candidate;
+      const isElsewhere = 'problem' in verdict || !claims.isOf(name, verdict.subnet);
+      const left = isElsewhere ? giveUp(name) : [];
       const lease = leaseOf(candidate);
-      const hasMoved = lease === undefined || before === undefined || !isSameSubnet(before, lease);
-      tell([...(hasMoved ? giveUp(before) : []), ...(lease === undefined ? [] : set.put(lease))]);
+      tell([...left, ...(lease === undefined ? [] : set.put(lease))]);
     },
     remove(name) {
       forget(name);
-      const before = claims.get(name);
-      claims.delete(name);
-      tell(giveUp(before));
+      tell(giveUp(name));
     },
   };
 }
 
-const isSameSubnet = (a: Lease, b: Lease) => formatSubnetKey(a.subnet) === formatSubnetKey(b.subnet);
+/** What each name claims. Two may claim one subnet, for a moment or by mistake: the later counts. */
+function createClaims() {
+  const byName = new Map<string, Lease>();
+  /** Subnet -> names, the latest last. */
+  const names = new Map<string, Set<string>>();
+
+  function drop(name: string): Lease | undefined {
+    const lease = byName.get(name);
+    if (lease === undefined) return undefined;
+    byName.delete(name);
+    const key = formatSubnetKey(lease.subnet);
+    const all = names.get(key)!;
+    all.delete(name);
+    if (all.size === 0) names.delete(key);
+    return lease;
+  }
+
+  return {
+    set(name: string, lease: Lease): void {
+      drop(name);
+      byName.set(name, lease);
+      const key = formatSubnetKey(lease.subnet);
+      const all = names.get(key);
+      if (all === undefined) names.set(key, new Set([name]));
+      else all.add(name);
+    },
+    delete: drop,
+    isOf(name: string, subnet: Subnet): boolean {
+      return names.get(formatSubnetKey(subnet))?.has(name) === true;
+    },
+    latestOf(subnet: Subnet): Lease | undefined {
+      const all = names.get(formatSubnetKey(subnet));
+      return all === undefined ? undefined : byName.get([...all].at(-1)!);
+    },
+    clear(): void {
+      byName.clear();
+      names.clear();
+    },
+  };
+}

@@ -36,6 +36,8 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
   /** By the clock that people have. */
   let endsAt = '';
   let noted: readonly Lease[] | undefined;
+  /** Text for thousands of them would cost more than all else here. */
+  const names = new WeakMap<Lease, string>();
   const nowSeconds = () => performance.now() / 1000;
 
   function notePeers(): void {
@@ -49,13 +51,23 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
     notePeers();
     endsAt = new Date().toISOString();
     health.look();
-    history.add({ peers: peers().map(sampleOf), drops: dropsOf(backend) }, nowSeconds());
+    history.add({ peers: samples(), drops: dropsOf(backend) }, nowSeconds());
   }
 
-  function sampleOf(lease: Lease) {
-    const { state, rttMs } = health.of(...sightOf(lease));
-    const { outBytes, inBytes } = trafficWith(lease, backend, health);
-    return { subnet: formatSubnet(lease.subnet), outBytes, inBytes, rttMs, isWell: !UNWELL.has(state) };
+  function* samples() {
+    for (const lease of peers()) {
+      const { state, rttMs } = health.of(...sightOf(lease));
+      const { outBytes, inBytes } = trafficWith(lease, backend, health);
+      yield { subnet: nameOf(lease), outBytes, inBytes, rttMs, isWell: !UNWELL.has(state) };
+    }
+  }
+
+  function nameOf(lease: Lease): string {
+    const known = names.get(lease);
+    if (known !== undefined) return known;
+    const name = formatSubnet(lease.subnet);
+    names.set(lease, name);
+    return name;
   }
 
   look();

@@ -7,7 +7,7 @@ import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import type { Echo, EchoSocket } from '../system/echo.js';
-import { healthOf, type PeerFacts, type PeerHealth, type PeerProbe, PROBE_INTERVAL_MS } from './peer-health.js';
+import { healthOf, later, type PeerFacts, type PeerHealth, type PeerProbe, PROBE_INTERVAL_MS } from './peer-health.js';
 
 export interface HealthOptions {
   /** The same array until any of them changes. */
@@ -211,12 +211,11 @@ export function keepHealth(options: HealthOptions): Health {
     // Peers are followed once a second: until then its predecessor's probes are there.
     const probed = found?.lease === lease ? found : undefined;
     const byPath = heardSecondsAgo === undefined ? undefined : performance.now() - heardSecondsAgo * 1000;
-    const heard = [byPath, probed?.heardAt].filter((at) => at !== undefined);
     return {
       lease,
       problem,
       probe: probed,
-      heardAt: heard.length === 0 ? undefined : Math.max(...heard),
+      heardAt: later(byPath, probed?.heardAt),
       // flannel's nodes send none.
       daemonHeardAt: isByKernel && lease.version !== undefined ? (probed?.heardAt ?? probed?.since) : undefined,
       isSureToAnswer,

@@ -45,8 +45,7 @@ export interface PeerFacts {
 
 export function healthOf(facts: PeerFacts, now: number): PeerHealth {
   const { probe, heardAt, problem } = facts;
-  const moments = [probe?.answeredAt, heardAt].filter((moment) => moment !== undefined);
-  const lastHeard = moments.length === 0 ? undefined : Math.max(...moments);
+  const lastHeard = later(probe?.answeredAt, heardAt);
   const { state, reason } = judge(facts, lastHeard, now, problem ?? probe?.sendError);
   return {
     state,
@@ -54,6 +53,11 @@ export function healthOf(facts: PeerFacts, now: number): PeerHealth {
     rttMs: state === 'ok' ? (probe?.rttMs ?? null) : null,
     lastHeardSeconds: lastHeard === undefined ? null : (now - lastHeard) / 1000,
   };
+}
+
+/** Undefined: never. */
+export function later(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b);
 }
 
 function judge(

@@ -15,7 +15,8 @@ export const MOST_PEERS = 256;
 
 /** What is seen at one step. */
 export interface Sample {
-  readonly peers: readonly PeerSample[];
+  /** Gone through once. */
+  readonly peers: Iterable<PeerSample>;
   /** All counters of drops since the start, by reason. */
   readonly drops: Readonly<Record<string, number>>;
 }
@@ -56,6 +57,13 @@ interface PeerCurves {
   busyAt: number;
 }
 
+interface Counted {
+  outBytes: number | null;
+  inBytes: number | null;
+  /** Step. */
+  at: number;
+}
+
 export function createHistory(): History {
   const node = ringsOf(NODE_CURVES);
   const drops: Record<string, Ring> = {};
@@ -63,7 +71,9 @@ export function createHistory(): History {
   let step = -1;
   /** The last step at which all that have curves talked. */
   let fullAt = -1;
-  let before: { readonly sample: Sample; readonly bySubnet: Map<string, PeerSample>; readonly at: number } | undefined;
+  /** What was counted at the step before. Kept and not made anew: thousands of them, all of which the collector would move. */
+  const counted = new Map<string, Counted>();
+  let before: { readonly drops: Sample['drops']; readonly at: number } | undefined;
 
   function add(sample: Sample, now: number): void {
     step = Math.max(step + 1, Math.floor(now / STEP_SECONDS));
@@ -71,15 +81,25 @@ export function createHistory(): History {
     const rate = (count: number | null, earlier: number | null | undefined) =>
       seconds <= 0 || count === null || typeof earlier !== 'number' ? null : Math.max(0, count - earlier) / seconds;
     const newcomers: [subnet: string, rates: Rates][] = [];
+    const rtts: number[] = [];
     let [out, inward]: (number | null)[] = [null, null];
-    for (const { subnet, outBytes, inBytes, rttMs } of sample.peers) {
-      const earlier = before?.bySubnet.get(subnet);
-      const rates = { out: rate(outBytes, earlier?.outBytes), in: rate(inBytes, earlier?.inBytes), rtt: rttMs };
+    let [seen, unwell] = [0, 0];
+    for (const peer of sample.peers) {
+      const earlier = counted.get(peer.subnet);
+      const rates = {
+        out: rate(peer.outBytes, earlier?.outBytes),
+        in: rate(peer.inBytes, earlier?.inBytes),
+        rtt: peer.rttMs,
+      };
+      count(peer, earlier);
+      seen++;
+      if (!peer.isWell) unwell++;
+      if (peer.rttMs !== null) rtts.push(peer.rttMs);
       if (rates.out !== null) out = (out ?? 0) + rates.out;
       if (rates.in !== null) inward = (inward ?? 0) + rates.in;
-      const curves = peers.get(subnet);
-      if (curves === undefined) newcomers.push([subnet, rates]);
-      else draw(curves, rates);
+      const curves = peers.get(peer.subnet);
+      if (curves !== undefined) draw(curves, rates);
+      else if (isBusy(rates) || peers.size + newcomers.length < MOST_PEERS) newcomers.push([peer.subnet, rates]);
     }
     for (const [subnet, rates] of newcomers) {
       if (peers.size >= MOST_PEERS && !(isBusy(rates) && makeRoom())) continue;
@@ -87,17 +107,28 @@ export function createHistory(): History {
       peers.set(subnet, curves);
       draw(curves, rates);
     }
+    if (counted.size > seen) for (const [subnet, { at }] of counted) if (at !== step) counted.delete(subnet);
     node.out.set(step, out);
     node.in.set(step, inward);
-    node.rtt.set(step, median(sample.peers.flatMap(({ rttMs }) => rttMs ?? [])));
-    node.peers.set(step, sample.peers.length);
-    node.unwell.set(step, sample.peers.filter(({ isWell }) => !isWell).length);
+    node.rtt.set(step, median(rtts));
+    node.peers.set(step, seen);
+    node.unwell.set(step, unwell);
     for (const [reason, count] of Object.entries(sample.drops)) {
       if (count === 0 && drops[reason] === undefined) continue;
       drops[reason] ??= createRing(STEPS);
-      drops[reason].set(step, rate(count, before?.sample.drops[reason]));
+      drops[reason].set(step, rate(count, before?.drops[reason]));
     }
-    before = { sample, bySubnet: new Map(sample.peers.map((peer) => [peer.subnet, peer])), at: now };
+    before = { drops: sample.drops, at: now };
+  }
+
+  function count({ subnet, outBytes, inBytes }: PeerSample, counts: Counted | undefined): void {
+    if (counts === undefined) {
+      counted.set(subnet, { outBytes, inBytes, at: step });
+    } else {
+      counts.outBytes = outBytes;
+      counts.inBytes = inBytes;
+      counts.at = step;
+    }
   }
 
   function draw(curves: PeerCurves, rates: Rates): void {
@@ -140,5 +171,5 @@ function ringsOf<Name extends string>(names: readonly Name[]): Record<Name, Ring
 
 function median(values: readonly number[]): number | null {
   if (values.length === 0) return null;
-  return [...values].sort((a, b) => a - b)[values.length >> 1];
+  return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
