@@ -12,6 +12,8 @@ export default defineConfig({
     pool: 'forks',
     // Certificates are made and registries started in hooks, beside other tests on few cores.
     hookTimeout: 60_000,
+    // The same: a condition is waited for until its deadline, and no longer than it takes.
+    expect: { poll: { timeout: 15_000 } },
     maxWorkers: SIDE_BY_SIDE,
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },

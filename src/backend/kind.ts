@@ -5,7 +5,7 @@ import type { NetworkConfig } from '../core/network-config.js';
 import type { Tunnel } from '../system/firewall-rules.js';
 import type { Netlink } from '../system/netlink.js';
 import type { Backend } from './backend.js';
-import type { Offload } from './udp/tables/offloads.js';
+import type { Offload } from './packet-path/tables/offloads.js';
 
 /**
  * A way to move packets between nodes, such as udp. Each is a folder with a kind.ts; kinds.ts lists them.

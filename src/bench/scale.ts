@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 import { Command } from 'commander';
-import { createRouteTable, nextHopOf, setRoute } from '../backend/udp/tables/routes.js';
+import { createRouteTable, nextHopOf, setRoute } from '../backend/packet-path/tables/routes.js';
 import { messageOf } from '../core/errors.js';
 import { type NetworkConfig, parseCommonConfig } from '../core/network-config.js';
 import { formatSubnet } from '../core/subnet.js';

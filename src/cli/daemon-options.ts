@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
-import { OFFLOADS, type Offload } from '../backend/udp/tables/offloads.js';
+import { OFFLOADS, type Offload } from '../backend/packet-path/tables/offloads.js';
 import type { SharedRegistry } from '../control/open.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander';
-import { OFFLOADS, type Offload } from '../backend/udp/tables/offloads.js';
+import { OFFLOADS, type Offload } from '../backend/packet-path/tables/offloads.js';
 import { parseIpv4 } from '../core/address-text.js';
 import { quote } from '../core/errors.js';
 import { EVENT_AREAS, EVENT_KINDS } from '../core/event.js';

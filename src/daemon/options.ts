@@ -1,4 +1,4 @@
-import type { Offload } from '../backend/udp/tables/offloads.js';
+import type { Offload } from '../backend/packet-path/tables/offloads.js';
 import type { RegistryOptions } from '../control/open.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { StoreSettings } from '../ops/store-settings.js';

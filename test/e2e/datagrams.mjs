@@ -1,7 +1,7 @@
 // Sends datagrams and trains exactly as told, from a node's own address and port, in place of its daemon:
 // datagrams.mjs ADDRESS PORT TARGET, with [{"bytes": base64, "segment": 0 or a size, "times": n}, ...] on standard input.
 import { text } from 'node:stream/consumers';
-import { createSharedMemory } from '../../dist/backend/udp/tables/memory.js';
+import { createSharedMemory } from '../../dist/backend/packet-path/tables/memory.js';
 import { native } from '../../dist/system/native.js';
 
 const [address, port, target] = process.argv.slice(2);

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
-import type { SharedMemory } from '../../src/backend/udp/tables/memory.js';
-import { fold } from '../../src/backend/udp/wire/checksum.js';
+import type { SharedMemory } from '../../src/backend/packet-path/tables/memory.js';
+import { fold } from '../../src/backend/packet-path/wire/checksum.js';
 import {
   CHECKSUM_INTS,
   IOVEC_INTS,

@@ -1,5 +1,5 @@
-import { viewOf } from '../../src/backend/udp/tables/memory.js';
-import * as sums from '../../src/backend/udp/wire/checksum.js';
+import { viewOf } from '../../src/backend/packet-path/tables/memory.js';
+import * as sums from '../../src/backend/packet-path/wire/checksum.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 
 export interface PacketOptions {

@@ -1,9 +1,13 @@
 import type { PeerTraffic } from '../../src/backend/backend.js';
-import { createPeerTables } from '../../src/backend/udp/peer-tables.js';
-import { type CounterName, readAll } from '../../src/backend/udp/tables/counters.js';
-import { createSharedMemory, type PathSettings, type SharedMemory } from '../../src/backend/udp/tables/memory.js';
-import { readPeer } from '../../src/backend/udp/tables/peer-counters.js';
-import { entriesOf } from '../../src/backend/udp/tables/routes.js';
+import { createPeerTables } from '../../src/backend/packet-path/peer-tables.js';
+import { type CounterName, readAll } from '../../src/backend/packet-path/tables/counters.js';
+import {
+  createSharedMemory,
+  type PathSettings,
+  type SharedMemory,
+} from '../../src/backend/packet-path/tables/memory.js';
+import { readPeer } from '../../src/backend/packet-path/tables/peer-counters.js';
+import { entriesOf } from '../../src/backend/packet-path/tables/routes.js';
 import { parseIpv4, parseSubnet } from '../../src/core/address-text.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 import { maskOf } from '../../src/core/subnet.js';

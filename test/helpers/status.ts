@@ -1,4 +1,4 @@
-import { COUNTER_NAMES } from '../../src/backend/udp/tables/counters.js';
+import { COUNTER_NAMES } from '../../src/backend/packet-path/tables/counters.js';
 import type { Status } from '../../src/ops/status.js';
 
 const FORWARDING = { out: 'passes', in: 'unknown', suspects: [], forged: 0, strangers: 0, forwarded: 0 } as const;

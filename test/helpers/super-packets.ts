@@ -1,4 +1,4 @@
-import { viewOf } from '../../src/backend/udp/tables/memory.js';
+import { viewOf } from '../../src/backend/packet-path/tables/memory.js';
 import { GSO_TCP4, GSO_UDP, VNET_NEEDS_CHECKSUM } from '../../src/system/native.js';
 import type { FromTun, Sent } from './fake-native.js';
 import { checksumOf, ipv4Packet, UDP, writeInt32, writeUint16 } from './packets.js';

@@ -8,7 +8,7 @@ const EINVAL = -22;
 const LOOPBACK = 0x7f000001;
 
 describe('the layout', () => {
-  // unit/backend/udp/records.test.ts compares the fields of records, which have names in each file that uses them.
+  // unit/backend/packet-path/tables/records.test.ts compares the fields of records, which have names in each file that uses them.
   it('is the same in C and in TypeScript', () => {
     expect(system.native.layout).toMatchObject({
       recordInts: system.RECORD_INTS,

@@ -1,4 +1,4 @@
-import type { SharedMemory } from '../../src/backend/udp/tables/memory.js';
+import type { SharedMemory } from '../../src/backend/packet-path/tables/memory.js';
 import type { Ipv4 } from '../../src/core/ipv4.js';
 import type { Native } from '../../src/system/native.js';
 

@@ -7,16 +7,16 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { enableOffloads } from '../../dist/backend/udp/offload-probe.js';
-import { startPacketPath } from '../../dist/backend/udp/packet-path.js';
-import { nowMs } from '../../dist/backend/udp/tables/clock.js';
-import { readAll } from '../../dist/backend/udp/tables/counters.js';
-import { createMembers } from '../../dist/backend/udp/tables/members.js';
-import { createSharedMemory, sharedInts } from '../../dist/backend/udp/tables/memory.js';
-import { OFFLOADS } from '../../dist/backend/udp/tables/offloads.js';
-import { createPeerCounters } from '../../dist/backend/udp/tables/peer-counters.js';
-import { createSelves } from '../../dist/backend/udp/tables/peers.js';
-import { createRouteTable, setEntry } from '../../dist/backend/udp/tables/routes.js';
+import { enableOffloads } from '../../dist/backend/packet-path/offload-probe.js';
+import { startPacketPath } from '../../dist/backend/packet-path/packet-path.js';
+import { nowMs } from '../../dist/backend/packet-path/tables/clock.js';
+import { readAll } from '../../dist/backend/packet-path/tables/counters.js';
+import { createMembers } from '../../dist/backend/packet-path/tables/members.js';
+import { createSharedMemory, sharedInts } from '../../dist/backend/packet-path/tables/memory.js';
+import { OFFLOADS } from '../../dist/backend/packet-path/tables/offloads.js';
+import { createPeerCounters } from '../../dist/backend/packet-path/tables/peer-counters.js';
+import { createSelves } from '../../dist/backend/packet-path/tables/peers.js';
+import { createRouteTable, setEntry } from '../../dist/backend/packet-path/tables/routes.js';
 import { waitingMail } from '../../dist/backend/wireguard/sessions/mailbox.js';
 import { createSessionTable } from '../../dist/backend/wireguard/sessions/session-table.js';
 import { writeTunMessage } from '../../dist/system/tun-device.js';
@@ -265,7 +265,7 @@ async function first() {
   out.early = await early;
   out.sizes = [];
   for (const size of ['0', '1', '36', '100', '1391', '1392', '5000', '60000'])
-    out.sizes.push(await ping('-c', '2', '-i', '0.02', '-W', '2', '-s', size));
+    out.sizes.push(await ping('-c', '2', '-i', '0.02', '-W', '10', '-s', size));
 
   // --- TCP both ways with a checksum, and the key changes twice on the way ---
   async function transfer(onMiddle) {

@@ -2,8 +2,8 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import { nowMs } from '../../dist/backend/udp/tables/clock.js';
-import * as layout from '../../dist/backend/udp/tables/session-layout.js';
+import { nowMs } from '../../dist/backend/packet-path/tables/clock.js';
+import * as layout from '../../dist/backend/packet-path/tables/session-layout.js';
 import { takeMail, waitingMail } from '../../dist/backend/wireguard/sessions/mailbox.js';
 import { createSessionTable } from '../../dist/backend/wireguard/sessions/session-table.js';
 import { attempt, ints, LOOPBACK, native, openPath, setIovec } from './setup.mjs';

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import * as layout from '../../src/backend/udp/tables/session-layout.js';
+import * as layout from '../../src/backend/packet-path/tables/session-layout.js';
 import * as system from '../../src/system/native.js';
 import { describeWith } from '../helpers/requires.js';
 import { BUILDS, isBuilt, runChild } from './child.js';

@@ -1,6 +1,6 @@
 // Shared by the child scripts: the built addon, and memory as the daemon makes it.
 import { execFileSync } from 'node:child_process';
-import { createSharedMemory } from '../../dist/backend/udp/tables/memory.js';
+import { createSharedMemory } from '../../dist/backend/packet-path/tables/memory.js';
 import * as system from '../../dist/system/native.js';
 
 export const { native } = system;

@@ -83,16 +83,20 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const breaksLayers = ({ from, to }: Import) =>
   !/^(npm|node):/.test(to) && folderOf(to) !== folderOf(from) && !MAY_IMPORT[folderOf(from)]?.includes(folderOf(to));
 
-/** The rooms of backend/udp: which of them a room may import from, besides itself. The control side may all. */
+/** The rooms of backend/packet-path: which of them a room may import from, besides itself. The control side may all. */
 const ROOMS: Record<string, readonly string[]> = { wire: [], tables: [], datapath: ['wire', 'tables'] };
 
-const roomOf = (file: string) => /^backend\/udp\/(?:(\w+)\/)?/.exec(file)?.[1] ?? file;
+const roomOf = (file: string) => /^backend\/packet-path\/(?:(\w+)\/)?/.exec(file)?.[1] ?? file;
 
 const breaksRooms = ({ from, to }: Import) =>
-  to.startsWith('backend/udp/') &&
+  to.startsWith('backend/packet-path/') &&
   ROOMS[roomOf(from)] !== undefined &&
   roomOf(to) !== roomOf(from) &&
   !ROOMS[roomOf(from)].includes(roomOf(to));
+
+/** What two kinds of backend share knows neither of them. */
+const breaksSharing = ({ from, to }: Import) =>
+  from.startsWith('backend/packet-path/') && /^backend\/(udp|wireguard)\//.test(to);
 
 /** Files outside of a store's folder that may know which store it is. The other one plays many nodes at once. */
 const KNOW_STORES = ['control/open.ts', 'bench/churn.ts'];
@@ -148,9 +152,16 @@ describe('imports of src', () => {
     expect(imports.filter(breaksLayers).map(line)).toEqual([]);
   });
 
-  it('of the rooms of backend/udp know packets, then tables, then the worker', () => {
+  it('of the rooms of backend/packet-path know packets, then tables, then the worker', () => {
     expect(imports.filter(breaksRooms).map(line)).toEqual([]);
     for (const room of Object.keys(ROOMS)) expect(files.map(roomOf)).toContain(room);
+  });
+
+  it('of what backends share are of no kind of backend', () => {
+    expect(imports.filter(breaksSharing).map(line)).toEqual([]);
+    expect(
+      imports.some(({ from, to }) => from.startsWith('backend/udp/') && to.startsWith('backend/packet-path/')),
+    ).toBe(true);
   });
 
   it("of a store's folder are in the one file that chooses among stores", () => {
@@ -188,8 +199,10 @@ describe('imports of src', () => {
 
   // The worker's thread parses and runs what this loads before the first packet.
   it('of the packet path load nothing from npm', () => {
-    expect(reachableFrom('backend/udp/datapath/worker.ts', imports)).toContain('backend/udp/datapath/outbound.ts');
-    expect(npmImportsUnder('backend/udp/datapath/worker.ts', imports).map(line)).toEqual([]);
+    expect(reachableFrom('backend/packet-path/datapath/worker.ts', imports)).toContain(
+      'backend/packet-path/datapath/outbound.ts',
+    );
+    expect(npmImportsUnder('backend/packet-path/datapath/worker.ts', imports).map(line)).toEqual([]);
   });
 });
 
@@ -199,8 +212,8 @@ describe('the rules', () => {
   it.each([
     ['core/ipv4.ts', "import { native } from '../system/native.js';", 'system/native.ts'],
     ['control/retry.ts', "import type { Backend } from '../backend/backend.js';", 'backend/backend.ts'],
-    ['backend/udp/datapath/loop.ts', "import {\n  a,\n} from '../../../control/retry.js';", 'control/retry.ts'],
-    ['backend/udp/datapath/loop.ts', "export * from '../../../ops/logger.js';", 'ops/logger.ts'],
+    ['backend/packet-path/datapath/loop.ts', "import {\n  a,\n} from '../../../control/retry.js';", 'control/retry.ts'],
+    ['backend/packet-path/datapath/loop.ts', "export * from '../../../ops/logger.js';", 'ops/logger.ts'],
     ['daemon/daemon.ts', "const up = await import('../lab/lab.js');", 'lab/lab.ts'],
     ['daemon/daemon.ts', "import '../cli/main.js';", 'cli/main.ts'],
     ['cli/lab.ts', "import('../bench/main.js');", 'bench/main.ts'],
@@ -215,7 +228,7 @@ describe('the rules', () => {
   it.each([
     ['cli/lab.ts', "import('../lab/commands.js');"],
     ['daemon/daemon.ts', "import { a } from '../backend/udp/udp-backend.js';"],
-    ['backend/udp/datapath/loop.ts', "import { a } from '../../../system/native.js';"],
+    ['backend/packet-path/datapath/loop.ts', "import { a } from '../../../system/native.js';"],
     ['lab/lab.ts', "import { execa } from 'execa'; import { a } from '../core/errors.js'; import './names.js';"],
   ])('allow %s: %s', (file, text) => {
     expect(rule(file, text).length).toBeGreaterThan(0);
@@ -223,10 +236,10 @@ describe('the rules', () => {
   });
 
   it.each([
-    ['backend/udp/wire/icmp.ts', "import { x } from '../tables/memory.js';"],
-    ['backend/udp/tables/peers.ts', "import { x } from '../datapath/loop.js';"],
-    ['backend/udp/datapath/loop.ts', "import { x } from '../udp-backend.js';"],
-    ['backend/udp/tables/peers.ts', "import type { X } from '../kind.js';"],
+    ['backend/packet-path/wire/icmp.ts', "import { x } from '../tables/memory.js';"],
+    ['backend/packet-path/tables/peers.ts', "import { x } from '../datapath/loop.js';"],
+    ['backend/packet-path/datapath/loop.ts', "import { x } from '../tun-backend.js';"],
+    ['backend/packet-path/tables/peers.ts', "import type { X } from '../handles.js';"],
   ])('forbid a room %s: %s', (file, text) => {
     expect(rule(file, text).filter(breaksRooms)).toHaveLength(1);
   });

@@ -1,8 +1,8 @@
 import type { Backend } from '../backend.js';
-import { createDirectRouting, type DirectRouting, whyNotDirect } from './direct/direct-routing.js';
+import { createPeerTables } from '../packet-path/peer-tables.js';
+import { type DirectRouting, openTunBackend, type TunOptions } from '../packet-path/tun-backend.js';
+import { createDirectRouting, whyNotDirect } from './direct/direct-routing.js';
 import { leaseDataOf } from './lease-data.js';
-import { createPeerTables } from './peer-tables.js';
-import { openTunBackend, type TunOptions } from './tun-backend.js';
 
 export interface UdpOptions extends TunOptions {
   /** DirectRouting: peers on our link without the tunnel, if this host can. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from '../../core/logger.js';
-import { elapsedMs, nowMs } from '../udp/tables/clock.js';
+import { elapsedMs, nowMs } from '../packet-path/tables/clock.js';
 import { createHandshakes, REFUSALS, type Refusal } from './protocol/handshakes.js';
 import type { Identity } from './protocol/keys.js';
 import type { Activity, Endpoint, Sessions } from './protocol/sessions.js';

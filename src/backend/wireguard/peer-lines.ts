@@ -2,8 +2,8 @@ import type { Ipv4 } from '../../core/ipv4.js';
 import type { Lease } from '../../core/lease.js';
 import type { LeaseChange } from '../../core/lease-set.js';
 import { formatSubnet, formatSubnetKey, type Subnet } from '../../core/subnet.js';
-import type { PeerNumbers } from '../udp/peer-tables.js';
-import { NO_PEER } from '../udp/tables/peers.js';
+import type { PeerNumbers } from '../packet-path/peer-tables.js';
+import { NO_PEER } from '../packet-path/tables/peers.js';
 import { peerOf } from './lease-data.js';
 import type { Handshakes } from './protocol/handshakes.js';
 

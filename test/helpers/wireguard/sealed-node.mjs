@@ -2,7 +2,7 @@
 // what changes of peers, it answers each with one; without its parent it ends.
 
 import { settingsOf } from '../../../dist/backend/kinds.js';
-import { OFFLOADS } from '../../../dist/backend/udp/tables/offloads.js';
+import { OFFLOADS } from '../../../dist/backend/packet-path/tables/offloads.js';
 import { parseCommonConfig } from '../../../dist/core/network-config.js';
 import { openNetlink } from '../../../dist/system/netlink.js';
 import { selectUnderlay } from '../../../dist/system/underlay.js';

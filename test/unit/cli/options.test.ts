@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { OFFLOADS } from '../../../src/backend/udp/tables/offloads.js';
+import { OFFLOADS } from '../../../src/backend/packet-path/tables/offloads.js';
 import { addDaemonOptions, toDaemonOptions } from '../../../src/cli/daemon-options.js';
 import { addRegistryOptions } from '../../../src/cli/registry-options.js';
 import type { EtcdRegistry } from '../../../src/control/open.js';

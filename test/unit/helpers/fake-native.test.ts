@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { createSharedMemory } from '../../../src/backend/udp/tables/memory.js';
+import { createSharedMemory } from '../../../src/backend/packet-path/tables/memory.js';
 import { createFakeNative } from '../../helpers/fake-native.js';
 import { ipv4Packet, UDP, writeUint16 } from '../../helpers/packets.js';
 import { type CaseHost, cases } from '../../native/path-cases.mjs';

@@ -7,7 +7,6 @@ import { createRepeatLimit } from '../../../core/rate-limit.js';
 import { formatSubnet, type Subnet } from '../../../core/subnet.js';
 import { type EchoOptions, type EchoSocket, openEchoSocket } from '../../../system/echo.js';
 import { RTN_UNREACHABLE } from '../../../system/netlink.js';
-import type { HostChange } from '../../backend.js';
 import { createKernelBackend } from '../../kernel/kernel-backend.js';
 import { ourRoutes } from '../../kernel/tables.js';
 import { onUnderlay } from '../../kernel/underlay-link.js';
@@ -21,30 +20,8 @@ import {
   type Wants,
 } from '../../kernel/wanted.js';
 import type { BackendHost } from '../../kind.js';
+import type { DirectRouting } from '../../packet-path/tun-backend.js';
 import { createProbes, type Probes } from './probes.js';
-
-/**
- * Peers on our link without the tunnel, as long as an echo over that very way comes back:
- *
- *     peers that say so --> a route each in a table of its own --> echoes with our mark, which a rule sends there
- *                                                                     | answered        | 3 times not
- *                                                            the same route in main     it goes: the tunnel
- *
- * So no packet of anybody takes a way that has not carried an echo. The tunnel knows all peers all the time.
- */
-export interface DirectRouting {
-  /** The tunnel must be up: its device has the address that echoes come from. */
-  start(own: Subnet): Promise<void>;
-  apply(changes: readonly LeaseChange[]): Promise<void>;
-  /** @returns what was wrong, in words; undefined: nothing */
-  repair(): Promise<string | undefined>;
-  adapt(host: HostChange): Promise<void>;
-  setRouted(isRouted: boolean): Promise<void>;
-  peers(): number;
-  ways(): readonly string[];
-  persist(): void;
-  stop(remove: boolean): Promise<void>;
-}
 
 /** Of the echoes, and of nothing else: by the rule they look into PROBE_TABLE. */
 const MARK = PROBE_TABLE;
@@ -115,6 +92,15 @@ function wantsOf(answers: (subnet: Subnet) => boolean, network: Subnet, lasting:
   };
 }
 
+/**
+ * Peers on our link without the tunnel, as long as an echo over that very way comes back:
+ *
+ *     peers that say so --> a route each in a table of its own --> echoes with our mark, which a rule sends there
+ *                                                                     | answered        | 3 times not
+ *                                                            the same route in main     it goes: the tunnel
+ *
+ * So no packet of anybody takes a way that has not carried an echo. The tunnel knows all peers all the time.
+ */
 export function createDirectRouting(options: DirectRoutingOptions): DirectRouting {
   const { config, netlink, log, openEcho = openEchoSocket, now = () => performance.now() } = options;
   const limit = createRepeatLimit(PEERS_TOLD);

@@ -8,7 +8,7 @@ import {
   MAIL_LENGTH,
   MAIL_PORT,
   MAILBOX_SIZE,
-} from '../../udp/tables/session-layout.js';
+} from '../../packet-path/tables/session-layout.js';
 import type { Endpoint } from '../protocol/sessions.js';
 
 /** A message of a handshake as it was received: of the right size, and for us if its mac1 says so. */

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import type { SealedMemory } from '../../../system/native.js';
-import { sharedInts } from '../../udp/tables/memory.js';
+import { sharedInts } from '../../packet-path/tables/memory.js';
 import {
   ATTENTION_CONFIRMED,
   ATTENTION_WANTS_SESSION,
@@ -44,7 +44,7 @@ import {
   SLOT_SEND_KEY,
   SLOT_STATE,
   WINDOW_INTS,
-} from '../../udp/tables/session-layout.js';
+} from '../../packet-path/tables/session-layout.js';
 import type { Endpoint, Sessions } from '../protocol/sessions.js';
 
 /** Packets that one call opens at most: as many as 16 trains can have. */

@@ -12,7 +12,7 @@ import {
   MAIL_LENGTH,
   MAIL_PORT,
   MAILBOX_SIZE,
-} from '../../../../src/backend/udp/tables/session-layout.js';
+} from '../../../../src/backend/packet-path/tables/session-layout.js';
 import { type HandshakeDriver, startHandshakeDriver } from '../../../../src/backend/wireguard/handshake-driver.js';
 import { createCookieHolder } from '../../../../src/backend/wireguard/protocol/cookie.js';
 import { generateIdentity } from '../../../../src/backend/wireguard/protocol/keys.js';

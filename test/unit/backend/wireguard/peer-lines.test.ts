@@ -1,7 +1,7 @@
 import { beforeEach, expect, it } from 'vitest';
-import { createPeerRoutes } from '../../../../src/backend/udp/peer-tables.js';
-import { sharedInts } from '../../../../src/backend/udp/tables/memory.js';
-import { createRouteTable, nextHopOf } from '../../../../src/backend/udp/tables/routes.js';
+import { createPeerRoutes } from '../../../../src/backend/packet-path/peer-tables.js';
+import { sharedInts } from '../../../../src/backend/packet-path/tables/memory.js';
+import { createRouteTable, nextHopOf } from '../../../../src/backend/packet-path/tables/routes.js';
 import { createPeerLines, type PeerLines } from '../../../../src/backend/wireguard/peer-lines.js';
 import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
 import { formatIpv4 } from '../../../../src/core/ipv4.js';

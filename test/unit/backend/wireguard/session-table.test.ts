@@ -6,7 +6,7 @@ import {
   SLOT_INTS,
   SLOT_RECEIVE_KEY,
   SLOT_SEND_KEY,
-} from '../../../../src/backend/udp/tables/session-layout.js';
+} from '../../../../src/backend/packet-path/tables/session-layout.js';
 import { createSessionTable } from '../../../../src/backend/wireguard/sessions/session-table.js';
 
 it('takes keys from buffers of any kind, also those that are a part of another one', () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { Backend } from '../../../../src/backend/backend.js';
 import type { BackendHost } from '../../../../src/backend/kind.js';
-import type { Tunnel } from '../../../../src/backend/udp/tun-backend.js';
+import type { Tunnel } from '../../../../src/backend/packet-path/tun-backend.js';
 import { optionsOf } from '../../../../src/backend/wireguard/options.js';
 import { openWireguardBackend } from '../../../../src/backend/wireguard/wireguard-backend.js';
 import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
@@ -15,7 +15,7 @@ import { native } from '../../../../src/system/native.js';
 import { createRecordingLog } from '../../../helpers/recording-log.js';
 
 // What a kind adds to device and socket, without them.
-vi.mock('../../../../src/backend/udp/tun-backend.js', () => ({
+vi.mock('../../../../src/backend/packet-path/tun-backend.js', () => ({
   openTunBackend: (_: unknown, tunnelOn: (socket: () => number) => Tunnel) => tunnelOn(() => -1),
 }));
 

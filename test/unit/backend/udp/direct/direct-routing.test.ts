@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseNetworkConfig } from '../../../../../src/backend/config.js';
+import type { DirectRouting } from '../../../../../src/backend/packet-path/tun-backend.js';
 import {
   createDirectRouting,
-  type DirectRouting,
   type DirectRoutingOptions,
   saysDirect,
   whyNotDirect,

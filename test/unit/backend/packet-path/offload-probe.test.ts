@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { enableOffloads, watchOffloads } from '../../../../src/backend/udp/offload-probe.js';
-import * as offloadNumbers from '../../../../src/backend/udp/tables/offloads.js';
-import { OFFLOADS, type Offload, UDP_GSO } from '../../../../src/backend/udp/tables/offloads.js';
-import { superPacketProbe } from '../../../../src/backend/udp/wire/super-packet-probe.js';
+import { enableOffloads, watchOffloads } from '../../../../src/backend/packet-path/offload-probe.js';
+import * as offloadNumbers from '../../../../src/backend/packet-path/tables/offloads.js';
+import { OFFLOADS, type Offload, UDP_GSO } from '../../../../src/backend/packet-path/tables/offloads.js';
+import { superPacketProbe } from '../../../../src/backend/packet-path/wire/super-packet-probe.js';
 import { GSO_TCP4, GSO_UDP, VNET_BYTES } from '../../../../src/system/native.js';
 import { headerChecksumIsRight } from '../../../helpers/packets.js';
 import { createRecordingLog } from '../../../helpers/recording-log.js';

@@ -34,7 +34,7 @@ const layout = new Map([
 const isField = (name: string) =>
   Object.values(PREFIXES).some((prefix) => name.startsWith(prefix)) && !name.endsWith('_INTS');
 
-const FOLDER = fileURLToPath(new URL('../../../../../src/backend/udp', import.meta.url));
+const FOLDER = fileURLToPath(new URL('../../../../../src/backend/packet-path', import.meta.url));
 const files = [
   ...readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts')),
   '../../system/echo.ts',

@@ -1,6 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createSpin, LONG_SPIN_US, QUIET_TURNS, SHORT_SPIN_US } from '../../../../../src/backend/udp/datapath/spin.js';
-import { add, COUNTER_INTS, IN_BYTES, OUT_BYTES } from '../../../../../src/backend/udp/tables/counters.js';
+import {
+  createSpin,
+  LONG_SPIN_US,
+  QUIET_TURNS,
+  SHORT_SPIN_US,
+} from '../../../../../src/backend/packet-path/datapath/spin.js';
+import { add, COUNTER_INTS, IN_BYTES, OUT_BYTES } from '../../../../../src/backend/packet-path/tables/counters.js';
 import { SPUN_IN_VAIN, TUN_READABLE, UDP_READABLE } from '../../../../../src/system/native.js';
 
 const SMALL = 100;

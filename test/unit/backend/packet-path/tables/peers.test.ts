@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { sharedInts } from '../../../../../src/backend/udp/tables/memory.js';
-import { createPeerSet, createPeers, ipv4Of, NO_PEER, portOf } from '../../../../../src/backend/udp/tables/peers.js';
+import { sharedInts } from '../../../../../src/backend/packet-path/tables/memory.js';
+import {
+  createPeerSet,
+  createPeers,
+  ipv4Of,
+  NO_PEER,
+  portOf,
+} from '../../../../../src/backend/packet-path/tables/peers.js';
 
 it('has an endpoint for each number that is taken, one number for each endpoint, and none for "no peer"', () => {
   const step = fc.record({

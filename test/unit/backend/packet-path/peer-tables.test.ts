@@ -1,9 +1,9 @@
 import { beforeEach, expect, it, vi } from 'vitest';
-import { createPeerTables, type PeerTables } from '../../../../src/backend/udp/peer-tables.js';
-import { isMember } from '../../../../src/backend/udp/tables/members.js';
-import { sharedInts } from '../../../../src/backend/udp/tables/memory.js';
-import { ipv4Of, portOf } from '../../../../src/backend/udp/tables/peers.js';
-import { nextHopOf } from '../../../../src/backend/udp/tables/routes.js';
+import { createPeerTables, type PeerTables } from '../../../../src/backend/packet-path/peer-tables.js';
+import { isMember } from '../../../../src/backend/packet-path/tables/members.js';
+import { sharedInts } from '../../../../src/backend/packet-path/tables/memory.js';
+import { ipv4Of, portOf } from '../../../../src/backend/packet-path/tables/peers.js';
+import { nextHopOf } from '../../../../src/backend/packet-path/tables/routes.js';
 import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
 import { formatIpv4 } from '../../../../src/core/ipv4.js';
 import type { LeaseChange } from '../../../../src/core/lease-set.js';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { createIcmpLimit } from '../../../../../src/backend/udp/datapath/icmp-limit.js';
-import { HEADER_SLOT_BYTES, viewOf } from '../../../../../src/backend/udp/tables/memory.js';
-import { ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from '../../../../../src/backend/udp/wire/icmp.js';
+import { createIcmpLimit } from '../../../../../src/backend/packet-path/datapath/icmp-limit.js';
+import { HEADER_SLOT_BYTES, viewOf } from '../../../../../src/backend/packet-path/tables/memory.js';
+import { ICMP_TIME_EXCEEDED, mayAnswer, writeIcmpError } from '../../../../../src/backend/packet-path/wire/icmp.js';
 import { checksumOf, headerChecksumIsRight, ICMP, ipv4Packet } from '../../../../helpers/packets.js';
 import { ip, OWN_CONTAINER, PEER_CONTAINER } from '../../../../helpers/path.js';
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
-import { createOutbound } from '../../../../../src/backend/udp/datapath/outbound.js';
-import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../../src/backend/udp/tables/offloads.js';
+import { createInbound } from '../../../../../src/backend/packet-path/datapath/inbound.js';
+import { createOutbound } from '../../../../../src/backend/packet-path/datapath/outbound.js';
+import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../../src/backend/packet-path/tables/offloads.js';
 import { GSO_ECN, GSO_NONE, GSO_TCP4, VNET_NEEDS_CHECKSUM } from '../../../../../src/system/native.js';
 import { EINVAL, EIO, EMSGSIZE, type FromTun } from '../../../../helpers/fake-native.js';
 import { headerChecksumIsRight, UDP } from '../../../../helpers/packets.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { createMemberSet, createMembers, isMember } from '../../../../../src/backend/udp/tables/members.js';
-import { sharedInts } from '../../../../../src/backend/udp/tables/memory.js';
+import { createMemberSet, createMembers, isMember } from '../../../../../src/backend/packet-path/tables/members.js';
+import { sharedInts } from '../../../../../src/backend/packet-path/tables/memory.js';
 import { NO_ADDRESS } from '../../../../../src/core/ipv4.js';
 
 it('knows the addresses by which subnets hold a place, and no others, through any changes', () => {

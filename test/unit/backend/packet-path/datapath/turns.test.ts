@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { createOutbound } from '../../../../../src/backend/udp/datapath/outbound.js';
-import { readAll } from '../../../../../src/backend/udp/tables/counters.js';
-import { OFFLOADS, TUN_TSO } from '../../../../../src/backend/udp/tables/offloads.js';
+import { createOutbound } from '../../../../../src/backend/packet-path/datapath/outbound.js';
+import { readAll } from '../../../../../src/backend/packet-path/tables/counters.js';
+import { OFFLOADS, TUN_TSO } from '../../../../../src/backend/packet-path/tables/offloads.js';
 import type { FromTun } from '../../../../helpers/fake-native.js';
 import { ipv4Packet } from '../../../../helpers/packets.js';
 import { createTestPath, ip, OWN_CONTAINER, PEER_CONTAINER, type TestPath } from '../../../../helpers/path.js';

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createOutbound } from '../../../../../src/backend/udp/datapath/outbound.js';
-import { PathFailure } from '../../../../../src/backend/udp/datapath/path-failure.js';
-import { OUTBOUND_BATCH } from '../../../../../src/backend/udp/tables/memory.js';
-import { IO_URING, UDP_GSO } from '../../../../../src/backend/udp/tables/offloads.js';
+import { createOutbound } from '../../../../../src/backend/packet-path/datapath/outbound.js';
+import { PathFailure } from '../../../../../src/backend/packet-path/datapath/path-failure.js';
+import { OUTBOUND_BATCH } from '../../../../../src/backend/packet-path/tables/memory.js';
+import { IO_URING, UDP_GSO } from '../../../../../src/backend/packet-path/tables/offloads.js';
 import { EBADFD, RING_FAILED } from '../../../../../src/system/native.js';
 import { EAGAIN, EMSGSIZE } from '../../../../helpers/fake-native.js';
 import { headerChecksumIsRight, ICMP, ipv4Packet } from '../../../../helpers/packets.js';

@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
-import { createOutbound } from '../../../../../src/backend/udp/datapath/outbound.js';
-import { sharedInts } from '../../../../../src/backend/udp/tables/memory.js';
-import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../../src/backend/udp/tables/offloads.js';
+import { createInbound } from '../../../../../src/backend/packet-path/datapath/inbound.js';
+import { createOutbound } from '../../../../../src/backend/packet-path/datapath/outbound.js';
+import { sharedInts } from '../../../../../src/backend/packet-path/tables/memory.js';
+import { TUN_GRO_TCP, TUN_GRO_UDP, UDP_GSO } from '../../../../../src/backend/packet-path/tables/offloads.js';
 import {
   addReceived,
   addSent,
   createPeerCounters,
   readPeer,
-} from '../../../../../src/backend/udp/tables/peer-counters.js';
-import { createRouteTable, entriesOf } from '../../../../../src/backend/udp/tables/routes.js';
+} from '../../../../../src/backend/packet-path/tables/peer-counters.js';
+import { createRouteTable, entriesOf } from '../../../../../src/backend/packet-path/tables/routes.js';
 import { parseSubnet } from '../../../../../src/core/address-text.js';
 import { ipv4Packet } from '../../../../helpers/packets.js';
 import { createTestPath, ip, OWN_CONTAINER, PEER, PEER_CONTAINER } from '../../../../helpers/path.js';

@@ -1,5 +1,6 @@
 import type { RudderError } from '../../core/errors.js';
 import type { Ipv4 } from '../../core/ipv4.js';
+import type { LeaseChange } from '../../core/lease-set.js';
 import { isLeasable } from '../../core/network-config.js';
 import { createOneAtATime } from '../../core/one-at-a-time.js';
 import { maskOf, type Subnet } from '../../core/subnet.js';
@@ -15,7 +16,6 @@ import {
 import { openUdpSocket } from '../../system/udp-socket.js';
 import type { Backend, HostChange } from '../backend.js';
 import type { BackendHost } from '../kind.js';
-import type { DirectRouting } from './direct/direct-routing.js';
 import { openHandles } from './handles.js';
 import { enableOffloads, watchOffloads } from './offload-probe.js';
 import { type PacketPath, startPacketPath } from './packet-path.js';
@@ -24,6 +24,21 @@ import { elapsedMs, nowMs } from './tables/clock.js';
 import { readAll } from './tables/counters.js';
 import { createSharedMemory, type PathSettings } from './tables/memory.js';
 import { OFFLOADS } from './tables/offloads.js';
+
+/** Ways to peers beside the tunnel, which knows all peers all the time. */
+export interface DirectRouting {
+  /** The tunnel must be up: its device has the address that echoes come from. */
+  start(own: Subnet): Promise<void>;
+  apply(changes: readonly LeaseChange[]): Promise<void>;
+  /** @returns what was wrong, in words; undefined: nothing */
+  repair(): Promise<string | undefined>;
+  adapt(host: HostChange): Promise<void>;
+  setRouted(isRouted: boolean): Promise<void>;
+  peers(): number;
+  ways(): readonly string[];
+  persist(): void;
+  stop(remove: boolean): Promise<void>;
+}
 
 /** What a kind adds to device, socket and packet path. */
 export interface Tunnel extends Pick<Backend, 'leaseData' | 'problemOf' | 'sessions' | 'rotateKey'> {

@@ -1,14 +1,14 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
-import { forward } from '../../../../../src/backend/udp/datapath/loop.js';
-import { PathFailure } from '../../../../../src/backend/udp/datapath/path-failure.js';
+import { createInbound } from '../../../../../src/backend/packet-path/datapath/inbound.js';
+import { forward } from '../../../../../src/backend/packet-path/datapath/loop.js';
+import { PathFailure } from '../../../../../src/backend/packet-path/datapath/path-failure.js';
 import {
   CONTROL_STOP,
   INBOUND_BATCH,
   INBOUND_TRAINS,
   MAX_SEGMENTS,
-} from '../../../../../src/backend/udp/tables/memory.js';
-import { IO_URING } from '../../../../../src/backend/udp/tables/offloads.js';
+} from '../../../../../src/backend/packet-path/tables/memory.js';
+import { IO_URING } from '../../../../../src/backend/packet-path/tables/offloads.js';
 import { EBADFD, RING_FAILED, TUN_FAILED, TUN_READABLE, UDP_READABLE } from '../../../../../src/system/native.js';
 import { EINVAL, EIO } from '../../../../helpers/fake-native.js';
 import { ipv4Packet } from '../../../../helpers/packets.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { viewOf } from '../../../../../src/backend/udp/tables/memory.js';
-import { decrementTtl, isWellFormed } from '../../../../../src/backend/udp/wire/ipv4-packet.js';
+import { viewOf } from '../../../../../src/backend/packet-path/tables/memory.js';
+import { decrementTtl, isWellFormed } from '../../../../../src/backend/packet-path/wire/ipv4-packet.js';
 import { checksumOf, headerChecksumIsRight, ipv4Packet, writeUint16 } from '../../../../helpers/packets.js';
 import { OWN_CONTAINER, PEER_CONTAINER } from '../../../../helpers/path.js';
 

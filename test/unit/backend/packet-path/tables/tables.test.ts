@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import * as counterNumbers from '../../../../../src/backend/udp/tables/counters.js';
+import * as counterNumbers from '../../../../../src/backend/packet-path/tables/counters.js';
 import {
   add,
   COUNTER_INTS,
@@ -8,9 +8,9 @@ import {
   OUT_PACKETS,
   read,
   readAll,
-} from '../../../../../src/backend/udp/tables/counters.js';
-import { NO_PEER } from '../../../../../src/backend/udp/tables/peers.js';
-import { createRouteTable, nextHopOf, setRoute } from '../../../../../src/backend/udp/tables/routes.js';
+} from '../../../../../src/backend/packet-path/tables/counters.js';
+import { NO_PEER } from '../../../../../src/backend/packet-path/tables/peers.js';
+import { createRouteTable, nextHopOf, setRoute } from '../../../../../src/backend/packet-path/tables/routes.js';
 import { parseSubnet } from '../../../../../src/core/address-text.js';
 import { ip } from '../../../../helpers/path.js';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
-import { TUN_GRO_TCP, TUN_GRO_UDP } from '../../../../../src/backend/udp/tables/offloads.js';
+import { createInbound } from '../../../../../src/backend/packet-path/datapath/inbound.js';
+import { TUN_GRO_TCP, TUN_GRO_UDP } from '../../../../../src/backend/packet-path/tables/offloads.js';
 import { EINVAL } from '../../../../helpers/fake-native.js';
 import { createTestPath, OWN_CONTAINER, PEER, PEER_CONTAINER } from '../../../../helpers/path.js';
 import {

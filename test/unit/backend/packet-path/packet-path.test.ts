@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { startPacketPath } from '../../../../src/backend/udp/packet-path.js';
-import { createSharedMemory, type PathSettings } from '../../../../src/backend/udp/tables/memory.js';
+import { startPacketPath } from '../../../../src/backend/packet-path/packet-path.js';
+import { createSharedMemory, type PathSettings } from '../../../../src/backend/packet-path/tables/memory.js';
 import { waitFor } from '../../../../src/lab/wait-for.js';
 
 it('a path that is stopped is woken by nobody: its event is closed', async () => {

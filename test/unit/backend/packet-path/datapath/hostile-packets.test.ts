@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
-import { createOutbound } from '../../../../../src/backend/udp/datapath/outbound.js';
-import { type CounterName, readAll } from '../../../../../src/backend/udp/tables/counters.js';
-import { OFFLOADS } from '../../../../../src/backend/udp/tables/offloads.js';
+import { createInbound } from '../../../../../src/backend/packet-path/datapath/inbound.js';
+import { createOutbound } from '../../../../../src/backend/packet-path/datapath/outbound.js';
+import { type CounterName, readAll } from '../../../../../src/backend/packet-path/tables/counters.js';
+import { OFFLOADS } from '../../../../../src/backend/packet-path/tables/offloads.js';
 import { formatIpv4 } from '../../../../../src/core/ipv4.js';
 import { GSO_ECN, GSO_TCP4, GSO_UDP, VNET_NEEDS_CHECKSUM } from '../../../../../src/system/native.js';
 import type { Datagram, FromTun } from '../../../../helpers/fake-native.js';

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createInbound } from '../../../../../src/backend/udp/datapath/inbound.js';
-import { createPeerTables } from '../../../../../src/backend/udp/peer-tables.js';
-import { isMember } from '../../../../../src/backend/udp/tables/members.js';
-import { TUN_GRO_UDP } from '../../../../../src/backend/udp/tables/offloads.js';
+import { createInbound } from '../../../../../src/backend/packet-path/datapath/inbound.js';
+import { createPeerTables } from '../../../../../src/backend/packet-path/peer-tables.js';
+import { isMember } from '../../../../../src/backend/packet-path/tables/members.js';
+import { TUN_GRO_UDP } from '../../../../../src/backend/packet-path/tables/offloads.js';
 import { parseSubnet } from '../../../../../src/core/address-text.js';
 import type { Lease } from '../../../../../src/core/lease.js';
 import { parseCommonConfig } from '../../../../../src/core/network-config.js';
