@@ -272,16 +272,19 @@ describe('the TCP port', () => {
   it('lets a probe in beside 64 clients that want more and more and come back when they are cut off', async () => {
     const sockets = new Set<Socket>();
     let isOver = false;
+    let answered = 0;
     function flood(): void {
       const socket = connect(port, '127.0.0.1', () => socket.write(REQUEST.repeat(1000)));
       sockets.add(socket.resume().on('error', () => undefined));
+      socket.once('data', () => answered++);
       socket.on('close', () => {
         sockets.delete(socket);
         if (!isOver) flood();
       });
     }
     for (let i = 0; i < 64; i++) flood();
-    await expect.poll(() => [...sockets].filter(({ bytesRead }) => bytesRead > 0).length).toBe(64);
+    // At any moment some of them are on their way back.
+    await expect.poll(() => answered).toBeGreaterThanOrEqual(64);
     for (let i = 0; i < 3; i++) expect((await ask('GET', '/healthz')).code).toBe(200);
     isOver = true;
     for (const socket of sockets) socket.destroy();
