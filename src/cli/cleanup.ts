@@ -1,6 +1,7 @@
 import { removeKernelState } from '../backend/kernel/leftovers.js';
-import { openAdministration } from '../control/open.js';
+import { openAdministration, type SharedRegistry, storeOf } from '../control/open.js';
 import { messageOf, RudderError } from '../core/errors.js';
+import type { LastKnown } from '../core/last-known.js';
 import { SILENT } from '../core/logger.js';
 import { formatSubnet } from '../core/subnet.js';
 import { tryDaemon } from '../ops/control-client.js';
@@ -29,7 +30,7 @@ type Step = () => Outcome | Promise<Outcome>;
 const NOTHING: Outcome = {};
 
 /**
- * `rudder cleanup`: removes what a stopped daemon has left on this host and in etcd, and nothing else. What only bears
+ * `rudder cleanup`: removes what a stopped daemon has left on this host and in its cluster's store, and nothing else. What only bears
  * the name of something of ours is left alone.
  */
 export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<number> {
@@ -38,7 +39,7 @@ export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<nu
   await refuseIfAnswered(subnetFile);
   const netlink = openNetlink();
   try {
-    const hadEtcd = (await loadLastKnown(stateDir, SILENT))?.source !== 'embedded';
+    const known = await loadLastKnown(stateDir, SILENT);
     // Held to the end, so that no node starts meanwhile. A running one is found out by it, whatever --subnet-file it has.
     const device = await findLeftover(netlink, DEVICE_NAME);
     const steps: Step[] = [
@@ -49,7 +50,7 @@ export async function cleanup(node: NodeOptions, keepLease: boolean): Promise<nu
       () => cleanFile(proposalOf(subnetFile), removeSubnetEnv),
       // Somebody else may get the subnet from now on.
       async () => ((await forgetLastKnown(stateDir)) ? { removed: `what ${stateDir} knew of the cluster` } : NOTHING),
-      () => (hadEtcd ? giveLeaseBack(node, keepLease) : NOTHING),
+      () => giveSubnetBack(node, known, keepLease),
       () => cleanDevice(device),
       () => cleanKernel(netlink),
     ];
@@ -128,24 +129,52 @@ async function cleanFile(
   return result === 'absent' ? NOTHING : { note: `left ${path} alone, ${what}` };
 }
 
-const STAYS = 'a lease stays in etcd until its TTL ends, a reservation for ever';
-/** A host that is cleaned up may be one that etcd has left long ago. */
-const ETCD_DEADLINE_MS = 2000;
+/** A host that is cleaned up may be one that its cluster has left long ago. */
+const STORE_DEADLINE_MS = 2000;
 
-async function giveLeaseBack(node: NodeOptions, keepLease: boolean): Promise<Outcome> {
-  const { nodeId, subnet } = await loadState(node.raw.stateDir, SILENT);
-  if (subnet === undefined) return NOTHING;
-  if (keepLease) return { note: STAYS };
-  const registry = toRegistryOptions(await useStore(node));
-  const administration = openAdministration(registry, ETCD_DEADLINE_MS);
+/** Asks the store that the subnet is of, whatever the settings say by now; these count where that was not remembered. */
+async function giveSubnetBack(node: NodeOptions, known: LastKnown | undefined, keepLease: boolean): Promise<Outcome> {
+  const { nodeId, subnet, source = known?.source } = await loadState(node.raw.stateDir, SILENT);
+  const store: Store = source === undefined ? storeOfSettings(node) : storeOf(source);
+  if (subnet === undefined || store.kind === 'embedded') return NOTHING;
+  const { what, stays } = WORDS[store.kind](formatSubnet(subnet));
+  if (keepLease) return { note: stays };
+  const registry = await registryOf(node, store, known?.holding.node);
   try {
-    const given = await administration.giveBack(subnet, nodeId);
-    return given ? { removed: `lease ${formatSubnet(subnet)} from etcd` } : NOTHING;
+    const administration = openAdministration(registry, STORE_DEADLINE_MS);
+    const given = await administration.giveBack(subnet, nodeId).finally(() => administration.close());
+    return given ? { removed: what } : NOTHING;
   } catch (error) {
-    // What was given is wrong: that is no etcd that has left long ago.
+    // What was given is wrong: that is no store that has left long ago.
     if (error instanceof RudderError && error.code === 'file') throw error;
-    return { note: `${STAYS}: ${messageOf(error)}` };
-  } finally {
-    administration.close();
+    return { note: `${stays}: ${messageOf(error)}` };
   }
+}
+
+type Store = ReturnType<typeof storeOf>;
+const storeOfSettings = ({ raw }: NodeOptions): Store => ({ kind: raw.kubeSubnetMgr ? 'kubernetes' : 'etcd' });
+
+const WORDS = {
+  etcd: (subnet: string) => ({
+    what: `lease ${subnet} from etcd`,
+    stays: 'a lease stays in etcd until its TTL ends, a reservation for ever',
+  }),
+  kubernetes: (subnet: string) => ({
+    what: `the annotations of podCIDR ${subnet} from its Node in Kubernetes`,
+    stays: `what the Node of podCIDR ${subnet} says of this host stays in Kubernetes (annotations, the condition NetworkUnavailable)`,
+  }),
+};
+
+/** @param name of the Node that it was */
+async function registryOf(
+  node: NodeOptions,
+  { kind, annotationPrefix }: Store,
+  name: unknown,
+): Promise<SharedRegistry> {
+  const kubeSubnetMgr = kind === 'kubernetes';
+  const given = { ...node.given, kubeSubnetMgr };
+  const { kubeAnnotationPrefix = annotationPrefix } = { ...node.file, ...node.given };
+  const nodeName = typeof name === 'string' ? name : node.raw.nodeName;
+  const raw = { ...node.raw, kubeSubnetMgr, kubeAnnotationPrefix, nodeName };
+  return toRegistryOptions(await useStore({ ...node, given, raw }));
 }

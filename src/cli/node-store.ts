@@ -4,7 +4,7 @@ import { shorten } from '../core/errors.js';
 import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import type { StoreSettings } from '../ops/store-settings.js';
-import { DEFAULTS_FILE, type NodeOptions } from './defaults-file.js';
+import { DEFAULTS_FILE, type NodeOptions, refuseWrong } from './defaults-file.js';
 import { describeEtcd, findEtcd, isTrusted, toEtcdSettings } from './node-etcd.js';
 import type { RawRegistryOptions } from './registry-options.js';
 
@@ -23,6 +23,8 @@ export function storeSettingsOf(raw: RawRegistryOptions): StoreSettings {
   return { kind: 'kubernetes', settings };
 }
 
+const KUBERNETES = ['kubeApiUrl', 'kubeconfigFile', 'kubeAnnotationPrefix', 'netConfigPath', 'nodeName'] as const;
+
 /** The store of this host's node, for a command that is not its daemon. */
 export interface NodeStore {
   readonly raw: RawRegistryOptions;
@@ -37,7 +39,10 @@ export interface NodeStore {
  */
 export async function findStore(node: NodeOptions): Promise<NodeStore> {
   const { given, file, raw } = node;
-  if (given.kubeSubnetMgr === true) return { raw, saidBy: undefined };
+  if (given.kubeSubnetMgr === true) {
+    refuseWrong(node, KUBERNETES);
+    return { raw, saidBy: undefined };
+  }
   if (given.etcdEndpoints === undefined && given.kubeSubnetMgr === undefined) {
     const socketPath = controlSocketOf(raw.subnetFile);
     const asked = await tryDaemon(socketPath, 'GET', '/kubernetes');
@@ -49,6 +54,7 @@ export async function findStore(node: NodeOptions): Promise<NodeStore> {
       return { raw: { ...raw, kubeSubnetMgr: true, ...known }, saidBy: 'Kubernetes, as the running daemon says' };
     }
     if (asked.is !== 'answer' && file.kubeSubnetMgr === true) {
+      refuseWrong(node, KUBERNETES);
       return { raw, saidBy: `Kubernetes, as ${DEFAULTS_FILE} says` };
     }
   }

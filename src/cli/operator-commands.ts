@@ -16,7 +16,7 @@ const A_YEAR = 365 * 86_400;
 const PUBLISH_HELP =
   '\nGive it the --subnet-file and --subnet-env-prefix that the daemon was given, if not in /etc/default/rudder.\n';
 const CLEANUP_HELP =
-  '\nGive it the --etcd options, --subnet-file, --state-dir and --no-firewall that the daemon was given, if not in\n/etc/default/rudder.\n';
+  '\nGive it the --etcd or --kube options, --subnet-file, --state-dir and --no-firewall that the daemon was given, if not in\n/etc/default/rudder.\n';
 
 /**
  * Commands for those who run nodes. Each loads its code when called. Options of `rudder` itself, such as
@@ -119,7 +119,7 @@ export function addOperatorCommands(program: Command, ended: (status: number) =>
   program
     .command('cleanup')
     .description('remove device, routes, firewall rules, subnet file and lease that a stopped daemon has left')
-    .option('--keep-lease', 'leave the lease to its TTL, for this node or flannel to take up again', false)
+    .option('--keep-lease', 'leave lease, or annotations of the Node, for this node or flannel to take up again', false)
     .addHelpText('after', `${CLEANUP_HELP}\nExample:\n  systemctl stop rudder; rudder cleanup\n`)
     .action(async ({ keepLease }: { keepLease: boolean }) => {
       ended(await (await import('./cleanup.js')).cleanup(node(), keepLease));

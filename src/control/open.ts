@@ -1,6 +1,7 @@
 import type { Logger } from '../core/logger.js';
+import type { RegistryKind } from '../core/registry-kind.js';
 import type { Administration } from './administration.js';
-import { type EmbeddedOptions, joinNobody } from './embedded/embedded-membership.js';
+import { EMBEDDED, type EmbeddedOptions, joinNobody } from './embedded/embedded-membership.js';
 import { type Checkup, checkEndpoint } from './etcd/checkup.js';
 import { dateOf } from './etcd/date.js';
 import { administerEtcd } from './etcd/etcd-administration.js';
@@ -10,6 +11,7 @@ import { checkKubernetes, type KubernetesCheckup } from './kubernetes/checkup.js
 import { administerKubernetes } from './kubernetes/kube-administration.js';
 import { joinByKubernetes } from './kubernetes/kube-membership.js';
 import type { KubernetesOptions } from './kubernetes/options.js';
+import { prefixIn } from './kubernetes/source.js';
 import type { Membership } from './membership.js';
 
 /** The only file outside of a store's folder that knows which stores there are. */
@@ -33,6 +35,13 @@ export function openMembership(options: RegistryOptions, ttlSeconds: number, log
 export function openAdministration(options: SharedRegistry, deadlineMs?: number): Administration {
   if (options.kind === 'kubernetes') return administerKubernetes(options, deadlineMs);
   return administerEtcd(deadlineMs === undefined ? options : { ...options, deadlineMs });
+}
+
+/** Of which store a membership's `source` speaks, and what of it a command has to know. */
+export function storeOf(source: string): { readonly kind: RegistryKind; readonly annotationPrefix?: string } {
+  if (source === EMBEDDED) return { kind: 'embedded' };
+  const annotationPrefix = prefixIn(source);
+  return annotationPrefix === undefined ? { kind: 'etcd' } : { kind: 'kubernetes', annotationPrefix };
 }
 
 /** Asks one endpoint of etcd step by step. Nothing in it is another thing afterwards. */

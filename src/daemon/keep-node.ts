@@ -44,7 +44,8 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     'node.ready',
   );
   const { nodeId } = state;
-  const remembered = { source: membership.source, nodeId, subnet, configJson: json };
+  const { source } = membership;
+  const remembered = { source, nodeId, subnet, configJson: json };
   const memory = keepLastKnown(options.stateDir, remembered, joined, log);
   const mtuOver = (carrier: Underlay) => tunnelMtu(options, settings, carrier, log);
   // An address that was given is not this host's to follow.
@@ -57,7 +58,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     if (isFollowed) joined.publish({ publicIp: address });
     announcer.changed();
     // For the next start, which finds it without.
-    saveState(options.stateDir, { nodeId, subnet, address }).catch((error: unknown) =>
+    saveState(options.stateDir, { nodeId, subnet, source, address }).catch((error: unknown) =>
       log.warn({ reason: messageOf(error) }, 'the address cannot be remembered'),
     );
   };

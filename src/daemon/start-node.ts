@@ -38,12 +38,18 @@ export async function startNode(context: StartContext): Promise<Node | undefined
     const taken = await takeSubnet(context, ground, backend, undo);
     const { own } = taken;
     const { firewall, checkOverlay } = await openTheWay(context, ground, backend, taken, undo);
-    const { options, log } = context;
+    const { options, membership, log } = context;
     const { network } = ground.config;
     const envNow = () => ({ subnet: own.subnet, mtu: backend.mtu(), network, ipMasq: options.ipMasq });
     const subnetFile = createSubnetFile(options, envNow, log);
     const cniFile = createCniFile(options.cniConf, envNow, log);
-    await saveState(options.stateDir, { ...ground.state, subnet: own.subnet, address: ground.underlay.address });
+    const { source } = membership;
+    await saveState(options.stateDir, {
+      ...ground.state,
+      subnet: own.subnet,
+      source,
+      address: ground.underlay.address,
+    });
     await subnetFile.write();
     backend.persist();
     taken.announcer.ready();

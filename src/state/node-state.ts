@@ -14,6 +14,8 @@ export interface NodeState {
   /** Random, made at the first start: how a node knows its own lease. */
   readonly nodeId: string;
   readonly subnet: Subnet | undefined;
+  /** Of which cluster it is, as a membership says it; undefined in files of earlier versions. */
+  readonly source?: string | undefined;
   /** Of the underlay. */
   readonly address?: Ipv4 | undefined;
 }
@@ -24,6 +26,7 @@ const MOST_BYTES = 1024 * 1024;
 const stored = z.object({
   nodeId: z.string().min(1).max(128),
   subnet: z.string().optional(),
+  source: z.string().optional(),
   address: z.string().optional(),
 });
 
@@ -42,10 +45,11 @@ export async function loadState(directory: string, log: Logger): Promise<NodeSta
     );
   }
   try {
-    const { nodeId, subnet, address } = stored.parse(JSON.parse(text));
+    const { nodeId, subnet, source, address } = stored.parse(JSON.parse(text));
     return {
       nodeId,
       subnet: subnet === undefined ? undefined : parseSubnet(subnet),
+      source,
       address: address === undefined ? undefined : parseIpv4(address),
     };
   } catch {
@@ -57,10 +61,11 @@ export async function loadState(directory: string, log: Logger): Promise<NodeSta
 /** @throws RudderError `file` */
 export async function saveState(directory: string, state: NodeState): Promise<void> {
   const path = join(directory, FILE);
+  const { nodeId, source } = state;
   const subnet = state.subnet === undefined ? undefined : formatSubnet(state.subnet);
   const address = state.address === undefined ? undefined : formatIpv4(state.address);
   try {
-    await writeFileAtomic(path, `${JSON.stringify({ nodeId: state.nodeId, subnet, address })}\n`, 0o600);
+    await writeFileAtomic(path, `${JSON.stringify({ nodeId, subnet, source, address })}\n`, 0o600);
   } catch (error) {
     throw new RudderError(
       'file',

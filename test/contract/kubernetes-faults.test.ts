@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type FakeKubernetes, startFakeKubernetes } from '../../src/bench/fake-kubernetes.js';
 import { openApi } from '../../src/control/kubernetes/api.js';
+import { administerKubernetes } from '../../src/control/kubernetes/kube-administration.js';
 import type { KubernetesOptions } from '../../src/control/kubernetes/options.js';
 import { flannelNode, joinNode, membershipOf, PREFIX, type TestNode } from '../helpers/kubernetes.js';
 import { createPki, type Pki } from '../helpers/pki.js';
@@ -344,6 +345,27 @@ describe('the own Node', () => {
     await node.joined.leave();
     expect(conditions()).toMatchObject([{ type: 'NetworkUnavailable', status: 'True', reason: 'RudderIsGone' }]);
     expect(fake.nodes.get('n1')?.metadata.annotations).not.toHaveProperty(`${PREFIX}public-ip`);
+  });
+
+  it('of a node that is cleaned up is looked at again where somebody has changed it meanwhile', async () => {
+    const node = await joined();
+    await node.joined.stop();
+    const administration = administerKubernetes(options);
+    const patches = () => fake.requests.filter(({ method }) => method === 'PATCH').length;
+    const before = patches();
+    fake.freeze(true);
+    const giving = administration.giveBack(node.own.subnet, 'me');
+    const gets = fake.requests.length;
+    await vi.waitFor(() => expect(fake.requests.length).toBeGreaterThan(gets), WAIT);
+    fake.freeze(false);
+    fake.freeze(true);
+    await vi.waitFor(() => expect(patches()).toBe(before + 1), WAIT);
+    fake.putNode({ ...fake.nodes.get('n1')!, status: { images: [] } });
+    fake.freeze(false);
+    await expect(giving).resolves.toBe(true);
+    expect(patches()).toBe(before + 2);
+    expect(fake.nodes.get('n1')?.metadata.annotations).toEqual({});
+    administration.close();
   });
 
   it('is found by the pod where there is no NODE_NAME, as flannel does it', async () => {

@@ -1,10 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { administerKubernetes } from '../../src/control/kubernetes/kube-administration.js';
 import type { KubernetesOptions } from '../../src/control/kubernetes/options.js';
+import { formatIpv4 } from '../../src/core/ipv4.js';
 import {
   type Administrator,
   flannelNode,
+  IDENTITY,
   joinNode,
   membershipOf,
   PREFIX,
@@ -182,6 +185,32 @@ export function describeKubernetes(
       expect(Object.keys((await join()).peers())).toHaveLength(250);
     });
 
+    it('20 nodes that join at once see each other', async () => {
+      const numbers = Array.from({ length: 20 }, (_, i) => i + 1);
+      const subnetOf = (number: number) => `10.244.${number}.0/24`;
+      const addressOf = (number: number) => IDENTITY.publicIp + number;
+      for (const number of numbers) await admin.createNode(`n${number}`, subnetOf(number));
+      const all = await Promise.all(
+        numbers.map((number) => {
+          const identity = { ...IDENTITY, publicIp: addressOf(number), nodeId: `id-${number}` };
+          return join({ identity }, subject.optionsOf(`n${number}`));
+        }),
+      );
+      const seen = (of: number) =>
+        Object.fromEntries(
+          numbers.flatMap((number) =>
+            number === of ? [] : [[subnetOf(number), `n${number} ${formatIpv4(addressOf(number))}`]],
+          ),
+        );
+      await vi.waitFor(() => {
+        for (const [i, node] of all.entries()) {
+          expect(node.peers()).toEqual(seen(numbers[i]));
+          const isWell = { isCurrent: true, problem: undefined, lease: { ownKey: 'written' } };
+          expect(node.joined.state()).toMatchObject(isWell);
+        }
+      }, WAIT);
+    });
+
     it('what is taken from the own Node is put back', async () => {
       await admin.createNode('n1', '10.244.1.0/24');
       await join();
@@ -271,6 +300,42 @@ export function describeKubernetes(
       const { joined } = await join();
       await joined.leave();
       expect(await annotationsOf(admin, 'n1')).toEqual({ 'public-ip-overwrite': '203.0.113.1' });
+    });
+
+    it('what a stopped node has left is taken back, and the Node says so, if it is that node that says it', async () => {
+      await admin.createNode('n1', '10.244.1.0/24', { other: 'kept' });
+      const { own, joined } = await join();
+      joined.carries?.(undefined);
+      await vi.waitFor(async () => expect(await conditionOf(admin, 'n1')).toMatchObject({ status: 'False' }), WAIT);
+      await joined.stop();
+      const administration = administerKubernetes(options);
+      const before = await annotationsOf(admin, 'n1');
+      const another = { ...own.subnet, address: own.subnet.address + 256 };
+      expect(await administration.giveBack(own.subnet, 'somebody else')).toBe(false);
+      expect(await administration.giveBack(another, IDENTITY.nodeId)).toBe(false);
+      expect(await annotationsOf(admin, 'n1')).toEqual(before);
+      expect(await conditionOf(admin, 'n1')).toMatchObject({ status: 'False', reason: 'RudderIsUp' });
+      expect(await administration.giveBack(own.subnet, IDENTITY.nodeId)).toBe(true);
+      expect((await admin.node('n1')).metadata.annotations).toEqual({ other: 'kept' });
+      expect(await conditionOf(admin, 'n1')).toMatchObject({ status: 'True', reason: 'RudderIsGone' });
+      expect(await administration.giveBack(own.subnet, IDENTITY.nodeId)).toBe(false);
+      administration.close();
+    });
+
+    it("the condition of a node that keeps none, or of somebody else's word, is left alone", async () => {
+      const unkept = { ...options, setNetworkUnavailable: false };
+      const theirs = { type: 'NetworkUnavailable', status: 'False', reason: 'CalicoIsUp', message: '' };
+      for (const of of [options, unkept]) {
+        await admin.createNode('n1', '10.244.1.0/24');
+        await admin.setCondition('n1', of === unkept ? { ...theirs, reason: 'RudderIsUp' } : theirs);
+        const { own, joined } = await join({}, of);
+        await joined.stop();
+        const administration = administerKubernetes(of);
+        expect(await administration.giveBack(own.subnet, IDENTITY.nodeId)).toBe(true);
+        administration.close();
+        expect(await conditionOf(admin, 'n1')).toMatchObject({ status: 'False' });
+        await admin.deleteNode('n1');
+      }
     });
 
     it('the file of the config is followed', async () => {

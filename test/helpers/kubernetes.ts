@@ -58,6 +58,8 @@ export function administratorOf({ url, adminToken, ca }: KubernetesServer) {
       ask('PATCH', at(name), { spec: { podCIDR, podCIDRs: [podCIDR] } }, merge),
     annotate: (name: string, annotations: Record<string, string | null>) =>
       ask('PATCH', at(name), { metadata: { annotations } }, merge),
+    setCondition: (name: string, condition: object) =>
+      ask('PATCH', `${at(name)}/status`, { status: { conditions: [condition] } }, merge),
     deleteNode: (name: string) => ask('DELETE', at(name)),
     async deleteAll() {
       const { items } = (await ask('GET', '/api/v1/nodes')) as unknown as { items: KubeObject[] };
@@ -105,17 +107,18 @@ export function membershipOf(options: KubernetesOptions, log = createRecordingLo
 
 /** Joins as the daemon does. */
 export async function joinNode(options: KubernetesOptions, keeping: Partial<Keeping> = {}): Promise<TestNode> {
+  const { identity = IDENTITY } = keeping;
   const log = createRecordingLog();
   const membership = joinByKubernetes(options, log);
   const { signal } = new AbortController();
   const json = await membership.getConfig();
   const config = parseCommonConfig(json!);
-  const own = await membership.join({ config, identity: IDENTITY, savedSubnet: undefined }, signal);
+  const own = await membership.join({ config, identity, savedSubnet: undefined }, signal);
   const changes: LeaseChange[] = [];
   const configs: (string | undefined)[] = [];
   const joined = membership.keep({
     config,
-    identity: IDENTITY,
+    identity,
     own,
     fallback: undefined,
     degraded: undefined,

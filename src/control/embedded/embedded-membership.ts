@@ -6,12 +6,15 @@ export interface EmbeddedOptions {
   readonly configJson: string;
 }
 
+/** The source of all that have no cluster. */
+export const EMBEDDED = 'embedded';
+
 /** A cluster of one: the store is this process, and its word is always current. The subnet is that of the last run. */
 export function joinNobody({ configJson }: EmbeddedOptions): Membership {
   return {
     kind: 'embedded',
     endpoints: [],
-    source: 'embedded',
+    source: EMBEDDED,
     configPlace: { key: 'of "rudder up --dev"' },
     getConfig: async () => configJson,
     flawOf: () => undefined,

@@ -13,6 +13,7 @@ export interface Wanted extends Condition {
   readonly message: string;
 }
 
+const NOT_FORWARDING = 'RudderDoesNotForward';
 const UP: Wanted = { status: 'False', reason: 'RudderIsUp', message: 'Rudder carries packets on this node' };
 
 /** For a node that leaves, and takes its device and rules with it. */
@@ -48,14 +49,15 @@ export function createNetworkCondition(isKept: boolean, graceMs: number, changed
         if (wanted !== UP) want(UP);
         return;
       }
-      timer ??= setTimeout(
-        () => want({ status: 'True', reason: 'RudderDoesNotForward', message: reason ?? '' }),
-        graceMs,
-      );
+      timer ??= setTimeout(() => want({ status: 'True', reason: NOT_FORWARDING, message: reason ?? '' }), graceMs);
     },
     stop: () => clearTimeout(timer),
   };
 }
+
+/** Whether a node of ours has said it. */
+export const isOurWord = (said: Condition | undefined) =>
+  said !== undefined && [UP.reason, GONE.reason, NOT_FORWARDING].includes(said.reason);
 
 export const isAsWanted = (wanted: Wanted, { status, reason }: Partial<Condition> = {}) =>
   status === wanted.status && reason === wanted.reason;

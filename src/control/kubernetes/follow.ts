@@ -12,7 +12,8 @@ export interface FollowOptions {
   readonly prefix: string;
   readonly silenceMs: number;
   readonly log: Logger;
-  listed(nodes: readonly NodeFacts[]): void;
+  /** All there are; the watch begins afterwards. */
+  listed(nodes: readonly NodeFacts[]): Promise<void>;
   changed(node: NodeFacts): void;
   deleted(node: NodeFacts): void;
   /** The API has answered, or told anything. */
@@ -78,7 +79,8 @@ export async function followNodes(options: FollowOptions, signal: AbortSignal): 
       const { nodes, resourceVersion } = await listNodes(api, prefix);
       if (signal.aborted) return;
       options.onAnswer();
-      options.listed(nodes);
+      await options.listed(nodes);
+      if (signal.aborted) return;
       const resyncMs = Math.max(LEAST_RESYNC_MS, nodes.length * RESYNC_MS_PER_NODE) * (1 + Math.random() / 4);
       await watchFrom(resourceVersion, performance.now() + resyncMs);
     } catch (error) {

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { messageOf } from '../../core/errors.js';
 import type { Lease } from '../../core/lease.js';
 import type { Logger } from '../../core/logger.js';
@@ -27,6 +28,9 @@ export interface JoinedOptions extends Keeping {
   readonly joinedAs: NodeFacts | undefined;
   readonly log: Logger;
 }
+
+/** So many Nodes are judged in one go: all of a list of thousands would keep everything else waiting. */
+const AT_ONCE = 250;
 
 /** One loop follows all Nodes; what it says of our own one is kept, and the file of the network config followed beside it. */
 export function keepJoined(options: JoinedOptions): Joined {
@@ -60,22 +64,31 @@ export function keepJoined(options: JoinedOptions): Joined {
     const lease = peerLeaseOf(config, node);
     if (lease === undefined) return undefined;
     const problem = 'problem' in lease ? lease.problem : problemOf(lease);
+    const of = { name: node.name, version: node.resourceVersion };
+    if (problem === undefined) return { ...of, verdict: lease as Lease, says: lease as Lease };
     const attributes = attributesOf(node);
-    return {
-      name: node.name,
-      version: node.resourceVersion,
-      verdict: problem === undefined ? (lease as Lease) : { problem },
-      says: 'problem' in attributes ? { host: node.name } : attributes,
-    };
+    return { ...of, verdict: { problem }, says: 'problem' in attributes ? { host: node.name } : attributes };
+  }
+
+  async function candidatesOf(nodes: readonly NodeFacts[]): Promise<Candidate[]> {
+    const candidates: Candidate[] = [];
+    for (const [i, node] of nodes.entries()) {
+      if (i % AT_ONCE === AT_ONCE - 1) await setImmediate();
+      const candidate = node.name === name ? undefined : toCandidate(node);
+      if (candidate !== undefined) candidates.push(candidate);
+    }
+    return candidates;
   }
 
   const listed = new Promise<void>((resolve) => {
     const following = {
       ...options,
       silenceMs: timing.silenceMs,
-      listed(nodes: readonly NodeFacts[]) {
-        const others = nodes.filter((node) => node.name !== name);
-        set.replaceAll(others.flatMap((node) => toCandidate(node) ?? []));
+      async listed(nodes: readonly NodeFacts[]) {
+        const candidates = await candidatesOf(nodes);
+        await setImmediate();
+        if (stopped.signal.aborted) return;
+        set.replaceAll(candidates);
         keeper.seen(nodes.find((node) => node.name === name));
         resolve();
       },

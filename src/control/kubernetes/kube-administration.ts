@@ -2,14 +2,15 @@ import { RudderError } from '../../core/errors.js';
 import { formatLeaseValue, type Lease } from '../../core/lease.js';
 import { formatSubnet, formatSubnetKey } from '../../core/subnet.js';
 import type { Administration, Claim } from '../administration.js';
-import { attributesOf, completePrefix, isManaged, NO_ANNOTATIONS } from './annotations.js';
+import { attributesOf, completePrefix, isManaged } from './annotations.js';
 import { openApi } from './api.js';
+import { GONE, isOurWord } from './condition.js';
 import { readConfigFile } from './config-file.js';
 import { type NodeFacts, podSubnetOf } from './node-facts.js';
 import { listNodes } from './node-list.js';
 import { findNodeName } from './node-name.js';
 import type { KubernetesOptions } from './options.js';
-import { readOwnNode, writeOwnNode } from './own-node.js';
+import { takeBack } from './own-node.js';
 
 /** What can be asked of it here. Kubernetes hands the subnets out, and others write the network config. */
 export function administerKubernetes(given: KubernetesOptions, deadlineMs?: number): Administration {
@@ -48,11 +49,13 @@ export function administerKubernetes(given: KubernetesOptions, deadlineMs?: numb
     release: not('rudder leases release', subnets),
     async giveBack(subnet, nodeId) {
       const own = { api, name: await findNodeName(options, api)(), prefix };
-      const node = await readOwnNode(own);
-      if (node === undefined || !isManaged(node) || !node.podCidrs.includes(formatSubnet(subnet))) return false;
-      const attributes = attributesOf(node);
-      if ('problem' in attributes || attributes.nodeId !== nodeId) return false;
-      return (await writeOwnNode(own, { annotations: NO_ANNOTATIONS }, node)) !== undefined;
+      return takeBack(own, (node) => {
+        if (!isManaged(node) || !node.podCidrs.includes(formatSubnet(subnet))) return undefined;
+        const attributes = attributesOf(node);
+        if ('problem' in attributes || attributes.nodeId !== nodeId) return undefined;
+        const isKept = options.setNetworkUnavailable && isOurWord(node.networkUnavailable);
+        return { condition: isKept ? GONE : undefined };
+      });
     },
     close: api.close,
   };

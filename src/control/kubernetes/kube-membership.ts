@@ -14,6 +14,7 @@ import type { NodeFacts } from './node-facts.js';
 import { findNodeName } from './node-name.js';
 import { type KubernetesOptions, TIMING } from './options.js';
 import { addressFor, reachAt, readOwnNode, saysAll, subnetOfNode, writeOwnNode } from './own-node.js';
+import { sourceOf } from './source.js';
 
 /** Nodes belong by their Node object: its podCIDR is their subnet, and annotations say how they are reached, as flannel's do. */
 export function joinByKubernetes(options: KubernetesOptions, log: Logger): Membership {
@@ -61,7 +62,7 @@ export function joinByKubernetes(options: KubernetesOptions, log: Logger): Membe
   return {
     kind: 'kubernetes',
     endpoints: [server],
-    source: `kubernetes ${server} ${prefix}`,
+    source: sourceOf(server, prefix),
     configPlace: { key: netConfigPath, isFile: true },
     getConfig(patienceMs) {
       const answer = readConfig();

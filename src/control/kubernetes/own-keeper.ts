@@ -8,7 +8,6 @@ import { formatSubnet } from '../../core/subnet.js';
 import { createBackoff } from '../backoff.js';
 import { bootNow } from '../boot-clock.js';
 import type { Keeping, OwnKey } from '../membership.js';
-import { NO_ANNOTATIONS } from './annotations.js';
 import { GONE, type Wanted } from './condition.js';
 import { type NodeFacts, podSubnetOf } from './node-facts.js';
 import {
@@ -19,6 +18,7 @@ import {
   readOwnNode,
   renumbered,
   saysAll,
+  takeBack,
   type WantedNode,
   writeOwnNode,
 } from './own-node.js';
@@ -217,12 +217,7 @@ export function keepOwnNode(options: OwnKeeperOptions): OwnKeeper {
       await mending;
       // Only one that we have said: another one is somebody else's.
       const condition = options.condition() && GONE;
-      const bare = { annotations: NO_ANNOTATIONS, condition };
-      for (let tries = 0; tries < 5; tries++) {
-        const now = await readOwnNode(options);
-        if (now === undefined || saysAll(bare, now)) return;
-        if ((await writeOwnNode(options, bare, now)) !== undefined) return;
-      }
+      await takeBack(options, () => ({ condition }));
     },
   };
 }

@@ -5,7 +5,7 @@ import type { Logger } from '../../core/logger.js';
 import { isLeasable, type NetworkConfig } from '../../core/network-config.js';
 import { createRepeatLimit } from '../../core/rate-limit.js';
 import { formatSubnet, type Subnet } from '../../core/subnet.js';
-import { annotationsOf, missingOf, type WantedAnnotations, wantedAddress } from './annotations.js';
+import { annotationsOf, missingOf, NO_ANNOTATIONS, type WantedAnnotations, wantedAddress } from './annotations.js';
 import type { KubernetesApi } from './api.js';
 import { conditionPatch, isAsWanted, type Wanted } from './condition.js';
 import { hasStatus } from './errors.js';
@@ -75,6 +75,29 @@ export async function writeOwnNode(
     if (hasStatus(error, 404, 409)) return undefined;
     throw error;
   }
+}
+
+/** Who is faster than that so often in a row writes it all the time. */
+const TAKING_BACK_TRIES = 5;
+
+/**
+ * Has the Node say nothing more of this host.
+ * @param bareOf what it says instead; undefined: that Node has nothing of ours
+ * @returns whether it said anything
+ */
+export async function takeBack(
+  own: OwnNodeOptions,
+  bareOf: (seen: NodeFacts) => Omit<WantedNode, 'annotations'> | undefined,
+): Promise<boolean> {
+  for (let tries = 1; tries <= TAKING_BACK_TRIES; tries++) {
+    const seen = await readOwnNode(own);
+    const bare = seen && bareOf(seen);
+    if (seen === undefined || bare === undefined) return false;
+    const wanted = { annotations: NO_ANNOTATIONS, ...bare };
+    if (saysAll(wanted, seen)) return false;
+    if ((await writeOwnNode(own, wanted, seen)) !== undefined) return true;
+  }
+  throw new RudderError('registry-unavailable', `somebody else changes Node ${quote(own.name)} whenever we do`);
 }
 
 /** Its subnet. @throws RudderError saying what is missing or wrong, and who puts it right */

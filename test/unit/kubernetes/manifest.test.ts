@@ -92,6 +92,13 @@ describe('the pod', () => {
     expect(readinessProbe).toMatchObject({ httpGet: { host: '127.0.0.1', path: '/readyz', port: 8081 } });
   });
 
+  it('is not killed on a node that is busy for some seconds: a second is the timeout that the kubelet has', () => {
+    const [{ livenessProbe, readinessProbe }] = podOf().containers;
+    expect(readinessProbe.timeoutSeconds).toBeGreaterThanOrEqual(5);
+    expect(livenessProbe.timeoutSeconds).toBeGreaterThanOrEqual(5);
+    expect(livenessProbe.periodSeconds * livenessProbe.failureThreshold).toBeGreaterThanOrEqual(60);
+  });
+
   it('leaves the CNI configuration alone where somebody else writes it', () => {
     const { containers, volumes } = podOf({ 'rudder.skipCNIConfigInstallation': true });
     expect(JSON.stringify([containers, volumes])).not.toMatch(/cni/);

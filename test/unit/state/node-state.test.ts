@@ -23,6 +23,7 @@ describe('round trip', () => {
     { nodeId: 'node-1', subnet: undefined },
     { nodeId: 'node-1', subnet: parseSubnet('10.240.26.0/24') },
     { nodeId: 'node-1', subnet: undefined, address: parseIpv4('10.1.1.140') },
+    { nodeId: 'node-1', subnet: parseSubnet('10.244.1.0/24'), source: 'kubernetes https://10.1.1.1:6443 x.y/' },
     { nodeId: 'n'.repeat(128), subnet: parseSubnet('192.168.0.4/30') },
   ])('of state %#', async (state) => {
     await saveState(directory, state);

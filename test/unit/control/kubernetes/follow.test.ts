@@ -29,7 +29,7 @@ function follow(says: readonly string[]): Promise<void> {
     },
   };
   const ignore = () => undefined;
-  const told = { listed: ignore, changed: ignore, deleted: ignore, onAnswer: ignore, onWatch: ignore };
+  const told = { listed: async () => undefined, changed: ignore, deleted: ignore, onAnswer: ignore, onWatch: ignore };
   const options = { api: api as KubernetesApi, prefix: 'p/', silenceMs: 60_000, log: createRecordingLog(), ...told };
   return followNodes(options, stop.signal);
 }
