@@ -14,7 +14,7 @@ const NETWORK = 0x0a000000;
 const [, , host, key, cert, count] = process.argv;
 
 function node(number: number, address: number): KubeObject {
-  const subnet = formatIpv4(NETWORK + number * 4096);
+  const subnet = `${formatIpv4(NETWORK + number * 256)}/24`;
   const image = (i: number) => ({
     names: [`registry.example/${'x'.repeat(60)}/image-${i}@sha256:${'0'.repeat(64)}`],
     sizeBytes: 1e8 + i,
@@ -29,7 +29,7 @@ function node(number: number, address: number): KubeObject {
         [`${ANNOTATION}public-ip`]: formatIpv4(address),
       },
     },
-    spec: { podCIDR: `${subnet}/20`, podCIDRs: [`${subnet}/20`] },
+    spec: { podCIDR: subnet, podCIDRs: [subnet] },
     status: {
       images: Array.from({ length: IMAGES }, (_, i) => image(i)),
       conditions: [{ type: 'Ready', status: 'True' }],
@@ -54,7 +54,7 @@ async function churn(fake: FakeKubernetes, rate: number, seconds: number): Promi
 
 const tls = { key: readFileSync(key), cert: readFileSync(cert) };
 const fake = await startFakeKubernetes({ tls, host, at: 6443, bookmarkMs: 30_000 });
-fake.putNode({ metadata: { name: 'n1' }, spec: { podCIDR: '10.255.240.0/20' } });
+fake.putNode({ metadata: { name: 'n1' }, spec: { podCIDR: '10.255.255.0/24' } });
 for (let number = 1; number <= Number(count); number++) fake.putNode(node(number, addressOf(number, 0)));
 process.stdout.write('{"ready":true}\n');
 for await (const line of createInterface({ input: process.stdin })) {
