@@ -36,6 +36,7 @@ const host = {
   mtu: settings.mtu ?? underlay.mtu - settings.overheadBytes,
   portMapped: false,
   checkSource: true,
+  wireguardImplementation: 'user',
   cipher: isPlain ? 'portable' : 'auto',
   offloads: new Set(isPlain ? [] : OFFLOADS),
   log,
