@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
 import { messageOf } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
@@ -56,6 +56,8 @@ export interface PeerAdmission {
 
 /** Each take starts nft, which costs more than all else of a change: a first change is taken at once, those after it together. */
 const GATHER_MS = 100;
+/** So many have cost their list a while: to take them is another turn's. */
+const MANY = 500;
 /** Skipped peers that are told in each interval. */
 const SKIPPED_TOLD = 20;
 
@@ -86,6 +88,7 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
   async function gather(): Promise<void> {
     const rest = tookAt + GATHER_MS - performance.now();
     if (waiting.length > 0 && rest > 0) await delay(rest);
+    else if (waiting.length > MANY) await setImmediate();
   }
 
   async function take(): Promise<void> {

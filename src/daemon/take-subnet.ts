@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
 import type { Membership, OwnLease, Wanted } from '../control/membership.js';
 import { withinPatience } from '../control/patience.js';
@@ -52,8 +53,11 @@ export async function takeSubnet(context: StartContext, ground: Ground, backend:
     onCurrent: announcer.changed,
     onPeers(changes) {
       admission.apply(changes);
-      // Told when it is so.
-      void admission.settled().then(() => peerLog.changed(changes));
+      // Told when it is so, and not in the turn that has made thousands so.
+      void admission.settled().then(async () => {
+        await setImmediate();
+        peerLog.changed(changes);
+      });
     },
     onConfig: stored.changed,
   });

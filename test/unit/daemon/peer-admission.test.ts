@@ -111,6 +111,15 @@ describe('a peer', () => {
     expect(done.filter((line) => line.startsWith('+')).length).toBeLessThanOrEqual(5);
   });
 
+  it('of thousands is taken in another turn than that which has told of them', async () => {
+    const many = Array.from({ length: 600 }, (_, i) => put(lease(`10.240.${i & 255}.0/24`, '10.1.1.7')));
+    admission.apply(many);
+    for (let i = 0; i < 100; i++) await Promise.resolve();
+    expect(done).toEqual([]);
+    await admission.settled();
+    expect(done.length).toBeGreaterThan(0);
+  });
+
   it('that changes hands within one batch stays a member', async () => {
     await given(put(lease('10.240.7.0/24', '10.1.1.7')));
     const handed = [gone(lease('10.240.7.0/24', '10.1.1.7')), put(lease('10.240.8.0/24', '10.1.1.7'))];
