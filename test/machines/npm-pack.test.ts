@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { deadLinks } from '../helpers/links.js';
 
 const INSTALL_DEADLINE_MS = 300_000;
 
@@ -35,6 +36,7 @@ describe('npm pack', () => {
 
   it('holds the units and the documentation, and nothing of tests and benchmarks', () => {
     expect(files).toEqual(expect.arrayContaining(['systemd/rudder.service', 'docs/running.md', 'docs/rudder.8']));
+    expect(deadLinks(files, (file) => readFileSync(file, 'utf8'))).toEqual([]);
     expect(files.filter((path) => /^(test|src|scripts|\.ci|dist\/bench)\//.test(path))).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { execa } from 'execa';
+import { execa, execaSync } from 'execa';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown } from '../../src/lab/lab.js';
@@ -8,6 +8,7 @@ import { etcdUrl, namespaceOf } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
 import type { LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { deadLinks } from '../helpers/links.js';
 import { describeWith } from '../helpers/requires.js';
 import { bootMachine, install, type Machine, makeTree, removeTree } from './machine.js';
 
@@ -46,6 +47,16 @@ describeWith(['root', 'tun', 'etcd', 'machines'], 'the packages', () => {
       const inDeb = await execa('sh', ['-c', `dpkg-deb --fsys-tarfile ${deb} | tar -xO ./usr/share/${file}`]);
       expect(inDeb.stdout).toBe(stdout);
     }
+  });
+
+  it('have the documentation, and each of its links leads to what is there', async () => {
+    const { stdout } = await execa('tar', ['-tf', tarball]);
+    const files = stdout.split('\n').flatMap((path) => path.split('share/doc/rudder/')[1] || []);
+    expect(files).toEqual(expect.arrayContaining(['README.md', 'docs/running.md', 'docs/page.svg', 'copyright']));
+    const read = (file: string) => execaSync('tar', ['-xOf', tarball, `share/doc/rudder/${file}`]).stdout;
+    expect(deadLinks(files, read)).toEqual([]);
+    const inDeb = await execa('sh', ['-c', `dpkg-deb --fsys-tarfile ${deb} | tar -t`]);
+    for (const file of files) expect(inDeb.stdout).toContain(`./usr/share/doc/rudder/${file}`);
   });
 
   it('the tarball runs a node on a Debian without Node.js', { timeout: 300_000 }, async () => {

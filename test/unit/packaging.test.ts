@@ -2,7 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
+import { KINDS } from '../../src/backend/kinds.js';
 import { proposalOf } from '../../src/state/subnet-publish.js';
+import { deadLinks } from '../helpers/links.js';
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
@@ -153,6 +155,20 @@ it('packages bring a maintained Node.js, pinned by its hash, and the image one o
     'ARG BUILD_IMAGE=node:24-bookworm',
     'ARG BASE_IMAGE=node:24-bookworm-slim',
   ]);
+});
+
+it('every link of the documentation leads to a file and a heading that are there', () => {
+  const root = new URL('../../', import.meta.url);
+  const docs = readdirSync(new URL('docs', root), { recursive: true, encoding: 'utf8' });
+  expect(deadLinks(['README.md', 'LICENSE', ...docs.map((file) => `docs/${file}`)], read)).toEqual([]);
+});
+
+it('what the packages say of themselves names both stores and the ways of packets', () => {
+  const [, deb] = /^Description: (.*?)^CONTROL$/ms.exec(read('scripts/package'))!;
+  const ways = KINDS.map(({ type }) => type).filter((type) => type !== 'alloc');
+  for (const word of ['etcd', 'Kubernetes', 'flannel', ...ways]) expect(deb).toContain(word);
+  const { description } = JSON.parse(read('package.json')) as { description: string };
+  for (const word of ['UDP', 'WireGuard', 'VXLAN', 'etcd', 'Kubernetes']) expect(description).toContain(word);
 });
 
 it('the native part of netlink is the one that was built here, and not the one that came with it', () => {
