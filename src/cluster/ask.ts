@@ -52,6 +52,7 @@ export async function ask(asker: Asker, { address, publicKey }: Asked, question:
   }
 }
 
+export const NO_ANSWER = 'no answer';
 export const NO_KEY = 'it takes no questions: its lease has no key for them';
 const NOT_THAT_NODE = `what answers there is not that node: is TCP port ${CLUSTER_PORT} of its overlay address taken by another program?`;
 export const NO_SENSE = 'its answer makes no sense: does it run another version?';
@@ -91,7 +92,7 @@ interface Told {
 /** Whoever answers may answer anything: it comes to an end, in time, and not by a throw that nobody catches. */
 function fetchText({ mostBytes, isAtBridge, ...way }: Way, path: string): Promise<Told> {
   const by = isAtBridge ? ', the address of a bridge of containers: is there one' : '';
-  const noAnswer = isAtBridge ? `no answer from ${way.host}${by} there?` : 'no answer';
+  const noAnswer = isAtBridge ? `no answer from ${way.host}${by} there?` : NO_ANSWER;
   const wordsOf = (error: NodeJS.ErrnoException) =>
     error.code === 'EADDRNOTAVAIL'
       ? new Error(`this host has not ${way.localAddress}, by which nodes know who asks${by} here?`)

@@ -1,6 +1,7 @@
 import type { PeerState } from '../core/peer-state.js';
 import type { PeerStatus, Status } from '../ops/status.js';
 import { type Answer, answerOf } from './answers.js';
+import { NO_ANSWER } from './ask.js';
 import type { About, PeerView, Summary } from './summary.js';
 import { nameOf, type SurveyedNode } from './survey.js';
 import { judge, longestAge, viewsOf } from './ways.js';
@@ -9,6 +10,8 @@ import { judge, longestAge, viewsOf } from './ways.js';
 export interface Overview {
   readonly time: string;
   readonly network: string;
+  /** Whether what flows between nodes is counted: all of it, what goes through the tunnel, or none since the kernel moves it. */
+  readonly traffic: 'counted' | 'tunnel-only' | 'not-counted';
   /** This node is the first; then by name, those that are lost at the end. */
   readonly nodes: readonly OverviewNode[];
   /** Pairs of nodes of which there is something to show. */
@@ -99,10 +102,16 @@ export function overviewOf(input: OverviewInput): Overview {
   return {
     time: new Date().toISOString(),
     network: status.node.network,
+    traffic: trafficOf(status),
     nodes: [...nodes, ...input.lost.map(lostNode)],
     links: shown,
     linksLeftOut: pairs.links.length - shown.length,
   };
+}
+
+function trafficOf({ packetPath, backend }: Status): Overview['traffic'] {
+  if (packetPath === null) return 'not-counted';
+  return (backend.direct ?? 0) > 0 ? 'tunnel-only' : 'counted';
 }
 
 const collator = new Intl.Collator('en', { numeric: true });
@@ -233,7 +242,10 @@ function stateOf({ health }: PeerStatus, answer: Answer | undefined, { ok }: Tot
     return { state: 'not-ready', detail: summary.about?.problems.join('; ') || 'it says that it is not ready' };
   }
   if (answer !== undefined && !summary && (state === 'ok' || state === 'unknown')) {
-    return { state: 'no-answer', detail: answer.problem };
+    // That word says the state.
+    const detail =
+      answer.problem === NO_ANSWER ? 'does its daemon run, and its firewall let questions in?' : answer.problem;
+    return { state: 'no-answer', detail };
   }
   return { state, detail: reason };
 }

@@ -21,7 +21,7 @@ export interface PastOptions {
 export interface Past {
   /** @param subnet of a peer; undefined: the node itself @returns undefined: nothing is kept of it */
   history(after: number, subnet: string | undefined): (HistoryPart & { readonly endsAt: string }) | undefined;
-  /** The same of the node itself, for another one: drops are one curve. */
+  /** The same of the node itself, for another one: drops are one curve, of nulls where the kernel moves the packets. */
   curves(): Curves;
   lost(): LostPeer[];
   stop(): void;
@@ -80,7 +80,10 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
     curves() {
       const { stepSeconds, curves, drops } = history.after(-1)!;
       const reasons = Object.values(drops);
-      const sum = curves.out.map((_, i) => reasons.reduce((all, values) => all + (values[i] ?? 0), 0));
+      const isCounted = backend.packetPath !== undefined;
+      const sum = curves.out.map((_, i) =>
+        isCounted ? reasons.reduce((all, values) => all + (values[i] ?? 0), 0) : null,
+      );
       return { stepSeconds, endsAt, curves: { ...curves, drops: sum } };
     },
     lost() {

@@ -24,8 +24,8 @@ export function imaginedStatus({ peers, second, hasTrouble = false, status = {} 
     subnet: subnetOf(i),
     nextHop: `192.0.${2 + (i >> 8)}.${i & 255}`,
     health: healthOf(hasTrouble, i, second),
-    outBytes: i % 7 === 1 ? wave(i) : 0,
-    inBytes: i % 7 === 1 ? 2 * wave(i) : 0,
+    outBytes: status.packetPath === null ? null : i % 7 === 1 ? wave(i) : 0,
+    inBytes: status.packetPath === null ? null : i % 7 === 1 ? 2 * wave(i) : 0,
   });
   const base = createStatus();
   return createStatus({
@@ -49,7 +49,7 @@ export function imaginedOverview(options: ImaginedOptions): object {
   const { hasTrouble = false, second } = options;
   const subnets = [status.node.subnet, ...status.peers.map(({ subnet }) => subnet)];
   const answer = (i: number): Answer => {
-    const at = (seconds: number) => summaryOf(i, subnets, seconds, hasTrouble);
+    const at = (seconds: number) => summaryOf(i, subnets, seconds, hasTrouble, status);
     return answerOf(at(second + 1), null, answerOf(at(second), null, undefined));
   };
   // As for 300 nodes at most.
@@ -68,7 +68,13 @@ export function imaginedOverview(options: ImaginedOptions): object {
   return overviewOf(input);
 }
 
-function summaryOf(i: number, subnets: readonly string[], second: number, hasTrouble: boolean): Summary {
+function summaryOf(
+  i: number,
+  subnets: readonly string[],
+  second: number,
+  hasTrouble: boolean,
+  { packetPath, backend, device }: Status,
+): Summary {
   const isApart = (j: number) => hasTrouble && [i, j].includes(2) && [i, j].includes(3);
   const isGone = (j: number) => hasTrouble && (j === 4 || i === 4);
   const view = (subnet: string, j: number): PeerView => {
@@ -82,8 +88,8 @@ function summaryOf(i: number, subnets: readonly string[], second: number, hasTro
       misses: isDeaf ? 9 : 0,
       rttMs: isDeaf ? null : 0.4 + ((i + j) % 7) / 10,
       obstacle: null,
-      outBytes: i < j ? bytes : Math.round(bytes / 8),
-      inBytes: i < j ? Math.round(bytes / 8) : bytes,
+      outBytes: packetPath === null ? null : i < j ? bytes : Math.round(bytes / 8),
+      inBytes: packetPath === null ? null : i < j ? Math.round(bytes / 8) : bytes,
     };
   };
   return {
@@ -92,8 +98,8 @@ function summaryOf(i: number, subnets: readonly string[], second: number, hasTro
     ready: !(hasTrouble && i === 5),
     about: {
       uptimeSeconds: 4000 + second,
-      backend: 'udp',
-      mtu: 1472,
+      backend: backend.type,
+      mtu: device.mtu,
       leaseSeconds: 86_000,
       config: 'current',
       firewallProblem: null,

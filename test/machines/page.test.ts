@@ -11,6 +11,7 @@ import { namespaceOf } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
 import { addContainer, startNode, stopNode } from '../../src/lab/nodes.js';
 import { serveHttp } from '../../src/ops/http.js';
+import type { Status } from '../../src/ops/status.js';
 import { freePort } from '../helpers/etcd.js';
 import { type ImaginedOptions, imaginedOverview, imaginedStatus, nameOf } from '../helpers/overview.js';
 import { createRecordingLog } from '../helpers/recording-log.js';
@@ -22,8 +23,22 @@ const PORT = 9479;
 const SHOWN_MS = 3000;
 /** ... and who does not answer any more. */
 const FAULT_SHOWN_MS = 10_000;
+/** A telephone, a laptop, a wall. */
+const SIZES = [
+  [390, 844],
+  [1280, 800],
+  [2560, 1440],
+] as const;
 /** What an update may take of the browser's main thread. */
 const UPDATE_MS = 16;
+
+/** What a status says where the kernel moves the packets. */
+const BY_KERNEL: Partial<Status> = {
+  packetPath: null,
+  offloads: {},
+  backend: { type: 'vxlan', kernel: { wanted: 28, present: 28 }, direct: null },
+  device: { name: 'rudder.1', mtu: 1450, up: true, repairs: 0 },
+};
 
 let browser: Browser | undefined;
 let directory: string | undefined;
@@ -62,16 +77,22 @@ const rows = (page: Page) => page.locator('#nodes tr');
 const row = (page: Page, name: string) => rows(page).filter({ has: page.getByRole('link', { name, exact: true }) });
 const onMap = (page: Page, name: string) => page.locator(`#map .node[aria-label^="${name}"]`);
 
-describeWith(['root', 'tun', 'etcd', 'chromium'], 'the page of a cluster', () => {
+/** Where the kernel moves the packets nobody counts them. A device that the node has for itself can be taken from it. */
+const CASES = [
+  { type: 'udp', mtu: 1472, isCounted: true, device: 'rudder0' },
+  { type: 'wireguard', mtu: 1420, isCounted: true, device: 'rudder0' },
+  { type: 'vxlan', mtu: 1450, isCounted: false, device: 'rudder.1' },
+  { type: 'host-gw', mtu: 1500, isCounted: false, device: undefined },
+];
+
+describeWith(['root', 'tun', 'vxlan', 'etcd', 'chromium'], 'the page of a cluster', () => {
   afterEach(() => labDown(NAME));
 
-  it('shows who joins, leaves, is killed and is cut off, and who talks to whom', { timeout: 180_000 }, async () => {
-    const lab = await createLab({
-      name: NAME,
-      nodes: 3,
-      config: '{"Network":"10.240.0.0/16"}',
-      daemon: { leaseTtl: '60s' },
-    });
+  it.each(CASES)('shows who joins, leaves, is killed and is cut off, and who talks to whom: $type', {
+    timeout: 180_000,
+  }, async ({ type, mtu, isCounted, device }) => {
+    const config = JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type: type } });
+    const lab = await createLab({ name: NAME, nodes: 3, config, daemon: { leaseTtl: '60s' } });
     for (const node of lab.nodes) await startNode(lab, node, [`--healthz-port=${PORT}`]);
     for (const node of lab.nodes) await addContainer(lab, node);
     const { page, errors } = await open(`http://127.0.0.1:${PORT}/`, namespaceOf(lab, 'n1'));
@@ -89,9 +110,18 @@ describeWith(['root', 'tun', 'etcd', 'chromium'], 'the page of a cluster', () =>
       '1400',
       labStatus(lab)[2].containerAddress,
     ]);
-    await page.locator('#map .link.busy').first().waitFor({ timeout: 9000 });
-    expect(await page.locator('#map .link.busy').count()).toBe(1);
+    if (isCounted) {
+      await page.locator('#map .link.busy').first().waitFor({ timeout: 9000 });
+      expect(await page.locator('#map .link.busy').count()).toBe(1);
+    }
     await ping;
+    await pictures(page, type, 'well');
+    const columns = (await page.locator('.nodes thead th:visible').allInnerTexts()).join(' ');
+    expect(columns.includes('Sends')).toBe(isCounted);
+    if (!isCounted) {
+      await page.locator('.legend', { hasText: 'no traffic is shown: the kernel moves the packets' }).waitFor();
+      expect(await page.locator('#cluster').innerText()).not.toMatch(/\dbit|[kMG]bit|traffic, the more|talking|\/s/);
+    }
 
     const joining = await addNode(lab);
     await startNode(lab, joining, ['--cleanup-on-exit']);
@@ -105,25 +135,32 @@ describeWith(['root', 'tun', 'etcd', 'chromium'], 'the page of a cluster', () =>
     await act(lab, 'n3', 'kill');
     await page.locator('#problems .bad', { hasText: 'n3' }).waitFor({ timeout: FAULT_SHOWN_MS });
     await page.locator('#map .node.bad').waitFor({ timeout: 1000 });
+    await pictures(page, type, 'killed');
     await startNode(lab, lab.nodes[2], [`--healthz-port=${PORT}`]);
     await page.locator('#state.warn', { hasText: 'all 3 nodes are well' }).waitFor({ timeout: FAULT_SHOWN_MS });
     await act(lab, 'n2', 'partition');
     await page.locator('#problems .bad', { hasText: 'n2' }).waitFor({ timeout: FAULT_SHOWN_MS });
+    await pictures(page, type, 'partitioned');
     await act(lab, 'n2', 'heal');
     await page.locator('#state.warn', { hasText: 'all 3 nodes are well' }).waitFor({ timeout: 2 * FAULT_SHOWN_MS });
 
     await onMap(page, 'n2').locator('path').click();
     await page.locator('#node h2', { hasText: 'Between n1 and n2' }).waitFor();
-    await page.locator('#node .facts', { hasText: 'udp, MTU 1472' }).waitFor({ timeout: SHOWN_MS });
+    await page.locator('#node .facts', { hasText: `${type}, MTU ${mtu}` }).waitFor({ timeout: SHOWN_MS });
     await page.locator('#node .history canvas').first().waitFor();
     await page.locator('#node .between canvas').first().waitFor();
+    await pictures(page, type, 'peer');
     await page.goto(`http://127.0.0.1:${PORT}/#/`);
     await onMap(page, 'n1').locator('path').click();
     await page.locator('#node .facts', { hasText: 'rules kept' }).waitFor({ timeout: SHOWN_MS });
+    await pictures(page, type, 'own');
+    if (!isCounted) expect(await page.locator('#node').innerText()).not.toMatch(/\dbit|[kMG]bit|Offloads|\/s/);
+    expect(errors).toEqual([]);
+    if (device === undefined) return;
     // Once would be put right by the daemon in a moment.
-    const again = 'for i in $(seq 200); do ip link set rudder0 down; sleep 0.02; done';
+    const again = `for i in $(seq 200); do ip link set ${device} down; sleep 0.02; done`;
     const taking = execIn(lab, 'n1', ['sh', '-c', again]);
-    await page.locator('#node .verdict.bad', { hasText: 'rudder0 is down' }).waitFor({ timeout: 4000 });
+    await page.locator('#node .verdict.bad', { hasText: `${device} is down` }).waitFor({ timeout: 4000 });
     await taking;
     expect(errors).toEqual([]);
   });
@@ -136,7 +173,7 @@ describeWith(['chromium'], 'the page', () => {
 
   async function serve(options: ImaginedOptions): Promise<void> {
     imagined = options;
-    const past = imaginedPast();
+    const past = imaginedPast(options.status?.packetPath !== null);
     const port = await freePort();
     const socketPath = join(mkdtempSync(join(tmpdir(), 'rudder-page-')), 'rudder.sock');
     const began = Date.now();
@@ -153,7 +190,8 @@ describeWith(['chromium'], 'the page', () => {
       },
       async historyOf() {
         const { stepSeconds, curves } = past.after(-1)!;
-        return { stepSeconds, endsAt: new Date().toISOString(), curves: { ...curves, drops: curves.unwell } };
+        const drops = options.status?.packetPath === null ? curves.out : curves.unwell;
+        return { stepSeconds, endsAt: new Date().toISOString(), curves: { ...curves, drops } };
       },
       events: async (after) => EVENTS.filter(({ id }) => id > after),
       store: { kind: 'etcd', settings: { endpoints: ['http://10.1.1.1:2379'], prefix: '/x' } },
@@ -210,13 +248,18 @@ describeWith(['chromium'], 'the page', () => {
   });
 
   describe.each(['light', 'dark'] as const)('in %s', (colorScheme) => {
-    it.each([390, 1280, 2560])('at %i px says all to everybody, and cuts nothing off', {
+    it.each(
+      SIZES.flatMap(([width, height]) => [
+        { width, height, backend: 'udp', status: {} },
+        { width, height, backend: 'vxlan', status: BY_KERNEL },
+      ]),
+    )('at $width px, $backend, says all to everybody, and cuts nothing off', {
       timeout: 90_000,
-    }, async (width) => {
-      await serve({ peers: 9, second: 0, hasTrouble: true });
+    }, async ({ width, height, backend, status }) => {
+      await serve({ peers: 9, second: 0, hasTrouble: true, status });
       const { page, errors } = await open(url);
       await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      await page.setViewportSize({ width, height: width === 390 ? 844 : width === 1280 ? 800 : 1440 });
+      await page.setViewportSize({ width, height });
       for (const [name, hash, sign] of [
         ['cluster', '#/', '#history canvas'],
         ['own', `#/node/${encodeURIComponent('10.240.0.0/24')}`, '#node canvas'],
@@ -224,7 +267,7 @@ describeWith(['chromium'], 'the page', () => {
       ]) {
         await page.goto(`${url}${hash}`);
         await page.locator(sign).first().waitFor();
-        await picture(page, `${name}-${width}-${colorScheme}`);
+        await picture(page, `${backend}-${name}-${width}-${colorScheme}`);
         expect(await violations(page)).toEqual([]);
         expect(await page.evaluate('document.documentElement.scrollWidth <= window.innerWidth')).toBe(true);
         expect(await page.evaluate(NARROWEST)).toBeGreaterThan(60);
@@ -275,6 +318,19 @@ async function picture(page: Page, name: string): Promise<void> {
   mkdirSync(target, { recursive: true });
   await page.waitForTimeout(500);
   await page.screenshot({ path: join(target, `${name}.png`), fullPage: true });
+}
+
+/** All that people look at a page with. */
+async function pictures(page: Page, type: string, when: string): Promise<void> {
+  if (process.env.RUDDER_SCREENSHOTS === undefined) return;
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    for (const [width, height] of SIZES) {
+      await page.setViewportSize({ width, height });
+      await picture(page, `${type}-${when}-${width}-${colorScheme}`);
+    }
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
 }
 
 /** The map alone, with what the style sheet says of it written to each element. */
@@ -346,7 +402,7 @@ async function mainThreadMs(page: Page, updates: number): Promise<number> {
 }
 
 /** Three hours, with a night and a morning. */
-function imaginedPast(): History {
+function imaginedPast(isCounted: boolean): History {
   const history = createHistory();
   let [bytes, dropped] = [0, 0];
   for (let i = 0; i < 1080; i++) {
@@ -354,8 +410,9 @@ function imaginedPast(): History {
       STEP_SECONDS * 1e6 * Math.max(0.2, 3 + 3 * Math.sin(i / 170) + Math.sin(i / 7) * 0.6 + ((i * 7919) % 13) / 10);
     if (i > 700 && i < 760) dropped += 300;
     const rttMs = i > 400 && i < 430 ? null : 0.4 + ((i * 31) % 17) / 60;
-    const peer = { subnet: '10.240.1.0/24', outBytes: bytes, inBytes: bytes * 0.4, rttMs, isWell: rttMs !== null };
-    history.add({ peers: [peer], drops: { in_drop_source: dropped } }, i * STEP_SECONDS);
+    const traffic = isCounted ? { outBytes: bytes, inBytes: bytes * 0.4 } : { outBytes: null, inBytes: null };
+    const peer = { subnet: '10.240.1.0/24', ...traffic, rttMs, isWell: rttMs !== null };
+    history.add({ peers: [peer], drops: isCounted ? { in_drop_source: dropped } : {} }, i * STEP_SECONDS);
   }
   return history;
 }

@@ -62,7 +62,7 @@ const scheme = matchMedia('(prefers-color-scheme: dark)');
 
 /**
  * One figure. `pick` makes of the history a list of curves: { name, colour, values }.
- * @param say a value with its unit
+ * @param say a value with its unit @param none what stands there while no value is known
  */
 export function createChart({ title, pick, say, none }) {
   const caption = element('figcaption', {}, element('h3', { text: title }), element('p'));
@@ -73,22 +73,22 @@ export function createChart({ title, pick, say, none }) {
   const redraw = () => {
     plot?.destroy();
     plot = undefined;
-    if (data !== undefined) show(data);
+    if (data !== undefined) show(...data);
   };
   scheme.addEventListener('change', redraw);
   new ResizeObserver(
     () => plot !== undefined && box.clientWidth > 0 && plot.setSize({ width: box.clientWidth, height: HEIGHT }),
   ).observe(box);
 
-  function show(known) {
-    data = known;
-    const curves = pick(known);
+  function show(known, counting) {
+    data = [known, counting];
+    const curves = pick(known, counting);
     const isEmpty = known.length < 2 || curves.every(({ values }) => values.every((value) => value === null));
     figure.classList.toggle('empty', isEmpty);
     const text = isEmpty
       ? known.length < 2
         ? 'the daemon has just begun to remember'
-        : none
+        : none(counting)
       : curves.map((curve) => sentence(curve, say)).join('; ');
     setText(caption.lastChild, text);
     box.setAttribute('aria-label', `${title} over ${duration(known.length * known.step)}: ${text}`);
@@ -111,6 +111,12 @@ function sentence({ name, values }, say) {
   return `${name} ${say(known.at(-1))}, at most ${say(Math.max(...known))}`;
 }
 
+const MINUTES = { hour: '2-digit', minute: '2-digit' };
+
+function clock(at, step) {
+  return new Date(at * 1000).toLocaleTimeString('en-GB', step < 60 ? { ...MINUTES, second: '2-digit' } : MINUTES);
+}
+
 function draw(box, curves, values, say) {
   const axis = {
     stroke: colour('--muted'),
@@ -128,8 +134,7 @@ function draw(box, curves, values, say) {
     axes: [
       {
         ...axis,
-        values: (_, ticks) =>
-          ticks.map((at) => new Date(at * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })),
+        values: (_, ticks, __, ___, step) => ticks.map((at) => clock(at, step)),
         space: 70,
         size: 28,
       },
@@ -143,19 +148,22 @@ function draw(box, curves, values, say) {
         width: 1.6,
         dash,
         fill: curves.length === 1 ? `${colour(variable)}22` : undefined,
-        points: { show: false },
+        // A line needs two of them.
+        points: { show: ({ data }, i) => data[i].filter((value) => value !== null).length < 2, size: 6 },
       })),
     ],
   };
   return new uPlot(options, values, box);
 }
 
-const sum = (curves) => {
-  const all = Object.values(curves);
-  return all.length === 0
-    ? undefined
-    : all[0].map((_, i) => all.reduce((total, values) => total + (values[i] ?? 0), 0));
-};
+/** Null where none of them is known. */
+const add = (total, value) => (value === null || value === undefined ? total : (total ?? 0) + value);
+const sum = (curves, length) =>
+  Array.from({ length }, (_, i) => Object.values(curves).reduce((total, values) => add(total, values[i]), null));
+
+/** A reason has a curve from the first drop on. */
+const dropped = ({ drops, length }, counting) =>
+  Object.keys(drops).length === 0 && counting !== 'not-counted' ? Array(length).fill(0) : sum(drops, length);
 
 const traffic = {
   title: 'Traffic',
@@ -164,25 +172,29 @@ const traffic = {
     { name: 'receives', colour: '--second', dash: [5, 3], values: curves.in ?? [] },
   ],
   say: bits,
-  none: 'the kernel moves the packets, and does not count them by peer',
+  none: (counting) =>
+    counting === 'not-counted'
+      ? 'not known: the kernel moves the packets, and does not count them by node'
+      : 'nothing has been counted yet',
 };
 const roundTrip = (title) => ({
   title,
   pick: ({ curves }) => [{ name: 'now', colour: '--accent', values: curves.rtt ?? [] }],
   say: milliseconds,
-  none: 'nobody has answered a probe',
+  none: () => 'nobody has answered a probe',
 });
 const drops = {
   title: 'Dropped packets',
-  pick: ({ drops, length }) => [{ name: 'now', colour: '--bad', values: sum(drops) ?? Array(length).fill(0) }],
+  pick: (known, counting) => [{ name: 'now', colour: '--bad', values: dropped(known, counting) }],
   say: (value) => `${digits(value)}/s`,
-  none: 'none',
+  none: (counting) =>
+    counting === 'not-counted' ? 'not known: the kernel moves the packets, and tells of none that it drops' : 'none',
 };
 const unwell = {
   title: 'Peers that do not answer',
   pick: ({ curves }) => [{ name: 'now', colour: '--bad', values: curves.unwell ?? [] }],
   say: (value) => (Number.isInteger(value) ? String(value) : ''),
-  none: 'none',
+  none: () => 'none',
 };
 
 export const NODE_CHARTS = [traffic, roundTrip('Round trip, median of all peers'), drops, unwell];

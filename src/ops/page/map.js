@@ -2,7 +2,7 @@
 // where it was. Lines are pairs of nodes that talk, or that should and cannot.
 import { byId, element, setAttribute, setText, svg } from './dom.js';
 import { isNews } from './problems.js';
-import { bits, cut, hrefOf, keyOf, matches, milliseconds, nameOf, shortNames, stateOf } from './words.js';
+import { bits, cut, hrefOf, keyOf, matches, milliseconds, nameOf, STATES, shortNames, stateOf } from './words.js';
 
 const MOST_IN_RING = 40;
 /** So few have what flows written at their lines. */
@@ -10,6 +10,8 @@ const MOST_WITH_LABELS = 8;
 const BUSY = 4000;
 /** Of a name, in px: the font is whatever the reader's system has. */
 const LETTER = 7.2;
+/** A node may come into any state where it stands. */
+const LONGEST_STATE = Math.max(...Object.values(STATES).map(({ word }) => word.length));
 
 /** Key -> what is drawn of it. */
 const drawnNodes = new Map();
@@ -73,7 +75,7 @@ const heightFor = () => Math.round(Math.min(Math.max(width * 0.72, 340), Math.ma
 function ring(nodes, short) {
   const most = isNarrow() ? 12 : 22;
   const names = short.map((name) => cut(name, most));
-  const margin = Math.min(Math.max(...names.map((name) => name.length), 8) * LETTER + 34, width * 0.34);
+  const margin = Math.min(Math.max(...names.map((name) => name.length), LONGEST_STATE) * LETTER + 34, width * 0.34);
   const height = heightFor();
   const radius = nodes.length <= 16 ? 13 : 9;
   const center = { x: width / 2, y: height / 2 };
@@ -81,7 +83,7 @@ function ring(nodes, short) {
   const places = nodes.map((_, i) => {
     const turn = (2 * Math.PI * i) / nodes.length - Math.PI / 2;
     const [x, y] = [Math.cos(turn), Math.sin(turn)];
-    const side = nodes.length <= 2 || Math.abs(x) < 0.3 ? 'middle' : x > 0 ? 'start' : 'end';
+    const side = nodes.length <= 2 || Math.abs(x) < (isNarrow() ? 0.1 : 0.3) ? 'middle' : x > 0 ? 'start' : 'end';
     const gap = radius + 9;
     const label = side === 'middle' ? { x: 0, y: y < 0 ? -gap - 16 : gap + 9 } : { x: x > 0 ? gap : -gap, y: -2 };
     return { x: center.x + x * reach.x, y: center.y + y * reach.y, label, side };
@@ -184,7 +186,8 @@ function shapeOf(kind, r) {
 }
 
 function moreOf(node, i) {
-  if (node.state !== 'ok') return stateOf(node).word;
+  const { word, short = word } = stateOf(node);
+  if (node.state !== 'ok') return isNarrow() ? short : word;
   if (i === 0) return 'this node';
   return isNarrow() ? '' : milliseconds(node.rttMs);
 }

@@ -57,18 +57,20 @@ export function openNodePage(key, overview) {
   open.linkNote = element('p', { class: 'note' });
   open.events = element('ol', { class: 'list' });
   open.dropList = element('dl', { class: 'facts' });
-  const head = ['Other node', 'State', 'Round trip', 'Sends', 'Receives'];
+  const head = [
+    ['Other node'],
+    ['State'],
+    ['Round trip', 'number'],
+    ['Sends', 'number traffic'],
+    ['Receives', 'number traffic'],
+  ];
   const table = element(
     'table',
     {},
     element(
       'thead',
       {},
-      element(
-        'tr',
-        {},
-        ...head.map((text, i) => element('th', { scope: 'col', text, class: i > 1 ? 'number' : undefined })),
-      ),
+      element('tr', {}, ...head.map(([text, kind]) => element('th', { scope: 'col', text, class: kind }))),
     ),
     open.body,
   );
@@ -118,8 +120,8 @@ export function showNodePage(overview, status, [history, between] = [], search =
   const facts = open.isOwn && status !== undefined ? ownFacts(status) : factsOf(node);
   showFacts(open.list, open.facts, facts);
   if (history !== undefined) {
-    for (const chart of open.charts) chart.show(history.known);
-    for (const chart of open.between ?? []) chart.show(between.known);
+    for (const chart of open.charts) chart.show(history.known, overview.traffic);
+    for (const chart of open.between ?? []) chart.show(between.known, overview.traffic);
     const nothing = open.isOwn ? '' : 'The node has not told what it remembers.';
     setText(open.span, spanOf(history.known) || nothing);
     byId('node').classList.toggle('untold', history.known.length === 0);
@@ -196,12 +198,13 @@ function ownFacts({
     registry.lastContactSeconds === null ? 'no word since the start' : `last word ${ago(registry.lastContactSeconds)}`;
   const kernel =
     backend.kernel === null ? '' : `: ${backend.kernel.present} of ${backend.kernel.wanted} entries for the peers`;
+  const direct = backend.direct === null ? '' : `, ${counted(backend.direct, 'node')} reached directly`;
   return [
     ['Subnet', `${node.subnet} of ${node.network}`],
     ['Host address', `${node.publicIp} on ${node.interface}`],
     ['Version', version],
     ['Daemon', `up for ${duration(uptimeSeconds)}`],
-    ['Backend', packetPath === null ? `${backend.type}, carried by the kernel${kernel}` : backend.type],
+    ['Backend', packetPath === null ? `${backend.type}, carried by the kernel${kernel}` : `${backend.type}${direct}`],
     [
       'Device',
       `${device.name}, MTU ${device.mtu}, ${device.up ? 'up' : 'down or gone'}${device.repairs > 0 ? `, put right ${counted(device.repairs, 'time')}` : ''}`,
@@ -218,11 +221,22 @@ function ownFacts({
   ];
 }
 
+const PASSAGES = {
+  unknown: 'too few to tell',
+  passes: 'they pass',
+  dropped: 'they are dropped',
+  translated: 'they are translated',
+};
+
 function firewallText({ kept, settings, problem, repairs, forwarding }) {
   if (problem !== null) return problem;
   if (!kept || settings === null) return 'left alone';
-  const ways = forwarding === null ? '' : `; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
-  return `rules kept${repairs > 0 ? `, put right ${counted(repairs, 'time')}` : ''}${ways}`;
+  return `rules kept${repairs > 0 ? `, put right ${counted(repairs, 'time')}` : ''}${forwarding === null ? '' : passageText(forwarding)}`;
+}
+
+function passageText({ out, in: inward }) {
+  const words = out === inward ? PASSAGES[out] : `going out ${PASSAGES[out]}, coming in ${PASSAGES[inward]}`;
+  return `; packets of containers: ${words}`;
 }
 
 function dropFacts({ drops, step }, status) {
@@ -234,14 +248,10 @@ function dropFacts({ drops, step }, status) {
     ];
   });
   if (rows.length > 0) return rows;
-  return [
-    [
-      status?.packetPath === null
-        ? 'The kernel moves the packets, and tells nothing'
-        : 'None since the daemon was started',
-      '-',
-    ],
-  ];
+  if (status === undefined) return [];
+  return status.packetPath === null
+    ? [['All reasons', 'not known: the kernel moves the packets, and tells of none that it drops']]
+    : [['All reasons', 'none since the daemon was started']];
 }
 
 const MOST_LINKS = 60;
@@ -262,7 +272,7 @@ function showLinks(node, { nodes, links, linksLeftOut }, search) {
     createLink,
     (row, each) => updateLink(row, each, index),
   );
-  const counts = `${node.linksOk} work, ${node.linksFailed} do not`;
+  const counts = `Ways that work: ${node.linksOk}; that do not: ${node.linksFailed}`;
   setText(
     open.linkNote,
     linksLeftOut > 0 ? `${counts}. Those that work and are quiet are not listed: there are too many.` : counts,
@@ -274,7 +284,8 @@ const flow = ({ aToB, bToA }) => (aToB ?? 0) + (bToA ?? 0);
 function createLink({ other }) {
   const name = element('th', { scope: 'row' }, element('a', { href: hrefOf(other), text: nameOf(other) }));
   const state = element('td', {}, element('span', { class: 'word' }), element('span', { class: 'detail' }));
-  return element('tr', {}, name, state, ...Array.from({ length: 3 }, () => element('td', { class: 'number' })));
+  const classes = ['number', 'number traffic', 'number traffic'];
+  return element('tr', {}, name, state, ...classes.map((each) => element('td', { class: each })));
 }
 
 const LINK_STATES = { ok: ['works', 'ok'], failed: ['broken', 'bad'], unknown: ['not known', 'idle'] };

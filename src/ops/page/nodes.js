@@ -30,7 +30,8 @@ let showsAll = false;
 /** @param changed called when a person wants another list */
 export function setUpNodes(changed) {
   for (const [name, { word }] of Object.entries(FILTERS)) {
-    const button = element('button', { type: 'button', 'aria-pressed': String(name === filter) });
+    const kind = name === 'talking' ? 'traffic' : undefined;
+    const button = element('button', { type: 'button', class: kind, 'aria-pressed': String(name === filter) });
     button.append(element('span', { text: word }), ' ', element('span', { class: 'count' }));
     button.addEventListener('click', () => {
       filter = name;
@@ -70,7 +71,7 @@ function createRow(node) {
     element('span'),
   );
   const state = element('td', {}, element('span', { class: 'word' }), element('span', { class: 'detail' }));
-  const classes = ['number', 'number', 'number', 'number wide', 'wide', 'wide address'];
+  const classes = ['number', 'number traffic', 'number traffic', 'number wide', 'wide', 'wide address'];
   return element('tr', {}, name, state, ...classes.map((each) => element('td', { class: each })));
 }
 

@@ -6,7 +6,7 @@ import { isMany, setUpMap, showMap } from './map.js';
 import { openNodePage, showNodePage } from './node-page.js';
 import { setUpNodes, showNodes } from './nodes.js';
 import { problemsOf, showProblems, verdictOf } from './problems.js';
-import { bits, counted, milliseconds, nameOf } from './words.js';
+import { bits, counted, milliseconds, nameOf, UNCOUNTED } from './words.js';
 
 const INTERVAL_MS = 1000;
 /** Of a very large cluster an answer takes longer to make and to show. */
@@ -95,6 +95,8 @@ function update() {
   const problems = problemsOf(overview);
   const verdict = verdictOf(problems, overview.nodes);
   setState(verdict.text, verdict.mark);
+  document.body.classList.toggle('uncounted', overview.traffic === 'not-counted');
+  setText(byId('uncounted'), UNCOUNTED[overview.traffic]);
   setText(byId('where'), `${overview.network}, seen from ${nameOf(overview.nodes[0])}`);
   route();
   if (shown === undefined) {
@@ -119,7 +121,7 @@ function updateSlow() {
       byId('history-note'),
       [`of ${nameOf(overview.nodes[0])}`, spanOf(history.known)].filter(Boolean).join(', '),
     );
-    for (const chart of charts) chart.show(history.known);
+    for (const chart of charts) chart.show(history.known, overview.traffic);
   } else showNodePage(overview, status, nodeHistories, search());
 }
 

@@ -5,6 +5,13 @@ export function bits(bytesPerSecond) {
   return scaled(bytesPerSecond * 8, ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s', 'Tbit/s']);
 }
 
+/** Where nothing is counted no number stands; why, is said once. */
+export const UNCOUNTED = {
+  counted: '',
+  'tunnel-only': 'of nodes that are reached directly no traffic is shown: the kernel moves it, and does not count it',
+  'not-counted': 'no traffic is shown: the kernel moves the packets, and does not count them by node',
+};
+
 function scaled(value, units) {
   let unit = 0;
   let rest = value;
@@ -32,15 +39,15 @@ export const ago = (seconds) => (seconds === null || seconds === undefined ? '' 
 
 export const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
-/** What each state is called, how it is drawn, and how near the top it stands. */
+/** What each state is called (`short` where there is little room), how it is drawn, and how near the top it stands. */
 export const STATES = {
   silent: { word: 'silent', mark: 'bad', rank: 0 },
   unreachable: { word: 'unreachable', mark: 'bad', rank: 0 },
   'not-ready': { word: 'not ready', mark: 'bad', rank: 0 },
-  'no-answer': { word: 'does not answer', mark: 'bad', rank: 1 },
-  'other-backend': { word: 'another backend', mark: 'warn', rank: 2 },
+  'no-answer': { word: 'does not answer', short: 'no answer', mark: 'bad', rank: 1 },
+  'other-backend': { word: 'another backend', short: 'not a peer', mark: 'warn', rank: 2 },
   lost: { word: 'lost', mark: 'lost', rank: 3 },
-  unknown: { word: 'not known yet', mark: 'idle', rank: 4 },
+  unknown: { word: 'not known yet', short: 'not known', mark: 'idle', rank: 4 },
   reserved: { word: 'reserved', mark: 'idle', rank: 5 },
   idle: { word: 'idle', mark: 'idle', rank: 6 },
   ok: { word: 'ok', mark: 'ok', rank: 6 },

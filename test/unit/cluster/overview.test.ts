@@ -66,6 +66,14 @@ describe('the overview of a cluster', () => {
     expect(nodes[1]).toMatchObject({ out: 4000, in: 0, linksFailed: 0, linksOk: 2 });
   });
 
+  it('says whether what flows is counted: not where the kernel moves it, and what goes directly is not', () => {
+    const backend = createStatus().backend;
+    expect(look().traffic).toBe('counted');
+    expect(look({ status: createStatus({ backend: { ...backend, direct: 0 } }) }).traffic).toBe('counted');
+    expect(look({ status: createStatus({ backend: { ...backend, direct: 2 } }) }).traffic).toBe('tunnel-only');
+    expect(look({ status: createStatus({ packetPath: null }) }).traffic).toBe('not-counted');
+  });
+
   it('tells a pair that this node is not part of to be broken, but not of a node that has just come', () => {
     const answers = {
       [A]: answer(summary([view(OWN), view(B, DEAF)])),
@@ -107,7 +115,7 @@ describe('the overview of a cluster', () => {
     const answers = { [A]: answer(unready), [B]: answerOf(null, 'no answer', undefined) };
     const told = look({}, answers);
     expect(told.nodes[1]).toMatchObject({ state: 'not-ready', detail: 'rudder0 is down' });
-    expect(told.nodes[2]).toMatchObject({ state: 'no-answer', detail: 'no answer' });
+    expect(told.nodes[2]).toMatchObject({ state: 'no-answer', detail: expect.stringMatching(/^does its daemon run/) });
     const unasked = look({ whyNotAsked: (subnet) => (subnet === B ? 'no key' : undefined) });
     expect(unasked.nodes[2]).toMatchObject({ state: 'ok', notAsked: 'no key' });
   });

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import type { Lease } from '../../../src/core/lease.js';
-import { keepPast, type Past } from '../../../src/daemon/past.js';
+import { keepPast, type Past, type PastOptions } from '../../../src/daemon/past.js';
 import { STEP_SECONDS } from '../../../src/history/history.js';
 import { udp } from '../../helpers/leases.js';
 
@@ -18,6 +18,7 @@ const [A, B] = [lease('10.240.1.0/24', 'a'), lease('10.240.2.0/24', 'b')];
 let peers: readonly Lease[];
 let bytes: number;
 let state: 'ok' | 'silent';
+let options: PastOptions;
 let past: Past;
 
 beforeEach(() => {
@@ -25,16 +26,17 @@ beforeEach(() => {
   [peers, bytes, state] = [[A, B], 0, 'ok'];
   const traffic = () => ({ outPackets: 9, outBytes: bytes, inPackets: 0, inBytes: 0, heardSecondsAgo: undefined });
   const counters = () => ({ out_packets: bytes, in_drop_source: bytes / 100 });
-  past = keepPast({
+  options = {
     peers: () => peers,
-    backend: { packetPath: { traffic, counters } } as unknown as Parameters<typeof keepPast>[0]['backend'],
+    backend: { packetPath: { traffic, counters } } as unknown as PastOptions['backend'],
     health: {
       look: () => undefined,
       of: () => ({ state, reason: null, rttMs: 0.5, lastHeardSeconds: 1 }),
       probePackets: () => ({ out: 0, in: 0 }),
     },
     sightOf: (one) => [one, undefined, undefined],
-  });
+  };
+  past = keepPast(options);
 });
 afterEach(() => {
   past.stop();
@@ -51,6 +53,17 @@ it('looks every few seconds, whoever asks, at what flows, what is dropped and wh
   expect(drops).toEqual({ in_drop_source: [null, 10] });
   expect(endsAt).toBe(new Date().toISOString());
   expect(past.history(-1, '10.240.1.0/24')?.curves.out).toEqual([null, 1000]);
+});
+
+it('tells another node the sum of its drops, and that nobody knows of any where the kernel moves the packets', () => {
+  bytes = 10_000;
+  vi.advanceTimersByTime(STEP_SECONDS * 1000);
+  expect(past.curves().curves.drops).toEqual([0, 10]);
+  past.stop();
+  past = keepPast({ ...options, backend: { packetPath: undefined } });
+  vi.advanceTimersByTime(STEP_SECONDS * 1000);
+  const { drops, out, peers: seen } = past.curves().curves;
+  expect([seen.at(-1), new Set(drops), new Set(out)]).toEqual([2, new Set([null]), new Set([null])]);
 });
 
 it('remembers who left, also between two looks', () => {
