@@ -48,7 +48,8 @@ const CHECK_INTERVAL_MS = 1500;
 const FULL_LOOK_INTERVAL_MS = 120_000;
 /**
  * But where a look takes long, as among thousands of peers in the kernel's tables, it may not take more than this part of
- * the time. That is no bound of repairs, which take as long as they take: who breaks a thing breaks the next.
+ * the time. That is no bound of what is put right or followed, which takes as long as it takes: who changes a thing changes
+ * the next.
  */
 const MAX_SHARE = 1 / 20;
 /** On a starved host a look takes long too, and what is broken then must not stay so. */
@@ -74,6 +75,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
   let mtuTold = mtu;
   let addressTold = underlay.address;
   let repairs = 0;
+  let followed = 0;
   let problem: string | undefined;
   let carryProblem: string | undefined;
   let stopped = false;
@@ -86,7 +88,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     const hasChanged = [options.events.take(), backend.takeUntold?.() ?? false].includes(true);
     const isDue = hasChanged || problem !== undefined || performance.now() - lookedAt >= FULL_LOOK_INTERVAL_MS;
     const start = performance.now();
-    const repairsBefore = repairs;
+    const doneBefore = repairs + followed;
     if (isDue) lookedAt = start;
     looking = (isDue ? checkAll() : options.lookAtEnv())
       .then(
@@ -101,7 +103,8 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
         },
       )
       .finally(() => {
-        const rest = repairs > repairsBefore ? 0 : Math.min((performance.now() - start) / MAX_SHARE, MAX_REST_MS);
+        const rest =
+          repairs + followed > doneBefore ? 0 : Math.min((performance.now() - start) / MAX_SHARE, MAX_REST_MS);
         if (!stopped) timer = setTimeout(look, Math.max(CHECK_INTERVAL_MS, rest));
       });
   }
@@ -125,15 +128,14 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
         ),
       );
     }
-    const [followed] = await Promise.allSettled([
-      selectUnderlay(netlink, options.choice, underlay.address).then(follow),
-    ]);
+    const [result] = await Promise.allSettled([selectUnderlay(netlink, options.choice, underlay.address).then(follow)]);
     // Being cut off is the better explanation of an underlay that is not found.
     await options.checkRoutes(underlay);
-    if (followed.status === 'rejected') throw followed.reason;
+    if (result.status === 'rejected') throw result.reason;
   }
 
   async function follow(next: Underlay): Promise<void> {
+    if (next.mtu !== underlay.mtu || next.address !== underlay.address) followed++;
     options.check(next);
     // Only then: it warns of an MTU that is too large.
     if (next.mtu !== underlay.mtu) mtu = options.mtuOver(next);

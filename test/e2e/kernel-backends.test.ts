@@ -74,10 +74,15 @@ describe.each(CASES)('$type $options', ({ type, options, overhead }) => {
       }
     });
 
-    it('carry packets of the full MTU, and tell Docker that', async () => {
+    it('carry packets of the full MTU between all of them, and tell Docker that', async () => {
       const mtu = 1500 - overhead;
       expect(readSubnetEnv(lab, nodes[0])).toMatchObject({ RUDDER_MTU: String(mtu) });
-      await ping(lab, 'c1', container(nodes[1]), '-M', 'do', '-s', String(mtu - 28));
+      for (const from of nodes) {
+        for (const to of nodes.filter((node) => node !== from)) {
+          for (const member of [`n${from.number}`, `c${from.number}`] as const)
+            await ping(lab, member, container(to), '-M', 'do', '-s', String(mtu - 28));
+        }
+      }
       const tooLarge = ping(lab, 'c1', container(nodes[1]), '-M', 'do', '-s', String(mtu - 27));
       await expect(tooLarge).rejects.toThrow(/message too long|Frag needed/i);
     });

@@ -4,7 +4,7 @@ import { describeWith } from '../helpers/requires.js';
 import {
   bothWays,
   ip,
-  lossWhile,
+  lossFromHere,
   makeBridges,
   makeByHand,
   makeHosts,
@@ -49,6 +49,15 @@ describeWith(['root'], 'host-gw beside a peer that was made by hand', () => {
     ['the route leads elsewhere', () => ip(US, 'route replace 10.240.2.0/24 via 10.1.1.77')],
     ['the underlay is down and up', () => run(US, 'sh', '-c', 'ip link set eth0 down; ip link set eth0 up')],
     [
+      "the underlay's address is replaced",
+      () => {
+        ip(US, 'address add 10.1.1.3/24 dev eth0');
+        ip(US, 'address delete 10.1.1.1/24 dev eth0');
+        ip(US, 'address replace 10.1.1.3/24 dev eth0');
+        ip(PEER, 'route replace 10.240.1.0/24 via 10.1.1.3');
+      },
+    ],
+    [
       'the underlay is gone and back',
       () => {
         ip(US, 'link delete eth0');
@@ -63,7 +72,7 @@ describeWith(['root'], 'host-gw beside a peer that was made by hand', () => {
   });
 
   it('goes on carrying packets while its node is killed and starts again', async () => {
-    const lost = await lossWhile(async () => {
+    const lost = await lossFromHere(async () => {
       await node.stop('SIGKILL');
       node = startNode({ type: 'host-gw', peers: PEERS });
       await node.ready;
@@ -98,7 +107,7 @@ describeWith(['root', 'vxlan'], 'vxlan with DirectRouting', () => {
     await node.ready;
     expect(routeToPeer()).toBe('10.240.2.0/24 via 10.1.1.2 dev eth0 proto 80');
     expect(reaches(US, '10.240.1.1', '10.240.2.1')).toBe(true);
-    const lost = await lossWhile(async () => {
+    const lost = await lossFromHere(async () => {
       ip(US, 'route replace 10.1.1.2/32 via 10.1.1.254');
       // Of a route to one host nobody tells it; of another default route it is told, and looks at all again.
       ip(US, 'route replace default via 10.1.1.254');

@@ -2,6 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { lossWhile } from '../helpers/loss.js';
 
 /** Two hosts on one link: ours, 10.1.1.1 with 10.240.1.0/24, and a peer, 10.1.1.2 with 10.240.2.0/24, made by hand. */
 export const US = `krn-us-${process.pid}`;
@@ -118,17 +119,4 @@ export function startNode(settings: object): TestNode {
 export const within5s = (what: string, holds: () => boolean) => waitFor(what, holds, 5000);
 
 /** How many packets of a container are lost that leave all the while. */
-export async function lossWhile(work: () => Promise<void>): Promise<number> {
-  const ping = spawn('ip', ['netns', 'exec', US, 'ping', '-i', '0.01', '-W', '1', '-I', '10.240.1.1', '10.240.2.1']);
-  let said = '';
-  ping.stdout.on('data', (text) => {
-    said += text;
-  });
-  const end = new Promise((resolve) => ping.once('close', resolve));
-  await waitFor('packets that come back', () => said.includes('icmp_seq=10 '), 5000);
-  await work();
-  ping.kill('SIGINT');
-  await end;
-  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(said)!;
-  return Number(sent) - Number(received);
-}
+export const lossFromHere = (work: () => Promise<void>) => lossWhile(US, ['-I', '10.240.1.1', '10.240.2.1'], work);

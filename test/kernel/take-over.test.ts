@@ -5,7 +5,7 @@ import { describeWith } from '../helpers/requires.js';
 import {
   bothWays,
   ip,
-  lossWhile,
+  lossFromHere,
   makeBridges,
   makeByHand,
   makeHosts,
@@ -49,7 +49,7 @@ describeWith(['root', 'vxlan', 'python3'], 'what a VXLAN device finds when it is
     ip(US, 'neigh replace 10.240.9.0 lladdr 0e:00:00:00:00:09 dev flannel.1 nud permanent');
     run(US, 'bridge', 'fdb', 'replace', '0e:00:00:00:00:09', 'dev', 'flannel.1', 'dst', '10.1.1.9');
     ip(US, 'route replace 10.240.9.0/24 via 10.240.9.0 dev flannel.1 onlink');
-    const lost = await lossWhile(async () => {
+    const lost = await lossFromHere(async () => {
       node = startNode(VXLAN);
       await node.ready;
     });

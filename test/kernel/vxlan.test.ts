@@ -4,7 +4,7 @@ import { describeWith } from '../helpers/requires.js';
 import {
   bothWays,
   ip,
-  lossWhile,
+  lossFromHere,
   makeBridges,
   makeByHand,
   makeHosts,
@@ -161,7 +161,7 @@ describeWith(['root', 'vxlan'], 'a VXLAN device beside a peer that was made by h
 
   it('goes on carrying packets while its node is killed and starts again', async () => {
     expect(bothWays()).toBe(true);
-    const pinging = lossWhile(async () => {
+    const pinging = lossFromHere(async () => {
       await node.stop('SIGKILL');
       node = startNode({ type: 'vxlan', peers: PEERS });
       await node.ready;

@@ -204,6 +204,15 @@ it('looks again soon after a repair, however long it took, and on a starved host
   expect(hostLooks).toBe(1);
 });
 
+it('looks again soon after it has followed the host, which may change once more', async () => {
+  lookMs = 1000;
+  addresses = [NEW];
+  await vi.advanceTimersByTimeAsync(2500);
+  addresses = [OLD];
+  await vi.advanceTimersByTimeAsync(2500);
+  expect(published).toEqual([NEW, OLD]);
+});
+
 it('tells of a change that comes again and again at a bounded rate, and counts each', async () => {
   failures.repair = 'down';
   await looks(20);
