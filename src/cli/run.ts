@@ -3,6 +3,7 @@ import { runDaemon } from '../daemon/daemon.js';
 import type { DaemonOptions } from '../daemon/options.js';
 import { checkLogLevel, createLogger } from '../ops/logger.js';
 import { createSdNotify } from '../system/sd-notify.js';
+import { complain } from './complain.js';
 import { EXIT_OK, EXIT_SIGNAL_BASE } from './exit-codes.js';
 
 export interface RunContext {
@@ -33,9 +34,8 @@ export async function run(
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
     process.on(name, () => {
-      // Who asks twice does not want to wait.
-      if (stop.signal.aborted) process.exit(EXIT_SIGNAL_BASE + constants.signals[name]);
-      stop.abort();
+      if (!stop.signal.aborted) stop.abort();
+      else askedAgain(options, name);
     });
   }
   // Everything, until the next one.
@@ -51,4 +51,12 @@ export async function run(
   };
   await runDaemon(options, { log, notify, version, setLogLevel }, stop.signal);
   return EXIT_OK;
+}
+
+/** Who asks twice does not want to wait for etcd. A node without one waits for nobody, and a terminal's Ctrl-C comes easily twice. */
+function askedAgain({ registry, cleanupOnExit }: DaemonOptions, name: 'SIGTERM' | 'SIGINT'): void {
+  if (registry.kind === 'embedded') return;
+  if (cleanupOnExit)
+    complain(`ended at once by a second ${name}: some of what it has made is left; run "rudder cleanup"`);
+  process.exit(EXIT_SIGNAL_BASE + constants.signals[name]);
 }

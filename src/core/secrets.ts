@@ -2,6 +2,8 @@
 const SECRET_NAME = /key|secret|passw(or)?d|token|psk/i;
 
 export const HIDDEN = '(hidden)';
+/** What is said of a secret that nobody has set: that is no secret. */
+export const NO_SECRET = 'none';
 
 export function isSecretName(name: string): boolean {
   return SECRET_NAME.test(name);
@@ -12,9 +14,12 @@ export function withoutSecrets(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutSecrets);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([name, inner]) => [name, isSecretName(name) ? HIDDEN : withoutSecrets(inner)]),
+    Object.entries(value).map(([name, inner]) => [name, isSecret(name, inner) ? HIDDEN : withoutSecrets(inner)]),
   );
 }
+
+/** An empty one is none. */
+const isSecret = (name: string, value: unknown) => isSecretName(name) && value !== '' && value !== null;
 
 /** The same of JSON text; of what is no JSON each value behind a name of a secret is hidden, as far as it can be told. */
 export function redactJson(text: string): string {

@@ -4,7 +4,7 @@ import { etcdctl } from '../../src/lab/etcd.js';
 import { act, createLab, labDown } from '../../src/lab/lab.js';
 import { nodeAddress } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
-import { launchNode, logLines, nodePaths, startNode } from '../../src/lab/nodes.js';
+import { launchNode, logLines, logText, nodePaths, startNode } from '../../src/lab/nodes.js';
 import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
@@ -77,6 +77,7 @@ describeWith(['root', 'tun', 'etcd'], 'a signal', () => {
     signalProcess(node.process!, 'SIGTERM');
     await ended(ONE_SECOND);
     expect(performance.now() - second).toBeLessThan(ONE_SECOND);
+    expect(logText(lab, node)).toMatch(/^rudder: ended at once by a second SIGTERM: .*"rudder cleanup"$/m);
     await act(lab, 'etcd', 'resume');
   });
 });

@@ -102,6 +102,22 @@ describeWith(['root', 'tun', 'etcd'], 'rudder up --dev', () => {
     expect(readFileSync(join(directory, 'subnet.env'), 'utf8')).toBe(before);
   });
 
+  it('leaves nothing either if Ctrl-C comes twice', async () => {
+    await start();
+    const child = running!;
+    running = undefined;
+    const ended = once(child, 'exit');
+    child.kill('SIGINT');
+    // The first has to be noticed before the next one counts as another: until then the kernel has them as one.
+    const again = setInterval(() => child.kill('SIGINT'), 5);
+    const [code] = await ended;
+    clearInterval(again);
+    expect(code).toBe(0);
+    expect(await links()).not.toContain('rudder0');
+    expect(await execIn(lab, 'n1', ['iptables-save'])).not.toContain('RUDDER');
+    expect(existsSync(join(directory, 'subnet.env'))).toBe(false);
+  });
+
   it('takes the flags of the daemon, and another network', async () => {
     await start('--network', '10.99.0.0/16', '--mtu', '1400', '--healthz-port', '0', '--cleanup-on-exit=false');
     expect(told).not.toContain('the page');

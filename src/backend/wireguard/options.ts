@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { integer, type NetworkConfig } from '../../core/network-config.js';
+import { NO_SECRET } from '../../core/secrets.js';
 import { parseOptions } from '../options.js';
 import { parseKeyText } from './protocol/keys.js';
 import { DATA_OVERHEAD_BYTES } from './protocol/messages.js';
@@ -52,7 +53,7 @@ export function optionsOf(config: NetworkConfig): WireguardOptions {
   const outerMtu = given.mtu ?? undefined;
   const keepaliveSeconds = given.persistentkeepaliveinterval ?? 0;
   const fields = {
-    PSK: presharedKey === NO_KEY ? 'none' : fingerprintOf(presharedKey),
+    PSK: presharedKey === NO_KEY ? NO_SECRET : fingerprintOf(presharedKey),
     ListenPort: port,
     MTU: outerMtu ?? "the underlay's",
     // What the other modes are about is IPv6, which is not carried.

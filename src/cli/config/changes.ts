@@ -1,7 +1,7 @@
 import { allFieldsOf, changesOf, type FieldChange } from '../../backend/config.js';
 import { shorten } from '../../core/errors.js';
 import type { NetworkConfig } from '../../core/network-config.js';
-import { HIDDEN, isSecretName } from '../../core/secrets.js';
+import { HIDDEN, isSecretName, NO_SECRET } from '../../core/secrets.js';
 
 /** What becomes what, a line each. @param before undefined: there is none with a meaning, and all of it is new */
 export function changeLines(before: NetworkConfig | undefined, after: NetworkConfig, showsSecrets = false): string[] {
@@ -13,9 +13,8 @@ function describe({ name, before, after }: FieldChange, showsSecrets: boolean): 
   const text = (value: FieldChange['after']) => valueText(name, value, showsSecrets);
   if (before === undefined) return `${name} is ${text(after)}`;
   if (after === undefined) return `${name} ${text(before)} becomes of no meaning`;
-  return isSecretName(name) && !showsSecrets
-    ? `${name} becomes another one`
-    : `${name} ${text(before)} becomes ${text(after)}`;
+  const isHidden = [before, after].every((value) => text(value) === HIDDEN);
+  return isHidden ? `${name} becomes another one` : `${name} ${text(before)} becomes ${text(after)}`;
 }
 
 /** What a config says, with its defaults. */
@@ -24,5 +23,6 @@ export function fieldLines(config: NetworkConfig, showsSecrets: boolean): [name:
 }
 
 function valueText(name: string, value: FieldChange['after'], showsSecrets: boolean): string {
-  return isSecretName(name) && !showsSecrets ? HIDDEN : shorten(String(value), 200);
+  const isHidden = isSecretName(name) && value !== NO_SECRET && !showsSecrets;
+  return isHidden ? HIDDEN : shorten(String(value), 200);
 }

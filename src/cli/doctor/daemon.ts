@@ -45,9 +45,22 @@ function ofRunning({ version, service }: Facts, status: Status): Finding[] {
   return [
     ...stateOf(status, service),
     ...(status.version === version ? [] : [warn('daemon', other, restart(service))]),
-    ...status.warnings.map((text) => warn('daemon', text, log)),
+    ...status.warnings.map((text) => warn('daemon', text, remedyOf(text) ?? log)),
   ];
 }
+
+/** What the log knows no more of than the warning does (ops/status-problems.ts). */
+const REMEDIES: readonly (readonly [warning: RegExp, remedy: string])[] = [
+  [/^packets are encrypted, but /, 'let it serve https://, and give all nodes that address: see docs/encryption.md'],
+  [/^the clock is /, 'set it: see docs/encryption.md'],
+  [/^the certificate /, 'see docs/configuration.md'],
+  [/^the (network config in etcd|stored network config) is /, 'compare it with "rudder config get"'],
+  [/ ignored: /, '"rudder leases" shows who they are of; restart nodes that run with an older network config'],
+  [/ skipped: /, 'see "peers" below'],
+  [/ a larger subnet than /, '"rudder leases" shows all subnets'],
+];
+
+const remedyOf = (warning: string) => REMEDIES.find(([pattern]) => pattern.test(warning))?.[1];
 
 function stateOf({ problems, node, uptimeSeconds }: Status, service: Service | undefined): Finding[] {
   const log = seeLog(service);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { examine } from '../../../src/cli/doctor/doctor.js';
 import type { Unready } from '../../../src/cli/doctor/host.js';
 import type { CheckStep } from '../../../src/control/etcd/checkup.js';
+import { warningsOf } from '../../../src/ops/status-problems.js';
 import { createStatus } from '../../helpers/status.js';
 import { complaints, createHost, type Differences, docker, ENDPOINT, ETCD, unit } from './fake-host.js';
 
@@ -48,6 +49,36 @@ describe('a node that is ready', () => {
       state: 'warning',
       text: expect.stringMatching(/SubnetLen 25/),
     });
+  });
+
+  it('says of each warning what to do, and sends nobody to a log that says no more', async () => {
+    const status = createStatus();
+    const { registry, peers, firewall } = status;
+    const sealed = { type: 'wireguard', kernel: null, direct: null, cipher: 'avx2', clockBehindSeconds: 60 };
+    const ending = [{ file: '/etc/rudder/node.pem', subject: 'CN=node', notAfter: '2020-01-01T00:00:00.000Z' }];
+    const ignored = { key: '10.240.9.0-26', problem: 'its subnet is smaller' };
+    const ill = createStatus({
+      backend: sealed,
+      registry: { ...registry, endpoints: ['http://10.1.1.5:2379'], certificates: ending },
+      config: { state: 'changed', detail: 'SubnetLen 24 becomes 26' },
+      ignoredLeases: { count: 1, first: [ignored] },
+      firewall: { ...firewall, problem: 'nft is not installed' },
+      peers: [
+        { ...peers[0], problem: 'its address lies in the overlay' },
+        { ...peers[0], subnet: '10.240.128.0/20' },
+      ],
+    });
+    const warnings = warningsOf(ill);
+    expect(warnings).toHaveLength(8);
+    const said = await complaints({ status: { ...ill, warnings } });
+    for (const warning of warnings) {
+      const found = said.find(({ check, text }) => check === 'daemon' && text.startsWith(`${warning} -> `));
+      expect(found, warning).toBeDefined();
+      if (!warning.startsWith('the firewall')) expect(found!.text).not.toMatch(/-> see (the|its) log/);
+    }
+    expect(said.map(({ text }) => text)).toContainEqual(
+      expect.stringMatching(/ etcd is spoken to without TLS .* -> let it serve https:.*docs\/encryption\.md$/),
+    );
   });
 
   it('warns of a daemon of another version', async () => {

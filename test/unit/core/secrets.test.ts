@@ -18,7 +18,14 @@ it('hides what is called a key, secret, password or token, in any case and at an
 });
 
 it('leaves JSON without a secret as it was written', () => {
-  for (const text of ['{ "Network" : "10.240.0.0/16" }', '5', 'null', 'no JSON']) expect(redactJson(text)).toBe(text);
+  for (const text of [
+    '{"Backend":{"PSK":"", "Token":null}}',
+    '{ "Network" : "10.240.0.0/16" }',
+    '5',
+    'null',
+    'no JSON',
+  ])
+    expect(redactJson(text)).toBe(text);
 });
 
 it('hides secrets in JSON, and in what is none', () => {

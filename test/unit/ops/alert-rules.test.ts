@@ -2,16 +2,9 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { alertRules } from '../../helpers/alert-rules.js';
 import { labelsOf, metricsIn, names } from '../../helpers/exported-metrics.js';
+import { anchorsOf } from '../../helpers/markdown.js';
 
 const rules = alertRules();
-/** As the headings of a page are linked to. */
-const anchorsOf = (page: string) =>
-  [...page.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
-    title
-      .toLowerCase()
-      .replace(/[^\w -]/g, '')
-      .replaceAll(' ', '-'),
-  );
 
 describe('the alert rules', () => {
   it('are some, each of another name', () => {

@@ -183,6 +183,25 @@ ignored: unknown key "Foo": expected one of Network, SubnetLen, SubnetMin, Subne
     }
   });
 
+  it('says that there is no preshared key where there is none, and when one comes', async () => {
+    await registry.createConfig(JSON_TEXT, noteOf(undefined, JSON_TEXT));
+    await set('{"Network":"10.240.0.0/16","Backend":{"Type":"wireguard","PSK":""}}');
+    printed = [];
+    await getConfig(store, shown, print);
+    expect(printed.join('\n')).toMatch(/"PSK": ""[\s\S]*Backend\.PSK +none\n/);
+    expect(printed.join('\n')).not.toContain('(hidden)');
+    const [one, other] = [1, 2].map((byte) => Buffer.alloc(32, byte).toString('base64'));
+    for (const [key, plan] of [
+      [one, 'Backend.PSK none becomes (hidden)'],
+      [other, 'Backend.PSK becomes another one'],
+    ]) {
+      printed = [];
+      await set('Backend.PSK', key);
+      expect(printed[0]).toContain(`\n  ${plan}\n`);
+      expect(printed.join('\n')).not.toContain(key);
+    }
+  });
+
   it('shows what is no config, on one line if it is no JSON, and says what is wrong', async () => {
     registry.putRaw('config', 'non\u001bsense');
     await expect(getConfig(store, shown, print)).rejects.toMatchObject({
