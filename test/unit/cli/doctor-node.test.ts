@@ -56,7 +56,8 @@ describe('a node that is ready', () => {
     const { registry, peers, firewall } = status;
     const sealed = { type: 'wireguard', kernel: null, direct: null, cipher: 'avx2', clockBehindSeconds: 60 };
     const ending = [{ file: '/etc/rudder/node.pem', subject: 'CN=node', notAfter: '2020-01-01T00:00:00.000Z' }];
-    const ignored = { key: '10.240.9.0-26', problem: 'its subnet is smaller' };
+    const whose = { host: null, version: null, backend: null, nextHop: null };
+    const ignored = { ...whose, key: '10.240.9.0-26', problem: 'its subnet is smaller' };
     const ill = createStatus({
       backend: sealed,
       registry: { ...registry, endpoints: ['http://10.1.1.5:2379'], certificates: ending },
