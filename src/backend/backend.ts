@@ -89,6 +89,8 @@ export interface SessionsReport {
   clockBehindSeconds(): number;
   /** Undefined: that subnet is no peer's. */
   of(subnet: Subnet): SessionReport | undefined;
+  /** Asks that peer for a session, without a packet for it: once. Undefined: any packet may do so, it costs little. */
+  readonly begin?: ((subnet: Subnet) => void) | undefined;
 }
 
 /** Nothing of it is a secret. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createEtcdRegistry } from '../control/etcd/etcd-registry.js';
 import type { EtcdHolding } from '../control/etcd/holding.js';
 import { formatIpv4 } from '../core/ipv4.js';
@@ -26,9 +27,12 @@ const subnetOf = (number: number) => ({
 const nameOf = (number: number) => formatSubnetKey(subnetOf(number));
 const { type, options } = config.backend;
 
-/** What a node of the config's kind says of itself: a VXLAN device of its own, or that it takes part in DirectRouting. */
+/** What a node of the config's kind says of itself: a VXLAN device or a key of its own, or that it takes part in DirectRouting. */
 function backendOf(number: number): BackendLease {
   if (type === 'udp') return { type, data: options.directrouting === true ? { DirectRouting: true } : {} };
+  // Any 32 bytes are a public key; nobody has the private one.
+  const key = createHash('sha256').update(`node ${number}`).digest('base64');
+  if (type === 'wireguard') return { type, data: { PublicKey: key, Port: 51820 } };
   const bytes = [0x0e, 0, 0, 0, number >> 8, number & 255];
   const mac = bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
   return { type, data: type === 'vxlan' ? { VNI: 1, VtepMAC: mac } : {} };

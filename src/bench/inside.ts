@@ -32,7 +32,7 @@ export async function lookInside(
   // The daemon's arguments for node itself belong to the lab; these are for this one measurement.
   const traced = { ...lab, daemon: { ...lab.daemon, nodeArguments: ['--trace-gc', '--max-semi-space-size=1'] } };
   // Whatever ran before: nothing else may use the CPU.
-  await switchTo(lab, 'veth', {}, []);
+  await switchTo(lab, 'veth', { peers: {}, backend: 'udp', daemonArguments: [] });
   for (const node of lab.nodes) await launchNode(traced, node, daemonArguments);
   for (const node of lab.nodes) await waitUntilReady(traced, node);
   const pids = lab.nodes.map((node) => node.process!.pid);

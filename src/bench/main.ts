@@ -12,7 +12,17 @@ import { onSignal } from './on-signal.js';
 import { BARE_SOURCE, type Peers } from './peers.js';
 import { describeInside, summarise, table } from './report.js';
 import { GROUPS, runRounds, type Sample } from './rounds.js';
-import { BACKENDS, type BackendName, configOf, prepareSystems, systemsWith } from './systems.js';
+import { SEALED, sealedPeers } from './sealed.js';
+import {
+  BACKENDS,
+  type BackendName,
+  configOf,
+  type Place,
+  prepareSystems,
+  type System,
+  sealedSystems,
+  systemsWith,
+} from './systems.js';
 
 /**
  * `npm run bench`: Rudder against plain veth, the kernel's VXLAN, itself without offloads and other overlays, in the
@@ -33,6 +43,7 @@ interface Flags {
   readonly congestion?: string;
   readonly wireguardGo?: string;
   readonly flanneld?: string;
+  readonly nebula?: string;
   readonly bare: boolean;
   readonly backend: BackendName;
 }
@@ -42,7 +53,11 @@ function readFlags(): Flags {
   return new Command('npm run bench --')
     .option('--quick', 'one round of short measurements, in under three minutes', false)
     .addOption(new Option('--rounds <count>', 'how many rounds').argParser(parseCount('--rounds')))
-    .addOption(new Option('--only <group...>', 'measure only these').choices(groups).default(groups))
+    .addOption(
+      new Option('--only <group...>', `measure only these; ${SEALED}: the encrypted backend beside others that encrypt`)
+        .choices([...groups, SEALED])
+        .default(groups),
+    )
     .option('--out <folder>', 'where results are written', 'bench-results')
     .option('--daemon <argument...>', 'more arguments for the daemons of "rudder"', [])
     .addOption(
@@ -51,6 +66,7 @@ function readFlags(): Flags {
       ),
     )
     .option('--wireguard-go <path>', 'also measure this wireguard-go')
+    .option('--nebula <path>', 'also measure this nebula')
     .option('--flanneld <path>', 'also measure this flanneld, with its udp backend')
     .addOption(new Option('--backend <type>', "Rudder's backend").choices(BACKENDS).default('udp'))
     .option('--bare', "also measure a tunnel's system calls alone, without its work", false)
@@ -61,13 +77,12 @@ function readFlags(): Flags {
 async function main(): Promise<void> {
   const flags = readFlags();
   const plan = { ...(flags.quick ? QUICK : FULL), ...(flags.rounds === undefined ? {} : { rounds: flags.rounds }) };
-  const peers: Peers = {
-    ...(flags.wireguardGo === undefined ? {} : { 'wireguard-go': flags.wireguardGo }),
-    ...(flags.flanneld === undefined ? {} : { flanneld: flags.flanneld }),
-  };
-  const groups = new Set(flags.only);
   const { congestion } = flags;
   const progress = (text: string) => void process.stderr.write(`${text}\n`);
+  const isSealed = flags.only.includes(SEALED);
+  const backend: BackendName = isSealed ? 'wireguard' : flags.backend;
+  const peers = isSealed ? sealedPeers(namedPeers(flags), progress) : namedPeers(flags);
+  const groups = groupsOf(flags.only);
   onSignal(() => labDown(NAME));
 
   await labDown(NAME);
@@ -77,41 +92,60 @@ async function main(): Promise<void> {
       name: NAME,
       nodes: 2,
       underlay: 'veth',
-      config: configOf(flags.backend),
+      config: configOf(backend),
       daemon,
       progress,
     });
-    await prepareSystems(lab, flags.backend);
+    await prepareSystems(lab, backend);
     if (flags.bare) peers.bare = await compile(lab, BARE_SOURCE);
+    const systems = isSealed ? sealedSystems(peers) : systemsWith(peers, backend);
+    // What containers have learnt of one tunnel's MTU does not hold for the next one.
+    const places: Place[] = isSealed ? ['host'] : ['host', 'container'];
     const compares = GROUPS.some((group) => groups.has(group));
     const samples = compares
       ? await runRounds(lab, {
           ...plan,
           groups,
+          systems,
+          places,
           peers,
-          backend: flags.backend,
+          backend,
           daemonArguments: flags.daemon,
           congestion,
           progress,
         })
       : [];
     const hostile =
-      groups.has('hostile') && flags.backend === 'udp'
+      groups.has('hostile') && backend === 'udp'
         ? await part('rudder beside hostile datagrams', () => measureHostile(lab, plan.rounds, plan.seconds), progress)
         : undefined;
     // Which look at the packet path in user space.
     const inside =
-      groups.has('inside') && flags.backend === 'udp'
+      groups.has('inside') && backend === 'udp'
         ? await part(
             `rudder inside, ${plan.insideSeconds} s`,
             () => lookInside(lab, plan.insideSeconds, flags.daemon, congestion),
             progress,
           )
         : undefined;
-    await report(flags, plan, peers, samples, { inside, hostile });
+    await report({ ...flags, backend }, plan, systems, samples, { inside, hostile });
   } finally {
     await labDown(NAME);
   }
+}
+
+function namedPeers({ wireguardGo, flanneld, nebula }: Flags): Peers {
+  return {
+    ...(wireguardGo === undefined ? {} : { 'wireguard-go': wireguardGo }),
+    ...(nebula === undefined ? {} : { nebula }),
+    ...(flanneld === undefined ? {} : { flanneld }),
+  };
+}
+
+/** `sealed` says what is compared: by all measures, or by those that are named beside it. */
+function groupsOf(only: readonly string[]): ReadonlySet<string> {
+  const some = only.filter((group) => group !== SEALED);
+  return new Set(some.length === 0 ? GROUPS : some);
 }
 
 /** What fails near the end must not take the results of half an hour with it; the exit status tells. */
@@ -139,11 +173,10 @@ function congestionControl(which: '' | 'available'): string[] {
 async function report(
   { out, backend, congestion = congestionControl('')[0] }: Flags,
   plan: typeof FULL,
-  peers: Peers,
+  systems: readonly System[],
   samples: readonly Sample[],
   { inside, hostile }: { inside: Inside | undefined; hostile: Hostile | undefined },
 ): Promise<void> {
-  const systems = systemsWith(peers, backend);
   const summaries = summarise(samples, systems);
   const machine = { kernel: release(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version };
   mkdirSync(out, { recursive: true });

@@ -8,6 +8,7 @@ import { execIn } from '../lab/network.js';
 import { endProcess, type LabProcess, spawnInNamespace } from '../lab/process.js';
 import { type LabNode, type LabState, labDirectory } from '../lab/state.js';
 import { waitFor } from '../lab/wait-for.js';
+import { nebulaDevice, prepareNebula } from './nebula.js';
 
 /**
  * Other user-space tunnels, measured beside Rudder if the user asks for them. Values: paths of their binaries. bare is our
@@ -16,6 +17,7 @@ import { waitFor } from '../lab/wait-for.js';
 export interface Peers {
   'wireguard-go'?: string;
   flanneld?: string;
+  nebula?: string;
   bare?: string;
 }
 
@@ -92,6 +94,17 @@ async function wg(command: string[], input = ''): Promise<string> {
     'lab',
     `"wg ${command[0]}" failed: ${result.shortMessage}; --wireguard-go needs wireguard-tools`,
   );
+}
+
+export async function startNebula(lab: LabState, binary: string): Promise<number[]> {
+  const daemons: LabProcess[] = [];
+  const files = await prepareNebula(lab, binary);
+  for (const [index, node] of lab.nodes.entries()) {
+    daemons.push(await startDaemon(lab, node, [binary, '-config', files[index]]));
+    const device = nebulaDevice(node);
+    await waitFor(device, () => execIn(lab, nodeName(node), ['ip', 'link', 'show', device, 'up']), START_DEADLINE_MS);
+  }
+  return daemons.map(({ pid }) => pid);
 }
 
 export async function startBare(lab: LabState, program: string): Promise<number[]> {

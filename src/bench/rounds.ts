@@ -1,15 +1,6 @@
 import type { LabState } from '../lab/state.js';
 import { cpuSeconds, latency, latencyUnderLoad, tcp, udp } from './measure.js';
-import type { Peers } from './peers.js';
-import {
-  type BackendName,
-  routeOf,
-  type System,
-  setUnderlay,
-  switchTo,
-  systemsWith,
-  type UnderlayMode,
-} from './systems.js';
+import { type Place, routeOf, type Setup, type System, setUnderlay, switchTo, type UnderlayMode } from './systems.js';
 
 /** One figure of one system in one round. */
 export interface Sample {
@@ -22,17 +13,16 @@ export interface Sample {
 /** Groups of measures, to run some of them only. */
 export const GROUPS = ['tcp', 'udp', 'latency'] as const;
 
-export interface RoundOptions {
+export interface RoundOptions extends Setup {
+  readonly systems: readonly System[];
+  /** Between which TCP is measured; several flows at once between the last of them. */
+  readonly places: readonly Place[];
   readonly rounds: number;
   /** Length of one measurement. */
   readonly seconds: number;
   readonly groups: ReadonlySet<string>;
   /** Offered rates of the UDP sweep, as multiples of what a flood delivers. */
   readonly sweep: readonly number[];
-  readonly peers: Peers;
-  readonly backend: BackendName;
-  /** More arguments for the daemons of `rudder`. */
-  readonly daemonArguments: readonly string[];
   /** TCP's congestion control; the machine's own if undefined. */
   readonly congestion: string | undefined;
   readonly progress: (text: string) => void;
@@ -49,11 +39,11 @@ const FULL_PAYLOAD = 1392;
  */
 export async function runRounds(lab: LabState, options: RoundOptions): Promise<Sample[]> {
   const samples: Sample[] = [];
-  const systems = systemsWith(options.peers, options.backend);
+  const { systems } = options;
   for (let round = 0; round < options.rounds; round++) {
     for (let turn = 0; turn < systems.length; turn++) {
       const system = systems[(turn + round) % systems.length];
-      const pids = await switchTo(lab, system, options.peers, options.daemonArguments);
+      const pids = await switchTo(lab, system, options);
       // A daemon that runs for months is measured, not the second in which its code is compiled.
       await tcp(lab, routeOf(lab, system, 'host'), WARM_UP_SECONDS, { ...ONE_FLOW, congestion: options.congestion });
       const tell = (measure: string, value: number) => samples.push({ round, system, measure, value });
@@ -77,10 +67,10 @@ async function measureTcp(
   system: System,
   pids: readonly number[],
   mode: UnderlayMode,
-  { seconds, congestion }: Pick<RoundOptions, 'seconds' | 'congestion'>,
+  { seconds, congestion, places }: Pick<RoundOptions, 'seconds' | 'congestion' | 'places'>,
   tell: Tell,
 ): Promise<void> {
-  for (const place of ['host', 'container'] as const) {
+  for (const place of places) {
     const before = cpuSeconds(pids);
     const result = await tcp(lab, routeOf(lab, system, place), seconds, { ...ONE_FLOW, congestion });
     tell(`tcp1 ${place} ${mode}`, result.bitsPerSecond);
@@ -88,7 +78,7 @@ async function measureTcp(
     if (place === 'host' && mode === 'whole') tell('cpu per GB', (cpuSeconds(pids) - before) / gigabytes);
   }
   if (mode === 'segmented') return;
-  const route = routeOf(lab, system, 'container');
+  const route = routeOf(lab, system, places.at(-1)!);
   const one = await tcp(lab, route, seconds, { flows: 8, bothWays: false, congestion });
   const both = await tcp(lab, route, seconds, { flows: 8, bothWays: true, congestion });
   tell('tcp8', one.bitsPerSecond);

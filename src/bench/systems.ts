@@ -1,14 +1,17 @@
+import { etcdctl } from '../lab/etcd.js';
 import { nodeAddress, nodeName } from '../lab/names.js';
 import { execIn } from '../lab/network.js';
 import { launchNode, readSubnetEnv, stopNode, waitUntilReady } from '../lab/nodes.js';
 import type { LabNode, LabState } from '../lab/state.js';
 import { waitFor } from '../lab/wait-for.js';
+import { NEBULA_MTU } from './nebula.js';
 import {
   BARE_MTU,
   flannelSubnet,
   type Peers,
   startBare,
   startFlannel,
+  startNebula,
   startWireguard,
   stopPeers,
   WIREGUARD_MTU,
@@ -22,12 +25,14 @@ import {
  *     veth            172.30.x.1i     10.50.i.2       routed by the hosts, no overlay
  *     vxlan           10.77.0.i       10.51.i.2       over the kernel's VXLAN device, inner MTU 1450
  *     plain, rudder   10.240.x.0      10.240.x.2      over rudder0, or another backend; plain: all offloads off
+ *     unencrypted     10.240.x.0      10.240.x.2      over rudder0, with the backend udp whatever that of rudder is
  *     wireguard-go    10.78.0.i       10.52.i.2       over its TUN device, inner MTU 1420
+ *     nebula          10.80.0.i       10.55.i.2       over its TUN device, inner MTU 1440
  *     flanneld        10.53.x.0       10.53.x.2       over flannel0, udp backend
  *     bare            10.79.0.i       10.54.i.2       over bare0: only the system calls of a tunnel, see bare.c
  */
 const BUILT_IN = ['veth', 'vxlan', 'plain', 'rudder'] as const;
-export type System = (typeof BUILT_IN)[number] | keyof Peers;
+export type System = (typeof BUILT_IN)[number] | 'unencrypted' | keyof Peers;
 
 /** Those of Rudder's backends that are measured. Only udp is also measured without its offloads. */
 export const BACKENDS = ['udp', 'wireguard', 'vxlan', 'host-gw'] as const;
@@ -40,6 +45,11 @@ export function configOf(Type: BackendName): string {
 export function systemsWith(peers: Peers, backend: BackendName): System[] {
   const builtIn = BUILT_IN.filter((system) => system !== 'plain' || backend === 'udp');
   return [...builtIn, ...(Object.keys(peers) as (keyof Peers)[])];
+}
+
+/** Tunnels that encrypt, and what Rudder is without that. */
+export function sealedSystems(peers: Peers): System[] {
+  return ['rudder', 'unencrypted', ...(Object.keys(peers) as (keyof Peers)[])];
 }
 
 export type Place = 'host' | 'container';
@@ -59,6 +69,7 @@ const FIXED = {
   veth: { container: '10.50', host: (lab: LabState, node: LabNode) => nodeAddress(lab, node) },
   vxlan: { container: '10.51', host: (_: LabState, node: LabNode) => `10.77.0.${node.number}` },
   'wireguard-go': { container: '10.52', host: (_: LabState, node: LabNode) => `10.78.0.${node.number}` },
+  nebula: { container: '10.55', host: (_: LabState, node: LabNode) => `10.80.0.${node.number}` },
   bare: { container: '10.54', host: (_: LabState, node: LabNode) => `10.79.0.${node.number}` },
 } as const;
 
@@ -91,6 +102,7 @@ export async function prepareSystems(lab: LabState, backend: BackendName): Promi
       `ip route add 10.51.${j}.0/24 via ${gateway} mtu ${VXLAN_MTU}`,
       `ip route add 10.52.${j}.0/24 via ${gateway} mtu ${WIREGUARD_MTU}`,
       `ip route add 10.54.${j}.0/24 via ${gateway} mtu ${BARE_MTU}`,
+      `ip route add 10.55.${j}.0/24 via ${gateway} mtu ${NEBULA_MTU}`,
     ]);
   }
 }
@@ -115,31 +127,36 @@ function addressOf(lab: LabState, system: System, place: Place, node: LabNode): 
   return own.replace(/\.\d+(\/\d+)?$/, place === 'host' ? '.0' : '.2');
 }
 
+/** How systems are started. */
+export interface Setup {
+  readonly peers: Peers;
+  readonly backend: BackendName;
+  /** More arguments for the daemons of `rudder`. */
+  readonly daemonArguments: readonly string[];
+}
+
 /**
  * Starts what the system needs and ends what the last one needed, so that nothing else uses the CPU.
  * @returns the pids of its daemons; none where the kernel does the work
  */
-export async function switchTo(
-  lab: LabState,
-  system: System,
-  peers: Peers,
-  extra: readonly string[],
-): Promise<readonly number[]> {
+export async function switchTo(lab: LabState, system: System, setup: Setup): Promise<readonly number[]> {
   for (const node of lab.nodes) await stopNode(lab, node);
   await stopPeers(lab);
-  const pids = await start(lab, system, peers, extra);
+  const pids = await start(lab, system, setup);
   const { client, source, target } = routeOf(lab, system, 'container');
   const ping = ['ping', '-c', '1', '-W', '1', '-I', source, target];
   await waitFor(`${system} to carry packets`, () => execIn(lab, client, ping), 20_000);
   return pids;
 }
 
-async function start(lab: LabState, system: System, peers: Peers, extra: readonly string[]): Promise<number[]> {
+async function start(lab: LabState, system: System, { peers, backend, daemonArguments }: Setup): Promise<number[]> {
   if (system === 'wireguard-go') return startWireguard(lab, peers['wireguard-go']!);
+  if (system === 'nebula') return startNebula(lab, peers.nebula!);
   if (system === 'flanneld') return startFlannel(lab, peers.flanneld!);
   if (system === 'bare') return startBare(lab, peers.bare!);
   if (system === 'veth' || system === 'vxlan') return [];
-  const options = system === 'plain' ? ['--disable-offload=all'] : extra;
+  const options = system === 'plain' ? ['--disable-offload=all'] : daemonArguments;
+  await etcdctl(lab, 'put', '/coreos.com/network/config', configOf(system === 'unencrypted' ? 'udp' : backend));
   for (const node of lab.nodes) await launchNode(lab, node, options);
   for (const node of lab.nodes) await waitUntilReady(lab, node);
   return lab.nodes.map((node) => node.process!.pid);

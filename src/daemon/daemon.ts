@@ -8,6 +8,7 @@ import type { Status } from '../ops/status.js';
 import { removeCniConf } from '../state/cni-conf.js';
 import { prepareSubnetDirectory, removeSubnetEnv } from '../state/subnet-env.js';
 import { removeFirewall } from '../system/firewall.js';
+import { native } from '../system/native.js';
 import { type Netlink, openNetlink } from '../system/netlink.js';
 import type { SdNotify } from '../system/sd-notify.js';
 import { reportDrops } from './drop-report.js';
@@ -32,6 +33,8 @@ export interface DaemonContext {
  * @throws RudderError when the start fails, the subnet goes to another node, or forwarding ends by itself
  */
 export async function runDaemon(options: DaemonOptions, context: DaemonContext, signal: AbortSignal): Promise<void> {
+  // Before there is a password or a key to be found in one, however the daemon was started.
+  native.forbidCoreDumps();
   const netlink = openNetlink();
   const run: Run = { netlink, phase: "reading the host's interfaces", node: undefined, events: undefined };
   const { log, setLogLevel } = context;

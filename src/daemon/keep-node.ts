@@ -17,6 +17,7 @@ import { keepLastKnown } from './last-known-keeper.js';
 import type { Ground, Node, Ready, StartContext } from './node.js';
 import { keepPast } from './past.js';
 import { watchPeerHealth } from './peer-watch.js';
+import { probedSessions } from './probed-sessions.js';
 import { problemWith, readStatus, trafficWith } from './status.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
@@ -102,6 +103,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     sourceOf: (lease) => (isAtBridge ? lease.publicIp : overlayAddressOf(lease.subnet)),
     isSureToAnswer: !isAtBridge,
     isByKernel: backend.packetPath === undefined && !isAtBridge,
+    sessions: probedSessions(backend.sessions),
     log,
   });
   const sightOf = (lease: Lease) => {

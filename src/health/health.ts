@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { createEchoTurns, newProbe } from '../core/echo-turns.js';
+import { newProbe } from '../core/echo-turns.js';
 import { errnoOf, messageOf } from '../core/errors.js';
 import { createHistogram, type HistogramCounts } from '../core/histogram.js';
 import type { Ipv4 } from '../core/ipv4.js';
@@ -7,7 +7,8 @@ import type { Lease } from '../core/lease.js';
 import type { Logger } from '../core/logger.js';
 import { createRepeatLimit } from '../core/rate-limit.js';
 import type { Echo, EchoSocket } from '../system/echo.js';
-import { healthOf, later, type PeerFacts, type PeerHealth, type PeerProbe, PROBE_INTERVAL_MS } from './peer-health.js';
+import { healthOf, later, type PeerFacts, type PeerHealth, type PeerProbe } from './peer-health.js';
+import { createProbeTurns, ECHOES, type ProbedSessions } from './probe-turns.js';
 
 export interface HealthOptions {
   /** The same array until any of them changes. */
@@ -19,6 +20,8 @@ export interface HealthOptions {
   /** From where its own probes come. */
   readonly sourceOf: (lease: Lease) => Ipv4 | undefined;
   readonly isSureToAnswer: boolean;
+  /** Where packets go by sessions: those without one are asked for it, and no echo is sent before. */
+  readonly sessions?: ProbedSessions<Lease> | undefined;
   /** Peers answer and forward also when their daemons are gone. */
   readonly isByKernel: boolean;
   readonly log: Logger;
@@ -74,9 +77,6 @@ const RTT_BOUNDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 /** By a number: text for thousands of them costs more than all else here. */
 const keyOf = ({ subnet }: Lease) => subnet.address * 64 + subnet.prefixLength;
 
-/** Forty of them have an interval each, and more than that go in turn, twenty a second. */
-const TURNS = { intervalMs: PROBE_INTERVAL_MS, perTick: 5, tickMs: 250 };
-
 interface Probed extends PeerProbe {
   readonly lease: Lease;
   /** By the clock that the kernel stamps answers with. */
@@ -89,8 +89,8 @@ interface Probed extends PeerProbe {
 
 /** Asks each peer from time to time whether it is there, and knows how each is. */
 export function keepHealth(options: HealthOptions): Health {
-  const { peers, socket, addressOf, sourceOf, isSureToAnswer, isByKernel, log } = options;
-  const turns = createEchoTurns<Probed>(TURNS);
+  const { peers, socket, addressOf, sourceOf, isSureToAnswer, isByKernel, sessions, log } = options;
+  const turns = createProbeTurns<Probed>(sessions && ofProbed(sessions));
   const bySubnet = new Map<number, Probed>();
   const byAddress = new Map<Ipv4, Probed>();
   /** Where it is another one. */
@@ -108,7 +108,7 @@ export function keepHealth(options: HealthOptions): Health {
     hear();
     turns.take(performance.now()).forEach(send);
     const wait = turns.msUntilNext(performance.now()) ?? LONGEST_WAIT_MS;
-    timer = setTimeout(turn, Math.min(Math.max(wait, TURNS.tickMs), LONGEST_WAIT_MS)).unref();
+    timer = setTimeout(turn, Math.min(Math.max(wait, ECHOES.tickMs), LONGEST_WAIT_MS)).unref();
   }
 
   function send(probed: Probed): void {
@@ -219,7 +219,7 @@ export function keepHealth(options: HealthOptions): Health {
       // flannel's nodes send none.
       daemonHeardAt: isByKernel && lease.version !== undefined ? (probed?.heardAt ?? probed?.since) : undefined,
       isSureToAnswer,
-      roundMs: turns.roundMs(),
+      roundMs: turns.roundMs(probed),
     };
   }
 
@@ -260,6 +260,11 @@ export function keepHealth(options: HealthOptions): Health {
     },
   };
 }
+
+const ofProbed = (sessions: ProbedSessions<Lease>): ProbedSessions<Probed> => ({
+  isFresh: ({ lease }) => sessions.isFresh(lease),
+  begin: ({ lease }) => sessions.begin(lease),
+});
 
 /** Its last probe. */
 const isAnswered = ({ sentAt, answeredAt }: Probed) =>

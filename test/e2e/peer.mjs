@@ -1,9 +1,10 @@
-// Traffic with a checksum, run inside a namespace: peer.mjs tcp-serve PORT | tcp-send HOST PORT BYTES |
+// Traffic with a checksum, run inside a namespace: peer.mjs tcp-serve PORT | tcp-send HOST PORT BYTES [SECONDS: not sooner] |
 // udp-serve PORT | udp-ask HOST PORT BYTES. Each prints one JSON line; servers print "listening" first.
 import { createCipheriv, createHash } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import net from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 
 const [mode, ...args] = process.argv.slice(2);
 const print = (value) => console.log(JSON.stringify(value));
@@ -32,16 +33,19 @@ const modes = {
     socket.end();
     server.close();
   },
-  async 'tcp-send'(host, port, length) {
+  async 'tcp-send'(host, port, length, seconds = 0) {
     const socket = net.connect(Number(port), host);
     await once(socket, 'connect');
     const next = createBytes();
     const hash = createHash('sha256');
+    const start = performance.now();
     for (let left = Number(length); left > 0; ) {
       const chunk = next(Math.min(left, 1 << 20));
       left -= chunk.length;
       hash.update(chunk);
       if (!socket.write(chunk)) await once(socket, 'drain');
+      const due = start + 1000 * seconds * (1 - left / Number(length));
+      if (due > performance.now()) await delay(due - performance.now());
     }
     socket.end();
     await once(socket, 'close');

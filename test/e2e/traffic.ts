@@ -33,13 +33,14 @@ export function transfer(
   return exchange(enter(from), enter(to), protocol, address, bytes);
 }
 
-/** The same between any two networks. @param client, server the commands that enter them */
+/** The same between any two networks. @param client, server the commands that enter them @param seconds TCP takes at least */
 export async function exchange(
   client: readonly string[],
   server: readonly string[],
   protocol: 'tcp' | 'udp',
   address: string,
   bytes: number,
+  seconds = 0,
 ): Promise<Transfer> {
   const [program, ...args] = [...server, process.execPath, PEER, `${protocol}-serve`, PORT];
   const serving = spawn(program, args);
@@ -47,7 +48,7 @@ export async function exchange(
     const lines = createInterface({ input: serving.stdout })[Symbol.asyncIterator]();
     await lines.next(); // "listening"
     const mode = protocol === 'tcp' ? 'tcp-send' : 'udp-ask';
-    const [ask, ...rest] = [...client, process.execPath, PEER, mode, address, PORT, String(bytes)];
+    const [ask, ...rest] = [...client, process.execPath, PEER, mode, address, PORT, String(bytes), String(seconds)];
     const { stdout } = await execa(ask, rest);
     return { sent: JSON.parse(stdout), received: JSON.parse((await lines.next()).value) };
   } finally {

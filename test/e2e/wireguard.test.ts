@@ -31,6 +31,12 @@ const PSK = generateIdentity().publicKey.toString('base64');
 /** Outside of the node's namespace it has the same name, so it is the lab's own. */
 const DEVICE = `wgl${process.pid % 1_000_000}`;
 
+/** A key as it might be written somewhere. @param base64 as `wg` writes it */
+function writingsOf(base64: string): string[] {
+  const bytes = Buffer.from(base64, 'base64');
+  return [base64.replace(/=$/, ''), bytes.toString('base64url'), bytes.toString('hex'), bytes.toString('latin1')];
+}
+
 describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'wireguard-go'], 'nodes of WireGuard', () => {
   let lab: LabState;
   let nodes: LabNode[];
@@ -43,12 +49,27 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'wireguard-go'], 'nodes 
   const leaseOf = async (node: LabNode) => JSON.parse(await etcdctl(lab, 'get', '--print-value-only', leaseKey(node)));
   const keyFile = (node: LabNode) => join(nodePaths(lab, node).stateDir, 'wireguard.key');
 
+  /** All that others get to see of a node, by where. */
+  async function everythingTold(node: LabNode): Promise<Record<string, string>> {
+    const paths = ['/status', '/metrics', '/readyz', '/cluster', '/history'];
+    const script = `Promise.all(${JSON.stringify(paths)}.map(async (path) =>
+      (await fetch('http://127.0.0.1:9479' + path)).text())).then((texts) => console.log(texts.join('\\n')))`;
+    const process_ = `/proc/${node.process!.pid}`;
+    return {
+      served: await execIn(lab, `n${node.number}`, [process.execPath, '-e', script]),
+      status: (await cli(lab, node, 'status', '--json')).stdout,
+      events: (await cli(lab, node, 'events')).stdout,
+      log: logText(lab, node),
+      'process list': ['cmdline', 'environ'].map((file) => readFileSync(`${process_}/${file}`, 'utf8')).join('\n'),
+    };
+  }
+
   beforeAll(async () => {
     const config = JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type: 'wireguard', PSK } });
     lab = await createLab({ name: NAME, nodes: 4, config });
     byHand = lab.nodes[3];
     nodes = lab.nodes.slice(0, 3);
-    for (const node of nodes) await launchNode(lab, node);
+    for (const node of nodes) await launchNode(lab, node, ['--log-level=trace', '--healthz-port=9479']);
     for (const node of nodes) await waitUntilReady(lab, node);
     for (const node of nodes) await addContainer(lab, node);
   });
@@ -85,12 +106,26 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'wireguard-go'], 'nodes 
     expect(BackendType).toBe('wireguard');
     expect(BackendData).toMatchObject({ Port: 51820, PublicKey: expect.stringMatching(/^[A-Za-z0-9+/]{43}=$/) });
     expect(statSync(keyFile(nodes[0])).mode & 0o777).toBe(0o600);
-    const secrets = [PSK, readFileSync(keyFile(nodes[0]), 'utf8').trim()];
-    const { stdout } = await cli(lab, nodes[0], 'status', '--json');
-    for (const secret of secrets) {
-      expect(stdout).not.toContain(secret);
-      expect(logText(lab, nodes[0])).not.toContain(secret);
+    const secrets = [PSK, readFileSync(keyFile(nodes[0]), 'utf8').trim()].flatMap(writingsOf);
+    const told = await everythingTold(nodes[0]);
+    for (const [where, text] of Object.entries(told)) {
+      for (const secret of secrets) expect(text.includes(secret), where).toBe(false);
     }
+    // Nor is any other key there, such as a session's: what looks like one is a public one of a lease.
+    const keysIn = (text: string) => text.match(/(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=/g) ?? [];
+    const leases = await Promise.all(nodes.map(leaseOf));
+    const known = new Set(keysIn(JSON.stringify(leases)));
+    expect(known.size).toBeGreaterThanOrEqual(nodes.length);
+    for (const [where, text] of Object.entries(told))
+      expect(
+        keysIn(text).filter((key) => !known.has(key)),
+        where,
+      ).toEqual([]);
+  });
+
+  it('leave no core dump', () => {
+    const limits = readFileSync(`/proc/${nodes[0].process!.pid}/limits`, 'utf8');
+    expect(limits).toMatch(/^Max core file size +0 +0 /m);
   });
 
   it('go on with a flow when one is killed and started again, with the same key', async () => {

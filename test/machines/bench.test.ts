@@ -53,6 +53,27 @@ describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {
     }
   });
 
+  it('measures what encrypts beside itself unencrypted, and names what is left out', {
+    timeout: DEADLINE_MS,
+  }, async () => {
+    const out = mkdtempSync(join(tmpdir(), 'rudder-bench-'));
+    try {
+      const args = ['--quick', '--only', 'sealed', 'latency', '--out', out];
+      const { stdout, stderr } = await execa(process.execPath, [BENCH, ...args], { timeout: DEADLINE_MS });
+      expect(stdout).toContain('Rudder with wireguard.');
+      const { samples } = JSON.parse(readFileSync(`${out}/bench.json`, 'utf8')) as { samples: Sample[] };
+      for (const { value } of samples) expect(value).toBeGreaterThan(0);
+      const systems = new Set(samples.map(({ system }) => system));
+      for (const system of ['rudder', 'unencrypted'] as const) expect(systems).toContain(system);
+      for (const other of ['wireguard-go', 'nebula'] as const) {
+        const isLeftOut = stderr.includes(`${other} is left out: apt-get install`);
+        expect(systems.has(other), other).toBe(!isLeftOut);
+      }
+    } finally {
+      rmSync(out, { recursive: true });
+    }
+  });
+
   it('compares builds, each with its own daemons in a lab of its own', { timeout: DEADLINE_MS }, async () => {
     const args = ['--rounds', '2', '--place', 'container', '--', TREE, TREE];
     const { stdout } = await execa(process.execPath, [BUILDS, ...args], { timeout: DEADLINE_MS });

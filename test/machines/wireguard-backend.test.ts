@@ -1,5 +1,6 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -8,8 +9,16 @@ import { waitFor } from '../../src/lab/wait-for.js';
 import { exchange } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
 import { type GoPeer, makeHosts, PEER, removeHosts, run, startGoPeer, US } from '../helpers/wireguard/go-peer.js';
-import { peerChange, type SealedNode, startSealedNode } from '../helpers/wireguard/sealed-node.js';
+import {
+  nothingRefused,
+  peerChange,
+  type SealedNode,
+  type SealedNodeSettings,
+  startSealedNode,
+} from '../helpers/wireguard/sealed-node.js';
 
+const GIGABYTE = 1_000_000_000;
+const HOUR_MS = 3_600_000;
 const PSK = generateIdentity().publicKey.toString('base64');
 const IN_US = ['ip', 'netns', 'exec', US];
 const IN_PEER = ['ip', 'netns', 'exec', PEER];
@@ -35,7 +44,8 @@ describeWith(['root', 'tun', 'wireguard-go'], 'the WireGuard backend beside wire
     rmSync(stateDir, { recursive: true });
   });
 
-  const startNode = (isPlain = false) => startSealedNode(stateDir, { PSK }, [peerChange('added', otherKey)], isPlain);
+  const startNode = (settings: SealedNodeSettings = {}) =>
+    startSealedNode(stateDir, { PSK }, [peerChange('added', otherKey)], settings);
   const startGo = (endpoint?: string) =>
     startGoPeer({ privateKey: privateKeyText(other), peerKey: node.publicKey, presharedKey: PSK, endpoint });
 
@@ -47,6 +57,12 @@ describeWith(['root', 'tun', 'wireguard-go'], 'the WireGuard backend beside wire
     } catch {
       return false;
     }
+  }
+
+  async function pingsMeanwhile(): Promise<boolean> {
+    const [program, ...args] = [...IN_US, 'ping', '-q', '-c', '1', '-W', '5', '-I', '10.240.1.0', '10.240.2.1'];
+    const [code] = await once(spawn(program, args, { stdio: 'ignore' }), 'exit');
+    return code === 0;
   }
 
   it('carries packets of all sizes, the first one too', async () => {
@@ -70,7 +86,7 @@ describeWith(['root', 'tun', 'wireguard-go'], 'the WireGuard backend beside wire
     ['one by one', true],
   ])('carries TCP both ways, %s', async (_, isPlain) => {
     await node.stop();
-    node = await startNode(isPlain);
+    node = await startNode({ isPlain });
     run(US, 'ip address add 10.240.1.1/32 dev lo || true');
     for (const [from, to, address] of [
       [IN_US, IN_PEER, '10.240.2.1'],
@@ -89,6 +105,60 @@ describeWith(['root', 'tun', 'wireguard-go'], 'the WireGuard backend beside wire
     await node.kill();
     node = await startNode();
     await waitFor('an answer', () => go.pings(), 3000);
+  });
+
+  it('begins at the same moment as wireguard-go', async () => {
+    go.set(`peer ${node.publicKey} endpoint 10.1.1.1:51820`);
+    expect(await Promise.all([go.pings(), pingsMeanwhile()])).toEqual([true, true]);
+    expect(pings()).toBe(true);
+  });
+
+  it('finds out that wireguard-go was restarted in the middle of a flow: after 15 s, and a handshake', {
+    timeout: 60_000,
+  }, async () => {
+    expect(pings()).toBe(true);
+    await go.stop();
+    // It knows where we are by our handshake alone.
+    go = await startGo();
+    const start = performance.now();
+    await waitFor('an answer', () => pings(56, '-W', '0.2'), 30_000);
+    const gap = performance.now() - start;
+    expect(gap).toBeGreaterThan(10_000);
+    expect(gap).toBeLessThan(22_000);
+  });
+
+  it('goes on when its clock was set back, by what it has kept; without that peers wait for the clock', {
+    timeout: 60_000,
+  }, async () => {
+    expect(pings()).toBe(true);
+    await node.stop();
+    node = await startNode({ clockBehindMs: HOUR_MS });
+    expect(await waitFor('an answer', () => pings(), 10_000)).toBe(true);
+    await node.stop();
+    unlinkSync(join(stateDir, 'wireguard-sessions.json'));
+    node = await startNode({ clockBehindMs: HOUR_MS });
+    expect(pings()).toBe(false);
+    // Whom it cannot call can call it.
+    go.set(`peer ${node.publicKey} endpoint 10.1.1.1:51820`);
+    await waitFor('an answer', () => go.pings(), 30_000);
+    expect(pings()).toBe(true);
+  });
+
+  it('carries a gigabyte of TCP each way across many changes of keys', { timeout: 300_000 }, async () => {
+    await node.stop();
+    node = await startNode({ timing: { rekeyAfterMs: 1500, rekeyTimeoutMs: 500 } });
+    run(US, 'ip address add 10.240.1.1/32 dev lo || true');
+    expect(pings()).toBe(true);
+    for (const [from, to, address] of [
+      [IN_US, IN_PEER, '10.240.2.1'],
+      [IN_PEER, IN_US, '10.240.1.1'],
+    ] as const) {
+      const before = (await node.report()).counters.in_handshakes;
+      const { sent, received } = await exchange(from, to, 'tcp', address, GIGABYTE);
+      expect(received).toMatchObject({ bytes: GIGABYTE, sha256: sent.sha256 });
+      expect((await node.report()).counters.in_handshakes - before).toBeGreaterThanOrEqual(2);
+    }
+    await nothingRefused(node);
   });
 
   it('follows a peer that moves, and is followed', async () => {

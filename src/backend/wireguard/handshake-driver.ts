@@ -158,18 +158,18 @@ export type HandshakeDriver = ReturnType<typeof startHandshakeDriver>;
 const counterOf = (why: Refusal) => `in_drop_handshake_${why.replaceAll(' ', '_')}`;
 
 /** From 1 on: 0 says "never" of an activity. */
-const now = () => 1 + performance.now();
+export const now = () => 1 + performance.now();
 
-/** The packet path's clock is one of 31 bits, and begins elsewhere. */
-const since = (stamp: number) => (stamp === 0 ? 0 : now() - elapsedMs(stamp, nowMs()));
-
-function sessionsOf(table: SessionTable): Sessions {
+export function sessionsOf(table: SessionTable): Sessions {
   return {
     ...table,
     // A key is installed at the moment of its birth.
     install: (index, key) => table.install(index, { ...key, bornAt: nowMs() }),
     activity(line): Activity {
       const { lastSent, lastReceived, unansweredSince, owedSince } = table.activity(line);
+      const [ours, paths] = [now(), nowMs()];
+      // The packet path's clock is one of 31 bits, and begins elsewhere.
+      const since = (stamp: number) => (stamp === 0 ? 0 : ours - elapsedMs(stamp, paths));
       return {
         lastSent: since(lastSent),
         lastReceived: since(lastReceived),

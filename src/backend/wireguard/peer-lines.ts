@@ -19,7 +19,6 @@ export interface PeerLinesOptions {
 export interface PeerLines extends PeerNumbers {
   /** The line of the node with that subnet. */
   lineOf(subnet: Subnet): number | undefined;
-  all(): readonly { readonly line: number; readonly publicKey: Buffer }[];
   /** Why that subnet has no peer; undefined: it has, or is not known. */
   problemOf(subnet: Subnet): string | undefined;
   /** Refused leases that may be taken now: whoever had their key is gone. */
@@ -108,7 +107,6 @@ export function createPeerLines(options: PeerLinesOptions): PeerLines {
       if (known.subnets.size === 0) forget(known);
     },
     lineOf: (subnet) => bySubnet.get(formatSubnetKey(subnet))?.line,
-    all: () => [...byLine.values()],
     problemOf(subnet) {
       const lease = refused.get(formatSubnetKey(subnet));
       return lease && problemWith(lease);

@@ -1,3 +1,4 @@
+import type { LeaseChange } from '../../core/lease-set.js';
 import { loadKey, replaceKey } from '../../state/key-file.js';
 import { useCipher } from '../../system/cipher.js';
 import { CIPHERS, native } from '../../system/native.js';
@@ -18,7 +19,7 @@ import type { WireguardOptions } from './options.js';
 import { createPeerLines } from './peer-lines.js';
 import { mac1KeyOf } from './protocol/cookie.js';
 import type { Identity } from './protocol/keys.js';
-import { STANDARD_TIMING } from './protocol/timing.js';
+import { STANDARD_TIMING, type Timing } from './protocol/timing.js';
 import { loadSessionMemory, type SessionMemory } from './session-file.js';
 import { createSessionTable } from './sessions/session-table.js';
 
@@ -26,19 +27,24 @@ import { createSessionTable } from './sessions/session-table.js';
 const MOST_PEERS = 65_535 - 1;
 
 /** @throws RudderError `device`, `socket` or `file` */
-export async function openWireguardBackend(host: BackendHost, options: WireguardOptions): Promise<Backend> {
+export async function openWireguardBackend(
+  host: BackendHost,
+  options: WireguardOptions,
+  timing: Timing = STANDARD_TIMING,
+): Promise<Backend> {
   const { stateDir, log } = host;
-  // Before there is a key to be found in one, however the daemon was started.
-  native.forbidCoreDumps();
   useCipher(host.cipher);
   const own = await loadKey(identityFileIn(stateDir), log);
   const memory = await loadSessionMemory(stateDir, log);
-  return openTunBackend({ ...host, port: options.port }, (socket) => openTunnel(host, options, own, memory, socket));
+  return openTunBackend({ ...host, port: options.port }, (socket) =>
+    openTunnel(host, options, timing, own, memory, socket),
+  );
 }
 
 function openTunnel(
   host: BackendHost,
   options: WireguardOptions,
+  timing: Timing,
   first: Identity,
   memory: SessionMemory,
   socket: () => number,
@@ -62,7 +68,7 @@ function openTunnel(
   const driver = startHandshakeDriver({
     own,
     table,
-    timing: STANDARD_TIMING,
+    timing,
     stateDir,
     memory,
     send: (message, { address, port }) => sendQuietly(socket(), address, port, message),
@@ -82,26 +88,27 @@ function openTunnel(
 
   function configure(): void {
     const macKey = mac1KeyOf(own.publicKey);
-    table.configure({ mtu, rejectAfterMs: STANDARD_TIMING.rejectAfterMs, macKey });
+    table.configure({ mtu, rejectAfterMs: timing.rejectAfterMs, macKey });
   }
 
   /** Whom nobody's key stands in the way of any more. */
   function admitFreed(): void {
-    for (let freed = lines.freed(); freed.length > 0; freed = lines.freed()) follow(freed.slice(0, 1));
-    greetFormer();
+    for (let freed = lines.freed(); freed.length > 0; freed = lines.freed()) admit(freed.slice(0, 1));
   }
 
-  function greetFormer(): void {
-    if (former.size === 0) return;
-    const known = lines.all().filter(({ publicKey }) => former.delete(publicKey.toString('base64')));
-    driver.greet(known.map(({ line }) => line));
+  function admit(changes: readonly LeaseChange[]): void {
+    follow(changes);
+    for (const { lease } of changes) {
+      const line = lines.lineOf(lease.subnet);
+      if (line !== undefined && former.delete(String(lease.backend.data.PublicKey))) driver.greet([line]);
+    }
   }
 
   return {
     tables,
     direct: undefined,
     apply(changes) {
-      follow(changes);
+      admit(changes);
       admitFreed();
     },
     traffic: (subnet) => readPeer(tables.counters, entriesOf(routes, subnet), nowMs()),
@@ -115,6 +122,10 @@ function openTunnel(
         const line = lines.lineOf(subnet);
         const session = line === undefined ? undefined : driver.handshakes.sessionOf(line);
         return session && { ...session, endpoint: table.endpoint(line!) };
+      },
+      begin(subnet) {
+        const line = lines.lineOf(subnet);
+        if (line !== undefined) driver.handshakes.ask(line);
       },
     },
     async rotateKey() {

@@ -116,9 +116,13 @@ const MOST_TRYING_SECONDS = 16;
 const sessions: Check = async ({ status }) => {
   if (!status?.backend.cipher) return [];
   const silent = status.peers.flatMap((peer) => {
-    const seconds = peer.session?.tryingSeconds ?? 0;
-    if (seconds < MOST_TRYING_SECONDS) return [];
-    const detail = `${nameOf(peer)} at ${peer.session?.endpoint} has not answered a handshake for ${Math.round(seconds)} s`;
+    const { session, health } = peer;
+    const seconds = session?.tryingSeconds ?? 0;
+    const isTried = seconds >= MOST_TRYING_SECONDS;
+    // With nothing to send, it was asked from time to time: three times.
+    if (!isTried && !(health.state === 'silent' && session?.state !== 'up')) return [];
+    const since = isTried ? `a handshake for ${Math.round(seconds)} s` : 'the last handshakes';
+    const detail = `${nameOf(peer)} at ${session?.endpoint} has not answered ${since}`;
     const remedy =
       'is rudder running there, is its UDP port open, is Backend.PSK the same there, has the clock of this host gone back?';
     return [bad('handshake', detail, remedy)];

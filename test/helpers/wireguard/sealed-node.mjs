@@ -3,11 +3,16 @@
 
 import { settingsOf } from '../../../dist/backend/kinds.js';
 import { OFFLOADS } from '../../../dist/backend/packet-path/tables/offloads.js';
+import { optionsOf } from '../../../dist/backend/wireguard/options.js';
+import { STANDARD_TIMING } from '../../../dist/backend/wireguard/protocol/timing.js';
+import { openWireguardBackend } from '../../../dist/backend/wireguard/wireguard-backend.js';
 import { parseCommonConfig } from '../../../dist/core/network-config.js';
 import { openNetlink } from '../../../dist/system/netlink.js';
 import { selectUnderlay } from '../../../dist/system/underlay.js';
 
-const { stateDir, options, own, isPlain } = JSON.parse(process.argv[2]);
+const { stateDir, options, own, isPlain, timing, clockBehindMs } = JSON.parse(process.argv[2]);
+const clock = Date.now;
+Date.now = () => clock() - clockBehindMs;
 const log = Object.fromEntries(
   ['debug', 'info', 'warn', 'error'].map((level) => [
     level,
@@ -20,7 +25,7 @@ const config = parseCommonConfig(
 const settings = settingsOf(config);
 const netlink = openNetlink();
 const underlay = await selectUnderlay(netlink, { iface: ['eth0'], ifaceRegex: [], canReach: undefined });
-const backend = await settings.open({
+const host = {
   config,
   netlink,
   nodeId: 'node 1',
@@ -34,7 +39,8 @@ const backend = await settings.open({
   cipher: isPlain ? 'portable' : 'auto',
   offloads: new Set(isPlain ? [] : OFFLOADS),
   log,
-});
+};
+const backend = await openWireguardBackend(host, optionsOf(config), { ...STANDARD_TIMING, ...timing });
 backend.failure.catch((error) => {
   process.send({ failure: error.message });
   process.exit(1);

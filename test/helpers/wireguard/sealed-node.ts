@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { SessionReport } from '../../../src/backend/backend.js';
+import type { Timing } from '../../../src/backend/wireguard/protocol/timing.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import type { LeaseChange } from '../../../src/core/lease-set.js';
 import { US } from './go-peer.js';
@@ -26,15 +27,30 @@ export interface SealedNode {
   stop(): Promise<void>;
 }
 
-/** @param isPlain without offloads */
+export interface SealedNodeSettings {
+  /** Without offloads. */
+  readonly isPlain?: boolean;
+  /** Instead of those of the protocol. */
+  readonly timing?: Partial<Timing>;
+  /** What the host's clock says is so long ago. */
+  readonly clockBehindMs?: number;
+}
+
 export async function startSealedNode(
   stateDir: string,
   options: object,
   peers: LeaseChange[],
-  isPlain = false,
+  { isPlain = false, timing = {}, clockBehindMs = 0 }: SealedNodeSettings = {},
 ): Promise<SealedNode> {
   const script = fileURLToPath(new URL('./sealed-node.mjs', import.meta.url));
-  const settings = JSON.stringify({ stateDir, options, own: parseSubnet('10.240.1.0/24'), isPlain });
+  const settings = JSON.stringify({
+    stateDir,
+    options,
+    own: parseSubnet('10.240.1.0/24'),
+    isPlain,
+    timing,
+    clockBehindMs,
+  });
   const child = spawn('ip', ['netns', 'exec', US, process.execPath, script, settings], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     serialization: 'advanced',
@@ -82,4 +98,14 @@ export function peerChange(
   const backend = { type: 'wireguard', data: { PublicKey: publicKey, Port: port } };
   const lease = { subnet: parseSubnet(subnet)!, publicIp: parseIpv4(address)!, nodeId: undefined, backend };
   return { type, lease };
+}
+
+/** Nothing that came was without a session, forged or repeated. @throws what was */
+export async function nothingRefused(node: SealedNode): Promise<void> {
+  const { counters } = await node.report();
+  const refused = ['no_session', 'bad_tag', 'replay', 'source', 'malformed'].flatMap((reason) => {
+    const count = counters[`in_drop_${reason}`];
+    return count === 0 ? [] : [`${reason}: ${count}`];
+  });
+  if (refused.length > 0) throw new Error(`dropped: ${refused.join(', ')}`);
 }

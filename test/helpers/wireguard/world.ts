@@ -97,6 +97,7 @@ export function createWorld({ timing = STANDARD_TIMING }: { timing?: Timing } = 
         handshakes.removePeer(lines.get(other.name)!);
         lines.delete(other.name);
       },
+      ask: (other) => handshakes.ask(lines.get(other.name)!),
       say: (other, text) => wire.sendPacket(lines.get(other.name)!, Buffer.from(text)),
       hasSession: (other) => wire.hasSession(lines.get(other.name)!),
       sessionOf: (other) => handshakes.sessionOf(lines.get(other.name)!),
@@ -167,6 +168,8 @@ export interface Node {
   isLoaded: boolean;
   knows(other: Node, options?: { psk?: Buffer; keepaliveMs?: number; endpoint?: Endpoint | 'unknown' }): void;
   forget(other: Node): void;
+  /** For a session, without a packet. */
+  ask(other: Node): void;
   say(other: Node, text: string): void;
   hasSession(other: Node): boolean;
   sessionOf(other: Node): ReturnType<Handshakes['sessionOf']>;

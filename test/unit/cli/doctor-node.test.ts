@@ -36,6 +36,18 @@ describe('a node that encrypts', () => {
     });
   });
 
+  it('names one that was asked from time to time, in vain', async () => {
+    const session = { state: 'none', handshakeSeconds: 900, tryingSeconds: null, endpoint: '10.1.1.77:51820' } as const;
+    const health = { ...peer.health, state: 'silent' } as const;
+    const handshake = async (changes: object) =>
+      (await complaints({ status: createStatus({ backend, peers: [{ ...peer, session, health, ...changes }] }) })).find(
+        ({ check }) => check === 'handshake',
+      );
+    expect((await handshake({}))?.text).toMatch(/at 10\.1\.1\.77:51820 has not answered the last handshakes -> /);
+    // It answers handshakes, and no echo.
+    expect(await handshake({ session: { ...session, state: 'up' } })).toBeUndefined();
+  });
+
   it('does not speak of one that was asked a moment ago', async () => {
     expect((await complaints({ status: trying(6) })).map(({ check }) => check)).not.toContain('handshake');
   });

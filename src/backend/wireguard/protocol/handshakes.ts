@@ -29,10 +29,11 @@ import {
   wipeInitiated,
 } from './noise.js';
 import { createPeer, type Peer, type PeerOptions, remoteOf } from './peer.js';
-import type { Endpoint, Sessions } from './sessions.js';
+import type { Activity, Endpoint, Sessions } from './sessions.js';
 import { createSourceLimit } from './source-limit.js';
 import type { TimestampSource } from './tai64n.js';
 import {
+  type Attempt,
   isExpired,
   isGivenUp,
   isKeepaliveOwed,
@@ -110,9 +111,8 @@ export function createHandshakes(options: HandshakeOptions) {
     if (peer === undefined) return;
     endAttempt(peer);
     setKeys(peer, NO_KEYS);
-    for (const map of [byKey, byLine] as Map<unknown, Peer>[]) {
-      for (const [name, other] of map) if (other === peer) map.delete(name);
-    }
+    byKey.delete(nameOf(peer.remote.publicKey));
+    byLine.delete(line);
     active.delete(peer);
     sessions.removePeer(line);
   }
@@ -223,7 +223,13 @@ export function createHandshakes(options: HandshakeOptions) {
     const peer = byLine.get(line);
     if (peer === undefined) return;
     if (peer.attempt === undefined) initiate(peer);
-    else peer.attempt = { ...peer.attempt, firstAt: now() };
+    else peer.attempt = { ...peer.attempt, giveUpAt: now() + timing.rekeyAttemptMs };
+  }
+
+  /** A session is wanted without a packet for it: once, since nothing waits for its answer. */
+  function ask(line: number): void {
+    const peer = byLine.get(line);
+    if (peer !== undefined && peer.attempt === undefined) initiate(peer, { firstAt: now(), giveUpAt: now() });
   }
 
   // What time brings.
@@ -232,9 +238,10 @@ export function createHandshakes(options: HandshakeOptions) {
   function tick(): void {
     for (const peer of active) {
       dropExpired(peer);
+      const activity = sessions.activity(peer.line);
       if (peer.attempt !== undefined) goOnTrying(peer, peer.attempt);
-      else if (isHandshakeDue(peer)) initiate(peer);
-      if (isKeepaliveDue(peer)) askForKeepalive(peer);
+      else if (isHandshakeDue(peer, activity)) initiate(peer);
+      if (isKeepaliveDue(peer, activity)) askForKeepalive(peer);
       const isIdle = keysIn(peer.keys).length === 0 && peer.attempt === undefined && peer.keepaliveMs === 0;
       if (isIdle) active.delete(peer);
     }
@@ -245,10 +252,9 @@ export function createHandshakes(options: HandshakeOptions) {
     if (keysIn(kept).length < keysIn(peer.keys).length) setKeys(peer, kept);
   }
 
-  function isHandshakeDue(peer: Peer): boolean {
+  function isHandshakeDue(peer: Peer, activity: Activity): boolean {
     const { current } = peer.keys;
     if (current === undefined) return false;
-    const activity = sessions.activity(peer.line);
     if (isOldForSending(timing, current, activity)) return true;
     const settledAt = Math.max(peer.heardAt, peer.initiatedAt, peer.givenUpAt);
     if (isSilent(timing, activity, now(), settledAt)) return true;
@@ -259,14 +265,13 @@ export function createHandshakes(options: HandshakeOptions) {
 
   function goOnTrying(peer: Peer, attempt: NonNullable<Peer['attempt']>): void {
     if (!isRetryDue(attempt, now())) return;
-    if (!isGivenUp(timing, attempt, now())) return initiate(peer, attempt.firstAt);
+    if (!isGivenUp(attempt, now())) return initiate(peer, attempt);
     endAttempt(peer);
     peer.givenUpAt = now();
     sessions.dropStaged(peer.line);
   }
 
-  function isKeepaliveDue(peer: Peer): boolean {
-    const activity = sessions.activity(peer.line);
+  function isKeepaliveDue(peer: Peer, activity: Activity): boolean {
     if (isKeepaliveOwed(timing, activity, now(), Math.max(peer.spokeAt, peer.keepaliveAt))) return true;
     const { lastSent, lastReceived } = activity;
     const lastAny = Math.max(lastSent, lastReceived, peer.spokeAt, peer.heardAt, peer.keepaliveAt);
@@ -275,8 +280,8 @@ export function createHandshakes(options: HandshakeOptions) {
 
   // What we do.
 
-  /** @param firstAt of the attempt that it goes on with */
-  function initiate(peer: Peer, firstAt = now()): void {
+  /** @param attempt that it goes on with */
+  function initiate(peer: Peer, { firstAt, giveUpAt }: Pick<Attempt, 'firstAt' | 'giveUpAt'> = newAttempt()): void {
     const endpoint = sessions.endpoint(peer.line);
     if (endpoint === undefined || now() - peer.initiatedAt < timing.rekeyTimeoutMs) return;
     endAttempt(peer);
@@ -285,12 +290,14 @@ export function createHandshakes(options: HandshakeOptions) {
     const created = createInitiation(own, peer.remote, { ephemeral, timestamp: timestamps.next(), index });
     if (created === undefined) return sessions.release(index);
     const retryAt = now() + timing.rekeyTimeoutMs + jitter();
-    peer.attempt = { firstAt, retryAt, index, state: created.state };
+    peer.attempt = { firstAt, retryAt, giveUpAt, index, state: created.state };
     peer.initiatedAt = now();
     byIndex.set(index, peer);
     active.add(peer);
     speak(peer, created.message, endpoint);
   }
+
+  const newAttempt = () => ({ firstAt: now(), giveUpAt: now() + timing.rekeyAttemptMs });
 
   /** So that two nodes that have begun at once do not do so again. */
   const jitter = () => (random(4).readUInt32LE(0) / 2 ** 32) * timing.rekeyJitterMs;
@@ -368,6 +375,7 @@ export function createHandshakes(options: HandshakeOptions) {
     receive,
     confirmed,
     wanted,
+    ask,
     tick,
     sessionOf,
     linesWithSession,

@@ -8,6 +8,8 @@ import type { Timing } from './timing.js';
 export interface Attempt {
   readonly firstAt: number;
   readonly retryAt: number;
+  /** The first retry from then on is none. */
+  readonly giveUpAt: number;
 }
 
 /** Its receiver takes it no longer, nor do we. */
@@ -55,4 +57,4 @@ export const isPersistentKeepaliveDue = (everyMs: number, lastAny: number, now: 
 export const isRetryDue = ({ retryAt }: Attempt, now: number) => now >= retryAt;
 
 /** It has been tried for long enough: what waits is given up, and the next packet begins anew. */
-export const isGivenUp = (timing: Timing, { firstAt }: Attempt, now: number) => now - firstAt >= timing.rekeyAttemptMs;
+export const isGivenUp = ({ giveUpAt }: Attempt, now: number) => now >= giveUpAt;

@@ -149,6 +149,44 @@ describe('keys', () => {
   });
 });
 
+describe('a session that is asked for without a packet', () => {
+  it('stands at both ends', () => {
+    const { world, a, b } = two();
+    a.ask(b);
+    world.run(10);
+    expect([a.hasSession(b), b.hasSession(a)]).toEqual([true, true]);
+    expect(a.sessionOf(b)).toMatchObject({ hasSession: true, tryingForMs: undefined });
+  });
+
+  it('is asked for once, if nobody answers', () => {
+    const { world, a, b } = two();
+    world.lose(() => true);
+    a.ask(b);
+    world.run(3 * SECOND);
+    expect(a.sessionOf(b)!.tryingForMs).toBeLessThanOrEqual(3 * SECOND);
+    a.ask(b);
+    world.run(100 * SECOND);
+    expect(world.sentOfType(INITIATION)).toHaveLength(1);
+    expect(a.sessionOf(b)!.tryingForMs).toBeUndefined();
+    a.ask(b);
+    world.run(SECOND);
+    expect(world.sentOfType(INITIATION)).toHaveLength(2);
+  });
+
+  it('is tried for as long as any, when a packet comes for it', () => {
+    const { world, a, b } = two();
+    world.lose(() => true);
+    a.ask(b);
+    world.run(SECOND);
+    a.say(b, 'x');
+    world.run(60 * SECOND);
+    expect(world.sentOfType(INITIATION).length).toBeGreaterThan(10);
+    world.lose(() => false);
+    world.run(6 * SECOND);
+    expect(b.received).toEqual(['x']);
+  });
+});
+
 describe('signs of life', () => {
   const keepalives = (world: ReturnType<typeof createWorld>, from: Node) =>
     world.sentOfType(DATA).filter((d) => d.bytes.length === KEEPALIVE_BYTES && d.from.address === from.at.address);

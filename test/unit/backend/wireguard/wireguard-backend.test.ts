@@ -63,10 +63,3 @@ it('has the cipher helped by as many threads as the host has cores for', async (
   tunnel = await open();
   expect(threads).toHaveBeenCalledExactlyOnceWith(threadsFor(availableParallelism()));
 });
-
-it('forbids core dumps, which would hold keys', async () => {
-  const forbid = vi.spyOn(native, 'forbidCoreDumps');
-  await tunnel.stop();
-  tunnel = await open();
-  expect(forbid).toHaveBeenCalledOnce();
-});
