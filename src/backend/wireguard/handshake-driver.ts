@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from '../../core/logger.js';
 import { elapsedMs, nowMs } from '../packet-path/tables/clock.js';
-import { createHandshakes, REFUSALS, type Refusal } from './protocol/handshakes.js';
-import type { Identity } from './protocol/keys.js';
+import { createHandshakes } from './protocol/handshakes.js';
+import { generateIdentity, type Identity } from './protocol/keys.js';
+import { REFUSALS, type Refusal } from './protocol/party.js';
 import type { Activity, Endpoint, Sessions } from './protocol/sessions.js';
 import { createTimestamps, KEPT_WITHIN_MS } from './protocol/tai64n.js';
 import type { Timing } from './protocol/timing.js';
@@ -51,6 +52,7 @@ export function startHandshakeDriver(options: DriverOptions) {
     timestamps,
     now,
     random: randomBytes,
+    ephemeral: generateIdentity,
     send,
     refused: (why) => refusals.set(why, (refusals.get(why) ?? 0) + 1),
   });

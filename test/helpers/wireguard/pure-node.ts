@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { createHandshakes, type Refusal } from '../../../src/backend/wireguard/protocol/handshakes.js';
-import type { Identity } from '../../../src/backend/wireguard/protocol/keys.js';
+import { createHandshakes } from '../../../src/backend/wireguard/protocol/handshakes.js';
+import { generateIdentity, type Identity } from '../../../src/backend/wireguard/protocol/keys.js';
 import { DATA } from '../../../src/backend/wireguard/protocol/messages.js';
+import type { Refusal } from '../../../src/backend/wireguard/protocol/party.js';
 import { createTimestamps } from '../../../src/backend/wireguard/protocol/tai64n.js';
 import { STANDARD_TIMING, type Timing } from '../../../src/backend/wireguard/protocol/timing.js';
 import { parseIpv4 } from '../../../src/core/address-text.js';
@@ -53,6 +54,7 @@ export function startPureNode(relay: Relay, options: PureOptions) {
     timestamps: createTimestamps(Date.now, undefined),
     now,
     random: randomBytes,
+    ephemeral: generateIdentity,
     send,
     refused: (why) => refusals.push(why),
   });

@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto';
-import { createHandshakes, type Handshakes, type Refusal } from '../../../src/backend/wireguard/protocol/handshakes.js';
-import { generateIdentity, type Identity } from '../../../src/backend/wireguard/protocol/keys.js';
+import { createHandshakes, type Handshakes } from '../../../src/backend/wireguard/protocol/handshakes.js';
+import {
+  generateIdentity,
+  type Identity,
+  identityOf,
+  KEY_BYTES,
+} from '../../../src/backend/wireguard/protocol/keys.js';
 import { DATA } from '../../../src/backend/wireguard/protocol/messages.js';
+import type { Refusal } from '../../../src/backend/wireguard/protocol/party.js';
 import type { Endpoint } from '../../../src/backend/wireguard/protocol/sessions.js';
 import { createTimestamps } from '../../../src/backend/wireguard/protocol/tai64n.js';
 import { STANDARD_TIMING, type Timing } from '../../../src/backend/wireguard/protocol/timing.js';
@@ -121,13 +127,15 @@ export function createWorld({ timing = STANDARD_TIMING }: { timing?: Timing } = 
       deliver: (packet) => received.push(packet.toString().replace(/\0+$/, '')),
       news: { wanted: (line) => handshakes.wanted(line), confirmed: (index) => handshakes.confirmed(index) },
     });
+    const random = pseudoRandom(`${name} ${made}`);
     const handshakes: Handshakes = createHandshakes({
       own: identity,
       sessions: wire.sessions,
       timing,
       timestamps: createTimestamps(wallMs, kept),
       now: () => now,
-      random: pseudoRandom(`${name} ${made}`),
+      random,
+      ephemeral: () => identityOf(random(KEY_BYTES)),
       send,
       refused: (why) => refusals.push(why),
     });

@@ -1,15 +1,7 @@
 import { createCookieChecker } from './cookie.js';
-import {
-  afterConfirming,
-  afterInitiating,
-  afterResponding,
-  type KeySlots,
-  keysIn,
-  NO_KEYS,
-  type SessionKey,
-  withoutExpired,
-} from './key-slots.js';
-import { generateIdentity, type Identity } from './keys.js';
+import { createInitiator } from './initiator.js';
+import { keysIn, NO_KEYS, withoutExpired } from './key-slots.js';
+import type { Identity } from './keys.js';
 import {
   COOKIE_REPLY,
   cookieReply,
@@ -19,56 +11,19 @@ import {
   type RESPONSE,
   response,
 } from './messages.js';
-import {
-  createInitiation,
-  createResponse,
-  readInitiation,
-  readResponse,
-  readTimestamp,
-  type SessionKeys,
-  wipeInitiated,
-} from './noise.js';
+import { createParty, type HandshakeOptions, type Refusal } from './party.js';
 import { createPeer, type Peer, type PeerOptions, remoteOf } from './peer.js';
-import type { Activity, Endpoint, Sessions } from './sessions.js';
+import { createResponder } from './responder.js';
+import type { Activity, Endpoint } from './sessions.js';
 import { createSourceLimit } from './source-limit.js';
-import type { TimestampSource } from './tai64n.js';
 import {
-  type Attempt,
   isExpired,
-  isGivenUp,
   isKeepaliveOwed,
   isOldForReceiving,
   isOldForSending,
   isPersistentKeepaliveDue,
-  isRetryDue,
   isSilent,
 } from './timers.js';
-import type { Timing } from './timing.js';
-
-/** Why a message of a handshake has had no effect. */
-export const REFUSALS = [
-  'malformed',
-  'bad mac1',
-  'under load',
-  'unknown peer',
-  'forged',
-  'replayed',
-  'too often',
-  'unexpected',
-] as const;
-export type Refusal = (typeof REFUSALS)[number];
-
-export interface HandshakeOptions {
-  readonly own: Identity;
-  readonly sessions: Sessions;
-  readonly timing: Timing;
-  readonly timestamps: TimestampSource;
-  /** Milliseconds of a clock that never goes back. */
-  readonly now: () => number;
-  readonly random: (size: number) => Buffer;
-  readonly send: (message: Buffer, to: Endpoint) => void;
-  readonly refused: (why: Refusal) => void;
-}
 
 /** What a node shows of a peer. */
 export interface PeerSession {
@@ -85,20 +40,19 @@ export interface PeerSession {
  * socket, no clock and no packet of data; what it sends and what it wants of the packet path goes through `send` and `sessions`.
  */
 export function createHandshakes(options: HandshakeOptions) {
-  const { sessions, timing, timestamps, now, random, send } = options;
-  let own = options.own;
-  let checker = createCookieChecker(own.publicKey, options);
+  const { sessions, timing, now, send } = options;
+  const party = createParty(options);
+  const { active } = party;
+  let checker = createCookieChecker(party.own.publicKey, options);
   const allows = createSourceLimit(now);
   const byKey = new Map<string, Peer>();
   const byLine = new Map<number, Peer>();
-  /** By our index: of initiations without an answer, and of keys. */
-  const byIndex = new Map<number, Peer>();
-  /** Those that a rule of time may be due for. */
-  const active = new Set<Peer>();
+  const initiator = createInitiator(party);
+  const responder = createResponder(party, (publicKey) => byKey.get(nameOf(publicKey)));
 
   function addPeer(peer: PeerOptions): number {
     const line = sessions.addPeer();
-    const added = createPeer(own, peer, line, options);
+    const added = createPeer(party.own, peer, line, options);
     byKey.set(nameOf(peer.publicKey), added);
     byLine.set(line, added);
     if (peer.endpoint !== undefined) sessions.setEndpoint(line, peer.endpoint);
@@ -109,8 +63,8 @@ export function createHandshakes(options: HandshakeOptions) {
   function removePeer(line: number): void {
     const peer = byLine.get(line);
     if (peer === undefined) return;
-    endAttempt(peer);
-    setKeys(peer, NO_KEYS);
+    party.endAttempt(peer);
+    party.setKeys(peer, NO_KEYS);
     byKey.delete(nameOf(peer.remote.publicKey));
     byLine.delete(line);
     active.delete(peer);
@@ -123,11 +77,11 @@ export function createHandshakes(options: HandshakeOptions) {
    */
   function setIdentity(next: Identity): number[] {
     const tried = [...byLine.values()].filter(({ attempt }) => attempt !== undefined).map(({ line }) => line);
-    own = next;
-    checker = createCookieChecker(own.publicKey, options);
+    party.own = next;
+    checker = createCookieChecker(next.publicKey, options);
     for (const peer of byLine.values()) {
-      endAttempt(peer);
-      peer.remote = remoteOf(own, peer.remote);
+      party.endAttempt(peer);
+      peer.remote = remoteOf(next, peer.remote);
       // By our old key it has never heard of us.
       peer.initiatedAt = Number.NEGATIVE_INFINITY;
     }
@@ -148,7 +102,7 @@ export function createHandshakes(options: HandshakeOptions) {
     if (type === COOKIE_REPLY) return takeCookie(message);
     if (!checker.hasMac1(message)) return 'bad mac1';
     if (isLoaded && !isWelcome(type, message, from)) return 'under load';
-    return type === INITIATION ? takeInitiation(message, from) : takeResponse(message, from);
+    return type === INITIATION ? responder.takeInitiation(message, from) : initiator.takeResponse(message, from);
   }
 
   function isWelcome(type: typeof INITIATION | typeof RESPONSE, message: Buffer, from: Endpoint): boolean {
@@ -159,77 +113,9 @@ export function createHandshakes(options: HandshakeOptions) {
   }
 
   function takeCookie(message: Buffer): Refusal | undefined {
-    const peer = byIndex.get(message.readInt32LE(cookieReply.receiver));
+    const peer = party.ofIndex(message.readInt32LE(cookieReply.receiver));
     if (peer === undefined) return 'unexpected';
     return peer.cookies.take(message) ? undefined : 'forged';
-  }
-
-  function takeInitiation(message: Buffer, from: Endpoint): Refusal | undefined {
-    const introduced = readInitiation(own, message);
-    if (introduced === undefined) return 'forged';
-    const peer = byKey.get(nameOf(introduced.publicKey));
-    if (peer === undefined) return 'unknown peer';
-    const asked = readTimestamp(introduced, peer.remote, message);
-    if (asked === undefined) return 'forged';
-    if (peer.timestamp !== undefined && asked.timestamp.compare(peer.timestamp) <= 0) return 'replayed';
-    if (now() - peer.askedAt < timing.floodMs) return 'too often';
-    // A peer has four places for keys: what the new one puts an end to goes first.
-    setKeys(peer, { ...NO_KEYS, current: peer.keys.current });
-    const index = sessions.reserve(peer.line);
-    const answer = createResponse(asked, peer.remote, { ephemeral: generateIdentity(random), index });
-    if (answer === undefined) {
-      sessions.release(index);
-      return 'forged';
-    }
-    peer.timestamp = asked.timestamp;
-    peer.askedAt = now();
-    heard(peer, from);
-    const key = { index, bornAt: now(), isInitiator: false };
-    install(key, asked.index, answer.keys, 'next');
-    setKeys(peer, afterResponding(peer.keys, key));
-    speak(peer, answer.message, from);
-    return undefined;
-  }
-
-  function takeResponse(message: Buffer, from: Endpoint): Refusal | undefined {
-    const peer = byIndex.get(message.readInt32LE(response.receiver));
-    const attempt = peer?.attempt;
-    if (peer === undefined || attempt?.index !== message.readInt32LE(response.receiver)) return 'unexpected';
-    const answer = readResponse(own, peer.remote, attempt.state, message);
-    if (answer === undefined) return 'forged';
-    wipeInitiated(attempt.state);
-    peer.attempt = undefined;
-    heard(peer, from);
-    const key = { index: attempt.index, bornAt: now(), isInitiator: true };
-    install(key, answer.index, answer.keys, 'current');
-    setKeys(peer, afterInitiating(peer.keys, key));
-    completed(peer);
-    // Nothing else tells the peer that we have the key.
-    askForKeepalive(peer);
-    return undefined;
-  }
-
-  /** The first authentic packet under that index has come. */
-  function confirmed(index: number): void {
-    const peer = byIndex.get(index);
-    if (peer?.keys.next?.index !== index) return;
-    sessions.setRole(index, 'current');
-    setKeys(peer, afterConfirming(peer.keys));
-    completed(peer);
-  }
-
-  /** Packets wait for a session. Being asked again begins the time of trying again, since there still is something to send. */
-  function wanted(line: number): void {
-    const peer = byLine.get(line);
-    if (peer === undefined) return;
-    if (peer.attempt === undefined) initiate(peer);
-    else peer.attempt = { ...peer.attempt, giveUpAt: now() + timing.rekeyAttemptMs };
-  }
-
-  /** A session is wanted without a packet for it: once, since nothing waits for its answer. */
-  function ask(line: number): void {
-    const peer = byLine.get(line);
-    if (peer !== undefined && peer.attempt === undefined) initiate(peer, { firstAt: now(), giveUpAt: now() });
   }
 
   // What time brings.
@@ -239,9 +125,9 @@ export function createHandshakes(options: HandshakeOptions) {
     for (const peer of active) {
       dropExpired(peer);
       const activity = sessions.activity(peer.line);
-      if (peer.attempt !== undefined) goOnTrying(peer, peer.attempt);
-      else if (isHandshakeDue(peer, activity)) initiate(peer);
-      if (isKeepaliveDue(peer, activity)) askForKeepalive(peer);
+      if (peer.attempt !== undefined) initiator.goOnTrying(peer, peer.attempt);
+      else if (isHandshakeDue(peer, activity)) initiator.initiate(peer);
+      if (isKeepaliveDue(peer, activity)) initiator.askForKeepalive(peer);
       const isIdle = keysIn(peer.keys).length === 0 && peer.attempt === undefined && peer.keepaliveMs === 0;
       if (isIdle) active.delete(peer);
     }
@@ -249,7 +135,7 @@ export function createHandshakes(options: HandshakeOptions) {
 
   function dropExpired(peer: Peer): void {
     const kept = withoutExpired(peer.keys, (key) => isExpired(timing, key, now()));
-    if (keysIn(kept).length < keysIn(peer.keys).length) setKeys(peer, kept);
+    if (keysIn(kept).length < keysIn(peer.keys).length) party.setKeys(peer, kept);
   }
 
   function isHandshakeDue(peer: Peer, activity: Activity): boolean {
@@ -263,96 +149,11 @@ export function createHandshakes(options: HandshakeOptions) {
     return true;
   }
 
-  function goOnTrying(peer: Peer, attempt: NonNullable<Peer['attempt']>): void {
-    if (!isRetryDue(attempt, now())) return;
-    if (!isGivenUp(attempt, now())) return initiate(peer, attempt);
-    endAttempt(peer);
-    peer.givenUpAt = now();
-    sessions.dropStaged(peer.line);
-  }
-
   function isKeepaliveDue(peer: Peer, activity: Activity): boolean {
     if (isKeepaliveOwed(timing, activity, now(), Math.max(peer.spokeAt, peer.keepaliveAt))) return true;
     const { lastSent, lastReceived } = activity;
     const lastAny = Math.max(lastSent, lastReceived, peer.spokeAt, peer.heardAt, peer.keepaliveAt);
     return isPersistentKeepaliveDue(peer.keepaliveMs, lastAny, now());
-  }
-
-  // What we do.
-
-  /** @param attempt that it goes on with */
-  function initiate(peer: Peer, { firstAt, giveUpAt }: Pick<Attempt, 'firstAt' | 'giveUpAt'> = newAttempt()): void {
-    const endpoint = sessions.endpoint(peer.line);
-    if (endpoint === undefined || now() - peer.initiatedAt < timing.rekeyTimeoutMs) return;
-    endAttempt(peer);
-    const index = sessions.reserve(peer.line);
-    const ephemeral = generateIdentity(random);
-    const created = createInitiation(own, peer.remote, { ephemeral, timestamp: timestamps.next(), index });
-    if (created === undefined) return sessions.release(index);
-    const retryAt = now() + timing.rekeyTimeoutMs + jitter();
-    peer.attempt = { firstAt, retryAt, giveUpAt, index, state: created.state };
-    peer.initiatedAt = now();
-    byIndex.set(index, peer);
-    active.add(peer);
-    speak(peer, created.message, endpoint);
-  }
-
-  const newAttempt = () => ({ firstAt: now(), giveUpAt: now() + timing.rekeyAttemptMs });
-
-  /** So that two nodes that have begun at once do not do so again. */
-  const jitter = () => (random(4).readUInt32LE(0) / 2 ** 32) * timing.rekeyJitterMs;
-
-  function endAttempt(peer: Peer): void {
-    if (peer.attempt === undefined) return;
-    wipeInitiated(peer.attempt.state);
-    byIndex.delete(peer.attempt.index);
-    sessions.release(peer.attempt.index);
-    peer.attempt = undefined;
-  }
-
-  function speak(peer: Peer, message: Buffer, to: Endpoint): void {
-    peer.cookies.sign(message);
-    peer.spokeAt = now();
-    send(message, to);
-  }
-
-  function heard(peer: Peer, from: Endpoint): void {
-    peer.heardAt = now();
-    sessions.setEndpoint(peer.line, from);
-  }
-
-  function completed(peer: Peer): void {
-    peer.completedAt = now();
-    peer.lastMinuteOf = undefined;
-  }
-
-  function askForKeepalive(peer: Peer): void {
-    peer.keepaliveAt = now();
-    if (peer.keys.current !== undefined) sessions.sendKeepalive(peer.line);
-    else if (peer.attempt === undefined) initiate(peer);
-  }
-
-  function install(key: SessionKey, remoteIndex: number, keys: SessionKeys, role: 'current' | 'next'): void {
-    const { index, bornAt } = key;
-    sessions.install(index, { remoteIndex, sendKey: keys.send, receiveKey: keys.receive, bornAt, role });
-    keys.send.fill(0);
-    keys.receive.fill(0);
-  }
-
-  /** After a new key is in force: takes from the packet path what has no slot any more, and says what does not send. */
-  function setKeys(peer: Peer, slots: KeySlots): void {
-    const kept = new Set(keysIn(slots));
-    for (const key of keysIn(peer.keys)) {
-      if (kept.has(key)) continue;
-      byIndex.delete(key.index);
-      sessions.release(key.index);
-    }
-    if (slots.previous !== undefined && slots.previous !== peer.keys.previous) {
-      sessions.setRole(slots.previous.index, 'previous');
-    }
-    peer.keys = slots;
-    for (const key of kept) byIndex.set(key.index, peer);
-    active.add(peer);
   }
 
   function sessionOf(line: number): PeerSession | undefined {
@@ -365,6 +166,11 @@ export function createHandshakes(options: HandshakeOptions) {
     };
   }
 
+  /** What is asked of a peer that is gone meanwhile is nothing. */
+  const withPeer = (act: (peer: Peer) => void) => (line: number) => {
+    const peer = byLine.get(line);
+    if (peer !== undefined) act(peer);
+  };
   const linesWithSession = () => [...active].filter(({ keys }) => keys.current !== undefined).map(({ line }) => line);
   const withSession = () => linesWithSession().map((line) => byLine.get(line)!.remote.publicKey);
 
@@ -373,9 +179,11 @@ export function createHandshakes(options: HandshakeOptions) {
     removePeer,
     setIdentity,
     receive,
-    confirmed,
-    wanted,
-    ask,
+    confirmed: responder.confirmed,
+    /** Packets wait for a session with that line's peer. */
+    wanted: withPeer(initiator.want),
+    /** The same without a packet: once. */
+    ask: withPeer(initiator.ask),
     tick,
     sessionOf,
     linesWithSession,

@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 
 /** Keys of X25519: 32 bytes in messages, base64 in leases and files, and KeyObjects where they are worked with, which OpenSSL wipes. */
 export const KEY_BYTES = 32;
@@ -17,20 +17,16 @@ export function identityOf(privateBytes: Uint8Array): Identity {
   const der = Buffer.concat([PKCS8_PREFIX, privateBytes]);
   const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
   der.fill(0);
-  return { privateKey, publicKey: publicBytesOf(privateKey) };
+  return { privateKey, publicKey: bytesOf(createPublicKey(privateKey)) };
 }
 
-/** @param random so many random bytes */
-export function generateIdentity(random: (size: number) => Buffer = randomBytes): Identity {
-  const bytes = random(KEY_BYTES);
-  const identity = identityOf(bytes);
-  bytes.fill(0);
-  return identity;
+/** Not of random bytes: to make a key of its bytes takes eight times as long. */
+export function generateIdentity(): Identity {
+  const { privateKey, publicKey } = generateKeyPairSync('x25519');
+  return { privateKey, publicKey: bytesOf(publicKey) };
 }
 
-function publicBytesOf(privateKey: KeyObject): Buffer {
-  return Buffer.from(createPublicKey(privateKey).export({ format: 'jwk' }).x!, 'base64url');
-}
+const bytesOf = (publicKey: KeyObject) => Buffer.from(publicKey.export({ format: 'jwk' }).x!, 'base64url');
 
 /** By JWK: reading DER takes ten times as long. */
 export function publicKeyFrom(bytes: Uint8Array): KeyObject {

@@ -6,6 +6,8 @@ import { dh } from './primitives.js';
 import type { Endpoint } from './sessions.js';
 import type { Attempt } from './timers.js';
 
+export type Attempting = Attempt & { readonly index: number; readonly state: Initiated };
+
 /** What the protocol remembers of a peer; whoever moves packets knows its line. */
 export interface Peer {
   /** Another one when we have another key. */
@@ -15,7 +17,7 @@ export interface Peer {
   readonly cookies: CookieHolder;
   keys: KeySlots;
   /** A handshake of ours under way; undefined state: it waits for its first initiation. */
-  attempt: (Attempt & { readonly index: number; readonly state: Initiated }) | undefined;
+  attempt: Attempting | undefined;
   /** When the last of each was; -Infinity: never. */
   initiatedAt: number;
   givenUpAt: number;
