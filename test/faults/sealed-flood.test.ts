@@ -78,13 +78,10 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node of WireGuard under
     const rss = resident();
 
     let least = TTL_SECONDS;
-    let longest = 0;
     let isOver = false;
     const watching = (async () => {
       while (!isOver) {
-        const asked = performance.now();
         const status = await statusOf(lab, lab.nodes[0]);
-        longest = Math.max(longest, performance.now() - asked);
         expect(status.problems).toEqual([]);
         least = Math.min(least, status.lease.remainingSeconds!);
       }
@@ -131,7 +128,6 @@ describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node of WireGuard under
     expect((await leaseOf()).create_revision).toBe(lease.create_revision);
     expect((await statusOf(lab, lab.nodes[0])).lease.recoveries).toBe(0);
     expect(logLines(lab, lab.nodes[0]).filter(({ level }) => Number(level) >= 50)).toEqual([]);
-    expect(longest).toBeLessThan(5000);
     expect(resident() - rss).toBeLessThan(32 * MEBIBYTE);
     await ping(lab, 'c1', containerOf2);
   });
