@@ -4,7 +4,7 @@ import type { LeaseChange } from '../core/lease-set.js';
 import type { Subnet } from '../core/subnet.js';
 
 /** `routes`: those with the mark of ours, and rules. */
-export type Leftover = 'tun device' | 'vxlan devices' | 'routes';
+export type Leftover = 'tun device' | 'vxlan devices' | 'wireguard devices' | 'routes';
 
 /** What the daemon needs of whatever moves the packets. */
 export interface Backend {
@@ -38,6 +38,10 @@ export interface Backend {
   setRouted(isRouted: boolean): Promise<void>;
   /** Undefined: the kernel moves the packets, and tells less. */
   readonly packetPath: PacketPathReport | undefined;
+  /** What the kernel counts of a peer; undefined or not there: nothing. */
+  readonly kernelTraffic?: ((subnet: Subnet) => KernelTraffic | undefined) | undefined;
+  /** Whether there is something to repair that the kernel tells nobody of, since this was last asked. */
+  readonly takeUntold?: (() => boolean) | undefined;
   /** What is known of the encryption; undefined or not there: packets go as they are. */
   readonly sessions?: SessionsReport | undefined;
   /** This node has another key from then on, which its lease has to say. @throws RudderError `file` */
@@ -81,9 +85,28 @@ export interface PeerTraffic {
   readonly heardSecondsAgo: number | undefined;
 }
 
+/** Where the kernel moves the packets, and counts those of each peer. */
+export interface KernelTraffic {
+  /** As they are on the way: encrypted, and with what the tunnel sends of its own. */
+  readonly outBytes: number;
+  readonly inBytes: number;
+  /** Undefined: never. */
+  readonly heardSecondsAgo: number | undefined;
+  /** How many of these bytes a packet of so many is. */
+  sizeOnTheWay(bytes: number): number;
+}
+
+/** Who encrypts: the kernel, or this process. */
+export interface Implementation {
+  readonly runs: 'kernel' | 'user';
+  /** Why that one. */
+  readonly why: string;
+}
+
 /** Of a backend that encrypts. */
 export interface SessionsReport {
-  /** Which implementation of the cipher runs. */
+  readonly implementation?: Implementation | undefined;
+  /** Which implementation of the cipher runs; `kernel`: its own. */
   cipher(): string;
   /** By how much the clock is behind what peers were told before; 0: it is not. */
   clockBehindSeconds(): number;

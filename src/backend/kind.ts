@@ -6,6 +6,7 @@ import type { Tunnel } from '../system/firewall-rules.js';
 import type { Netlink } from '../system/netlink.js';
 import type { Backend } from './backend.js';
 import type { Offload } from './packet-path/tables/offloads.js';
+import type { ImplementationChoice } from './wireguard/implementations.js';
 
 /**
  * A way to move packets between nodes, such as udp. Each is a folder with a kind.ts; kinds.ts lists them.
@@ -69,5 +70,7 @@ export interface BackendHost {
   readonly offloads: ReadonlySet<Offload>;
   /** The code that encrypts, where packets are: the fastest that this CPU has, or the one that runs everywhere. */
   readonly cipher: 'auto' | 'portable';
+  /** Undefined: as the config says. */
+  readonly wireguardImplementation?: ImplementationChoice | undefined;
   readonly log: Logger;
 }

@@ -7,7 +7,7 @@ import { DEVICE_NAME, removeDevice } from '../system/tun-device.js';
 import { alloc } from './alloc/kind.js';
 import type { Backend } from './backend.js';
 import { hostGw } from './host-gw/kind.js';
-import { removeVxlanDevices } from './kernel/leftovers.js';
+import { removeOwnDevices } from './kernel/leftovers.js';
 import { removeOurRoutes } from './kernel/tables.js';
 import type { BackendKind, BackendSettings } from './kind.js';
 import { udp } from './udp/kind.js';
@@ -43,6 +43,7 @@ export const answersByDevice = (type: string) => KINDS.find((kind) => kind.type 
  */
 export async function removeOthers(netlink: Netlink, { leaves }: Pick<Backend, 'leaves'>): Promise<void> {
   if (!leaves.includes('tun device')) await removeDevice(netlink, DEVICE_NAME);
-  if (!leaves.includes('vxlan devices')) await removeVxlanDevices(netlink);
+  if (!leaves.includes('vxlan devices')) await removeOwnDevices(netlink, 'vxlan');
+  if (!leaves.includes('wireguard devices')) await removeOwnDevices(netlink, 'wireguard');
   if (!leaves.includes('routes')) await removeOurRoutes(netlink);
 }

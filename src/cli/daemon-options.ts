@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { OFFLOADS, type Offload } from '../backend/packet-path/tables/offloads.js';
+import { IMPLEMENTATIONS, type ImplementationChoice } from '../backend/wireguard/implementations.js';
 import type { SharedRegistry } from '../control/open.js';
 import { RudderError } from '../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
@@ -30,6 +31,7 @@ export interface RawDaemonOptions extends RawRegistryOptions {
   mtu?: number;
   sourceCheck: 'strict' | 'off';
   cipher: 'auto' | 'portable';
+  wireguardImplementation?: ImplementationChoice;
   disableOffload?: Offload[];
   ipMasq: boolean;
   firewall: boolean;
@@ -128,6 +130,12 @@ export function addDaemonOptions(command: Command): Command {
         .default('auto'),
     )
     .addOption(
+      option(
+        '--wireguard-implementation <name>',
+        "whose WireGuard encrypts; default: of the config, else auto, the kernel's where it has one",
+      ).choices(IMPLEMENTATIONS),
+    )
+    .addOption(
       option('--ip-masq [boolean]', 'masquerade what containers send to the outside of the overlay')
         .argParser(values.parseBoolean)
         .preset('true')
@@ -195,6 +203,7 @@ export function toDaemonOptions(raw: RawDaemonOptions): DaemonOptions & { regist
     mtu: raw.mtu,
     checkSource: raw.sourceCheck === 'strict',
     cipher: raw.cipher,
+    wireguardImplementation: raw.wireguardImplementation,
     offloads: new Set(OFFLOADS.filter((name) => !raw.disableOffload?.includes(name))),
     ipMasq: raw.ipMasq,
     firewall: raw.firewall,

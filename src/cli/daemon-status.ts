@@ -67,6 +67,7 @@ const shape = (directory: string) =>
       kernel: z.looseObject({ wanted: count, present: count }).nullable(),
       direct: count.nullable(),
       cipher: text.nullish(),
+      implementation: z.looseObject({ runs: z.enum(['kernel', 'user']), why: text }).nullish(),
       clockBehindSeconds: count.optional(),
     }),
     packetPath: z

@@ -92,7 +92,11 @@ function firewallText({ firewall }: Status): string {
 function encryptedRows({ backend, peers }: Status): (readonly [string, string])[] {
   if (!backend.cipher) return [];
   const up = peers.filter(({ session }) => session?.state === 'up').length;
-  return [['encrypted', `${backend.type}, cipher ${backend.cipher}; ${counted(up, 'session')}`]];
+  const by = backend.implementation;
+  return [
+    ['encrypted', `${backend.type}, cipher ${backend.cipher}; ${counted(up, 'session')}`],
+    ...(by ? [['', `${by.runs === 'kernel' ? 'by the kernel' : 'in user space'}: ${by.why}`] as const] : []),
+  ];
 }
 
 function carriedRows({ packetPath, backend }: Status): (readonly [string, string])[] {

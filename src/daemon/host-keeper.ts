@@ -82,7 +82,8 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
   let timer = setTimeout(look, CHECK_INTERVAL_MS);
 
   function look(): void {
-    const hasChanged = options.events.take();
+    // Both, whatever the first says: each tells of a change once.
+    const hasChanged = [options.events.take(), backend.takeUntold?.() ?? false].includes(true);
     const isDue = hasChanged || problem !== undefined || performance.now() - lookedAt >= FULL_LOOK_INTERVAL_MS;
     const start = performance.now();
     const repairsBefore = repairs;

@@ -17,7 +17,7 @@ import { keepLastKnown } from './last-known-keeper.js';
 import type { Ground, Node, Ready, StartContext } from './node.js';
 import { keepPast } from './past.js';
 import { watchPeerHealth } from './peer-watch.js';
-import { problemWith, readStatus, trafficWith } from './status.js';
+import { countsOf, problemWith, readStatus, trafficWith } from './status.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
 /** After READY: remembers what is known, and follows what changes on this host. */
@@ -105,7 +105,7 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     log,
   });
   const sightOf = (lease: Lease) => {
-    const { heardSecondsAgo } = backend.packetPath?.traffic(lease.subnet) ?? {};
+    const { heardSecondsAgo } = countsOf(lease.subnet, backend);
     return [lease, problemWith(lease, backend, admission), heardSecondsAgo] as const;
   };
   const peerWatch = watchPeerHealth({

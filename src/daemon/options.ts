@@ -1,4 +1,5 @@
 import type { Offload } from '../backend/packet-path/tables/offloads.js';
+import type { ImplementationChoice } from '../backend/wireguard/implementations.js';
 import type { RegistryOptions } from '../control/open.js';
 import type { Ipv4 } from '../core/ipv4.js';
 import type { StoreSettings } from '../ops/store-settings.js';
@@ -29,6 +30,8 @@ export interface DaemonOptions {
   readonly offloads: ReadonlySet<Offload>;
   /** The code that encrypts: the fastest that this CPU has, or the one that runs everywhere. */
   readonly cipher: 'auto' | 'portable';
+  /** Whose WireGuard; undefined: as the config says. */
+  readonly wireguardImplementation: ImplementationChoice | undefined;
   /** Masquerade what our containers send to the outside. */
   readonly ipMasq: boolean;
   /** Ask peers from time to time whether they are there. */

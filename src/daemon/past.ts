@@ -12,7 +12,7 @@ import { trafficWith } from './status.js';
 export interface PastOptions {
   /** The same array until any of them changes. */
   readonly peers: () => readonly Lease[];
-  readonly backend: Pick<Backend, 'packetPath'>;
+  readonly backend: Pick<Backend, 'packetPath' | 'kernelTraffic'>;
   readonly health: Pick<Health, 'look' | 'of' | 'probePackets'>;
   readonly sightOf: (lease: Lease) => readonly [...Parameters<Health['of']>];
 }

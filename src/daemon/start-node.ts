@@ -111,10 +111,10 @@ async function openBackend(
   { config, settings, underlay, state, publicIp }: Ground,
   undo: Undo,
 ): Promise<Backend> {
-  const { checkSource, offloads, cipher, portMapped, stateDir } = options;
+  const { checkSource, offloads, cipher, wireguardImplementation, portMapped, stateDir } = options;
   const mtu = tunnelMtu(options, settings, underlay, log);
   const host = { nodeId: state.nodeId, publicIp, interface: underlay.name, localAddress: underlay.address, mtu };
-  const wanted = { portMapped, checkSource, offloads, cipher };
+  const wanted = { portMapped, checkSource, offloads, cipher, wireguardImplementation };
   const backend = await settings.open({ config, netlink, ...host, stateDir, ...wanted, log });
   undo.add('device', () => backend.stop(false));
   return backend;

@@ -1,4 +1,4 @@
-import type { Backend, SessionReport } from '../backend/backend.js';
+import type { Backend, KernelTraffic, SessionReport } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
 import type { Joined, JoinedState, Membership } from '../control/membership.js';
 import { shorten } from '../core/errors.js';
@@ -83,6 +83,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       kernel: backend.kernelEntries() ?? null,
       direct: backend.directPeers() ?? null,
       cipher: backend.sessions?.cipher() ?? null,
+      implementation: backend.sessions?.implementation ?? null,
       clockBehindSeconds: backend.sessions?.clockBehindSeconds() ?? 0,
     },
     packetPath: packetPath && { heartbeatSeconds: packetPath.heartbeatAgeMs() / 1000, counters: packetPath.counters() },
@@ -104,7 +105,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
 
 function peerStatus({ backend, admission, health }: StatusSources, lease: Lease): PeerStatus {
   const { subnet, publicIp, host = null, version = null } = lease;
-  const { heardSecondsAgo } = backend.packetPath?.traffic(subnet) ?? UNKNOWN_TRAFFIC;
+  const { heardSecondsAgo } = countsOf(subnet, backend);
   const problem = problemWith(lease, backend, admission);
   return {
     host,
@@ -144,33 +145,43 @@ export function problemWith(
 /** What containers and hosts have exchanged with a peer. */
 export function trafficWith(
   lease: Lease,
-  backend: Pick<Backend, 'packetPath'>,
+  backend: Pick<Backend, 'packetPath' | 'kernelTraffic'>,
   health: Pick<Health, 'probePackets'>,
 ): PeerStatusTraffic {
-  const { heardSecondsAgo: _, ...traffic } = backend.packetPath?.traffic(lease.subnet) ?? UNKNOWN_TRAFFIC;
-  return withoutProbes(traffic, health.probePackets(lease));
+  const { heardSecondsAgo: _, sizeOnTheWay, ...traffic } = countsOf(lease.subnet, backend);
+  return withoutProbes(traffic, health.probePackets(lease), sizeOnTheWay(ECHO_HEADER_BYTES));
+}
+
+/** What is counted of a peer, by whoever moves the packets. */
+export function countsOf(
+  subnet: Subnet,
+  { packetPath, kernelTraffic }: Pick<Backend, 'packetPath' | 'kernelTraffic'>,
+): Counts {
+  return { ...UNKNOWN_TRAFFIC, ...(packetPath?.traffic(subnet) ?? kernelTraffic?.(subnet)) };
 }
 
 /** Null where nothing is counted. An answer is counted by the packet path before it is read by us, or after. */
-function withoutProbes(traffic: PeerStatusTraffic, probes: ProbePackets): PeerStatusTraffic {
+function withoutProbes(traffic: PeerStatusTraffic, probes: ProbePackets, probeBytes: number): PeerStatusTraffic {
   const less = (count: number | null, by: number) => (count === null ? null : Math.max(0, count - by));
   return {
     outPackets: less(traffic.outPackets, probes.out),
-    outBytes: less(traffic.outBytes, probes.out * ECHO_HEADER_BYTES),
+    outBytes: less(traffic.outBytes, probes.out * probeBytes),
     inPackets: less(traffic.inPackets, probes.in),
-    inBytes: less(traffic.inBytes, probes.in * ECHO_HEADER_BYTES),
+    inBytes: less(traffic.inBytes, probes.in * probeBytes),
   };
 }
 
 type PeerStatusTraffic = Pick<PeerStatus, 'outPackets' | 'outBytes' | 'inPackets' | 'inBytes'>;
+type Counts = PeerStatusTraffic & Pick<KernelTraffic, 'heardSecondsAgo' | 'sizeOnTheWay'>;
 
-/** The kernel does not count by peer. */
-const UNKNOWN_TRAFFIC = {
+/** The kernel does not count by peer, or bytes alone. */
+const UNKNOWN_TRAFFIC: Counts = {
   outPackets: null,
   outBytes: null,
   inPackets: null,
   inBytes: null,
   heardSecondsAgo: undefined,
+  sizeOnTheWay: (bytes) => bytes,
 };
 
 function settingsOf({ settings }: FirewallState): FirewallSettingsStatus {

@@ -216,13 +216,14 @@ export function createMetrics(): { readonly contentType: string; text(status: St
 
   function peerTraffic({ peers }: Status): void {
     for (const { subnet, outPackets, outBytes, inPackets, inBytes } of peers) {
-      if (outPackets === null || outBytes === null || inPackets === null || inBytes === null) continue;
       for (const [direction, packets, bytes] of [
         ['out', outPackets, outBytes],
         ['in', inPackets, inBytes],
       ] as const) {
-        total('rudder_peer_packets_total', "Packets to and from a peer's subnet.", packets, { subnet, direction });
-        total('rudder_peer_bytes_total', "Bytes to and from a peer's subnet.", bytes, { subnet, direction });
+        const labels = { subnet, direction };
+        if (packets !== null)
+          total('rudder_peer_packets_total', "Packets to and from a peer's subnet.", packets, labels);
+        if (bytes !== null) total('rudder_peer_bytes_total', "Bytes to and from a peer's subnet.", bytes, labels);
       }
     }
   }

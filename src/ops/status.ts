@@ -60,6 +60,8 @@ export interface Status {
     readonly direct: number | null;
     /** Which implementation of the cipher runs; null or not there: packets go as they are. */
     readonly cipher?: string | null;
+    /** Who encrypts, the kernel or the daemon, and why that one; null or not there: nobody, or there is but one. */
+    readonly implementation?: { readonly runs: 'kernel' | 'user'; readonly why: string } | null;
     /** By how much the clock is behind what peers were told before, which they believe no less; 0: it is not. */
     readonly clockBehindSeconds?: number;
   };
@@ -165,7 +167,7 @@ export interface PeerStatus {
   readonly health: PeerHealthStatus;
   /** Kept for a node that has not taken it yet, and from which nothing was ever heard. */
   readonly reserved: boolean;
-  /** Null, as all of traffic: the kernel moves the packets, and does not count by peer. */
+  /** Null, as all of traffic: the kernel moves the packets, and does not count by peer; WireGuard's counts bytes. */
   readonly outPackets: number | null;
   readonly outBytes: number | null;
   readonly inPackets: number | null;

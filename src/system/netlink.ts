@@ -15,8 +15,9 @@ import {
 } from './netlink/links.js';
 import { AF_INET, attribute } from './netlink/messages.js';
 import { type Datagram, openNetfilter } from './netlink/netfilter.js';
-import { openRequests } from './netlink/requests.js';
+import { openRequests, type Requests } from './netlink/requests.js';
 import { defaultsIn, listRoutes, lookUpRoute, lookUpSource, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
+import { createWireguard, type Wireguard } from './netlink/wireguard.js';
 
 export { NetlinkError } from './netlink/error.js';
 export type { HostEvents } from './netlink/events.js';
@@ -28,6 +29,7 @@ export { type RouteEntry, RTN_BLACKHOLE, RTN_UNICAST, RTN_UNREACHABLE } from './
 export { type Hop, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
 export type { MarkRule } from './netlink/rules.js';
 export type { DetailedLink, VxlanSettings } from './netlink/vxlan.js';
+export type { Wireguard, WireguardDevice, WireguardPeer } from './netlink/wireguard.js';
 
 /**
  * The kernel's word on links, addresses and routes, and ours to it. Only this file and its folder know the netlink
@@ -39,6 +41,7 @@ export type { DetailedLink, VxlanSettings } from './netlink/vxlan.js';
  *  - of a long list it makes megabytes of objects: lists are read message by message, in requests.ts.
  */
 export interface Netlink extends Forwarding {
+  readonly wireguard: Wireguard;
   links(): Promise<LinkInfo[]>;
   /** One of them, by name or index, which costs little where there are thousands. */
   link(who: string | number): Promise<LinkInfo | undefined>;
@@ -97,6 +100,7 @@ const BUFFERS = { recvBufferSize: 1 << 18, sendBufferSize: 1 << 16 };
 export function openNetlink(): Netlink {
   const requests = openRequests();
   const netfilter = openNetfilter();
+  let generic: Requests | undefined;
   const socket = createRtNetlink(BUFFERS);
   // Without listeners a socket error would go unheard and an `invalid` message unnoticed; requests then time out.
   socket.socket.on('error', () => undefined);
@@ -123,6 +127,7 @@ export function openNetlink(): Netlink {
 
   return {
     ...createForwarding(requests),
+    wireguard: createWireguard(requests, () => (generic ??= openRequests('generic'))),
     links: () => listLinks(requests),
     link: (who) => askLink(requests, who),
     addresses,
@@ -221,6 +226,7 @@ export function openNetlink(): Netlink {
     },
     close() {
       requests.close();
+      generic?.close();
       socket.socket.close();
       netfilter.close();
     },

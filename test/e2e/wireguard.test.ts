@@ -3,6 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { generateIdentity, privateKeyText } from '../../src/backend/wireguard/protocol/keys.js';
+import { EXIT_CODES } from '../../src/cli/exit-codes.js';
 import { etcdctl } from '../../src/lab/etcd.js';
 import { createLab, labDown } from '../../src/lab/lab.js';
 import { namespaceOf, nodeAddress } from '../../src/lab/names.js';
@@ -21,7 +22,7 @@ import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
-import { describeWith } from '../helpers/requires.js';
+import { describeWith, kernelHasWireguard } from '../helpers/requires.js';
 import { cli, statusOf } from './cli.js';
 import { ping, reaches, transfer } from './traffic.js';
 
@@ -45,7 +46,8 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'wireguard-go'], 'nodes 
 
   beforeAll(async () => {
     const config = JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type: 'wireguard', PSK } });
-    lab = await createLab({ name: NAME, nodes: 4, config });
+    const args = kernelHasWireguard() ? ['--wireguard-implementation=user'] : [];
+    lab = await createLab({ name: NAME, nodes: 4, config, daemon: { arguments: args } });
     byHand = lab.nodes[3];
     nodes = lab.nodes.slice(0, 3);
     for (const node of nodes) await launchNode(lab, node);
@@ -127,8 +129,10 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'wireguard-go'], 'nodes 
   });
 
   it('say how it is with their sessions', async () => {
-    const { cipher } = (await statusOf(lab, nodes[0])).backend;
+    const { cipher, implementation } = (await statusOf(lab, nodes[0])).backend;
     expect(['portable', 'avx2', 'avx512']).toContain(cipher);
+    const why = kernelHasWireguard() ? '--wireguard-implementation user' : 'this kernel has no WireGuard';
+    expect(implementation).toEqual({ runs: 'user', why });
     expect(await reaches(lab, 'c1', container(nodes[1]))).toBe(true);
     const { peers, warnings } = await statusOf(lab, nodes[0]);
     expect(peers.find(({ subnet: net }) => net === `${own(nodes[1])}/24`)?.session).toMatchObject({
@@ -138,6 +142,14 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'wireguard-go'], 'nodes 
     expect(warnings).toEqual([expect.stringMatching(/etcd is spoken to without TLS/)]);
     const { stdout } = await cli(lab, nodes[0], 'status');
     expect(stdout).toMatch(/^encrypted {1,2}wireguard, cipher \w+; [12] sessions?$/m);
+  });
+
+  it.skipIf(kernelHasWireguard())("do not start with the kernel's where it has none", async () => {
+    const { code, stderr } = await cli(lab, byHand, '--wireguard-implementation', 'kernel');
+    expect(code).toBe(EXIT_CODES.device);
+    expect(stderr).toMatch(
+      /cannot set up WireGuard device rudder-wg with port 51820: this kernel has no WireGuard, expected its module wireguard; run "modprobe wireguard", or choose Backend\.Implementation user, which needs none/,
+    );
   });
 
   it('refuse a second lease with a key that is known, and say whose it is', async () => {

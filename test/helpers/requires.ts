@@ -43,6 +43,10 @@ const REQUIREMENTS = {
     present: () => onPath('wireguard-go') && onPath('wg'),
     remedy: 'apt-get install --no-install-recommends wireguard-go wireguard-tools',
   },
+  qemu: {
+    present: () => onPath('qemu-system-x86_64') && onPath('busybox'),
+    remedy: 'apt-get install --no-install-recommends qemu-system-x86 busybox-static',
+  },
   iperf3: { present: () => onPath('iperf3'), remedy: 'apt-get install iperf3' },
 } as const;
 
@@ -82,6 +86,10 @@ function hasVxlan(): boolean {
   const question = 'ip link add v type vxlan id 1 dstport 8472';
   return spawnSync('unshare', ['--net', 'sh', '-c', question], { stdio: 'ignore' }).status === 0;
 }
+
+/** As an implementation of WireGuard that nodes would choose; asked in a namespace that is gone with the question. */
+export const kernelHasWireguard = () =>
+  spawnSync('unshare', ['--net', 'ip', 'link', 'add', 'w', 'type', 'wireguard'], { stdio: 'ignore' }).status === 0;
 
 function onPath(program: string): boolean {
   return (process.env.PATH ?? '').split(delimiter).some((directory) => existsSync(join(directory, program)));

@@ -4,7 +4,7 @@ import type { Subnet } from '../../core/subnet.js';
 import type { Backend, HostChange } from '../backend.js';
 import type { BackendHost } from '../kind.js';
 import { createKernelSync, type KernelSync, type Looked, type PeerChange } from './sync.js';
-import { removeOurRoutes } from './tables.js';
+import { type PeerTable, removeOurRoutes } from './tables.js';
 import type { KernelPeer, Wants } from './wanted.js';
 
 /** What one kind of these has that others do not: its links. */
@@ -12,6 +12,8 @@ export interface KernelLinks {
   /** Name of its own device; undefined: it has none. */
   readonly device: string | undefined;
   readonly leaves: Backend['leaves'];
+  /** Of a device that knows peers. */
+  readonly peers?: PeerTable | undefined;
   leaseData(): BackendData;
   mtu(): number;
   /** Interfaces that packets leave and arrive by. */
@@ -32,7 +34,7 @@ export type ToPeer = (lease: Lease) => KernelPeer | undefined;
 /**
  * A backend that lets the kernel move the packets:
  *
- *     lease changes --toPeer--> peers --plan.ts--> entries wanted --sync.ts--> neighbours, FDB, routes
+ *     lease changes --toPeer--> peers --plan.ts--> entries wanted --sync.ts--> neighbours, FDB or peers, routes
  *                                                        KernelLinks: the devices that they lead through
  *
  * What is in the kernel goes on carrying packets when this process ends.
@@ -47,7 +49,8 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, wants
   async function start(own: Subnet): Promise<void> {
     await links.configure(own);
     const { network } = config;
-    sync = createKernelSync({ netlink, network, own, ensureGround: links.ensure, wants, log });
+    const tables = links.peers === undefined ? netlink : { ...netlink, peers: links.peers };
+    sync = createKernelSync({ netlink: tables, network, own, ensureGround: links.ensure, wants, log });
     sync.peersComplete();
     // Which has no ground to stand on yet, and so looks at everything.
     await sync.apply(early);

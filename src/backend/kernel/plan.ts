@@ -59,8 +59,7 @@ export function createPlan({ netlink, own, wants, log }: PlanOptions): Plan {
     for (const entry of entries) {
       const held = byPlace.get(placeOf(entry));
       if (held === undefined || isSame(held.entry, entry)) continue;
-      const what = entry.kind === 'fdb' ? `its VtepMAC ${entry.mac}` : 'its subnet';
-      return `${what} is also that of ${[...held.owners].join(', ')}`;
+      return `${whatIs(entry)} is also that of ${[...held.owners].join(', ')}${remedyFor(entry)}`;
     }
     for (const entry of entries) {
       const held = byPlace.get(placeOf(entry));
@@ -106,7 +105,7 @@ export function createPlan({ netlink, own, wants, log }: PlanOptions): Plan {
       }
       // All of them first: a place may go from one to another.
       for (const owner of [SELF, ...owners]) release(owner);
-      claim(SELF, routed(wants.ofSelf(own), isRouted));
+      claim(SELF, routed(wants.ofSelf(own, on), isRouted));
       for (const owner of owners) note(owner, problemWith(owner, on, hops.get(owner), isRouted));
     },
     owners: () => [SELF, ...peers.keys()],
@@ -115,3 +114,10 @@ export function createPlan({ netlink, own, wants, log }: PlanOptions): Plan {
     size: () => byPlace.size,
   };
 }
+
+function whatIs(entry: Entry): string {
+  if (entry.kind === 'fdb') return `its VtepMAC ${entry.mac}`;
+  return entry.kind === 'peer' ? 'its PublicKey' : 'its subnet';
+}
+
+const remedyFor = ({ kind }: Entry) => (kind === 'peer' ? ': one of them needs another, `rudder keys rotate`' : '');

@@ -2,7 +2,7 @@ import { counted } from '../../core/counted.js';
 import { errnoOf } from '../../core/errors.js';
 import { contains, type Subnet } from '../../core/subnet.js';
 import { type Forwarding, MAIN_TABLE } from '../../system/netlink.js';
-import { type Entry, PROBE_TABLE, ROUTE_PROTOCOL } from './wanted.js';
+import { type AllowedEntry, type Entry, type PeerEntry, PROBE_TABLE, ROUTE_PROTOCOL } from './wanted.js';
 
 /** The kernel's tables as far as they are ours to write: see wanted.ts. */
 export type Tables = Pick<
@@ -19,7 +19,17 @@ export type Tables = Pick<
   | 'rules'
   | 'addRule'
   | 'deleteRule'
->;
+> & {
+  /** Of a tunnel that knows peers, and has neither neighbours nor an FDB; undefined: it is none. */
+  readonly peers?: PeerTable | undefined;
+};
+
+export interface PeerTable {
+  read(tunnel: number): Promise<Entry[]>;
+  write(tunnel: number, entry: PeerEntry | AllowedEntry): Promise<void>;
+  /** What is gone already is fine. */
+  erase(tunnel: number, entry: PeerEntry | AllowedEntry): Promise<void>;
+}
 
 /** Where ours may be. */
 const TABLES = [MAIN_TABLE, PROBE_TABLE];
@@ -30,6 +40,7 @@ export async function readTables(tables: Tables, network: Subnet, tunnel: number
   const found: Entry[] = routes.map((route) => ({ kind: 'route', ...route }));
   for (const rule of await tables.rules(ROUTE_PROTOCOL)) found.push({ kind: 'rule', ...rule });
   if (tunnel === undefined) return found;
+  if (tables.peers !== undefined) return [...found, ...(await tables.peers.read(tunnel))];
   for (const neighbour of await tables.neighbours(tunnel)) found.push({ kind: 'neighbour', ...neighbour });
   for (const entry of await tables.fdb(tunnel)) found.push({ kind: 'fdb', ...entry });
   return found;
@@ -42,6 +53,8 @@ export function isOurs(entry: Entry, network: Subnet, tunnel: number | undefined
       return contains(network, entry.address);
     case 'fdb':
     case 'rule':
+    case 'peer':
+    case 'allowed':
       return true;
     case 'route': {
       const { protocol, index, destination } = entry;
@@ -59,6 +72,9 @@ export async function write(tables: Tables, tunnel: number | undefined, entry: E
       return tables.replaceNeighbour(tunnel!, entry);
     case 'fdb':
       return tables.replaceFdb(tunnel!, entry);
+    case 'peer':
+    case 'allowed':
+      return tables.peers!.write(tunnel!, entry);
     case 'rule':
       return tables.addRule(entry);
     case 'route':
@@ -74,6 +90,9 @@ export async function erase(tables: Tables, tunnel: number | undefined, entry: E
         return await tables.deleteNeighbour(tunnel!, entry);
       case 'fdb':
         return await tables.deleteFdb(tunnel!, entry);
+      case 'peer':
+      case 'allowed':
+        return await tables.peers!.erase(tunnel!, entry);
       case 'rule':
         return await tables.deleteRule(entry);
       case 'route':

@@ -1,12 +1,11 @@
-import { writeFile } from 'node:fs/promises';
 import { errnoOf, RudderError } from '../../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../../core/ipv4.js';
 import type { Logger } from '../../core/logger.js';
-import { contains, type Subnet } from '../../core/subnet.js';
+import type { Subnet } from '../../core/subnet.js';
 import type { DetailedLink, Mac, Netlink } from '../../system/netlink.js';
-import { DEVICE_ALIAS } from '../../system/tun-device.js';
-import { removeVxlanDevices } from './leftovers.js';
+import { removeOwnDevices } from './leftovers.js';
 import { macOf } from './mac.js';
+import { bringUp, putLinkRight } from './own-device.js';
 import type { Looked } from './sync.js';
 import { findUnderlay } from './underlay-link.js';
 import { portTaken, refused, taken } from './vxlan-errors.js';
@@ -117,7 +116,7 @@ async function chooseLeftover(options: VxlanOptions): Promise<DetailedLink | und
       );
     }
   }
-  for (const name of await removeVxlanDevices(netlink, kept?.name)) {
+  for (const name of await removeOwnDevices(netlink, 'vxlan', kept?.name)) {
     log.info({ device: name }, 'the device of an earlier network config is removed');
   }
   return kept;
@@ -148,7 +147,10 @@ async function ensureDevice(settings: Settings, state: Mutable): Promise<Looked>
       found.push(misfit);
     }
     found.push(...(await putRight(settings, link!, underlay.index, state.underlay.address, mtu)));
-    if (state.own !== undefined) found.push(...(await bringUp(settings, link!, state.own)));
+    if (state.own !== undefined) {
+      const whole = { netlink, network: settings.network, portTaken: () => portTaken(settings) };
+      found.push(...(await bringUp(whole, link!, state.own)));
+    }
     state.mtuInForce = mtu;
     const ground = { underlay: { index: underlay.index, name: underlay.name }, tunnel: link!.index, mac: settings.mac };
     return { ground, repaired: found.join(', ') || undefined };
@@ -172,7 +174,7 @@ async function create(settings: Settings, link: number, local: Ipv4, mtu: number
 
 /** What can be changed in place. @returns what was wrong, in words */
 async function putRight(
-  { netlink, name, mac, vni: id }: Settings,
+  { netlink, mac, vni: id }: Settings,
   link: DetailedLink,
   underlay: number,
   local: Ipv4,
@@ -188,43 +190,6 @@ async function putRight(
     await netlink.setMac(index, mac);
     found.push(`with MAC ${link.mac} instead of ${mac}`);
   }
-  if (link.mtu !== mtu) {
-    await netlink.setMtu(index, mtu);
-    found.push(`at MTU ${link.mtu} instead of ${mtu}`);
-  }
-  if (link.alias !== DEVICE_ALIAS) await netlink.setAlias(index, DEVICE_ALIAS);
-  // Before it is up, so that no link-local address appears. Each call is a change that wakes who watches the host.
-  if (!link.up || (await netlink.hasIpv6Address(index))) await withoutIpv6(netlink, name, index);
+  found.push(...(await putLinkRight(netlink, link, mtu)));
   return found;
-}
-
-async function bringUp(settings: Settings, { index, up }: DetailedLink, own: Subnet): Promise<string[]> {
-  const { netlink, network } = settings;
-  const found: string[] = [];
-  const addresses = (await netlink.addresses()).filter((entry) => entry.index === index);
-  const isOurs = ({ address, prefixLength }: { address: Ipv4; prefixLength: number }) =>
-    address === own.address && prefixLength === 32;
-  if (!addresses.some(isOurs)) {
-    await netlink.addAddress({ index, address: own.address, prefixLength: 32 });
-    found.push('without its address');
-  }
-  for (const other of addresses) {
-    if (isOurs(other) || !contains(network, other.address)) continue;
-    await netlink.deleteAddress(other);
-    found.push(`with address ${formatIpv4(other.address)}`);
-  }
-  if (!up) {
-    await netlink.setUp(index).catch((error: unknown) => {
-      throw errnoOf(error) === 'EADDRINUSE' ? portTaken(settings) : error;
-    });
-    found.push('down');
-  }
-  return found;
-}
-
-/** Best effort: a kernel without IPv6 has nothing to switch off; /proc/sys is read-only in many containers. */
-async function withoutIpv6(netlink: Netlink, name: string, index: number): Promise<void> {
-  await netlink.noLinkLocalAddress(index).catch(() => undefined);
-  await writeFile(`/proc/sys/net/ipv6/conf/${name}/accept_ra`, '0').catch(() => undefined);
-  await netlink.removeIpv6Addresses(index).catch(() => undefined);
 }

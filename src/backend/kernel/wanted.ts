@@ -20,8 +20,12 @@ import {
  *     without one (host-gw), and with DirectRouting if it is on the same link
  *                                route      10.240.7.0/24  via 10.1.1.7 dev eth0
  *
+ *     through WireGuard's        peer       its public key -> 10.1.1.7:51820
+ *                                allowed    10.240.7.0/24  -> its public key    whose packets these are, both ways
+ *
  * And of ourselves a blackhole for our own subnet, which any route of a bridge beats: what no container has must not
- * leave by the default route, which would send it back to us.
+ * leave by the default route, which would send it back to us. Of WireGuard one route for all of the Network into the device,
+ * which refuses what no peer has.
  */
 export interface KernelPeer {
   readonly subnet: Subnet;
@@ -29,25 +33,46 @@ export interface KernelPeer {
   readonly endpoint: Ipv4;
   /** Of its VXLAN device; undefined: it has told none. */
   readonly mac?: Mac | undefined;
+  /** Of its end of WireGuard, the key in base64. */
+  readonly wireguard?: { readonly publicKey: string; readonly port: number } | undefined;
 }
 
 /** The links of this host that matter. */
 export interface Ground {
   readonly underlay: { readonly index: number; readonly name: string };
-  /** Index of the VXLAN device; undefined: packets go as they are. */
+  /** Index of the tunnel's device; undefined: packets go as they are. */
   readonly tunnel: number | undefined;
   /** The device's own MAC. */
   readonly mac?: Mac | undefined;
 }
 
+/** A node as WireGuard knows it. */
+export interface PeerEntry {
+  readonly kind: 'peer';
+  readonly publicKey: string;
+  /** Where it is at first: it may be heard elsewhere later. Undefined, as found: nowhere. */
+  readonly endpoint: { readonly address: Ipv4; readonly port: number } | undefined;
+  /** It has the cluster's preshared key and keepalive. */
+  readonly isOurs: boolean;
+}
+
+/** Whose key packets of a subnet come and go by. */
+export interface AllowedEntry {
+  readonly kind: 'allowed';
+  readonly subnet: Subnet;
+  readonly publicKey: string;
+}
+
 export type Entry =
+  | PeerEntry
+  | AllowedEntry
   | ({ readonly kind: 'neighbour' } & Neighbour)
   | ({ readonly kind: 'fdb' } & Neighbour)
   | ({ readonly kind: 'rule' } & MarkRule)
   | ({ readonly kind: 'route' } & RouteEntry);
 
 /** In the order in which they are written: a route without what is before it would lose packets. */
-export const KINDS = ['neighbour', 'fdb', 'rule', 'route'] as const;
+export const KINDS = ['peer', 'allowed', 'neighbour', 'fdb', 'rule', 'route'] as const;
 
 /** By which our routes and rules are told from others' (nobody else's in linux/rtnetlink.h and iproute2's rt_protos). */
 export const ROUTE_PROTOCOL = 80;
@@ -58,6 +83,10 @@ const BLACKHOLE_METRIC = 0xffffffff;
 /** What the kernel holds once: another entry of the same place takes the place of the first. */
 export function placeOf(entry: Entry): string {
   switch (entry.kind) {
+    case 'peer':
+      return `peer ${entry.publicKey}`;
+    case 'allowed':
+      return `allowed ${entry.subnet.address}/${entry.subnet.prefixLength}`;
     case 'neighbour':
       return `neighbour ${entry.address}`;
     case 'fdb':
@@ -76,6 +105,11 @@ export function isSame(a: Entry | undefined, b: Entry): boolean {
     return isSameWay && a.source === b.source && a.mtu === b.mtu && a.type === b.type && a.protocol === b.protocol;
   }
   if (a?.kind === 'rule' && b.kind === 'rule') return a.protocol === b.protocol;
+  if (a?.kind === 'peer' && b.kind === 'peer') {
+    const isSameEnd = a.endpoint?.address === b.endpoint?.address && a.endpoint?.port === b.endpoint?.port;
+    return a.publicKey === b.publicKey && a.isOurs === b.isOurs && isSameEnd;
+  }
+  if (a?.kind === 'allowed' && b.kind === 'allowed') return a.publicKey === b.publicKey;
   if (a?.kind !== 'neighbour' && a?.kind !== 'fdb') return false;
   return a.kind === b.kind && a.address === b.address && a.mac === b.mac;
 }
@@ -94,7 +128,7 @@ export interface Wants {
   /** @param hop the way to its endpoint, if that was asked for; undefined: there is none */
   ofPeer(peer: KernelPeer, on: Ground, hop: Hop | undefined): Entry[] | Unreachable;
   /** This node's own. */
-  ofSelf(own: Subnet): Entry[];
+  ofSelf(own: Subnet, on: Ground): Entry[];
 }
 
 /**

@@ -1,10 +1,10 @@
 import type { NetworkConfig } from '../../core/network-config.js';
 import type { BackendKind, BackendSettings } from '../kind.js';
+import { openImplementation } from './implementation.js';
 import { whyUnreachable } from './lease-data.js';
 import { keys, optionsOf, WIREGUARD_OVERHEAD_BYTES } from './options.js';
-import { openWireguardBackend } from './wireguard-backend.js';
 
-/** The standard WireGuard protocol in user space, as flannel has it by the kernel: nodes of both share a cluster. */
+/** The standard WireGuard protocol, in user space or by the kernel, as flannel has it: nodes of both share a cluster. */
 export const wireguard: BackendKind = {
   type: 'wireguard',
   keys,
@@ -19,7 +19,7 @@ export const wireguard: BackendKind = {
       mtu: outerMtu === undefined ? undefined : outerMtu - WIREGUARD_OVERHEAD_BYTES,
       overheadBytes: WIREGUARD_OVERHEAD_BYTES,
       problemOf: (lease) => whyUnreachable(lease),
-      open: (host) => openWireguardBackend(host, options),
+      open: (host) => openImplementation(host, options),
     };
   },
 };

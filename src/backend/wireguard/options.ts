@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { integer, type NetworkConfig } from '../../core/network-config.js';
 import { parseOptions } from '../options.js';
+import { IMPLEMENTATIONS, type ImplementationChoice } from './implementations.js';
 import { parseKeyText } from './protocol/keys.js';
 import { DATA_OVERHEAD_BYTES } from './protocol/messages.js';
 import { hash } from './protocol/primitives.js';
@@ -16,7 +17,18 @@ const MAX_OUTER_MTU = 65_535;
 const MAX_KEEPALIVE_SECONDS = 65_535;
 const MODES = ['separate', 'auto', 'ipv4', 'ipv6'] as const;
 
-export const keys = ['PSK', 'ListenPort', 'ListenPortV6', 'MTU', 'Mode', 'PersistentKeepaliveInterval'];
+export const keys = [
+  'PSK',
+  'ListenPort',
+  'ListenPortV6',
+  'MTU',
+  'Mode',
+  'PersistentKeepaliveInterval',
+  'Implementation',
+];
+
+const oneOf = <const T extends readonly string[]>(names: T) =>
+  z.enum(names, `expected one of ${names.map((name) => `"${name}"`).join(', ')}`).nullish();
 
 const NO_KEY: Buffer = Buffer.alloc(32);
 const options = z.object({
@@ -30,8 +42,9 @@ const options = z.object({
   listenportv6: integer(0, 65_535),
   /** Of the underlay, as flannel has it. */
   mtu: integer(MIN_OUTER_MTU, MAX_OUTER_MTU),
-  mode: z.enum(MODES, `expected one of ${MODES.map((mode) => `"${mode}"`).join(', ')}`).nullish(),
+  mode: oneOf(MODES),
   persistentkeepaliveinterval: integer(0, MAX_KEEPALIVE_SECONDS),
+  implementation: oneOf(IMPLEMENTATIONS),
 });
 
 export interface WireguardOptions {
@@ -40,6 +53,7 @@ export interface WireguardOptions {
   /** Of the underlay; undefined: the interface's. */
   readonly outerMtu: number | undefined;
   readonly keepaliveSeconds: number;
+  readonly implementation: ImplementationChoice;
   /** All of them, to be shown and compared: what the preshared key is, they do not say. */
   readonly fields: Readonly<Record<string, string | number | boolean>>;
 }
@@ -51,6 +65,7 @@ export function optionsOf(config: NetworkConfig): WireguardOptions {
   const port = given.listenport || DEFAULT_PORT;
   const outerMtu = given.mtu ?? undefined;
   const keepaliveSeconds = given.persistentkeepaliveinterval ?? 0;
+  const implementation = given.implementation ?? 'auto';
   const fields = {
     PSK: presharedKey === NO_KEY ? 'none' : fingerprintOf(presharedKey),
     ListenPort: port,
@@ -58,8 +73,9 @@ export function optionsOf(config: NetworkConfig): WireguardOptions {
     // What the other modes are about is IPv6, which is not carried.
     Mode: given.mode ?? 'separate',
     PersistentKeepaliveInterval: keepaliveSeconds,
+    Implementation: implementation,
   };
-  return { presharedKey, port, outerMtu, keepaliveSeconds, fields };
+  return { presharedKey, port, outerMtu, keepaliveSeconds, implementation, fields };
 }
 
 /** So that another key can be told from the same: of 256 random bits nothing can be found out by it. */

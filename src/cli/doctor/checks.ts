@@ -30,13 +30,18 @@ export type Check = (host: Facts) => Promise<Finding[]>;
 
 export const permissions: Check = async (host) => {
   if (!host.isRoot) return [bad('permissions', 'not run as root: the checks below see little', 'run as root')];
-  if (host.backend !== undefined && !['udp', 'wireguard'].includes(host.backend.type))
-    return [ok('permissions', 'root')];
+  if (!takesTun(host)) return [ok('permissions', 'root')];
   if (!(await host.exists('/dev/net/tun'))) {
     return [bad('permissions', '/dev/net/tun is missing', 'run "modprobe tun", or pass the device into the container')];
   }
   return [ok('permissions', 'root, and /dev/net/tun is there')];
 };
+
+/** WireGuard's packets are the kernel's, or ours. */
+const takesTun = ({ backend, status }: Facts) =>
+  backend === undefined ||
+  backend.type === 'udp' ||
+  (backend.type === 'wireguard' && status?.backend.implementation?.runs !== 'kernel');
 
 const subnetFile: Check = async (host) => {
   if (host.status === undefined) return [];

@@ -1,3 +1,4 @@
+import { WIREGUARD_DEVICE } from '../../backend/wireguard/kernel/device.js';
 import { bad, ok, unknown } from './findings.js';
 import type { Facts, Finding, Host } from './host.js';
 import { askIp } from './ip.js';
@@ -35,9 +36,22 @@ export async function tunnelPort(host: Facts): Promise<Finding[]> {
     const detail = `UDP port ${port} is taken by ${name} (process ${pid})`;
     return [bad('tunnel port', `${detail}, and no tunnel can have it`, 'stop that, or set another Backend.Port')];
   }
+  // To others than root no program is told at all.
+  if (!isVxlan && host.isRoot && lines.some((line) => line.trim() !== '')) return [await ofTheKernel(host, port)];
   const devices = isVxlan ? (await vxlanDevices(host)).filter((device) => device.port === port) : [];
   const whose = devices.length === 0 ? 'free' : `that of ${devices.map(({ name }) => name).join(', ')}`;
   return [ok('tunnel port', `UDP port ${port} is ${whose}`)];
+}
+
+/** A port without a program, as the kernel's WireGuard has it. A node that has stopped leaves its device. */
+async function ofTheKernel(host: Host, port: number): Promise<Finding> {
+  const links = (await askIp<{ ifname: string }>(host, 'link', 'show', 'type', 'wireguard')) ?? [];
+  const names = links.map(({ ifname }) => ifname);
+  if (names.includes(WIREGUARD_DEVICE)) {
+    return ok('tunnel port', `UDP port ${port} is the kernel's, with ${WIREGUARD_DEVICE} of an earlier run`);
+  }
+  const detail = `UDP port ${port} is taken by the kernel${names.length === 0 ? '' : `, which has ${names.join(', ')}`}`;
+  return bad('tunnel port', `${detail}, and no tunnel can have it`, 'remove that device, or set another port');
 }
 
 interface VxlanDevice {

@@ -1,5 +1,5 @@
 import { type Ipv4, ipv4FromBytes, ipv4ToBytes } from '../../core/ipv4.js';
-import { AF_INET, attribute, attributesOf, type Message } from './messages.js';
+import { AF_INET, attribute, attributesOf, type Message, text } from './messages.js';
 import { NLM_F_CREATE, NLM_F_REPLACE, type Requests } from './requests.js';
 
 /** linux/rtnetlink.h: links and addresses, as lists and as notifications. */
@@ -54,7 +54,7 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 
 /** linux/if_link.h and linux/if_tun.h, below IFLA_LINKINFO. For the kernel, TUN and TAP are of one kind. */
-export const IFLA_INFO_KIND = 1;
+const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;
 const IFLA_TUN_TYPE = 3;
 const IFF_TAP = 2;
@@ -112,6 +112,12 @@ function kindOf(linkInfo: Buffer | undefined): string {
   if (kind !== 'tun') return kind;
   const type = attributesOf(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0), 0).get(IFLA_TUN_TYPE);
   return type?.[0] === IFF_TAP ? 'tap' : kind;
+}
+
+/** Of a link that is made or changed: its kind, and what that kind has of settings. */
+export function linkInfo(kind: string, data: readonly Buffer[]): Buffer {
+  const info = [attribute(IFLA_INFO_KIND, text(kind)), attribute(IFLA_INFO_DATA, Buffer.concat(data))];
+  return attribute(IFLA_LINKINFO, Buffer.concat(info));
 }
 
 export interface Ipv6Address {

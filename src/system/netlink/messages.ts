@@ -20,6 +20,9 @@ const ATTRIBUTE_HEADER_BYTES = 4;
 /** The two highest bits of an attribute's type are flags (NLA_TYPE_MASK). */
 const ATTRIBUTE_TYPE = 0x3fff;
 
+/** Linux asks for it in families that check strictly, and elsewhere lets it be (NLA_F_NESTED). */
+const NESTED = 0x8000;
+
 const padded = (length: number) => (length + 3) & ~3;
 
 /** Calls `handle` for each message of what one read returned. */
@@ -36,14 +39,18 @@ export function eachMessage(bytes: Buffer, handle: (message: Message) => void): 
   }
 }
 
-/** The attributes behind a body's own header of `headerBytes`, by their types. */
-export function attributesOf(body: Buffer, headerBytes: number): Map<number, Buffer> {
-  const attributes = new Map<number, Buffer>();
+/** The attributes behind a body's own header of `headerBytes`, by their types: of several of one type the last. */
+export const attributesOf = (body: Buffer, headerBytes: number): Map<number, Buffer> =>
+  new Map(attributeList(body, headerBytes));
+
+/** All of them, for lists, whose items have no types of their own. */
+export function attributeList(body: Buffer, headerBytes = 0): [type: number, value: Buffer][] {
+  const attributes: [number, Buffer][] = [];
   for (let at = headerBytes; at + ATTRIBUTE_HEADER_BYTES <= body.length; ) {
     const length = body.readUInt16LE(at);
     if (length < ATTRIBUTE_HEADER_BYTES || at + length > body.length) break;
     const type = body.readUInt16LE(at + 2) & ATTRIBUTE_TYPE;
-    attributes.set(type, body.subarray(at + ATTRIBUTE_HEADER_BYTES, at + length));
+    attributes.push([type, body.subarray(at + ATTRIBUTE_HEADER_BYTES, at + length)]);
     at += padded(length);
   }
   return attributes;
@@ -56,6 +63,9 @@ export function attribute(type: number, value: Buffer): Buffer {
   header.writeUInt16LE(type, 2);
   return Buffer.concat([header, value, Buffer.alloc(-value.length & 3)]);
 }
+
+/** One attribute that consists of others; its type has the high bit set. */
+export const nest = (type: number, ...parts: readonly Buffer[]) => attribute(NESTED | type, Buffer.concat(parts));
 
 /** A whole request. */
 export function request(type: number, flags: number, sequence: number, body: Buffer): Buffer {
@@ -71,6 +81,12 @@ export function request(type: number, flags: number, sequence: number, body: Buf
 export function uint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);
+  return bytes;
+}
+
+export function uint16(value: number): Buffer {
+  const bytes = Buffer.alloc(2);
+  bytes.writeUInt16LE(value);
   return bytes;
 }
 

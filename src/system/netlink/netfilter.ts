@@ -1,6 +1,6 @@
 import { createNetlink, Flags, getMap, type NetlinkSocket, Protocol } from 'netlink';
 import { type Ipv4, ipv4ToBytes } from '../../core/ipv4.js';
-import { attribute } from './messages.js';
+import { attribute, nest } from './messages.js';
 
 /** linux/netfilter/nfnetlink.h: a message's type is its subsystem and number; its own header of 4 bytes begins with the family. */
 const NFGENMSG_BYTES = 4;
@@ -10,9 +10,8 @@ const AF_INET = 2;
 const NFT_MSG_GETGEN = (10 << 8) | 16;
 const NFTA_GEN_ID = 1;
 
-/** linux/netfilter/nfnetlink_conntrack.h. A tuple is one direction of an entry; a nest's type has the high bit set. */
+/** linux/netfilter/nfnetlink_conntrack.h. A tuple is one direction of an entry. */
 const CT_DELETE = (1 << 8) | 2;
-const NESTED = 0x8000;
 const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_IP = 1;
 const CTA_IP_V4_SRC = 1;
@@ -55,7 +54,6 @@ export function openNetfilter() {
 
 /** The kernel finds an entry by either of its directions, so one attribute serves for both. */
 function tupleOf({ source, sourcePort, destination, destinationPort }: Datagram): Buffer {
-  const nest = (type: number, ...parts: Buffer[]) => attribute(NESTED | type, Buffer.concat(parts));
   return nest(
     CTA_TUPLE_ORIG,
     nest(

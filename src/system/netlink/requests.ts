@@ -28,8 +28,9 @@ export interface Requests {
   close(): void;
 }
 
-export function openRequests(): Requests {
-  const socket = new RawNetlinkSocket(Protocol.ROUTE, BUFFERS);
+/** @param family `route`: links, addresses, routes; `generic`: what has a family of its own, see generic.ts */
+export function openRequests(family: 'route' | 'generic' = 'route'): Requests {
+  const socket = new RawNetlinkSocket(family === 'route' ? Protocol.ROUTE : Protocol.GENERIC, BUFFERS);
   socket.unref();
   // A request that is under way listens too.
   socket.on('error', () => undefined);
@@ -68,13 +69,17 @@ export function openRequests(): Requests {
         eachMessage(bytes, (message) => {
           if (message.sequence !== own) return;
           if (message.type === NLMSG_ERROR) settle(errorIn(what, message));
-          else if (message.type === NLMSG_DONE || handle(message)) settle();
+          else if (message.type === NLMSG_DONE) settle(errorIn(what, message));
+          else if (handle(message)) settle();
         });
       }
 
       socket.on('message', received);
       socket.on('error', failed);
-      socket.send(request(type, NLM_F_REQUEST | flags, own, body), {}, (error) => {
+      const bytes = request(type, NLM_F_REQUEST | flags, own, body);
+      socket.send(bytes, {}, (error) => {
+        // There may be a key in it.
+        bytes.fill(0);
         if (error) failed(error);
       });
     });
@@ -102,8 +107,8 @@ export function openRequests(): Requests {
   };
 }
 
-/** Of errno 0, as of a change that was made, there is none. */
+/** Of errno 0, as of a change that was made or a list that has come to its end, there is none. */
 function errorIn(what: string, { body }: Message): NetlinkError | undefined {
-  const errno = body.readInt32LE(0);
+  const errno = body.length < 4 ? 0 : body.readInt32LE(0);
   return errno === 0 ? undefined : NetlinkError.fromErrno(what, errno);
 }

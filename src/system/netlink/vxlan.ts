@@ -4,10 +4,10 @@ import {
   IFINFOMSG_BYTES,
   IFLA_IFNAME,
   IFLA_INFO_DATA,
-  IFLA_INFO_KIND,
   IFLA_LINKINFO,
   IFLA_MTU,
   type LinkInfo,
+  linkInfo,
   linkOf,
   lookUpLink,
   RTM_NEWLINK,
@@ -95,7 +95,7 @@ export function createVxlan(
     attribute(IFLA_IFNAME, text(name)),
     attribute(IFLA_ADDRESS, macToBytes(mac)),
     attribute(IFLA_MTU, uint32(mtu)),
-    linkInfo(data),
+    linkInfo('vxlan', data),
   ]);
   return requests.change(`create ${name}`, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body);
 }
@@ -106,7 +106,7 @@ export const changeVxlan = (requests: Requests, index: number, settings: Omit<Vx
     'change a VXLAN link',
     RTM_NEWLINK,
     0,
-    Buffer.concat([header(index), linkInfo(changeable(settings))]),
+    Buffer.concat([header(index), linkInfo('vxlan', changeable(settings))]),
   );
 
 function changeable({ id, link, local, learning }: Omit<VxlanSettings, 'port' | 'gbp'>): Buffer[] {
@@ -116,11 +116,6 @@ function changeable({ id, link, local, learning }: Omit<VxlanSettings, 'port' | 
     ...(local === undefined ? [] : [attribute(IFLA_VXLAN_LOCAL, ipv4ToBytes(local))]),
     attribute(IFLA_VXLAN_LEARNING, Buffer.from([learning ? 1 : 0])),
   ];
-}
-
-function linkInfo(data: readonly Buffer[]): Buffer {
-  const info = [attribute(IFLA_INFO_KIND, text('vxlan')), attribute(IFLA_INFO_DATA, Buffer.concat(data))];
-  return attribute(IFLA_LINKINFO, Buffer.concat(info));
 }
 
 export const setUp = (requests: Requests, index: number) =>

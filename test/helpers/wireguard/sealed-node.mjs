@@ -31,6 +31,7 @@ const backend = await settings.open({
   mtu: settings.mtu ?? underlay.mtu - settings.overheadBytes,
   portMapped: false,
   checkSource: true,
+  wireguardImplementation: 'user',
   cipher: isPlain ? 'portable' : 'auto',
   offloads: new Set(isPlain ? [] : OFFLOADS),
   log,

@@ -77,6 +77,15 @@ const vxlan = (changes: Partial<Status> = {}, routes = tunnelled) =>
   host(statusOf('vxlan', DEV, 8472, changes), routes);
 const hostGw = (changes: Partial<Status> = {}, routes = direct) =>
   host(statusOf('host-gw', ETH, null, changes), routes);
+const wireguard = () => {
+  const backend = { type: 'wireguard', kernel: { wanted: 3, present: 3 }, direct: null, cipher: 'kernel' };
+  const implementation = { runs: 'kernel', why: 'this kernel has WireGuard' } as const;
+  const session = { state: 'up', handshakeSeconds: 9, tryingSeconds: null, endpoint: '10.1.1.77:51820' } as const;
+  const device = { name: 'rudder-wg', mtu: 1420, up: true, repairs: 0 };
+  const changes = { backend: { ...backend, implementation }, peers: [{ ...peer, session }] };
+  const route = { dst: '10.240.0.0/16', dev: 'rudder-wg', prefsrc: '10.240.26.0', protocol: '80' };
+  return host(statusOf('wireguard', device, 51820, changes), [route]);
+};
 const alloc = (changes: Partial<Status> = {}) => host(statusOf('alloc', ETH, null, changes), []);
 
 describe('rudder doctor of kernel backends', () => {
@@ -84,6 +93,7 @@ describe('rudder doctor of kernel backends', () => {
     ['vxlan', vxlan(), ['kernel', 'tunnel port', 'routes', 'container route', 'container way', 'path MTU', 'overlay']],
     ['vxlan with DirectRouting', vxlan({}, direct), ['routes', 'container route']],
     ['host-gw', hostGw(), ['routes', 'container route', 'container way', 'path MTU', 'overlay']],
+    ['wireguard by the kernel', wireguard(), ['handshake', 'routes', 'container route', 'path MTU', 'overlay']],
     ['alloc', alloc(), ['routes']],
   ])('finds nothing on a %s host that is well', async (_, differences, checks) => {
     const findings = await examine(createHost(differences));
@@ -233,6 +243,20 @@ describe('rudder doctor of kernel backends', () => {
     const found = await complaints({ ...stopped, probes: config('{"Type":"vxlan"}'), ...differences });
     const others = found.filter(({ check }) => check !== 'daemon');
     expect(others.map((one) => one.text)).toEqual(text === undefined ? [] : [expect.stringMatching(text)]);
+  });
+
+  it.each([
+    ['rudder-wg', []],
+    ['wg0', [/^UDP port 51820 is taken by the kernel, which has wg0, and no tunnel can have it/]],
+  ])('looks at a stopped wireguard node whose port the kernel has with %s', async (name, texts) => {
+    const printed = {
+      ...noUnit,
+      'ss -H -lunp': 'UNCONN 0 0 0.0.0.0:51820 0.0.0.0:*\n',
+      'ip -4 -j link show type wireguard': JSON.stringify([{ ifname: name }]),
+    };
+    const found = await complaints({ ...stopped, probes: config('{"Type":"wireguard"}'), printed });
+    const ports = found.filter(({ check }) => check === 'tunnel port');
+    expect(ports.map((one) => one.text)).toEqual(texts.map((text) => expect.stringMatching(text)));
   });
 
   it('of udp takes a program on loopback for no hindrance, and another one for one', async () => {

@@ -85,6 +85,7 @@ describe('without arguments', () => {
       offloads: new Set(OFFLOADS),
       checkSource: true,
       cipher: 'auto',
+      wireguardImplementation: undefined,
       ipMasq: false,
       firewall: true,
       probes: true,
@@ -100,7 +101,7 @@ describe('flags', () => {
   it('say everything', () => {
     const argv = `--iface eth1 --iface eth0,10.1.1.7 --iface-regex ^10\\. --iface-can-reach 10.0.0.1 --node-name n1.example --public-ip 203.0.113.9 --port-mapped
       --subnet-file /run/flannel/subnet.env --subnet-env-prefix FLANNEL --subnet-proposal --cni-conf /c/10-rudder.conflist --state-dir /tmp/s --lease-ttl 90s --mtu 1400
-      --disable-offload tun-uso --disable-offload udp-gro --source-check off --cipher portable --cleanup-on-exit --log-level debug --ip-masq
+      --disable-offload tun-uso --disable-offload udp-gro --source-check off --cipher portable --wireguard-implementation user --cleanup-on-exit --log-level debug --ip-masq
       --healthz-ip 0.0.0.0 --healthz-port 9478 --etcd-endpoints https://a,https://b:1 --etcd-prefix /x/
       --etcd-username u --etcd-password p`;
     expect(parse(...argv.split(/\s+/))).toEqual({
@@ -130,6 +131,7 @@ describe('flags', () => {
       offloads: new Set(['tun-tso', 'tun-gro-tcp', 'tun-gro-udp', 'udp-gso', 'io-uring']),
       checkSource: false,
       cipher: 'portable',
+      wireguardImplementation: 'user',
       ipMasq: true,
       firewall: true,
       probes: true,
@@ -161,6 +163,7 @@ describe('flags', () => {
     ['--lease-ttl', '366d'],
     ['--source-check', 'loose'],
     ['--cipher', 'aes'],
+    ['--wireguard-implementation', 'go'],
     ['--log-level', 'loud'],
     ['--public-ip', '127.0.0.1'],
     ['--iface-can-reach', 'here'],

@@ -63,6 +63,18 @@ describe('a line of the status', () => {
       { backend: SEALED, peers: [{ ...peer, session: SESSION }] },
       /^encrypted {1,2}wireguard, cipher avx512; 1 session$/m,
     ],
+    [
+      'encrypted by the kernel',
+      {
+        backend: { ...SEALED, cipher: 'kernel', implementation: { runs: 'kernel', why: 'this kernel has WireGuard' } },
+      },
+      /^encrypted {1,2}wireguard, cipher kernel; 0 sessions\n {10}by the kernel: this kernel has WireGuard$/m,
+    ],
+    [
+      'encrypted in user space',
+      { backend: { ...SEALED, implementation: { runs: 'user', why: 'this kernel has no WireGuard' } } },
+      /^ {10}in user space: this kernel has no WireGuard$/m,
+    ],
     ['a handshake', { backend: SEALED, peers: [{ ...peer, session: SESSION }] }, /│ +34 s ago │$/m],
     [
       'a handshake without an answer',

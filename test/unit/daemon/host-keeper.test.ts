@@ -26,6 +26,8 @@ let failures: { adapt?: Error; writeEnv?: Error; lookAtEnv?: Error; repair?: str
 /** How often the subnet file was looked at, and whether the kernel tells of changes. */
 let envLooks: number;
 let hasChanged: boolean;
+/** Whether the backend has found what the kernel does not tell of. */
+let isUntold: boolean;
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -40,12 +42,14 @@ beforeEach(() => {
   hostLooks = 0;
   lookMs = 0;
   hasChanged = true;
+  isUntold = false;
   const netlink = {
     links: async () => [{ index: 2, name: 'eth0', up: true, mtu }],
     addresses: async () => addresses.map((address) => ({ index: 2, address, prefixLength: 24, scope: 0 })),
     defaultRouteInterface: async () => 2,
   } as unknown as Netlink;
-  const backend: Pick<Backend, 'mtu' | 'repair' | 'adapt'> = {
+  const backend: Pick<Backend, 'mtu' | 'repair' | 'adapt' | 'takeUntold'> = {
+    takeUntold: () => isUntold,
     mtu: () => adapted.mtu,
     async repair() {
       hostLooks++;
@@ -205,4 +209,17 @@ it('tells of a change that comes again and again at a bounded rate, and counts e
   await looks(20);
   expect(keeper.repairs()).toBe(20);
   expect(log.lines.length).toBeLessThanOrEqual(6);
+});
+
+it('looks at what the kernel has not told of, when the backend has found it', async () => {
+  hasChanged = false;
+  await looks(2);
+  const before = hostLooks;
+  await looks(2);
+  expect(hostLooks).toBe(before);
+  isUntold = true;
+  failures.repair = 'without 1 of its entries';
+  await looks(1);
+  expect(hostLooks).toBe(before + 1);
+  expect(keeper.repairs()).toBe(1);
 });

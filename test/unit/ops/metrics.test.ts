@@ -38,6 +38,14 @@ describe('metrics', () => {
     expect(await createMetrics().text(createStatus())).not.toContain('rudder_cipher_info');
   });
 
+  it('tell bytes of a peer where no packets are counted', async () => {
+    const [peer] = createStatus().peers;
+    const counted = { ...peer, outPackets: null, inPackets: null, outBytes: 9, inBytes: 8 };
+    const text = await createMetrics().text(createStatus({ peers: [counted] }));
+    expect(metricOf(text, 'rudder_peer_bytes_total{subnet="10.240.77.0/24",direction="in"}')).toBe('8');
+    expect(text).not.toContain('rudder_peer_packets_total{');
+  });
+
   it('tell what is wrong with peers and with forwarding', async () => {
     const [peer] = createStatus().peers;
     const { firewall } = createStatus();

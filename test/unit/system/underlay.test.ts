@@ -52,7 +52,7 @@ describe('matchInterface', () => {
 });
 
 /** A host: lo, eth0, eth1, a device that is down, and one without an address. What is not needed here throws. */
-function createHost(answers: Partial<Netlink> = {}): Netlink {
+function createHost(answers: Partial<Omit<Netlink, 'wireguard'>> = {}): Netlink {
   const unexpected = () => Promise.reject(new Error('not expected here'));
   const addresses: [index: number, address: string, scope: number][] = [
     [1, '127.0.0.1', 254],
@@ -76,6 +76,7 @@ function createHost(answers: Partial<Netlink> = {}): Netlink {
     addresses: async () =>
       addresses.map(([index, address, scope]) => ({ index, address: ip(address), prefixLength: 24, scope })),
     defaultRouteInterface: async () => 2,
+    wireguard: { create: unexpected, read: unexpected, change: unexpected },
     interfaceTowards: unexpected,
     link: unexpected,
     routes: unexpected,

@@ -16,12 +16,14 @@ describe("the options of flannel's wireguard", () => {
       port: 51820,
       outerMtu: undefined,
       keepaliveSeconds: 0,
+      implementation: 'auto',
       fields: {
         PSK: 'none',
         ListenPort: 51820,
         MTU: "the underlay's",
         Mode: 'separate',
         PersistentKeepaliveInterval: 0,
+        Implementation: 'auto',
       },
     });
     expect(optionsFor({ PSK: '', ListenPort: 0 })).toEqual(optionsFor({}));
@@ -35,12 +37,14 @@ describe("the options of flannel's wireguard", () => {
       mtu: 9000,
       mode: 'auto',
       persistentKeepaliveInterval: 25,
+      IMPLEMENTATION: 'user',
     };
     expect(optionsFor(given)).toMatchObject({
       presharedKey: Buffer.from(PSK, 'base64'),
       port: 4000,
       outerMtu: 9000,
       keepaliveSeconds: 25,
+      implementation: 'user',
     });
   });
 
@@ -59,6 +63,7 @@ describe("the options of flannel's wireguard", () => {
     [{ PSK, ListenPort: 70_000 }, /Backend\.ListenPort in .*expected a whole number from 0 to 65535/],
     [{ PSK, MTU: 147 }, /Backend\.MTU in .* from 148 to 65535/],
     [{ PSK, Mode: 'ipv5' }, /Backend\.Mode in .* one of "separate", "auto", "ipv4", "ipv6"/],
+    [{ PSK, Implementation: 'go' }, /Backend\.Implementation in .* one of "auto", "kernel", "user"/],
     [{ PSK, PersistentKeepaliveInterval: -1 }, /Backend\.PersistentKeepaliveInterval in .* from 0/],
   ])('%# are refused by name, without the preshared key', (given, message) => {
     let said = '';

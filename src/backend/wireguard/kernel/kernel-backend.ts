@@ -1,0 +1,176 @@
+import type { Lease } from '../../../core/lease.js';
+import type { Subnet } from '../../../core/subnet.js';
+import { loadKey, replaceKey } from '../../../state/key-file.js';
+import { native } from '../../../system/native.js';
+import type { Backend, KernelTraffic, SessionsReport } from '../../backend.js';
+import { createKernelBackend, type KernelLinks } from '../../kernel/kernel-backend.js';
+import { type KernelPeer, routeEntry, type Wants } from '../../kernel/wanted.js';
+import type { BackendHost } from '../../kind.js';
+import { identityFileIn } from '../identity-file.js';
+import { leaseDataOf, peerOf } from '../lease-data.js';
+import type { WireguardOptions } from '../options.js';
+import { DATA_OVERHEAD_BYTES } from '../protocol/messages.js';
+import { type KernelDevice, openKernelDevice, WIREGUARD_DEVICE } from './device.js';
+import { sessionOf } from './observed.js';
+import { createPeers, type Peers } from './peers.js';
+
+/** How often counts are looked at, and whether somebody has changed a peer, of which the kernel tells nothing ... */
+const LOOK_MS = 2000;
+/** ... but where there are many peers no more than this part of the time. */
+const MOST_LOOKING = 1 / 100;
+/** A multiple of 16 is encrypted. */
+const BLOCK_BYTES = 16;
+
+/**
+ * The kernel's WireGuard, told what to do. Packets, handshakes and timers are its own; sessions outlive this process.
+ * @throws RudderError `device`, `interface`, `file`
+ */
+export async function openKernelImplementation(host: BackendHost, options: WireguardOptions): Promise<Backend> {
+  const { netlink, config, stateDir, log } = host;
+  const { port, presharedKey, keepaliveSeconds } = options;
+  const { network } = config;
+  // Before there is a key to be found in one, however the daemon was started.
+  native.forbidCoreDumps();
+  let own = await loadKey(identityFileIn(stateDir), log);
+  const device = await openKernelDevice({ ...host, port, network, identity: own, underlay: host.interface });
+  const peers = createPeers({
+    wireguard: netlink.wireguard,
+    presharedKey,
+    keepaliveSeconds,
+    isOurs: device.isAsItShouldBe,
+    moment,
+  });
+  /** Public keys, by subnet. */
+  const keys = new Map<string, string>();
+  const toPeer = (lease: Lease): KernelPeer | undefined => {
+    const peer = peerOf(lease, port);
+    if (peer === undefined) return undefined;
+    const wireguard = { publicKey: peer.publicKey.toString('base64'), port: peer.port };
+    return { subnet: lease.subnet, endpoint: lease.publicIp, wireguard };
+  };
+  const leaseData = () => leaseDataOf(own.publicKey, port, host);
+  const links = linksOf(device, peers, leaseData);
+  const wants = throughDevice(network, () => own.publicKey.toString('base64'));
+  const backend = createKernelBackend(host, links, wants, toPeer);
+  const watch = keepLooking(peers);
+  const observedOf = (subnet: Subnet) => {
+    const key = keys.get(nameOf(subnet));
+    return key === undefined || backend.problemOf(subnet) !== undefined ? undefined : peers.observed(key);
+  };
+
+  return {
+    ...backend,
+    async apply(changes) {
+      for (const { type, lease } of changes) {
+        const key = type === 'removed' ? undefined : toPeer(lease)?.wireguard?.publicKey;
+        if (key === undefined) keys.delete(nameOf(lease.subnet));
+        else keys.set(nameOf(lease.subnet), key);
+      }
+      await backend.apply(changes);
+    },
+    kernelTraffic(subnet): KernelTraffic | undefined {
+      const observed = observedOf(subnet);
+      if (observed === undefined) return undefined;
+      const { counts, heardAt } = observed;
+      const heardSecondsAgo = heardAt === undefined ? undefined : (moment().now - heardAt) / 1000;
+      return { outBytes: counts.outBytes, inBytes: counts.inBytes, heardSecondsAgo, sizeOnTheWay };
+    },
+    takeUntold: peers.takeChanged,
+    sessions: reportOf(peers, observedOf),
+    async rotateKey() {
+      own = await replaceKey(identityFileIn(stateDir));
+      await device.setIdentity(own);
+      // Whom nobody's key stands in the way of any more.
+      await backend.repair();
+      log.warn({ publicKey: own.publicKey.toString('base64') }, 'the node has another WireGuard key');
+    },
+    async stop(removeDevice) {
+      watch.stop();
+      await backend.stop(removeDevice);
+    },
+  };
+}
+
+const moment = () => ({ now: performance.now(), today: Date.now() });
+const nameOf = ({ address, prefixLength }: Subnet) => `${address}/${prefixLength}`;
+
+/** What a packet of so many bytes is as a datagram's payload. */
+const sizeOnTheWay = (bytes: number) => Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES + DATA_OVERHEAD_BYTES;
+
+function linksOf(device: KernelDevice, peers: Peers, leaseData: KernelLinks['leaseData']): KernelLinks {
+  return {
+    device: WIREGUARD_DEVICE,
+    leaves: ['wireguard devices', 'routes'],
+    peers,
+    leaseData,
+    mtu: device.mtu,
+    ways: () => [WIREGUARD_DEVICE],
+    configure: device.configure,
+    adapt: (change) => device.adapt(change.interface, change.mtu),
+    ensure: device.ensure,
+    remove: async (isNew) => {
+      if (device.isNew || !isNew) await device.remove();
+    },
+  };
+}
+
+/** Of each peer its key and whose packets are its own; of ourselves one route, of all the Network. */
+function throughDevice(network: Subnet, ownKey: () => string): Wants {
+  return {
+    direct: false,
+    asksHop: () => false,
+    ofPeer({ subnet, endpoint, wireguard }) {
+      if (wireguard === undefined) return { problem: 'its lease has no PublicKey, expected a key of WireGuard' };
+      const { publicKey, port } = wireguard;
+      if (publicKey === ownKey()) {
+        return { problem: "its PublicKey is this node's own: one of them needs another, `rudder keys rotate`" };
+      }
+      return [
+        { kind: 'peer', publicKey, endpoint: { address: endpoint, port }, isOurs: true },
+        { kind: 'allowed', subnet, publicKey },
+      ];
+    },
+    // From an address of our own subnet, which is all that peers take from us.
+    ofSelf: (own, { tunnel }) => [routeEntry(network, { index: tunnel, source: own.address })],
+  };
+}
+
+function reportOf(peers: Peers, observedOf: (subnet: Subnet) => ReturnType<Peers['observed']>): SessionsReport {
+  return {
+    cipher: () => 'kernel',
+    /** It tells peers what the clock says: one that is behind the last handshake was set back. */
+    clockBehindSeconds() {
+      const { today } = moment();
+      let last = 0;
+      for (const { counts } of peers.all()) last = Math.max(last, counts.handshakeAt ?? 0);
+      return Math.max(0, Math.floor((last - today) / 1000));
+    },
+    of(subnet) {
+      const observed = observedOf(subnet);
+      return observed && sessionOf(observed, moment());
+    },
+  };
+}
+
+function keepLooking(peers: Pick<Peers, 'look'>): { stop(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  let isStopped = false;
+  const again = (ms: number) => {
+    if (isStopped) return;
+    timer = setTimeout(look, ms);
+    timer.unref();
+  };
+  async function look(): Promise<void> {
+    const began = performance.now();
+    // One that is gone is told by the kernel, and what fails now is looked at again.
+    await peers.look().catch(() => undefined);
+    again(Math.max(LOOK_MS, (performance.now() - began) / MOST_LOOKING));
+  }
+  again(LOOK_MS);
+  return {
+    stop() {
+      isStopped = true;
+      clearTimeout(timer);
+    },
+  };
+}

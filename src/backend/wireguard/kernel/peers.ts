@@ -1,0 +1,154 @@
+import { randomBytes } from 'node:crypto';
+import { formatSubnet } from '../../../core/subnet.js';
+import type { Wireguard, WireguardDevice, WireguardPeer } from '../../../system/netlink.js';
+import type { PeerTable } from '../../kernel/tables.js';
+import type { AllowedEntry, Entry, PeerEntry } from '../../kernel/wanted.js';
+import { KEY_BYTES } from '../protocol/keys.js';
+import { type Moment, neverHeard, type Observed, observe } from './observed.js';
+
+export interface PeersOptions {
+  readonly wireguard: Wireguard;
+  /** Zeros: none. */
+  readonly presharedKey: Buffer;
+  readonly keepaliveSeconds: number;
+  /** Whether the device has this node's key and port. */
+  readonly isOurs: (device: WireguardDevice) => boolean;
+  readonly moment: () => Moment;
+}
+
+/**
+ * The peers of the kernel's device: written as the others want them, and looked at, since the kernel tells nobody when it hears
+ * a peer, or when somebody changes one.
+ */
+export interface Peers extends PeerTable {
+  /** What is counted of each now, and whether they are as they were written. */
+  look(): Promise<void>;
+  /** Whether somebody was found to have changed them or the device, since this was last asked. */
+  takeChanged(): boolean;
+  observed(publicKey: string): Observed | undefined;
+  all(): Iterable<Observed>;
+}
+
+/** A peer as it was written, or as it was found. */
+type Held = Pick<PeerEntry, 'endpoint' | 'isOurs'>;
+
+export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs, moment }: PeersOptions): Peers {
+  let held = new Map<string, Held>();
+  /** Public keys by subnet. */
+  let owners = new Map<string, string>();
+  let observed = new Map<string, Observed>();
+  let tunnel: number | undefined;
+  let writes = 0;
+  let isChanged = false;
+
+  async function readDevice(index: number): Promise<WireguardDevice> {
+    const device = await wireguard.read(index);
+    const at = moment();
+    observed = new Map(
+      device.peers.map((peer) => [nameOf(peer), observe(observed.get(nameOf(peer)), peer, at)] as const),
+    );
+    return device;
+  }
+
+  function found(peer: WireguardPeer): Held {
+    const before = held.get(nameOf(peer));
+    // Once it was heard, it may be elsewhere than where it was written to be, and is there rightly.
+    const endpoint = peer.handshakeAt === undefined ? peer.endpoint : (before?.endpoint ?? peer.endpoint);
+    const isAsOurs = peer.keepaliveSeconds === keepaliveSeconds && isSameKey(peer.presharedKey, presharedKey);
+    return { endpoint, isOurs: isAsOurs };
+  }
+
+  function contentsOf({ peers }: WireguardDevice) {
+    const keys = new Map(peers.map((peer) => [nameOf(peer), found(peer)] as const));
+    const subnets = peers.flatMap((peer) =>
+      peer.allowed.map((subnet) => [formatSubnet(subnet), nameOf(peer)] as const),
+    );
+    for (const { presharedKey: secret } of peers) secret.fill(0);
+    return { keys, subnets: new Map(subnets) };
+  }
+
+  const change = (index: number, peers: Parameters<Wireguard['change']>[1]['peers']) => {
+    writes++;
+    return wireguard.change(index, { peers });
+  };
+
+  return {
+    async read(index) {
+      tunnel = index;
+      const device = await readDevice(index);
+      const { keys, subnets } = contentsOf(device);
+      writes++;
+      held = keys;
+      owners = subnets;
+      isChanged = false;
+      const entries: Entry[] = [...keys].map(([publicKey, peer]) => ({ kind: 'peer', publicKey, ...peer }));
+      for (const peer of device.peers) {
+        for (const subnet of peer.allowed) entries.push({ kind: 'allowed', subnet, publicKey: nameOf(peer) });
+      }
+      return entries;
+    },
+    async write(index, entry) {
+      const publicKey = bytesOf(entry);
+      if (entry.kind === 'peer') {
+        const { endpoint } = entry;
+        await change(index, [{ publicKey, presharedKey, endpoint, keepaliveSeconds }]);
+        held.set(entry.publicKey, { endpoint, isOurs: true });
+        if (!observed.has(entry.publicKey)) observed.set(entry.publicKey, neverHeard(endpoint));
+      } else {
+        await change(index, [{ publicKey, allowed: [entry.subnet], is: 'only if there' }]);
+        owners.set(formatSubnet(entry.subnet), entry.publicKey);
+      }
+    },
+    async erase(index, entry) {
+      if (entry.kind === 'peer') {
+        await change(index, [{ publicKey: bytesOf(entry), is: 'removed' }]);
+        held.delete(entry.publicKey);
+        for (const [subnet, owner] of owners) if (owner === entry.publicKey) owners.delete(subnet);
+        return;
+      }
+      const name = formatSubnet(entry.subnet);
+      if (owners.get(name) !== entry.publicKey) return;
+      // Not every kernel takes one subnet from a peer. All give it to another peer, here to one that is gone at once.
+      const nobody = randomBytes(KEY_BYTES);
+      await change(index, [
+        { publicKey: nobody, allowed: [entry.subnet] },
+        { publicKey: nobody, is: 'removed' },
+      ]);
+      owners.delete(name);
+    },
+    async look() {
+      if (tunnel === undefined) return;
+      const before = writes;
+      const device = await readDevice(tunnel);
+      const { keys, subnets } = contentsOf(device);
+      // What was written meanwhile may be in it or not.
+      if (before === writes && !(isOurs(device) && isSameHeld(keys, held) && isSameMap(subnets, owners)))
+        isChanged = true;
+    },
+    takeChanged() {
+      const was = isChanged;
+      isChanged = false;
+      return was;
+    },
+    observed: (publicKey) => observed.get(publicKey),
+    all: () => observed.values(),
+  };
+}
+
+const nameOf = ({ publicKey }: Pick<WireguardPeer, 'publicKey'>) => publicKey.toString('base64');
+const bytesOf = ({ publicKey }: PeerEntry | AllowedEntry) => Buffer.from(publicKey, 'base64');
+
+/** A kernel that has none says nothing, or zeros. */
+const isSameKey = (one: Buffer, other: Buffer) =>
+  one.length === 0 ? other.every((byte) => byte === 0) : one.equals(other);
+
+const isSameMap = (a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>) =>
+  a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);
+
+const isSameHeld = (a: ReadonlyMap<string, Held>, b: ReadonlyMap<string, Held>) =>
+  a.size === b.size &&
+  [...a].every(([key, { endpoint, isOurs }]) => {
+    const other = b.get(key);
+    const isSameEnd = endpoint?.address === other?.endpoint?.address && endpoint?.port === other?.endpoint?.port;
+    return other?.isOurs === isOurs && isSameEnd;
+  });

@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+import type { Backend } from '../../../src/backend/backend.js';
+import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import type { Lease } from '../../../src/core/lease.js';
+import { trafficWith } from '../../../src/daemon/status.js';
+
+const lease: Lease = {
+  subnet: parseSubnet('10.240.1.0/24')!,
+  publicIp: parseIpv4('10.1.1.1')!,
+  nodeId: undefined,
+  backend: { type: 'wireguard', data: {} },
+};
+/** Echoes of 28 bytes. */
+const health = { probePackets: () => ({ out: 2, in: 3 }) };
+const packetPath = {
+  traffic: () => ({ outPackets: 5, outBytes: 1000, inPackets: 6, inBytes: 1000, heardSecondsAgo: 1 }),
+} as unknown as Backend['packetPath'];
+const kernelTraffic = () => ({ outBytes: 1000, inBytes: 100, heardSecondsAgo: 1, sizeOnTheWay: () => 64 });
+
+describe('what is exchanged with a peer, without the probes', () => {
+  it.each<[string, Pick<Backend, 'packetPath' | 'kernelTraffic'>, object]>([
+    ['a packet path', { packetPath }, { outPackets: 3, outBytes: 944, inPackets: 3, inBytes: 916 }],
+    [
+      'a kernel that counts bytes as they are on the way',
+      { packetPath: undefined, kernelTraffic },
+      { outPackets: null, outBytes: 872, inPackets: null, inBytes: 0 },
+    ],
+    [
+      'a kernel that does not know the peer',
+      { packetPath: undefined, kernelTraffic: () => undefined },
+      { outPackets: null, outBytes: null, inPackets: null, inBytes: null },
+    ],
+    [
+      'a kernel that does not count',
+      { packetPath: undefined },
+      { outPackets: null, outBytes: null, inPackets: null, inBytes: null },
+    ],
+  ])('is told of %s', (_, backend, expected) => {
+    expect(trafficWith(lease, backend, health)).toEqual(expected);
+  });
+});
