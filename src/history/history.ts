@@ -12,6 +12,8 @@ export const STEP_SECONDS = 10;
 export const STEPS = 1080;
 /** With all curves 3.4 MB. Of more peers, those have curves that have traffic. */
 export const MOST_PEERS = 256;
+/** That get curves in one step. At a start all peers are new, and the rest of the daemon has to wait for them. */
+export const MOST_NEW = 64;
 
 /** What is seen at one step. */
 export interface Sample {
@@ -80,7 +82,7 @@ export function createHistory(): History {
     const seconds = before === undefined ? 0 : now - before.at;
     const rate = (count: number | null, earlier: number | null | undefined) =>
       seconds <= 0 || count === null || typeof earlier !== 'number' ? null : Math.max(0, count - earlier) / seconds;
-    const newcomers: [subnet: string, rates: Rates][] = [];
+    const [busy, quiet]: [subnet: string, rates: Rates][][] = [[], []];
     const rtts: number[] = [];
     let [out, inward]: (number | null)[] = [null, null];
     let [seen, unwell] = [0, 0];
@@ -99,9 +101,10 @@ export function createHistory(): History {
       if (rates.in !== null) inward = (inward ?? 0) + rates.in;
       const curves = peers.get(peer.subnet);
       if (curves !== undefined) draw(curves, rates);
-      else if (isBusy(rates) || peers.size + newcomers.length < MOST_PEERS) newcomers.push([peer.subnet, rates]);
+      else if (isBusy(rates)) busy.push([peer.subnet, rates]);
+      else if (peers.size + quiet.length < MOST_PEERS) quiet.push([peer.subnet, rates]);
     }
-    for (const [subnet, rates] of newcomers) {
+    for (const [subnet, rates] of [...busy, ...quiet].slice(0, MOST_NEW)) {
       if (peers.size >= MOST_PEERS && !(isBusy(rates) && makeRoom())) continue;
       const curves = { rings: ringsOf(PEER_CURVES), busyAt: step };
       peers.set(subnet, curves);

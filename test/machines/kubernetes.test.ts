@@ -200,10 +200,17 @@ describeWith(['root', 'tun', 'etcd', 'docker', 'machines', 'cni', 'vxlan', 'go']
     await n3.run('rm', '/etc/cni/net.d/10-flannel.conflist');
     expect(await doctor()).not.toContain('10-flannel.conflist');
     // host-local knows the addresses of pods that run by the network's name, which is the same.
-    await kubectl('rollout', 'restart', 'deployment/movable');
-    await kubectl('rollout', 'status', 'deployment/movable', ROLLOUT);
-    const fresh = (await podsOf(cluster, 'movable')).filter(({ node }) => node === 'n3');
-    expect(fresh.length).toBeGreaterThan(0);
+    // Where its pods come to, the scheduler says.
+    const fresh = await waitFor(
+      'a pod that is made there anew',
+      async () => {
+        await kubectl('rollout', 'restart', 'deployment/movable');
+        await kubectl('rollout', 'status', 'deployment/movable', ROLLOUT);
+        const there = (await podsOf(cluster, 'movable')).filter(({ node }) => node === 'n3');
+        return there.length > 0 && there;
+      },
+      150_000,
+    );
     for (const { address } of fresh) expect(address).not.toBe(to.address);
     await reaches('the pod of before', () => askFrom(cluster, from, to.address, WEB_PORT), from.address);
   }, 400_000);

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { createHistory, MOST_PEERS, type PeerSample, STEP_SECONDS, STEPS } from '../../../src/history/history.js';
+import {
+  createHistory,
+  MOST_NEW,
+  MOST_PEERS,
+  type PeerSample,
+  STEP_SECONDS,
+  STEPS,
+} from '../../../src/history/history.js';
 import { createRing } from '../../../src/history/ring.js';
 
 const peer = (subnet: string, outBytes: number | null, rttMs: number | null = 1): PeerSample => ({
@@ -65,15 +72,19 @@ describe('the history of a node', () => {
   it('has a bound whatever the number of peers, and keeps room for those that talk', () => {
     const history = createHistory();
     const all = (bytes: (i: number) => number) => Array.from({ length: 4000 }, (_, i) => peer(subnetOf(i), bytes(i)));
-    history.add({ peers: all(() => 0), drops: {} }, 0);
     const before = process.memoryUsage().arrayBuffers;
-    history.add({ peers: all((i) => (i === 3999 ? 1000 : 0)), drops: {} }, STEP_SECONDS);
+    let step = 0;
+    const add = (bytes: (i: number) => number) => history.add({ peers: all(bytes), drops: {} }, step++ * STEP_SECONDS);
     const followed = () => Array.from({ length: 4000 }, (_, i) => subnetOf(i)).filter((name) => history.after(0, name));
+    add(() => 0);
+    expect(followed()).toHaveLength(MOST_NEW);
+    while (followed().length < MOST_PEERS && step < 100) add(() => 0);
+    add((i) => (i === 3999 ? 1000 : 0));
     expect(followed()).toHaveLength(MOST_PEERS);
-    expect(history.after(0, subnetOf(3999))?.curves.out).toEqual([100]);
-    history.add({ peers: all((i) => 2000 * i), drops: {} }, 2 * STEP_SECONDS);
+    expect(history.after(step - 2, subnetOf(3999))?.curves.out).toEqual([100]);
+    while (step < 20) add((i) => 2000 * step * i);
     const talking = followed();
-    history.add({ peers: all((i) => 4000 * i), drops: {} }, 3 * STEP_SECONDS);
+    add((i) => 2000 * step * i);
     expect(talking).toHaveLength(MOST_PEERS);
     // Where all talk nobody loses what is drawn of him.
     expect(followed()).toEqual(talking);
