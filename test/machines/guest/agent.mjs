@@ -5,6 +5,9 @@ import { createInterface } from 'node:readline';
 
 const PORT = 9999;
 
+// A connection that is cut off ends its command, and nothing else: this is all that runs in the guest.
+process.on('uncaughtException', (error) => process.stdout.write(`${error.stack}\n`));
+
 createServer(async (socket) => {
   let child;
   const tell = (message) => socket.writable && socket.write(`${JSON.stringify(message)}\n`);

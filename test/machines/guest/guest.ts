@@ -53,7 +53,7 @@ export async function bootGuest(lab: LabState, options: GuestOptions): Promise<G
     [
       ...[`--net=/run/netns/${namespaceOf(lab, 'switch')}`, '--', 'qemu-system-x86_64'],
       // Without RDRAND, of max, no handshake is answered for long. On a busy host the kernel's check of its timer fails.
-      ...['-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', '1024', '-nographic', '-no-reboot', '-nodefaults'],
+      ...['-accel', 'tcg', '-cpu', 'max', '-smp', '1', '-m', '1536', '-nographic', '-no-reboot', '-nodefaults'],
       ...['-serial', 'stdio', '-kernel', kernel.image, '-initrd', image],
       ...['-append', 'console=ttyS0 quiet panic=-1 random.trust_cpu=on no_timer_check'],
       ...['-netdev', `tap,id=net,ifname=${TAP},script=no,downscript=no`, '-device', 'virtio-net-pci,netdev=net'],
@@ -148,7 +148,7 @@ mkdir -p /dev/net; [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
 ip link set lo up
 ip address add ${address} dev eth0; ip link set eth0 up; ip route add default via ${gateway}
 echo 1 > /proc/sys/net/ipv4/ip_forward
-exec ${process.execPath} ${AGENT}
+while true; do ${process.execPath} ${AGENT}; done
 `;
 
 /** With what it is linked to. */
