@@ -25,7 +25,7 @@ const SENDER = fileURLToPath(new URL('../helpers/wireguard/hostile.mjs', import.
 describeWith(['root', 'tun', 'etcd', 'tcpdump'], 'a live node of WireGuard under a flood', () => {
   let lab: LabState;
   beforeEach(async () => {
-    const config = '{"Network":"10.240.0.0/16","Backend":{"Type":"wireguard"}}';
+    const config = '{"Network":"10.240.0.0/16","Backend":{"Type":"wireguard","Implementation":"user"}}';
     // The sender is a member whose host is not kept from it. Every packet is counted: no probes.
     const daemon = { leaseTtl: `${TTL_SECONDS}s`, arguments: ['--no-firewall=true', '--no-probes=true'] };
     lab = await labUp({ name: NAME, nodes: 2, config, daemon });
