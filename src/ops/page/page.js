@@ -121,7 +121,7 @@ function updateSlow() {
       byId('history-note'),
       [`of ${nameOf(overview.nodes[0])}`, spanOf(history.known)].filter(Boolean).join(', '),
     );
-    for (const chart of charts) chart.show(history.known, overview.traffic);
+    for (const chart of charts) chart.show(history.known, overview);
   } else showNodePage(overview, status, nodeHistories, search());
 }
 
