@@ -1,9 +1,9 @@
 import { removeKernelState } from '../backend/kernel/leftovers.js';
-import { openAdministration, type SharedRegistry, storeOf } from '../control/open.js';
-import { messageOf, RudderError } from '../core/errors.js';
+import { openAdministration, type RememberedStore, type SharedRegistry, storeOf } from '../control/open.js';
+import { messageOf, RudderError, shorten } from '../core/errors.js';
 import type { LastKnown } from '../core/last-known.js';
 import { SILENT } from '../core/logger.js';
-import { formatSubnet } from '../core/subnet.js';
+import type { Subnet } from '../core/subnet.js';
 import { tryDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { removeCniConf } from '../state/cni-conf.js';
@@ -18,6 +18,7 @@ import { type NodeOptions, refuseWrong } from './defaults-file.js';
 import { EXIT_OK } from './exit-codes.js';
 import { useStore } from './node-store.js';
 import { toRegistryOptions } from './registry-options.js';
+import { elsewhere, type SharedStore, wordsOf } from './remembered-store.js';
 
 /** What a step has removed, what it has left alone and why, and what it could not look at; nothing if there was nothing. */
 interface Outcome {
@@ -132,49 +133,49 @@ async function cleanFile(
 /** A host that is cleaned up may be one that its cluster has left long ago. */
 const STORE_DEADLINE_MS = 2000;
 
-/** Asks the store that the subnet is of, whatever the settings say by now; these count where that was not remembered. */
+/**
+ * Asks the store that the subnet is of, with the prefix that it was written below, whatever the settings say by now; these
+ * count where that was not remembered, and say how the store is reached.
+ */
 async function giveSubnetBack(node: NodeOptions, known: LastKnown | undefined, keepLease: boolean): Promise<Outcome> {
   const { nodeId, subnet, source = known?.source } = await loadState(node.raw.stateDir, SILENT);
-  const store: Store = source === undefined ? storeOfSettings(node) : storeOf(source);
+  const store = source === undefined ? storeOfSettings(node) : storeOf(source);
   if (subnet === undefined || store.kind === 'embedded') return NOTHING;
-  const { what, stays } = WORDS[store.kind](formatSubnet(subnet));
-  if (keepLease) return { note: stays };
-  const registry = await registryOf(node, store, known?.holding.node);
+  if (keepLease) return { note: wordsOf(store, subnet).stays };
+  return askBack(await registryOf(node, store, known?.holding.node), store, subnet, nodeId);
+}
+
+async function askBack(registry: SharedRegistry, store: SharedStore, subnet: Subnet, nodeId: string): Promise<Outcome> {
+  const { what, stays, absent } = wordsOf(store, subnet);
+  let asked: readonly string[] = [];
   try {
     const administration = openAdministration(registry, STORE_DEADLINE_MS);
-    const given = await administration.giveBack(subnet, nodeId).finally(() => administration.close());
-    return given ? { removed: what } : NOTHING;
+    try {
+      asked = administration.endpoints();
+      if (await administration.giveBack(subnet, nodeId)) return { removed: what };
+    } finally {
+      administration.close();
+    }
+    const other = elsewhere(store, asked);
+    return other === undefined ? NOTHING : { note: `${absent} at ${shorten(asked.join(','), 300)}, and ${other}` };
   } catch (error) {
     // What was given is wrong: that is no store that has left long ago.
     if (error instanceof RudderError && error.code === 'file') throw error;
-    return { note: `${stays}: ${messageOf(error)}` };
+    const other = asked.length === 0 ? undefined : elsewhere(store, asked);
+    return { note: [`${stays}: ${messageOf(error)}`, other].filter(Boolean).join('; ') };
   }
 }
 
-type Store = ReturnType<typeof storeOf>;
-const storeOfSettings = ({ raw }: NodeOptions): Store => ({ kind: raw.kubeSubnetMgr ? 'kubernetes' : 'etcd' });
-
-const WORDS = {
-  etcd: (subnet: string) => ({
-    what: `lease ${subnet} from etcd`,
-    stays: 'a lease stays in etcd until its TTL ends, a reservation for ever',
-  }),
-  kubernetes: (subnet: string) => ({
-    what: `the annotations of podCIDR ${subnet} from its Node in Kubernetes`,
-    stays: `what the Node of podCIDR ${subnet} says of this host stays in Kubernetes (annotations, the condition NetworkUnavailable)`,
-  }),
-};
+const storeOfSettings = ({ raw }: NodeOptions): RememberedStore => ({
+  kind: raw.kubeSubnetMgr ? 'kubernetes' : 'etcd',
+});
 
 /** @param name of the Node that it was */
-async function registryOf(
-  node: NodeOptions,
-  { kind, annotationPrefix }: Store,
-  name: unknown,
-): Promise<SharedRegistry> {
+async function registryOf(node: NodeOptions, { kind, prefix }: SharedStore, name: unknown): Promise<SharedRegistry> {
   const kubeSubnetMgr = kind === 'kubernetes';
-  const given = { ...node.given, kubeSubnetMgr };
-  const { kubeAnnotationPrefix = annotationPrefix } = { ...node.file, ...node.given };
+  const remembered = prefix === undefined ? {} : { [kubeSubnetMgr ? 'kubeAnnotationPrefix' : 'etcdPrefix']: prefix };
+  const given = { ...node.given, ...remembered, kubeSubnetMgr };
   const nodeName = typeof name === 'string' ? name : node.raw.nodeName;
-  const raw = { ...node.raw, kubeSubnetMgr, kubeAnnotationPrefix, nodeName };
+  const raw = { ...node.raw, ...remembered, kubeSubnetMgr, nodeName };
   return toRegistryOptions(await useStore({ ...node, given, raw }));
 }

@@ -66,6 +66,7 @@ const shape = (directory: string) =>
       type: text,
       kernel: z.looseObject({ wanted: count, present: count }).nullable(),
       direct: count.nullable(),
+      countsTraffic: z.boolean().optional(),
       cipher: text.nullish(),
       implementation: z.looseObject({ runs: z.enum(['kernel', 'user']), why: text }).nullish(),
       clockBehindSeconds: count.optional(),

@@ -10,8 +10,10 @@ import { judge, longestAge, viewsOf } from './ways.js';
 export interface Overview {
   readonly time: string;
   readonly network: string;
-  /** Whether what flows between nodes is counted: all of it, what goes through the tunnel, or none since the kernel moves it. */
+  /** Whether what flows between nodes is counted: all of it, what goes through the tunnel, or none of it by node. */
   readonly traffic: 'counted' | 'tunnel-only' | 'not-counted';
+  /** False: the kernel moves the packets, and tells of none that it drops. */
+  readonly countsDrops: boolean;
   /** This node is the first; then by name, those that are lost at the end. */
   readonly nodes: readonly OverviewNode[];
   /** Pairs of nodes of which there is something to show. */
@@ -103,14 +105,15 @@ export function overviewOf(input: OverviewInput): Overview {
     time: new Date().toISOString(),
     network: status.node.network,
     traffic: trafficOf(status),
+    countsDrops: status.packetPath !== null,
     nodes: [...nodes, ...input.lost.map(lostNode)],
     links: shown,
     linksLeftOut: pairs.links.length - shown.length,
   };
 }
 
-function trafficOf({ packetPath, backend }: Status): Overview['traffic'] {
-  if (packetPath === null) return 'not-counted';
+function trafficOf({ backend }: Status): Overview['traffic'] {
+  if (!backend.countsTraffic) return 'not-counted';
   return (backend.direct ?? 0) > 0 ? 'tunnel-only' : 'counted';
 }
 

@@ -5,6 +5,8 @@ import type { Subnet } from '../core/subnet.js';
 /** What an operator asks of the store that all nodes share, from any host. Promises reject as those of a Membership do. */
 export interface Administration {
   readonly configPlace: ConfigPlace;
+  /** Where it asks. @throws RudderError if that cannot be found out */
+  endpoints(): readonly string[];
   /** The network config's JSON; undefined while there is none. */
   getConfig(): Promise<string | undefined>;
   /** The same, with what `replaceConfig` compares. */

@@ -1,5 +1,4 @@
 import type { Logger } from '../core/logger.js';
-import type { RegistryKind } from '../core/registry-kind.js';
 import type { Administration } from './administration.js';
 import { EMBEDDED, type EmbeddedOptions, joinNobody } from './embedded/embedded-membership.js';
 import { type Checkup, checkEndpoint } from './etcd/checkup.js';
@@ -7,11 +6,12 @@ import { dateOf } from './etcd/date.js';
 import { administerEtcd } from './etcd/etcd-administration.js';
 import { joinByEtcd } from './etcd/etcd-membership.js';
 import type { EtcdOptions } from './etcd/options.js';
+import { readSource as readEtcdSource } from './etcd/source.js';
 import { checkKubernetes, type KubernetesCheckup } from './kubernetes/checkup.js';
 import { administerKubernetes } from './kubernetes/kube-administration.js';
 import { joinByKubernetes } from './kubernetes/kube-membership.js';
 import type { KubernetesOptions } from './kubernetes/options.js';
-import { prefixIn } from './kubernetes/source.js';
+import { readSource as readKubernetesSource } from './kubernetes/source.js';
 import type { Membership } from './membership.js';
 
 /** The only file outside of a store's folder that knows which stores there are. */
@@ -37,11 +37,23 @@ export function openAdministration(options: SharedRegistry, deadlineMs?: number)
   return administerEtcd(deadlineMs === undefined ? options : { ...options, deadlineMs });
 }
 
-/** Of which store a membership's `source` speaks, and what of it a command has to know. */
-export function storeOf(source: string): { readonly kind: RegistryKind; readonly annotationPrefix?: string } {
+/** What a node remembers of its store: where it was asked, and the prefix of keys or of annotations. */
+export type RememberedStore =
+  | { readonly kind: 'embedded' }
+  | {
+      readonly kind: SharedRegistry['kind'];
+      /** Neither is there where nothing was remembered that makes sense. */
+      readonly endpoints?: readonly string[];
+      readonly prefix?: string;
+    };
+
+/** Of which store a membership's `source` speaks. */
+export function storeOf(source: string): RememberedStore {
   if (source === EMBEDDED) return { kind: 'embedded' };
-  const annotationPrefix = prefixIn(source);
-  return annotationPrefix === undefined ? { kind: 'etcd' } : { kind: 'kubernetes', annotationPrefix };
+  const kubernetes = readKubernetesSource(source);
+  if (kubernetes !== undefined)
+    return { kind: 'kubernetes', endpoints: [kubernetes.server], prefix: kubernetes.prefix };
+  return { kind: 'etcd', ...readEtcdSource(source) };
 }
 
 /** Asks one endpoint of etcd step by step. Nothing in it is another thing afterwards. */

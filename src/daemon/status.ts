@@ -82,6 +82,7 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
       type: config.backend.type,
       kernel: backend.kernelEntries() ?? null,
       direct: backend.directPeers() ?? null,
+      countsTraffic: countsTraffic(backend),
       cipher: backend.sessions?.cipher() ?? null,
       implementation: backend.sessions?.implementation ?? null,
       clockBehindSeconds: backend.sessions?.clockBehindSeconds() ?? 0,
@@ -151,6 +152,10 @@ export function trafficWith(
   const { heardSecondsAgo: _, sizeOnTheWay, ...traffic } = countsOf(lease.subnet, backend);
   return withoutProbes(traffic, health.probePackets(lease), sizeOnTheWay(ECHO_HEADER_BYTES));
 }
+
+/** Whether anything is counted of a peer. */
+export const countsTraffic = ({ packetPath, kernelTraffic }: Pick<Backend, 'packetPath' | 'kernelTraffic'>) =>
+  (packetPath ?? kernelTraffic) !== undefined;
 
 /** What is counted of a peer, by whoever moves the packets. */
 export function countsOf(

@@ -58,6 +58,8 @@ export interface Status {
     readonly kernel: { readonly wanted: number; readonly present: number } | null;
     /** Peers that are reached without the tunnel at the moment; null: that is not wanted (DirectRouting). */
     readonly direct: number | null;
+    /** Whether what flows to and from each peer is counted, by this process or by the kernel. */
+    readonly countsTraffic?: boolean;
     /** Which implementation of the cipher runs; null or not there: packets go as they are. */
     readonly cipher?: string | null;
     /** Who encrypts, the kernel or the daemon, and why that one; null or not there: nobody, or there is but one. */

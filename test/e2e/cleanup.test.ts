@@ -134,9 +134,23 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'rudder cleanup', () => {
     expect(kept.stdout).toMatch(/^removed rudder0 with its address and routes$/m);
     const { code, stdout } = await cli(lab, node, 'cleanup', '--etcd-endpoints=http://127.0.0.1:9');
     expect(code).toBe(EXIT_OK);
-    expect(stdout).toMatch(new RegExp(`^nothing to remove\n${STAYS}: etcd at http://127\\.0\\.0\\.1:9 .*\n$`));
+    expect(stdout).toMatch(
+      new RegExp(
+        `^nothing to remove\n${STAYS}: etcd at http://127\\.0\\.0\\.1:9 .*; this node last ran with http://\\S+: if .*\n$`,
+      ),
+    );
     expect(await keys()).not.toBe('');
     expect((await cli(lab, node, 'cleanup')).stdout).toMatch(/^removed lease 10\.240\.\d+\.0\/24 from etcd\n$/);
+    expect(await keys()).toBe('');
+  });
+
+  it('takes the lease from below the prefix that the node has had, whatever the settings say by now', async () => {
+    await startNode(lab, node);
+    await stopNode(lab, node);
+    expect(await keys()).not.toBe('');
+    const { code, stdout } = await cli(lab, node, 'cleanup', '--etcd-prefix=/another/network');
+    expect(code).toBe(EXIT_OK);
+    expect(stdout).toMatch(/^removed lease 10\.240\.\d+\.0\/24 from etcd$/m);
     expect(await keys()).toBe('');
   });
 

@@ -63,7 +63,8 @@ describeWith(['root', 'tun', 'etcd', 'vxlan'], 'a node with Kubernetes as the st
     expect(kube.annotation(node, 'public-ip')).toBeDefined();
     expect(kube.conditionOf(node)).toMatchObject({ status: 'False' });
 
-    const { code, stdout, stderr } = await cli(lab, node, 'cleanup');
+    // Nor where its annotations are.
+    const { code, stdout, stderr } = await cli(lab, node, 'cleanup', '--kube-annotation-prefix=another.example');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toBe('removed the annotations of podCIDR 10.244.5.0/24 from its Node in Kubernetes\n');
     expect(kube.annotation(node, 'public-ip')).toBeUndefined();

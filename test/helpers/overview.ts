@@ -13,6 +13,8 @@ export interface ImaginedOptions {
   readonly status?: Partial<Status>;
 }
 
+export const countsTraffic = ({ backend }: Partial<Status>) => backend?.countsTraffic ?? true;
+
 const subnetOf = (i: number) => `10.${240 + (i >> 8)}.${i & 255}.0/24`;
 export const nameOf = (i: number) => `${['web', 'db', 'cache', 'build', 'edge'][i % 5]}-${Math.floor(i / 5) + 1}`;
 
@@ -24,8 +26,8 @@ export function imaginedStatus({ peers, second, hasTrouble = false, status = {} 
     subnet: subnetOf(i),
     nextHop: `192.0.${2 + (i >> 8)}.${i & 255}`,
     health: healthOf(hasTrouble, i, second),
-    outBytes: status.packetPath === null ? null : i % 7 === 1 ? wave(i) : 0,
-    inBytes: status.packetPath === null ? null : i % 7 === 1 ? 2 * wave(i) : 0,
+    outBytes: !countsTraffic(status) ? null : i % 7 === 1 ? wave(i) : 0,
+    inBytes: !countsTraffic(status) ? null : i % 7 === 1 ? 2 * wave(i) : 0,
   });
   const base = createStatus();
   return createStatus({
@@ -73,7 +75,7 @@ function summaryOf(
   subnets: readonly string[],
   second: number,
   hasTrouble: boolean,
-  { packetPath, backend, device }: Status,
+  { backend, device }: Status,
 ): Summary {
   const isApart = (j: number) => hasTrouble && [i, j].includes(2) && [i, j].includes(3);
   const isGone = (j: number) => hasTrouble && (j === 4 || i === 4);
@@ -88,8 +90,8 @@ function summaryOf(
       misses: isDeaf ? 9 : 0,
       rttMs: isDeaf ? null : 0.4 + ((i + j) % 7) / 10,
       obstacle: null,
-      outBytes: packetPath === null ? null : i < j ? bytes : Math.round(bytes / 8),
-      inBytes: packetPath === null ? null : i < j ? Math.round(bytes / 8) : bytes,
+      outBytes: !backend.countsTraffic ? null : i < j ? bytes : Math.round(bytes / 8),
+      inBytes: !backend.countsTraffic ? null : i < j ? Math.round(bytes / 8) : bytes,
     };
   };
   return {

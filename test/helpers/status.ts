@@ -40,7 +40,7 @@ export function createStatus(changes: Partial<Status> = {}): Status {
       certificates: [{ file: '/etc/rudder/ca.pem', subject: 'CN=ca', notAfter: '2036-11-27T00:00:00.000Z' }],
     },
     config: { state: 'current', detail: null },
-    backend: { type: 'udp', kernel: null, direct: null },
+    backend: { type: 'udp', kernel: null, direct: null, countsTraffic: true },
     packetPath: { heartbeatSeconds: 0.5, counters: Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, i])) },
     offloads: { 'tun-tso': 'on', 'udp-gso': 'off' },
     firewall: { kept: true, checks: 9, repairs: 2, problem: null, forwarding: FORWARDING, settings: SETTINGS },

@@ -13,7 +13,7 @@ import { addContainer, startNode, stopNode } from '../../src/lab/nodes.js';
 import { serveHttp } from '../../src/ops/http.js';
 import type { Status } from '../../src/ops/status.js';
 import { freePort } from '../helpers/etcd.js';
-import { type ImaginedOptions, imaginedOverview, imaginedStatus, nameOf } from '../helpers/overview.js';
+import { countsTraffic, type ImaginedOptions, imaginedOverview, imaginedStatus, nameOf } from '../helpers/overview.js';
 import { createRecordingLog } from '../helpers/recording-log.js';
 import { describeWith } from '../helpers/requires.js';
 
@@ -32,12 +32,26 @@ const SIZES = [
 /** What an update may take of the browser's main thread. */
 const UPDATE_MS = 16;
 
-/** What a status says where the kernel moves the packets. */
+/** What a status says where the kernel moves the packets... */
 const BY_KERNEL: Partial<Status> = {
   packetPath: null,
   offloads: {},
-  backend: { type: 'vxlan', kernel: { wanted: 28, present: 28 }, direct: null },
+  backend: { type: 'vxlan', kernel: { wanted: 28, present: 28 }, direct: null, countsTraffic: false },
   device: { name: 'rudder.1', mtu: 1450, up: true, repairs: 0 },
+};
+/** ... and where it encrypts them, and counts the bytes of each peer. */
+const ENCRYPTED_BY_KERNEL: Partial<Status> = {
+  packetPath: null,
+  offloads: {},
+  backend: {
+    type: 'wireguard',
+    kernel: { wanted: 9, present: 9 },
+    direct: null,
+    countsTraffic: true,
+    cipher: 'kernel',
+    implementation: { runs: 'kernel', why: 'the kernel has WireGuard' },
+  },
+  device: { name: 'rudder-wg', mtu: 1420, up: true, repairs: 0 },
 };
 
 let browser: Browser | undefined;
@@ -77,12 +91,13 @@ const rows = (page: Page) => page.locator('#nodes tr');
 const row = (page: Page, name: string) => rows(page).filter({ has: page.getByRole('link', { name, exact: true }) });
 const onMap = (page: Page, name: string) => page.locator(`#map .node[aria-label^="${name}"]`);
 
-/** Where the kernel moves the packets nobody counts them. A device that the node has for itself can be taken from it. */
+/** Plain kernel backends count nothing by node. A device that the node has for itself can be taken from it. */
 const CASES = [
-  { type: 'udp', mtu: 1472, isCounted: true, device: 'rudder0' },
-  { type: 'wireguard', mtu: 1420, isCounted: true, device: 'rudder0' },
-  { type: 'vxlan', mtu: 1450, isCounted: false, device: 'rudder.1' },
-  { type: 'host-gw', mtu: 1500, isCounted: false, device: undefined },
+  { type: 'udp', args: [], mtu: 1472, isCounted: true, device: 'rudder0' },
+  // Wherever the kernel has a WireGuard of its own.
+  { type: 'wireguard', args: ['--wireguard-implementation=user'], mtu: 1420, isCounted: true, device: 'rudder0' },
+  { type: 'vxlan', args: [], mtu: 1450, isCounted: false, device: 'rudder.1' },
+  { type: 'host-gw', args: [], mtu: 1500, isCounted: false, device: undefined },
 ];
 
 describeWith(['root', 'tun', 'vxlan', 'etcd', 'chromium'], 'the page of a cluster', () => {
@@ -90,10 +105,10 @@ describeWith(['root', 'tun', 'vxlan', 'etcd', 'chromium'], 'the page of a cluste
 
   it.each(CASES)('shows who joins, leaves, is killed and is cut off, and who talks to whom: $type', {
     timeout: 180_000,
-  }, async ({ type, mtu, isCounted, device }) => {
+  }, async ({ type, args, mtu, isCounted, device }) => {
     const config = JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type: type } });
     const lab = await createLab({ name: NAME, nodes: 3, config, daemon: { leaseTtl: '60s' } });
-    for (const node of lab.nodes) await startNode(lab, node, [`--healthz-port=${PORT}`]);
+    for (const node of lab.nodes) await startNode(lab, node, [...args, `--healthz-port=${PORT}`]);
     for (const node of lab.nodes) await addContainer(lab, node);
     const { page, errors } = await open(`http://127.0.0.1:${PORT}/`, namespaceOf(lab, 'n1'));
     await page.locator('#state', { hasText: 'all 3 nodes are well' }).waitFor();
@@ -124,7 +139,7 @@ describeWith(['root', 'tun', 'vxlan', 'etcd', 'chromium'], 'the page of a cluste
     }
 
     const joining = await addNode(lab);
-    await startNode(lab, joining, ['--cleanup-on-exit']);
+    await startNode(lab, joining, [...args, '--cleanup-on-exit']);
     await onMap(page, 'n4').waitFor({ timeout: SHOWN_MS });
     await page.locator('#state', { hasText: 'all 4 nodes are well' }).waitFor({ timeout: SHOWN_MS });
     await stopNode(lab, joining);
@@ -136,7 +151,7 @@ describeWith(['root', 'tun', 'vxlan', 'etcd', 'chromium'], 'the page of a cluste
     await page.locator('#problems .bad', { hasText: 'n3' }).waitFor({ timeout: FAULT_SHOWN_MS });
     await page.locator('#map .node.bad').waitFor({ timeout: 1000 });
     await pictures(page, type, 'killed');
-    await startNode(lab, lab.nodes[2], [`--healthz-port=${PORT}`]);
+    await startNode(lab, lab.nodes[2], [...args, `--healthz-port=${PORT}`]);
     await page.locator('#state.warn', { hasText: 'all 3 nodes are well' }).waitFor({ timeout: FAULT_SHOWN_MS });
     await act(lab, 'n2', 'partition');
     await page.locator('#problems .bad', { hasText: 'n2' }).waitFor({ timeout: FAULT_SHOWN_MS });
@@ -173,7 +188,8 @@ describeWith(['chromium'], 'the page', () => {
 
   async function serve(options: ImaginedOptions): Promise<void> {
     imagined = options;
-    const past = imaginedPast(options.status?.packetPath !== null);
+    const [hasTraffic, hasDrops] = [countsTraffic(options.status ?? {}), options.status?.packetPath !== null];
+    const past = imaginedPast(hasTraffic, hasDrops);
     const port = await freePort();
     const socketPath = join(mkdtempSync(join(tmpdir(), 'rudder-page-')), 'rudder.sock');
     const began = Date.now();
@@ -190,7 +206,7 @@ describeWith(['chromium'], 'the page', () => {
       },
       async historyOf() {
         const { stepSeconds, curves } = past.after(-1)!;
-        const drops = options.status?.packetPath === null ? curves.out : curves.unwell;
+        const drops = hasDrops ? curves.unwell : curves.out.map(() => null);
         return { stepSeconds, endsAt: new Date().toISOString(), curves: { ...curves, drops } };
       },
       events: async (after) => EVENTS.filter(({ id }) => id > after),
@@ -252,6 +268,7 @@ describeWith(['chromium'], 'the page', () => {
       SIZES.flatMap(([width, height]) => [
         { width, height, backend: 'udp', status: {} },
         { width, height, backend: 'vxlan', status: BY_KERNEL },
+        { width, height, backend: 'wireguard', status: ENCRYPTED_BY_KERNEL },
       ]),
     )('at $width px, $backend, says all to everybody, and cuts nothing off', {
       timeout: 90_000,
@@ -402,7 +419,7 @@ async function mainThreadMs(page: Page, updates: number): Promise<number> {
 }
 
 /** Three hours, with a night and a morning. */
-function imaginedPast(isCounted: boolean): History {
+function imaginedPast(hasTraffic: boolean, hasDrops: boolean): History {
   const history = createHistory();
   let [bytes, dropped] = [0, 0];
   for (let i = 0; i < 1080; i++) {
@@ -410,9 +427,9 @@ function imaginedPast(isCounted: boolean): History {
       STEP_SECONDS * 1e6 * Math.max(0.2, 3 + 3 * Math.sin(i / 170) + Math.sin(i / 7) * 0.6 + ((i * 7919) % 13) / 10);
     if (i > 700 && i < 760) dropped += 300;
     const rttMs = i > 400 && i < 430 ? null : 0.4 + ((i * 31) % 17) / 60;
-    const traffic = isCounted ? { outBytes: bytes, inBytes: bytes * 0.4 } : { outBytes: null, inBytes: null };
+    const traffic = hasTraffic ? { outBytes: bytes, inBytes: bytes * 0.4 } : { outBytes: null, inBytes: null };
     const peer = { subnet: '10.240.1.0/24', ...traffic, rttMs, isWell: rttMs !== null };
-    history.add({ peers: [peer], drops: isCounted ? { in_drop_source: dropped } : {} }, i * STEP_SECONDS);
+    history.add({ peers: [peer], drops: hasDrops ? { in_drop_source: dropped } : {} }, i * STEP_SECONDS);
   }
   return history;
 }

@@ -3,7 +3,9 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { KINDS } from '../../src/backend/kinds.js';
+import { WIREGUARD_DEVICE } from '../../src/backend/wireguard/kernel/device.js';
 import { proposalOf } from '../../src/state/subnet-publish.js';
+import { DEVICE_NAME } from '../../src/system/tun-device.js';
 import { deadLinks } from '../helpers/links.js';
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
@@ -70,6 +72,25 @@ it('the unit leaves two capabilities and nothing to gain more by', () => {
 
 it('the unit allows no core dump, which would hold secrets', () => {
   expect(read('systemd/rudder.service')).toMatch(/^LimitCORE=0$/m);
+});
+
+/** Names of devices in the source, with a star for what is put in: whoever adds one gives it such a name. */
+function deviceNames(): Set<string> {
+  const files = ['src/backend', 'src/system'].flatMap((folder) =>
+    readdirSync(new URL(`../../${folder}`, import.meta.url), { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.ts'))
+      .map((file) => `${folder}/${file}`),
+  );
+  const names = files.flatMap((file) => [...read(file).matchAll(/['`]((?:rudder|flannel)[\d.-][^'`\s]*)['`]/g)]);
+  return new Set(names.map(([, name]) => name.replace(/\$\{[^}]*\}/g, '*')));
+}
+
+it('systemd-networkd and NetworkManager leave every device alone that a backend makes or takes over', () => {
+  const names = deviceNames();
+  expect([...names]).toEqual(expect.arrayContaining([DEVICE_NAME, WIREGUARD_DEVICE, 'rudder.*', 'flannel.*']));
+  expect(new Set(valuesOf('50-rudder.network', 'Name')[0].split(' '))).toEqual(names);
+  const [managed] = valuesOf('50-rudder-networkmanager.conf', 'unmanaged-devices');
+  expect(new Set(managed.split(';'))).toEqual(new Set([...names].map((name) => `interface-name:${name}`)));
 });
 
 /** The values of one setting of a unit, in their order. */

@@ -14,13 +14,14 @@ import { firewall } from './firewall.js';
 import { forwarding } from './forwarding.js';
 import type { Facts, Finding } from './host.js';
 import { wayTo } from './ip.js';
+import { kernel, makesLink } from './kernel-links.js';
 import { kubernetes } from './kubernetes.js';
 import * as network from './network.js';
 import { overlay, pathMtu } from './peers.js';
 import { routes } from './routes.js';
 import { restart, seeLog } from './service.js';
 import { isOurs } from './traits.js';
-import { kernel, tunnelPort } from './tunnel-port.js';
+import { tunnelPort } from './tunnel-port.js';
 
 /**
  * What usually goes wrong with an overlay, one function each, in the order in which a packet would meet it. Each looks
@@ -30,18 +31,24 @@ export type Check = (host: Facts) => Promise<Finding[]>;
 
 export const permissions: Check = async (host) => {
   if (!host.isRoot) return [bad('permissions', 'not run as root: the checks below see little', 'run as root')];
-  if (!takesTun(host)) return [ok('permissions', 'root')];
-  if (!(await host.exists('/dev/net/tun'))) {
-    return [bad('permissions', '/dev/net/tun is missing', 'run "modprobe tun", or pass the device into the container')];
+  if (!mayTakeTun(host)) return [ok('permissions', 'root')];
+  if (await host.exists('/dev/net/tun')) return [ok('permissions', 'root, and /dev/net/tun is there')];
+  if (host.backend?.implementation === 'auto') {
+    const isKernels = await makesLink(host, 'wireguard');
+    if (isKernels) return [ok('permissions', "root; WireGuard is the kernel's, which needs no /dev/net/tun")];
+    if (isKernels === undefined) {
+      const detail = '"ip netns add" fails, and there is no /dev/net/tun for a WireGuard that is not the kernel\'s';
+      return [unknown('permissions', detail, 'run as root, with iproute2 installed')];
+    }
   }
-  return [ok('permissions', 'root, and /dev/net/tun is there')];
+  return [bad('permissions', '/dev/net/tun is missing', 'run "modprobe tun", or pass the device into the container')];
 };
 
 /** WireGuard's packets are the kernel's, or ours. */
-const takesTun = ({ backend, status }: Facts) =>
+const mayTakeTun = ({ backend }: Facts) =>
   backend === undefined ||
   backend.type === 'udp' ||
-  (backend.type === 'wireguard' && status?.backend.implementation?.runs !== 'kernel');
+  (backend.type === 'wireguard' && backend.implementation !== 'kernel');
 
 const subnetFile: Check = async (host) => {
   if (host.status === undefined) return [];

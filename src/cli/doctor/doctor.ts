@@ -1,5 +1,6 @@
 import { parseNetworkConfig } from '../../backend/config.js';
 import { settingsOf } from '../../backend/kinds.js';
+import { optionsOf } from '../../backend/wireguard/options.js';
 import type { SharedRegistry } from '../../control/open.js';
 import { messageOf, RudderError, shorten } from '../../core/errors.js';
 import { tryDaemon } from '../../ops/control-client.js';
@@ -32,6 +33,7 @@ async function lookFor(checks: readonly Check[], node: NodeOptions, json: boolea
   const settings = {
     unreadable: node.unreadable,
     refused: [...node.refused.values()].map(messageOf),
+    wireguardImplementation: node.raw.wireguardImplementation,
   };
   const known = { socketPath, ...(await askStatus(socketPath, subnetFile)), etcd, settings };
   const findings = await examine(realHost(known, options), checks);
@@ -99,12 +101,18 @@ async function probeEtcd(host: Host): Promise<Facts['probes']> {
   return Promise.all(host.etcd.endpoints.map(async (endpoint) => [endpoint, await host.probe(endpoint)] as const));
 }
 
-function backendOf({ status }: Host, json: string | undefined): Facts['backend'] {
-  if (status !== undefined) return { type: status.backend.type, port: status.node.port ?? undefined };
+function backendOf({ status, settings }: Host, json: string | undefined): Facts['backend'] {
+  if (status !== undefined) {
+    const { type, implementation } = status.backend;
+    return { type, port: status.node.port ?? undefined, implementation: implementation?.runs };
+  }
   if (json === undefined) return undefined;
   try {
-    const { type, tunnel } = settingsOf(parseNetworkConfig(json));
-    return { type, port: tunnel?.port };
+    const config = parseNetworkConfig(json);
+    const { type, tunnel } = settingsOf(config);
+    const implementation =
+      type === 'wireguard' ? (settings.wireguardImplementation ?? optionsOf(config).implementation) : undefined;
+    return { type, port: tunnel?.port, implementation };
   } catch {
     return undefined; // told elsewhere
   }

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { access, readdir } from 'node:fs/promises';
+import type { ImplementationChoice } from '../../backend/wireguard/implementations.js';
 import {
   type Checkup,
   checkKubernetesOf,
@@ -16,6 +17,7 @@ import type { Status } from '../../ops/status.js';
 import { readPlainFile } from '../../state/plain-file.js';
 import { withEchoSocket } from '../../system/echo.js';
 import { describeChain, foreignChains } from '../../system/foreign-chains.js';
+import { openNetlink } from '../../system/netlink.js';
 import { listNameservers } from '../../system/resolv-conf.js';
 import { packageVersion } from '../version.js';
 import type { Service } from './service.js';
@@ -56,7 +58,12 @@ export interface Host {
   readonly daemon: Unready;
   /** Undefined: it is Kubernetes. */
   readonly etcd: EtcdFound | undefined;
-  readonly settings: { readonly unreadable: string | undefined; readonly refused: readonly string[] };
+  readonly settings: {
+    readonly unreadable: string | undefined;
+    readonly refused: readonly string[];
+    /** Undefined: the config says it. */
+    readonly wireguardImplementation?: ImplementationChoice | undefined;
+  };
   probe(endpoint: string): Promise<Checkup>;
   /** Undefined: it is etcd. */
   probeKubernetes(): Promise<KubernetesCheckup | undefined>;
@@ -69,6 +76,8 @@ export interface Host {
   /** A command's output; undefined if it fails. */
   run(command: string, args: readonly string[]): Promise<string | undefined>;
   succeeds(command: string, args: readonly string[]): Promise<boolean>;
+  /** Links of the kernel's WireGuard, and where each listens; undefined: the kernel does not tell. */
+  wireguardDevices(): Promise<readonly WireguardLink[] | undefined>;
   /** Whom this host asks for names. */
   nameservers(): Promise<Ipv4[]>;
   /** Chains of others that may drop or change packets; of `input`, or of what is forwarded. */
@@ -86,11 +95,18 @@ export interface Link {
   readonly addr_info: readonly { readonly local: string; readonly prefixlen: number }[];
 }
 
+export interface WireguardLink {
+  readonly name: string;
+  readonly port: number;
+}
+
 /** What moves the packets of this host's node: as the node says, else as the network config would have it. */
 export interface BackendFacts {
   readonly type: string;
   /** Of the tunnel; undefined: there is none. */
   readonly port: number | undefined;
+  /** Whose WireGuard it is; undefined: it is none. `auto`: nobody has looked yet. */
+  readonly implementation?: ImplementationChoice | undefined;
 }
 
 /** What several checks want to know, and is asked once. */
@@ -146,6 +162,7 @@ export function realHost(
     list: (path) => readdir(path).catch(() => []),
     run,
     succeeds: async (command, args) => (await run(command, args)) !== undefined,
+    wireguardDevices: () => readWireguard().catch(() => undefined),
     nameservers: () => listNameservers(),
     suspects: async (hook) =>
       (await foreignChains()).filter((chain) => (chain.hook === 'input') === (hook === 'input')).map(describeChain),
@@ -154,4 +171,20 @@ export function realHost(
     largestPacket: (address, smallest, largest) =>
       withEchoSocket(true, (socket) => largestPacket(socket, parseIpv4(address)!, smallest, largest)),
   };
+}
+
+async function readWireguard(): Promise<WireguardLink[]> {
+  const netlink = openNetlink();
+  try {
+    const links = (await netlink.links()).filter(({ kind }) => kind === 'wireguard');
+    const found: WireguardLink[] = [];
+    for (const { name, index } of links) {
+      const { listenPort, peers } = await netlink.wireguard.read(index);
+      for (const { presharedKey } of peers) presharedKey.fill(0);
+      found.push({ name, port: listenPort });
+    }
+    return found;
+  } finally {
+    netlink.close();
+  }
 }

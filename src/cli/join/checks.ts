@@ -3,7 +3,8 @@ import { permissions } from '../doctor/checks.js';
 import { etcd } from '../doctor/etcd.js';
 import { bad, ok } from '../doctor/findings.js';
 import type { Facts, Finding } from '../doctor/host.js';
-import { kernel, tunnelPort } from '../doctor/tunnel-port.js';
+import { kernel } from '../doctor/kernel-links.js';
+import { tunnelPort } from '../doctor/tunnel-port.js';
 
 /** What the node needs of this host and of etcd before it can start: those of the doctor that need no daemon, and more. */
 

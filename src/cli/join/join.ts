@@ -99,7 +99,7 @@ async function check(
     status: undefined,
     daemon: isRunning ? ({ is: 'starting', phase: '' } as const) : ({ is: 'absent' } as const),
     etcd: { endpoints, prefix, flags, saidBy: undefined },
-    settings: { unreadable: undefined, refused: [] },
+    settings: { unreadable: undefined, refused: [], wireguardImplementation: raw.wireguardImplementation },
   };
   const host = realHost(known, options);
   let etcdCode: ErrorCode = 'registry-refused';

@@ -17,6 +17,7 @@ export function administerEtcd(options: EtcdOptions): Administration {
 
   return {
     configPlace: { key: `${prefix}/config`, flags },
+    endpoints: () => options.endpoints,
     getConfig: registry.getConfig,
     readConfig: registry.readConfig,
     createConfig: registry.createConfig,

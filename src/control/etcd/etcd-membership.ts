@@ -10,6 +10,7 @@ import { keepJoined } from './joined.js';
 import { acquireLease } from './lease-acquisition.js';
 import { loggedRegistry, REQUEST_BOUNDS } from './logged-registry.js';
 import type { EtcdOptions } from './options.js';
+import { sourceOf } from './source.js';
 
 /** Nodes belong by a key with a TTL each, as flannel's do. @param ttlSeconds of each TTL that is asked for */
 export function joinByEtcd(options: EtcdOptions, ttlSeconds: number, log: Logger): Membership {
@@ -19,7 +20,7 @@ export function joinByEtcd(options: EtcdOptions, ttlSeconds: number, log: Logger
   return {
     kind: 'etcd',
     endpoints,
-    source: `${endpoints.join(',')}${prefix}`,
+    source: sourceOf(endpoints, prefix),
     configPlace: { key: `${prefix}/config`, flags },
     getConfig(patienceMs) {
       const answer = registry.getConfig();

@@ -35,6 +35,7 @@ export function administerKubernetes(given: KubernetesOptions, deadlineMs?: numb
 
   return {
     configPlace,
+    endpoints: () => [api.server()],
     getConfig,
     async readConfig() {
       const json = await getConfig();

@@ -3,8 +3,8 @@ const KIND = 'kubernetes';
 /** What a node remembers of its cluster: the kind, where it was asked, and which annotations count. */
 export const sourceOf = (server: string, prefix: string) => `${KIND} ${server} ${prefix}`;
 
-/** The annotations' prefix in it; undefined: it is of another kind. */
-export function prefixIn(source: string): string | undefined {
-  const [kind, , prefix] = source.split(' ');
-  return kind === KIND ? prefix : undefined;
+/** Undefined: it is of another kind. */
+export function readSource(source: string): { server: string; prefix: string } | undefined {
+  const [kind, server, prefix] = source.split(' ');
+  return kind === KIND && prefix !== undefined ? { server, prefix } : undefined;
 }

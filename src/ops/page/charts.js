@@ -1,7 +1,7 @@
 // Curves of the last hours, which the daemon keeps. uPlot draws them; what they say is also there as text.
 /* global uPlot */
 import { element, setText } from './dom.js';
-import { bits, counted, digits, duration, milliseconds } from './words.js';
+import { bits, counted, DROPS_UNKNOWN, digits, duration, milliseconds } from './words.js';
 
 const HEIGHT = 170;
 const MOST = 2000;
@@ -62,7 +62,7 @@ const scheme = matchMedia('(prefers-color-scheme: dark)');
 
 /**
  * One figure. `pick` makes of the history a list of curves: { name, colour, values }.
- * @param say a value with its unit @param none what stands there while no value is known
+ * @param say a value with its unit @param none what stands there while no value is known, by what is counted at all
  */
 export function createChart({ title, pick, say, none }) {
   const caption = element('figcaption', {}, element('h3', { text: title }), element('p'));
@@ -162,8 +162,8 @@ const sum = (curves, length) =>
   Array.from({ length }, (_, i) => Object.values(curves).reduce((total, values) => add(total, values[i]), null));
 
 /** A reason has a curve from the first drop on. */
-const dropped = ({ drops, length }, counting) =>
-  Object.keys(drops).length === 0 && counting !== 'not-counted' ? Array(length).fill(0) : sum(drops, length);
+const dropped = ({ drops, length }, { countsDrops }) =>
+  Object.keys(drops).length === 0 && countsDrops ? Array(length).fill(0) : sum(drops, length);
 
 const traffic = {
   title: 'Traffic',
@@ -172,8 +172,8 @@ const traffic = {
     { name: 'receives', colour: '--second', dash: [5, 3], values: curves.in ?? [] },
   ],
   say: bits,
-  none: (counting) =>
-    counting === 'not-counted'
+  none: ({ traffic }) =>
+    traffic === 'not-counted'
       ? 'not known: the kernel moves the packets, and does not count them by node'
       : 'nothing has been counted yet',
 };
@@ -187,8 +187,8 @@ const drops = {
   title: 'Dropped packets',
   pick: (known, counting) => [{ name: 'now', colour: '--bad', values: dropped(known, counting) }],
   say: (value) => `${digits(value)}/s`,
-  none: (counting) =>
-    counting === 'not-counted' ? 'not known: the kernel moves the packets, and tells of none that it drops' : 'none',
+  // Where they are counted, and there are none, zeros are known.
+  none: () => DROPS_UNKNOWN,
 };
 const unwell = {
   title: 'Peers that do not answer',

@@ -1,17 +1,12 @@
-// The map: a ring while there is room for it, else a field of nodes in the order of their names, so that each is found again
-// where it was. Lines are pairs of nodes that talk, or that should and cannot.
+// The map: nodes at their places (layout.js). Lines are pairs of nodes that talk, or that should and cannot.
 import { byId, element, setAttribute, setText, svg } from './dom.js';
+import { isNarrow, layoutOf } from './layout.js';
 import { isNews } from './problems.js';
-import { bits, cut, hrefOf, keyOf, matches, milliseconds, nameOf, STATES, shortNames, stateOf } from './words.js';
+import { bits, hrefOf, keyOf, matches, milliseconds, nameOf, shortNames, stateOf } from './words.js';
 
-const MOST_IN_RING = 40;
 /** So few have what flows written at their lines. */
 const MOST_WITH_LABELS = 8;
 const BUSY = 4000;
-/** Of a name, in px: the font is whatever the reader's system has. */
-const LETTER = 7.2;
-/** A node may come into any state where it stands. */
-const LONGEST_STATE = Math.max(...Object.values(STATES).map(({ word }) => word.length));
 
 /** Key -> what is drawn of it. */
 const drawnNodes = new Map();
@@ -24,8 +19,6 @@ let layoutNumber = 0;
 let width = 0;
 let last;
 let focused;
-
-export const isMany = (nodes) => nodes.length > MOST_IN_RING;
 
 export function setUpMap() {
   const root = svg('svg', { role: 'group', 'aria-label': 'Map of the nodes; arrow keys go from one to the next' });
@@ -58,61 +51,10 @@ function place(nodes) {
   const signature = `${width} ${window.innerHeight} ${nodes.map((node) => `${keyOf(node)} ${nameOf(node)}`).join()}`;
   if (signature === layout.signature) return;
   layoutNumber++;
-  const short = shortNames(nodes);
-  layout = isMany(nodes) ? field(nodes, short) : ring(nodes, short);
-  layout.signature = signature;
+  layout = { ...layoutOf(shortNames(nodes), width, window.innerHeight), signature };
   parts.root.setAttribute('viewBox', `0 0 ${width} ${layout.height}`);
   parts.root.setAttribute('width', String(width));
   parts.root.setAttribute('height', String(layout.height));
-}
-
-/** As on a telephone. */
-const isNarrow = () => width < 600;
-
-/** As high as the window allows: on a wall it is the map that is looked at. */
-const heightFor = () => Math.round(Math.min(Math.max(width * 0.72, 340), Math.max(440, window.innerHeight * 0.7)));
-
-function ring(nodes, short) {
-  const most = isNarrow() ? 12 : 22;
-  const names = short.map((name) => cut(name, most));
-  const margin = Math.min(Math.max(...names.map((name) => name.length), LONGEST_STATE) * LETTER + 34, width * 0.34);
-  const height = heightFor();
-  const radius = nodes.length <= 16 ? 13 : 9;
-  const center = { x: width / 2, y: height / 2 };
-  const reach = { x: Math.max(width / 2 - margin, 60), y: height / 2 - 56 };
-  const places = nodes.map((_, i) => {
-    const turn = (2 * Math.PI * i) / nodes.length - Math.PI / 2;
-    const [x, y] = [Math.cos(turn), Math.sin(turn)];
-    const side = nodes.length <= 2 || Math.abs(x) < (isNarrow() ? 0.1 : 0.3) ? 'middle' : x > 0 ? 'start' : 'end';
-    const gap = radius + 9;
-    const label = side === 'middle' ? { x: 0, y: y < 0 ? -gap - 16 : gap + 9 } : { x: x > 0 ? gap : -gap, y: -2 };
-    return { x: center.x + x * reach.x, y: center.y + y * reach.y, label, side };
-  });
-  return { height, radius, places, names, center, below: true };
-}
-
-function field(nodes, short) {
-  const height = Math.max(heightFor(), isNarrow() ? 560 : 0);
-  const columns = Math.max(1, Math.round(Math.sqrt((nodes.length * width) / height / 1.7)));
-  const rows = Math.ceil(nodes.length / columns);
-  const cell = { x: width / columns, y: Math.max(height / rows, 20) };
-  const hasNames = cell.x >= 46 && cell.y >= 26;
-  const radius = hasNames ? Math.min(6, cell.y / 5) : Math.min(7, cell.x / 3.4);
-  const most = Math.floor((cell.x - 4) / 5.6);
-  const places = nodes.map((_, i) => ({
-    x: ((i % columns) + 0.5) * cell.x,
-    y: (Math.floor(i / columns) + 0.5) * cell.y - (hasNames ? 6 : 0),
-    label: { x: 0, y: radius + 11 },
-    side: 'middle',
-  }));
-  return {
-    height: rows * cell.y,
-    radius,
-    places,
-    names: short.map((name) => (hasNames ? cut(name, most) : '')),
-    columns,
-    below: false,
-  };
 }
 
 // --- nodes ---
@@ -187,9 +129,9 @@ function shapeOf(kind, r) {
 
 function moreOf(node, i) {
   const { word, short = word } = stateOf(node);
-  if (node.state !== 'ok') return isNarrow() ? short : word;
+  if (node.state !== 'ok') return isNarrow(width) ? short : word;
   if (i === 0) return 'this node';
-  return isNarrow() ? '' : milliseconds(node.rttMs);
+  return isNarrow(width) ? '' : milliseconds(node.rttMs);
 }
 
 // --- links ---

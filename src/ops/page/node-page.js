@@ -6,6 +6,7 @@ import {
   ago,
   bits,
   counted,
+  DROPS_UNKNOWN,
   digits,
   dropName,
   duration,
@@ -120,8 +121,8 @@ export function showNodePage(overview, status, [history, between] = [], search =
   const facts = open.isOwn && status !== undefined ? ownFacts(status) : factsOf(node);
   showFacts(open.list, open.facts, facts);
   if (history !== undefined) {
-    for (const chart of open.charts) chart.show(history.known, overview.traffic);
-    for (const chart of open.between ?? []) chart.show(between.known, overview.traffic);
+    for (const chart of open.charts) chart.show(history.known, overview);
+    for (const chart of open.between ?? []) chart.show(between.known, overview);
     const nothing = open.isOwn ? '' : 'The node has not told what it remembers.';
     setText(open.span, spanOf(history.known) || nothing);
     byId('node').classList.toggle('untold', history.known.length === 0);
@@ -250,7 +251,7 @@ function dropFacts({ drops, step }, status) {
   if (rows.length > 0) return rows;
   if (status === undefined) return [];
   return status.packetPath === null
-    ? [['All reasons', 'not known: the kernel moves the packets, and tells of none that it drops']]
+    ? [['All reasons', DROPS_UNKNOWN]]
     : [['All reasons', 'none since the daemon was started']];
 }
 

@@ -2,7 +2,8 @@
 import { createChart, createHistory, NODE_CHARTS, spanOf } from './charts.js';
 import { byId, element, setAttribute, setText } from './dom.js';
 import { askEvents, showAllEvents } from './events.js';
-import { isMany, setUpMap, showMap } from './map.js';
+import { isMany } from './layout.js';
+import { setUpMap, showMap } from './map.js';
 import { openNodePage, showNodePage } from './node-page.js';
 import { setUpNodes, showNodes } from './nodes.js';
 import { problemsOf, showProblems, verdictOf } from './problems.js';
@@ -121,7 +122,7 @@ function updateSlow() {
       byId('history-note'),
       [`of ${nameOf(overview.nodes[0])}`, spanOf(history.known)].filter(Boolean).join(', '),
     );
-    for (const chart of charts) chart.show(history.known, overview.traffic);
+    for (const chart of charts) chart.show(history.known, overview);
   } else showNodePage(overview, status, nodeHistories, search());
 }
 

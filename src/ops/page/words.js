@@ -12,6 +12,8 @@ export const UNCOUNTED = {
   'not-counted': 'no traffic is shown: the kernel moves the packets, and does not count them by node',
 };
 
+export const DROPS_UNKNOWN = 'not known: the kernel moves the packets, and tells of none that it drops';
+
 function scaled(value, units) {
   let unit = 0;
   let rest = value;

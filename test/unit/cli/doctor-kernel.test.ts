@@ -245,27 +245,86 @@ describe('rudder doctor of kernel backends', () => {
     expect(others.map((one) => one.text)).toEqual(text === undefined ? [] : [expect.stringMatching(text)]);
   });
 
-  it.each([
-    ['rudder-wg', []],
-    ['wg0', [/^UDP port 51820 is taken by the kernel, which has wg0, and no tunnel can have it/]],
-  ])('looks at a stopped wireguard node whose port the kernel has with %s', async (name, texts) => {
-    const printed = {
-      ...noUnit,
-      'ss -H -lunp': 'UNCONN 0 0 0.0.0.0:51820 0.0.0.0:*\n',
-      'ip -4 -j link show type wireguard': JSON.stringify([{ ifname: name }]),
-    };
-    const found = await complaints({ ...stopped, probes: config('{"Type":"wireguard"}'), printed });
-    const ports = found.filter(({ check }) => check === 'tunnel port');
-    expect(ports.map((one) => one.text)).toEqual(texts.map((text) => expect.stringMatching(text)));
+  const ports = async (differences: Differences) =>
+    (await complaints({ ...stopped, ...differences }))
+      .filter(({ check }) => check === 'tunnel port')
+      .map(({ text }) => text);
+  const listening = (port: number) => ({
+    printed: { ...noUnit, 'ss -H -lunp': `UNCONN 0 0 0.0.0.0:${port} 0.0.0.0:*\n` },
+  });
+  const devices = (...links: [string, number][]) => ({
+    wireguardDevices: async () => links.map(([name, port]) => ({ name, port })),
+  });
+
+  it.each<[string, string, number, Differences, RegExp | undefined]>([
+    ['its own device of an earlier run', 'wireguard', 51820, devices(['rudder-wg', 51820], ['wg0', 1]), undefined],
+    [
+      "another's device, while its own has another port",
+      'wireguard',
+      51820,
+      devices(['rudder-wg', 51821], ['wg0', 51820]),
+      /^UDP port 51820 is taken by WireGuard device wg0, and .*"ip link delete wg0"/,
+    ],
+    ['what an earlier run of wireguard left, for udp', 'udp', 8285, devices(['rudder-wg', 8285]), /rudder-wg/],
+    ["another's device, for vxlan", 'vxlan', 8472, devices(['wg0', 8472]), /is taken by WireGuard device wg0/],
+    [
+      'something else of the kernel',
+      'wireguard',
+      51820,
+      devices(['rudder-wg', 51821]),
+      /^UDP port 51820 is taken by the kernel, for something else than WireGuard, and/,
+    ],
+    [
+      'a kernel that does not tell',
+      'udp',
+      8285,
+      { wireguardDevices: async () => undefined },
+      /by the kernel, which does not tell for what/,
+    ],
+  ])('finds the port of a stopped node with the kernel: %s', async (_, type, port, differences, text) => {
+    const found = await ports({ probes: config(`{"Type":"${type}"}`), ...listening(port), ...differences });
+    expect(found).toEqual(text === undefined ? [] : [expect.stringMatching(text)]);
   });
 
   it('of udp takes a program on loopback for no hindrance, and another one for one', async () => {
     const at = (address: string) => `UNCONN 0 0 ${address}:8285 0.0.0.0:* users:(("x",pid=7,fd=3))\n`;
-    const ports = async (address: string) =>
-      (await complaints({ ...stopped, printed: { ...noUnit, 'ss -H -lunp': at(address) } })).filter(
-        ({ check }) => check === 'tunnel port',
-      );
-    expect(await ports('127.0.0.1')).toEqual([]);
-    expect(await ports('0.0.0.0')).toHaveLength(1);
+    const taken = (address: string) => ports({ printed: { ...noUnit, 'ss -H -lunp': at(address) } });
+    expect(await taken('127.0.0.1')).toEqual([]);
+    expect(await taken('0.0.0.0')).toHaveLength(1);
+  });
+
+  it.each<[string, string, Differences, RegExp[]]>([
+    ["is the kernel's by auto", '{"Type":"wireguard"}', {}, []],
+    ["is the kernel's by the config", '{"Type":"wireguard","Implementation":"kernel"}', {}, []],
+    [
+      "is the kernel's by the settings",
+      '{"Type":"wireguard","Implementation":"user"}',
+      { settings: { unreadable: undefined, refused: [], wireguardImplementation: 'kernel' } },
+      [],
+    ],
+    ['is ours by the config', '{"Type":"wireguard","Implementation":"user"}', {}, [/^permissions: .*tun is missing/]],
+    [
+      'is ours by auto, as the kernel has none',
+      '{"Type":"wireguard"}',
+      { failing: ['type wireguard'] },
+      [/^permissions: .*tun is missing/],
+    ],
+    [
+      'is nobody knows whose',
+      '{"Type":"wireguard"}',
+      { failing: ['netns add'] },
+      [/^permissions: could not look: "ip netns add" fails/],
+    ],
+    [
+      "is to be the kernel's, which has none",
+      '{"Type":"wireguard","Implementation":"kernel"}',
+      { failing: ['type wireguard'] },
+      [/^kernel: it has no WireGuard -> modprobe wireguard, or choose Backend\.Implementation/],
+    ],
+  ])('of a stopped node whose WireGuard %s, without /dev/net/tun', async (_, backend, differences, texts) => {
+    const without = { exists: async () => false, printed: noUnit, ...differences };
+    const found = await complaints({ ...stopped, probes: config(backend), ...without });
+    const told = found.filter(({ check }) => ['permissions', 'kernel'].includes(check));
+    expect(told.map(({ check, text }) => `${check}: ${text}`)).toEqual(texts.map((one) => expect.stringMatching(one)));
   });
 });

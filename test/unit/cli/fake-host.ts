@@ -218,6 +218,7 @@ export function createHost(differences: Differences = {}): Host {
       return args.includes('-c') ? ping(args) : ipCommand(args);
     },
     succeeds: async (_, args) => !fails(args),
+    wireguardDevices: async () => [],
     nameservers: async () => [ip('192.0.2.53')],
     suspects: async () => [],
     clockOf: async () => new Date(NOW + 2000),

@@ -71,7 +71,16 @@ describe('the overview of a cluster', () => {
     expect(look().traffic).toBe('counted');
     expect(look({ status: createStatus({ backend: { ...backend, direct: 0 } }) }).traffic).toBe('counted');
     expect(look({ status: createStatus({ backend: { ...backend, direct: 2 } }) }).traffic).toBe('tunnel-only');
-    expect(look({ status: createStatus({ packetPath: null }) }).traffic).toBe('not-counted');
+    const uncounted = { ...backend, countsTraffic: false };
+    expect(look({ status: createStatus({ packetPath: null, backend: uncounted }) }).traffic).toBe('not-counted');
+  });
+
+  it("tells traffic that the kernel's WireGuard counts from drops, which nobody knows of there", () => {
+    expect(look()).toMatchObject({ traffic: 'counted', countsDrops: true });
+    expect(look({ status: createStatus({ packetPath: null }) })).toMatchObject({
+      traffic: 'counted',
+      countsDrops: false,
+    });
   });
 
   it('tells a pair that this node is not part of to be broken, but not of a node that has just come', () => {

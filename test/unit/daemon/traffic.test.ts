@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Backend } from '../../../src/backend/backend.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import type { Lease } from '../../../src/core/lease.js';
-import { trafficWith } from '../../../src/daemon/status.js';
+import { countsTraffic, trafficWith } from '../../../src/daemon/status.js';
 
 const lease: Lease = {
   subnet: parseSubnet('10.240.1.0/24')!,
@@ -37,5 +37,14 @@ describe('what is exchanged with a peer, without the probes', () => {
     ],
   ])('is told of %s', (_, backend, expected) => {
     expect(trafficWith(lease, backend, health)).toEqual(expected);
+  });
+
+  it.each<[boolean, Pick<Backend, 'packetPath' | 'kernelTraffic'>]>([
+    [true, { packetPath }],
+    // Of a peer that it does not know it has no counts yet.
+    [true, { packetPath: undefined, kernelTraffic: () => undefined }],
+    [false, { packetPath: undefined }],
+  ])('is counted at all: %s', (expected, backend) => {
+    expect(countsTraffic(backend)).toBe(expected);
   });
 });
