@@ -2,6 +2,7 @@ import type { Ipv4 } from '../core/ipv4.js';
 import type { BackendData } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Subnet } from '../core/subnet.js';
+import type { Tunnel } from '../system/firewall-rules.js';
 
 /** `routes`: those with the mark of ours, and rules. */
 export type Leftover = 'tun device' | 'vxlan devices' | 'wireguard devices' | 'routes';
@@ -14,6 +15,8 @@ export interface Backend {
   readonly leaves: readonly Leftover[];
   /** Interfaces that the overlay's packets leave and arrive by: the device, and where some go as they are the underlay. */
   ways(): readonly string[];
+  /** The tunnel as it is on this host; not there: as the config alone says. */
+  readonly tunnel?: Tunnel | undefined;
   /** What peers need to know of this node beside its address, for its lease. */
   leaseData(): BackendData;
   /** MTU of the tunnel at the moment, for `subnet.env`. */

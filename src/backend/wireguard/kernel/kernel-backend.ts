@@ -60,6 +60,7 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
 
   return {
     ...backend,
+    tunnel: { port, unbound: 'address' },
     async apply(changes) {
       for (const { type, lease } of changes) {
         const key = type === 'removed' ? undefined : toPeer(lease)?.wireguard?.publicKey;

@@ -98,6 +98,7 @@ describe('a start with the kernel', () => {
     expect([backend.device, backend.ways(), backend.mtu()]).toEqual([NAME, [NAME], 1420]);
     expect(backend.kernelEntries()).toEqual({ wanted: 3, present: 3 });
     expect(backend.sessions!.cipher()).toBe('kernel');
+    expect(backend.tunnel).toEqual({ port: 51820, unbound: 'address' });
   });
 
   it('keeps its key, and the device of the last run with its sessions', async () => {
