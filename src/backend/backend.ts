@@ -47,7 +47,7 @@ export interface Backend {
   readonly takeUntold?: (() => boolean) | undefined;
   /** What is known of the encryption; undefined or not there: packets go as they are. */
   readonly sessions?: SessionsReport | undefined;
-  /** This node has another key from then on, which its lease has to say. @throws RudderError `file` */
+  /** This node has another key from then on, which its lease has to say. @throws RudderError `file`: it has the former one */
   readonly rotateKey?: (() => Promise<void>) | undefined;
   /** What the kernel has been told for the peers; undefined: nothing, a packet path of ours moves the packets. */
   kernelEntries(): KernelEntries | undefined;

@@ -36,8 +36,8 @@ export interface KernelDevice {
   adapt(underlay: string, mtu: number): Promise<void>;
   /** Puts back what somebody has changed of it, and makes it anew if it was deleted. @throws RudderError */
   ensure(): Promise<Looked>;
-  /** It has another key from then on, and no session. @throws RudderError */
-  setIdentity(identity: Identity): Promise<void>;
+  /** Which key it is to have: the next ensure() gives it that, and it has no session then. */
+  setIdentity(identity: Identity): void;
   /** Whether its key and port are as they should be. */
   isAsItShouldBe(device: WireguardDevice): boolean;
   /** With its peers and the routes through it. */
@@ -73,9 +73,8 @@ export async function openKernelDevice(options: DeviceOptions): Promise<KernelDe
       await ensure();
     },
     ensure,
-    async setIdentity(identity) {
+    setIdentity(identity) {
       state.identity = identity;
-      await ensure();
     },
     isAsItShouldBe: (device) => wrongWith(device, options, state).length === 0,
     remove: () => removeDevice(netlink),

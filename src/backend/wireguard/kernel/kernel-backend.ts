@@ -1,3 +1,4 @@
+import { messageOf } from '../../../core/errors.js';
 import type { Lease } from '../../../core/lease.js';
 import type { Subnet } from '../../../core/subnet.js';
 import { loadKey, replaceKey } from '../../../state/key-file.js';
@@ -80,10 +81,15 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
     sessions: reportOf(peers, observedOf),
     async rotateKey() {
       own = await replaceKey(identityFileIn(stateDir));
-      await device.setIdentity(own);
-      // Whom nobody's key stands in the way of any more.
-      await backend.repair();
+      device.setIdentity(own);
       log.warn({ publicKey: own.publicKey.toString('base64') }, 'the node has another WireGuard key');
+      // The device, and whom nobody's key stands in the way of any more. It is the key from here on, so that the lease has to
+      // say it: what cannot be done now is tried again by itself.
+      await backend
+        .repair()
+        .catch((error: unknown) =>
+          log.warn({ reason: messageOf(error) }, 'the WireGuard device cannot have the key yet: tried again'),
+        );
     },
     async stop(removeDevice) {
       watch.stop();

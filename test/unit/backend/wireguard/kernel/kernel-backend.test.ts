@@ -211,6 +211,19 @@ describe('peers of the kernel', () => {
     expect(await backend.repair()).toBeUndefined();
   });
 
+  it('have to be told of another key whatever becomes of the device, which gets it as soon as it can', async () => {
+    const before = backend.leaseData().PublicKey;
+    const [eth0] = fake.links.splice(0, 1);
+    await backend.rotateKey!();
+    const { PublicKey } = backend.leaseData();
+    expect(PublicKey).not.toBe(before);
+    expect(device().publicKey!.toString('base64')).toBe(before);
+    expect(JSON.stringify(log.lines)).toMatch(/cannot have the key yet: tried again/);
+    fake.links.unshift(eth0);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(device().publicKey!.toString('base64')).toBe(PublicKey);
+  });
+
   it('that move are not called back, until a lease says something new', async () => {
     const moved = { address: parseIpv4('203.0.113.7')!, port: 4000 };
     Object.assign(device().peers.get(KEY7)!, { endpoint: moved, handshakeAt: Date.now() });
