@@ -1,8 +1,7 @@
 import { messageOf } from '../../../core/errors.js';
 import type { Lease } from '../../../core/lease.js';
-import type { Subnet } from '../../../core/subnet.js';
+import { formatSubnetKey, type Subnet } from '../../../core/subnet.js';
 import { loadKey, replaceKey } from '../../../state/key-file.js';
-import { native } from '../../../system/native.js';
 import type { Backend, KernelTraffic, SessionsReport } from '../../backend.js';
 import { createKernelBackend, type KernelLinks } from '../../kernel/kernel-backend.js';
 import { type KernelPeer, routeEntry, type Wants } from '../../kernel/wanted.js';
@@ -30,19 +29,19 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
   const { netlink, config, stateDir, log } = host;
   const { port, presharedKey, keepaliveSeconds } = options;
   const { network } = config;
-  // Before there is a key to be found in one, however the daemon was started.
-  native.forbidCoreDumps();
   let own = await loadKey(identityFileIn(stateDir), log);
   const device = await openKernelDevice({ ...host, port, network, identity: own, underlay: host.interface });
+  /** By subnet. */
+  const known = new Map<string, KernelPeer['wireguard'] & Pick<KernelPeer, 'endpoint'>>();
   const peers = createPeers({
     wireguard: netlink.wireguard,
     presharedKey,
     keepaliveSeconds,
     isOurs: device.isAsItShouldBe,
+    endpoints: () =>
+      new Map([...known.values()].map(({ publicKey, endpoint, port }) => [publicKey, { address: endpoint, port }])),
     moment,
   });
-  /** Public keys, by subnet. */
-  const keys = new Map<string, string>();
   const toPeer = (lease: Lease): KernelPeer | undefined => {
     const peer = peerOf(lease, port);
     if (peer === undefined) return undefined;
@@ -55,8 +54,8 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
   const backend = createKernelBackend(host, links, wants, toPeer);
   const watch = keepLooking(peers);
   const observedOf = (subnet: Subnet) => {
-    const key = keys.get(nameOf(subnet));
-    return key === undefined || backend.problemOf(subnet) !== undefined ? undefined : peers.observed(key);
+    const peer = known.get(formatSubnetKey(subnet));
+    return peer === undefined || backend.problemOf(subnet) !== undefined ? undefined : peers.observed(peer.publicKey);
   };
 
   return {
@@ -64,9 +63,9 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
     tunnel: { port, unbound: 'address' },
     async apply(changes) {
       for (const { type, lease } of changes) {
-        const key = type === 'removed' ? undefined : toPeer(lease)?.wireguard?.publicKey;
-        if (key === undefined) keys.delete(nameOf(lease.subnet));
-        else keys.set(nameOf(lease.subnet), key);
+        const peer = type === 'removed' ? undefined : toPeer(lease);
+        if (peer?.wireguard === undefined) known.delete(formatSubnetKey(lease.subnet));
+        else known.set(formatSubnetKey(lease.subnet), { ...peer.wireguard, endpoint: peer.endpoint });
       }
       await backend.apply(changes);
     },
@@ -99,7 +98,6 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
 }
 
 const moment = () => ({ now: performance.now(), today: Date.now() });
-const nameOf = ({ address, prefixLength }: Subnet) => `${address}/${prefixLength}`;
 
 /** What a packet of so many bytes is as a datagram's payload. */
 const sizeOnTheWay = (bytes: number) => Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES + DATA_OVERHEAD_BYTES;

@@ -4,6 +4,7 @@ import type { Wireguard, WireguardDevice, WireguardPeer } from '../../../system/
 import type { PeerTable } from '../../kernel/tables.js';
 import type { AllowedEntry, Entry, PeerEntry } from '../../kernel/wanted.js';
 import { KEY_BYTES } from '../protocol/keys.js';
+import { STANDARD_TIMING } from '../protocol/timing.js';
 import { type Moment, neverHeard, type Observed, observe } from './observed.js';
 
 export interface PeersOptions {
@@ -13,6 +14,8 @@ export interface PeersOptions {
   readonly keepaliveSeconds: number;
   /** Whether the device has this node's key and port. */
   readonly isOurs: (device: WireguardDevice) => boolean;
+  /** Where peers are by their leases, by public key. */
+  readonly endpoints: () => ReadonlyMap<string, PeerEntry['endpoint']>;
   readonly moment: () => Moment;
 }
 
@@ -32,12 +35,14 @@ export interface Peers extends PeerTable {
 /** A peer as it was written, or as it was found. */
 type Held = Pick<PeerEntry, 'endpoint' | 'isOurs'>;
 
-export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs, moment }: PeersOptions): Peers {
+export function createPeers(options: PeersOptions): Peers {
+  const { wireguard, presharedKey, keepaliveSeconds, isOurs, endpoints, moment } = options;
   let held = new Map<string, Held>();
   /** Public keys by subnet. */
   let owners = new Map<string, string>();
   let observed = new Map<string, Observed>();
   let tunnel: number | undefined;
+  let hasRead = false;
   let writes = 0;
   let isChanged = false;
 
@@ -50,16 +55,22 @@ export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs,
     return device;
   }
 
-  function found(peer: WireguardPeer): Held {
-    const before = held.get(nameOf(peer));
+  /** Of an earlier run only those who have a session still: another may have another lease by now, and not know of us. */
+  const isHeard = ({ handshakeAt }: WireguardPeer) =>
+    handshakeAt !== undefined && (hasRead || moment().today - handshakeAt < STANDARD_TIMING.rejectAfterMs);
+
+  /** @param written where each was written to be */
+  function found(peer: WireguardPeer, written: ReadonlyMap<string, PeerEntry['endpoint']>): Held {
     // Once it was heard, it may be elsewhere than where it was written to be, and is there rightly.
-    const endpoint = peer.handshakeAt === undefined ? peer.endpoint : (before?.endpoint ?? peer.endpoint);
+    const endpoint = (isHeard(peer) ? written.get(nameOf(peer)) : undefined) ?? peer.endpoint;
     const isAsOurs = peer.keepaliveSeconds === keepaliveSeconds && isSameKey(peer.presharedKey, presharedKey);
     return { endpoint, isOurs: isAsOurs };
   }
 
   function contentsOf({ peers }: WireguardDevice) {
-    const keys = new Map(peers.map((peer) => [nameOf(peer), found(peer)] as const));
+    // An earlier run has written what leases say, as far as anybody knows.
+    const written = hasRead ? new Map([...held].map(([key, { endpoint }]) => [key, endpoint])) : endpoints();
+    const keys = new Map(peers.map((peer) => [nameOf(peer), found(peer, written)] as const));
     const subnets = peers.flatMap((peer) =>
       peer.allowed.map((subnet) => [formatSubnet(subnet), nameOf(peer)] as const),
     );
@@ -79,6 +90,7 @@ export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs,
       const { keys, subnets } = contentsOf(device);
       writes++;
       held = keys;
+      hasRead = true;
       owners = subnets;
       isChanged = false;
       const entries: Entry[] = [...keys].map(([publicKey, peer]) => ({ kind: 'peer', publicKey, ...peer }));

@@ -106,15 +106,34 @@ describe('a start with the kernel', () => {
     const key = backend.leaseData().PublicKey;
     backend.persist();
     await backend.stop(false);
-    device().peers.get(KEY7)!.handshakeAt = Date.now();
+    // Heard from elsewhere than its lease says, as behind a NAT.
+    const heard = { address: parseIpv4('203.0.113.7')!, port: 4000 };
+    Object.assign(device().peers.get(KEY7)!, { handshakeAt: Date.now(), endpoint: heard });
     const { index } = link()!;
     await start(lease(7, KEY7));
+    expect(endpointOf(KEY7)).toEqual(heard);
     expect(backend.leaseData().PublicKey).toBe(key);
     expect(link()!.index).toBe(index);
     expect(device().peers.get(KEY7)!.handshakeAt).toBeDefined();
     // Of 10.240.8.0/24 nobody says anything any more.
     expect([...device().peers.keys()]).toEqual([KEY7]);
     expect(allowed()).toEqual({ '10.240.7.0/24': KEY7 });
+    await looked();
+    expect([backend.takeUntold!(), await backend.repair()]).toEqual([false, undefined]);
+    await backend.apply(changed(lease(7, KEY7, { publicIp: parseIpv4('10.1.1.70')! })));
+    expect(endpointOf(KEY7)!.address).toBe(parseIpv4('10.1.1.70'));
+  });
+
+  it.each([
+    ['never heard', undefined],
+    ['heard long ago', -181_000],
+  ])('has a peer of the last run where its lease says, if it was %s', async (_, ago) => {
+    await start(lease(7, KEY7));
+    backend.persist();
+    await backend.stop(false);
+    device().peers.get(KEY7)!.handshakeAt = ago && Date.now() + ago;
+    await start(lease(7, KEY7, { publicIp: parseIpv4('10.1.1.70')! }));
+    expect(endpointOf(KEY7)!.address).toBe(parseIpv4('10.1.1.70'));
   });
 
   it('that was given up leaves nothing, and what an earlier run has left', async () => {
