@@ -115,7 +115,7 @@ export interface SessionsReport {
   clockBehindSeconds(): number;
   /** Undefined: that subnet is no peer's. */
   of(subnet: Subnet): SessionReport | undefined;
-  /** Asks that peer for a session, without a packet for it: once. Undefined: any packet may do so, it costs little. */
+  /** Asks that peer for a session, without a packet for it: once. Undefined: only a packet begins one. */
   readonly begin?: ((subnet: Subnet) => void) | undefined;
 }
 

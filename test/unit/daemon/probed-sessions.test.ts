@@ -23,11 +23,12 @@ it.each([
 });
 
 it('asks for one', () => {
-  sessionsWith(undefined).begin(lease);
+  sessionsWith(undefined).begin!(lease);
   expect(begin).toHaveBeenCalledExactlyOnceWith(lease.subnet);
 });
 
-it('leaves it to the echo where a packet costs little, and where nothing is encrypted', () => {
+it('leaves it to the echo where a packet begins one, and to nobody where nothing is encrypted', () => {
   expect(probedSessions(undefined)).toBeUndefined();
-  expect(probedSessions({ of: () => undefined, begin: undefined } as unknown as SessionsReport)).toBeUndefined();
+  const byPackets = probedSessions({ of: () => undefined, begin: undefined } as unknown as SessionsReport)!;
+  expect([byPackets.begin, byPackets.isFresh(lease)]).toEqual([undefined, false]);
 });

@@ -1,3 +1,5 @@
+import { REJECT_AFTER_MS, REKEY_AFTER_MS } from '../../../core/session-times.js';
+
 /** The limits of the protocol (paper, 6.1), in milliseconds: to be shortened by tests alone. */
 export interface Timing {
   /** Age of a key from which its initiator makes a new one, if it sends. */
@@ -19,8 +21,8 @@ export interface Timing {
 }
 
 export const STANDARD_TIMING: Timing = {
-  rekeyAfterMs: 120_000,
-  rejectAfterMs: 180_000,
+  rekeyAfterMs: REKEY_AFTER_MS,
+  rejectAfterMs: REJECT_AFTER_MS,
   rekeyTimeoutMs: 5_000,
   rekeyJitterMs: 333,
   rekeyAttemptMs: 90_000,
