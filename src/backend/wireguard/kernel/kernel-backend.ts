@@ -10,7 +10,9 @@ import { identityFileIn } from '../identity-file.js';
 import { leaseDataOf, peerOf } from '../lease-data.js';
 import type { WireguardOptions } from '../options.js';
 import { DATA_OVERHEAD_BYTES } from '../protocol/messages.js';
+import { createSessionKeeper, loadSessionMemory } from '../session-file.js';
 import { type KernelDevice, openKernelDevice, WIREGUARD_DEVICE } from './device.js';
+import { keepLastHandshake, type LastHandshake } from './last-handshake.js';
 import { sessionOf } from './observed.js';
 import { createPeers, type Peers } from './peers.js';
 
@@ -52,7 +54,11 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
   const links = linksOf(device, peers, leaseData);
   const wants = throughDevice(network, () => own.publicKey.toString('base64'));
   const backend = createKernelBackend(host, links, wants, toPeer);
-  const watch = keepLooking(peers);
+  const last = keepLastHandshake(await loadSessionMemory(stateDir, log), createSessionKeeper(stateDir, log));
+  const watch = keepLooking(async () => {
+    await peers.look();
+    last.follow(peers.all(), moment());
+  });
   const observedOf = (subnet: Subnet) => {
     const peer = known.get(formatSubnetKey(subnet));
     return peer === undefined || backend.problemOf(subnet) !== undefined ? undefined : peers.observed(peer.publicKey);
@@ -77,10 +83,11 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
       return { outBytes: counts.outBytes, inBytes: counts.inBytes, heardSecondsAgo, sizeOnTheWay };
     },
     takeUntold: peers.takeChanged,
-    sessions: reportOf(peers, observedOf),
+    sessions: reportOf(last, observedOf),
     async rotateKey() {
       own = await replaceKey(identityFileIn(stateDir));
       device.setIdentity(own);
+      last.forget();
       log.warn({ publicKey: own.publicKey.toString('base64') }, 'the node has another WireGuard key');
       // The device, and whom nobody's key stands in the way of any more. It is the key from here on, so that the lease has to
       // say it: what cannot be done now is tried again by itself.
@@ -92,6 +99,7 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
     },
     async stop(removeDevice) {
       watch.stop();
+      await last.stop();
       await backend.stop(removeDevice);
     },
   };
@@ -140,16 +148,10 @@ function throughDevice(network: Subnet, ownKey: () => string): Wants {
   };
 }
 
-function reportOf(peers: Peers, observedOf: (subnet: Subnet) => ReturnType<Peers['observed']>): SessionsReport {
+function reportOf(last: LastHandshake, observedOf: (subnet: Subnet) => ReturnType<Peers['observed']>): SessionsReport {
   return {
     cipher: () => 'kernel',
-    /** It tells peers what the clock says: one that is behind the last handshake was set back. */
-    clockBehindSeconds() {
-      const { today } = moment();
-      let last = 0;
-      for (const { counts } of peers.all()) last = Math.max(last, counts.handshakeAt ?? 0);
-      return Math.max(0, Math.floor((last - today) / 1000));
-    },
+    clockBehindSeconds: () => last.behindSeconds(moment().today),
     of(subnet) {
       const observed = observedOf(subnet);
       return observed && sessionOf(observed, moment());
@@ -157,7 +159,7 @@ function reportOf(peers: Peers, observedOf: (subnet: Subnet) => ReturnType<Peers
   };
 }
 
-function keepLooking(peers: Pick<Peers, 'look'>): { stop(): void } {
+function keepLooking(lookAll: () => Promise<void>): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
   const again = (ms: number) => {
@@ -168,7 +170,7 @@ function keepLooking(peers: Pick<Peers, 'look'>): { stop(): void } {
   async function look(): Promise<void> {
     const began = performance.now();
     // One that is gone is told by the kernel, and what fails now is looked at again.
-    await peers.look().catch(() => undefined);
+    await lookAll().catch(() => undefined);
     again(Math.max(LOOK_MS, (performance.now() - began) / MOST_LOOKING));
   }
   again(LOOK_MS);

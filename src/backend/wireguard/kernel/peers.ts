@@ -29,7 +29,8 @@ export interface Peers extends PeerTable {
   /** Whether somebody was found to have changed them or the device, since this was last asked. */
   takeChanged(): boolean;
   observed(publicKey: string): Observed | undefined;
-  all(): Iterable<Observed>;
+  /** By public key. */
+  all(): Iterable<readonly [string, Observed]>;
 }
 
 /** A peer as it was written, or as it was found. */
@@ -143,7 +144,7 @@ export function createPeers(options: PeersOptions): Peers {
       return was;
     },
     observed: (publicKey) => observed.get(publicKey),
-    all: () => observed.values(),
+    all: () => observed,
   };
 }
 

@@ -272,6 +272,20 @@ describe('peers of the kernel', () => {
     await looked();
     expect(backend.sessions!.clockBehindSeconds()).toBeGreaterThan(55);
   });
+
+  it('were told of a time that is known after a restart on a new device, until there is another key', async () => {
+    device().peers.get(KEY7)!.handshakeAt = Date.now() + 60_000;
+    await looked();
+    await backend.stop(true);
+    await start(lease(7, KEY7));
+    await looked();
+    expect(backend.sessions!.clockBehindSeconds()).toBeGreaterThan(50);
+    // The kernel goes on telling of the last handshake with the former key.
+    await backend.rotateKey!();
+    device().peers.get(KEY7)!.handshakeAt = Date.now() + 50_000;
+    await looked();
+    expect(backend.sessions!.clockBehindSeconds()).toBe(0);
+  });
 });
 
 describe('what somebody changes', () => {
