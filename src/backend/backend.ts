@@ -109,6 +109,8 @@ export interface Implementation {
 /** Of a backend that encrypts. */
 export interface SessionsReport {
   readonly implementation?: Implementation | undefined;
+  /** From which age on of a session what is sent by it begins the next one, and when it is none any more. */
+  readonly timing: { readonly rekeyAfterMs: number; readonly rejectAfterMs: number };
   /** Which implementation of the cipher runs; `kernel`: its own. */
   cipher(): string;
   /** By how much the clock is behind what peers were told before; 0: it is not. */

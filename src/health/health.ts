@@ -263,6 +263,7 @@ export function keepHealth(options: HealthOptions): Health {
 }
 
 const ofProbed = (sessions: ProbedSessions<Lease>): ProbedSessions<Probed> => ({
+  ...sessions,
   isFresh: ({ lease }) => sessions.isFresh(lease),
   begin: sessions.begin && (({ lease }) => sessions.begin?.(lease)),
 });

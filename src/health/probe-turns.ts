@@ -1,5 +1,4 @@
 import { createEchoTurns, MISSES_FOR_SILENCE, type Probe, type Turns, type TurnsOptions } from '../core/echo-turns.js';
-import { REJECT_AFTER_MS } from '../core/session-times.js';
 import { PROBE_INTERVAL_MS } from './peer-health.js';
 
 /** Of a backend where packets go by a session, which has to be begun, and costs both ends a hundred times what an echo does. */
@@ -8,6 +7,8 @@ export interface ProbedSessions<T> {
   isFresh(peer: T): boolean;
   /** Asks for one, once. Undefined: an echo does, which is sent for that. */
   readonly begin: ((peer: T) => void) | undefined;
+  /** How long one stands. */
+  readonly lastsMs: number;
 }
 
 /** Whose turn it is, as Turns has it, where some are asked for a session instead. */
@@ -31,13 +32,12 @@ export const ECHOES: TurnsOptions = { intervalMs: PROBE_INTERVAL_MS, perTick: 5,
  */
 const HANDSHAKES: TurnsOptions = { intervalMs: 6000, perTick: 1, tickMs: 250 };
 
-/** However many sleep: who was last heard before its session ended is not known to be well. */
-const LONGEST_ROUND_MS = REJECT_AFTER_MS / MISSES_FOR_SILENCE;
-
 export function createProbeTurns<T extends Probe>(sessions: ProbedSessions<T> | undefined): ProbeTurns<T> {
   const awake = createEchoTurns<T>(ECHOES);
   if (sessions === undefined) return { ...awake, peersRoundMs: awake.roundMs };
   const { begin } = sessions;
+  // However many sleep: who was last heard before its session ended is not known to be well.
+  const longestRoundMs = sessions.lastsMs / MISSES_FOR_SILENCE;
   const asleep = createEchoTurns<T>(HANDSHAKES);
   const sleepers = new Set<T>();
   let count = 0;
@@ -102,7 +102,7 @@ export function createProbeTurns<T extends Probe>(sessions: ProbedSessions<T> | 
       const wait = Math.min(...waits, asked.size > 0 ? HANDSHAKES.tickMs : Number.POSITIVE_INFINITY);
       return Number.isFinite(wait) ? wait : undefined;
     },
-    roundMs: (probe) => Math.min(queueOf(probe).roundMs(), queueOf(probe) === asleep ? LONGEST_ROUND_MS : Infinity),
+    roundMs: (probe) => Math.min(queueOf(probe).roundMs(), queueOf(probe) === asleep ? longestRoundMs : Infinity),
     peersRoundMs: () => Math.max(HANDSHAKES.intervalMs, Math.ceil(count / HANDSHAKES.perTick) * HANDSHAKES.tickMs),
   };
 }

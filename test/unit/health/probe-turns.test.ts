@@ -16,6 +16,7 @@ beforeEach(() => {
   [begunAt, begun, now] = [new Map(), [], 0];
   answers = () => true;
   turns = createProbeTurns<Probe>({
+    lastsMs: 180 * SECOND,
     isFresh: ({ address }) => begunAt.has(address) && now - begunAt.get(address)! < LIFE_MS,
     begin({ address }) {
       begun.push([now, address]);
@@ -115,6 +116,7 @@ describe('of thousands', () => {
 describe('where a packet alone begins a session', () => {
   beforeEach(() => {
     turns = createProbeTurns<Probe>({
+      lastsMs: 180 * SECOND,
       isFresh: ({ address }) => begunAt.has(address) && now - begunAt.get(address)! < LIFE_MS,
       begin: undefined,
     });

@@ -1,8 +1,8 @@
 import { errnoOf, messageOf, RudderError } from '../../../core/errors.js';
 import type { Logger } from '../../../core/logger.js';
 import type { Subnet } from '../../../core/subnet.js';
-import type { LinkInfo, Netlink, WireguardDevice } from '../../../system/netlink.js';
-import { DEVICE_ALIAS } from '../../../system/tun-device.js';
+import { type LinkInfo, type Netlink, NetlinkError, type WireguardDevice } from '../../../system/netlink.js';
+import { isOwnDevice } from '../../kernel/leftovers.js';
 import { bringUp, putLinkRight } from '../../kernel/own-device.js';
 import type { Looked } from '../../kernel/sync.js';
 import { findUnderlay } from '../../kernel/underlay-link.js';
@@ -50,7 +50,7 @@ export async function openKernelDevice(options: DeviceOptions): Promise<KernelDe
   const left = await netlink.link(WIREGUARD_DEVICE);
   const isNew = left === undefined;
   if (!isNew) {
-    if (!isOfOurs(left)) throw nameTaken();
+    if (!isOwnDevice('wireguard')(left)) throw nameTaken();
     log.info({ device: WIREGUARD_DEVICE }, 'the device of an earlier run is kept');
   }
   const state: Mutable = { ...options, own: undefined, mtuInForce: options.mtu };
@@ -90,8 +90,6 @@ interface Mutable {
   own: Subnet | undefined;
   mtuInForce: number;
 }
-
-const isOfOurs = ({ kind, alias }: LinkInfo) => kind === 'wireguard' && alias === DEVICE_ALIAS;
 
 async function removeDevice(netlink: Netlink): Promise<void> {
   const link = await netlink.link(WIREGUARD_DEVICE);
@@ -183,6 +181,7 @@ const nameTaken = () =>
   new RudderError(
     'device',
     `an interface named ${WIREGUARD_DEVICE} exists already, expected none or that of an earlier run; remove it with "ip link delete ${WIREGUARD_DEVICE}"`,
+    { cause: new NetlinkError(`${WIREGUARD_DEVICE} exists`, 'EEXIST') },
   );
 
 const portTaken = ({ port }: DeviceOptions) =>

@@ -10,6 +10,7 @@ import { identityFileIn } from '../identity-file.js';
 import { leaseDataOf, peerOf } from '../lease-data.js';
 import type { WireguardOptions } from '../options.js';
 import { DATA_OVERHEAD_BYTES } from '../protocol/messages.js';
+import { STANDARD_TIMING } from '../protocol/timing.js';
 import { createSessionKeeper, loadSessionMemory } from '../session-file.js';
 import { type KernelDevice, openKernelDevice, WIREGUARD_DEVICE } from './device.js';
 import { keepLastHandshake, type LastHandshake } from './last-handshake.js';
@@ -150,6 +151,7 @@ function throughDevice(network: Subnet, ownKey: () => string): Wants {
 
 function reportOf(last: LastHandshake, observedOf: (subnet: Subnet) => ReturnType<Peers['observed']>): SessionsReport {
   return {
+    timing: STANDARD_TIMING,
     cipher: () => 'kernel',
     clockBehindSeconds: () => last.behindSeconds(moment().today),
     of(subnet) {

@@ -1,6 +1,6 @@
-import { REJECT_AFTER_MS } from '../../../core/session-times.js';
 import type { WireguardPeer } from '../../../system/netlink.js';
 import type { SessionReport } from '../../backend.js';
+import { STANDARD_TIMING } from '../protocol/timing.js';
 
 /** What can be told of a peer by looking at the kernel's counts from time to time: it says neither when nor why they grew. */
 export interface Observed {
@@ -53,7 +53,7 @@ export function observe(before: Observed | undefined, peer: WireguardPeer, { now
 export function sessionOf({ counts, sentAt, unansweredSince }: Observed, { now, today }: Moment): SessionReport {
   const { handshakeAt, endpoint } = counts;
   const handshakeAgeMs = handshakeAt === undefined ? undefined : Math.max(0, today - handshakeAt);
-  const hasSession = handshakeAgeMs !== undefined && handshakeAgeMs < REJECT_AFTER_MS;
+  const hasSession = handshakeAgeMs !== undefined && handshakeAgeMs < STANDARD_TIMING.rejectAfterMs;
   const isSending = sentAt !== undefined && now - sentAt < SENDS_WITHIN_MS;
   const unansweredMs = unansweredSince === undefined || !isSending ? undefined : now - unansweredSince;
   const isTrying = unansweredMs !== undefined && (!hasSession || unansweredMs > ANSWERS_WITHIN_MS);

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { REJECT_AFTER_MS } from '../../../core/session-times.js';
 import { formatSubnet } from '../../../core/subnet.js';
 import type { Wireguard, WireguardDevice, WireguardPeer } from '../../../system/netlink.js';
 import type { PeerTable } from '../../kernel/tables.js';
 import type { AllowedEntry, Entry, PeerEntry } from '../../kernel/wanted.js';
 import { KEY_BYTES } from '../protocol/keys.js';
+import { STANDARD_TIMING } from '../protocol/timing.js';
 import { type Moment, neverHeard, type Observed, observe } from './observed.js';
 
 export interface PeersOptions {
@@ -58,7 +58,7 @@ export function createPeers(options: PeersOptions): Peers {
 
   /** Of an earlier run only those who have a session still: another may have another lease by now, and not know of us. */
   const isHeard = ({ handshakeAt }: WireguardPeer) =>
-    handshakeAt !== undefined && (hasRead || moment().today - handshakeAt < REJECT_AFTER_MS);
+    handshakeAt !== undefined && (hasRead || moment().today - handshakeAt < STANDARD_TIMING.rejectAfterMs);
 
   /** @param written where each was written to be */
   function found(peer: WireguardPeer, written: ReadonlyMap<string, PeerEntry['endpoint']>): Held {

@@ -1,5 +1,3 @@
-import { REJECT_AFTER_MS, REKEY_AFTER_MS } from '../../../core/session-times.js';
-
 /** The limits of the protocol (paper, 6.1), in milliseconds: to be shortened by tests alone. */
 export interface Timing {
   /** Age of a key from which its initiator makes a new one, if it sends. */
@@ -21,8 +19,8 @@ export interface Timing {
 }
 
 export const STANDARD_TIMING: Timing = {
-  rekeyAfterMs: REKEY_AFTER_MS,
-  rejectAfterMs: REJECT_AFTER_MS,
+  rekeyAfterMs: 120_000,
+  rejectAfterMs: 180_000,
   rekeyTimeoutMs: 5_000,
   rekeyJitterMs: 333,
   rekeyAttemptMs: 90_000,
