@@ -19,6 +19,8 @@ export interface DeviceOptions {
   readonly identity: Identity;
   /** Name of the interface that the datagrams go out by. */
   readonly underlay: string;
+  /** The device with that index, of whose peers no key is left. */
+  readonly read: (index: number) => Promise<WireguardDevice>;
   /** The MTU of the device; it is never larger than what the underlay carries. */
   readonly mtu: number;
   readonly log: Logger;
@@ -69,6 +71,8 @@ export async function openKernelDevice(options: DeviceOptions): Promise<KernelDe
       await ensure();
     },
     async adapt(underlay, mtu) {
+      // What else there is to put right is found anyway.
+      if (underlay === state.underlay && mtu === state.mtu) return;
       Object.assign(state, { underlay, mtu });
       await ensure();
     },
@@ -131,8 +135,7 @@ async function create(netlink: Netlink, mtu: number): Promise<LinkInfo> {
 /** Key, port and mark. @returns what was wrong, in words */
 async function putSettingsRight(options: DeviceOptions, state: Mutable, index: number): Promise<string[]> {
   const { wireguard } = options.netlink;
-  const device = await wireguard.read(index);
-  for (const { presharedKey } of device.peers) presharedKey.fill(0);
+  const device = await options.read(index);
   const wrong = wrongWith(device, options, state);
   if (wrong.length === 0) return [];
   // A key that is set again ends no session if it is the same; but it is one time more in memory.
@@ -140,6 +143,8 @@ async function putSettingsRight(options: DeviceOptions, state: Mutable, index: n
   const privateKey = isOtherKey ? parseKeyText(privateKeyText(state.identity)) : undefined;
   try {
     await wireguard.change(index, { privateKey, listenPort: options.port, mark: 0 });
+    // A peer with the key that is ours now is gone.
+    if (isOtherKey) await options.read(index);
   } catch (error) {
     throw errnoOf(error) === 'EADDRINUSE' ? portTaken(options) : error;
   } finally {

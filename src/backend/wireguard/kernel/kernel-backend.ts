@@ -33,17 +33,20 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
   const { port, presharedKey, keepaliveSeconds } = options;
   const { network } = config;
   let own = await loadKey(identityFileIn(stateDir), log);
-  const device = await openKernelDevice({ ...host, port, network, identity: own, underlay: host.interface });
   /** By subnet. */
   const known = new Map<string, KernelPeer['wireguard'] & Pick<KernelPeer, 'endpoint'>>();
   const peers = createPeers({
     wireguard: netlink.wireguard,
     presharedKey,
     keepaliveSeconds,
-    isOurs: device.isAsItShouldBe,
+    isOurs: (found) => device.isAsItShouldBe(found),
     endpoints: () =>
       new Map([...known.values()].map(({ publicKey, endpoint, port }) => [publicKey, { address: endpoint, port }])),
     moment,
+  });
+  const device = await openKernelDevice({
+    ...{ netlink, log, port, network, identity: own, mtu: host.mtu, underlay: host.interface },
+    read: peers.readDevice,
   });
   const toPeer = (lease: Lease): KernelPeer | undefined => {
     const peer = peerOf(lease, port);
@@ -84,7 +87,7 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
       return { outBytes: counts.outBytes, inBytes: counts.inBytes, heardSecondsAgo, sizeOnTheWay };
     },
     takeUntold: peers.takeChanged,
-    sessions: reportOf(last, observedOf),
+    sessions: reportOf(last, observedOf, watch.intervalMs),
     async rotateKey() {
       own = await replaceKey(identityFileIn(stateDir));
       device.setIdentity(own);
@@ -149,34 +152,41 @@ function throughDevice(network: Subnet, ownKey: () => string): Wants {
   };
 }
 
-function reportOf(last: LastHandshake, observedOf: (subnet: Subnet) => ReturnType<Peers['observed']>): SessionsReport {
+function reportOf(
+  last: LastHandshake,
+  observedOf: (subnet: Subnet) => ReturnType<Peers['observed']>,
+  lookMs: () => number,
+): SessionsReport {
   return {
     timing: STANDARD_TIMING,
     cipher: () => 'kernel',
     clockBehindSeconds: () => last.behindSeconds(moment().today),
     of(subnet) {
       const observed = observedOf(subnet);
-      return observed && sessionOf(observed, moment());
+      return observed && sessionOf(observed, moment(), lookMs());
     },
   };
 }
 
-function keepLooking(lookAll: () => Promise<void>): { stop(): void } {
+function keepLooking(lookAll: () => Promise<void>): { intervalMs(): number; stop(): void } {
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
-  const again = (ms: number) => {
+  let intervalMs = LOOK_MS;
+  const again = () => {
     if (isStopped) return;
-    timer = setTimeout(look, ms);
+    timer = setTimeout(look, intervalMs);
     timer.unref();
   };
   async function look(): Promise<void> {
     const began = performance.now();
     // One that is gone is told by the kernel, and what fails now is looked at again.
     await lookAll().catch(() => undefined);
-    again(Math.max(LOOK_MS, (performance.now() - began) / MOST_LOOKING));
+    intervalMs = Math.max(LOOK_MS, (performance.now() - began) / MOST_LOOKING);
+    again();
   }
-  again(LOOK_MS);
+  again();
   return {
+    intervalMs: () => intervalMs,
     stop() {
       isStopped = true;
       clearTimeout(timer);

@@ -38,7 +38,7 @@ export function keepLastHandshake(
         const { handshakeAt = 0 } = counts;
         if (handshakeAt > forgotten) last = Math.max(last, handshakeAt);
       }
-      peers = all.filter(([, one]) => sessionOf(one, at).hasSession).map(([key]) => key);
+      peers = all.filter(([, one]) => sessionOf(one, at, 0).hasSession).map(([key]) => key);
       if (at.now - keptAt < KEPT_WITHIN_MS / 2) return;
       keptAt = at.now;
       keepNow();

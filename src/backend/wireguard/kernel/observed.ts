@@ -18,7 +18,7 @@ export interface Moment {
   readonly today: number;
 }
 
-/** An initiation is sent again after 5 s: who sends nothing for so long has given up, or has nothing to send. */
+/** An initiation is sent again after 5 s: who was not seen to send for so long, beside the time from look to look, has given up, or has nothing to send. */
 const SENDS_WITHIN_MS = 10_000;
 /** Who has a session and hears nothing begins a handshake after so long: before, it is no fault. */
 const ANSWERS_WITHIN_MS = 15_000;
@@ -50,11 +50,16 @@ export function observe(before: Observed | undefined, peer: WireguardPeer, { now
   };
 }
 
-export function sessionOf({ counts, sentAt, unansweredSince }: Observed, { now, today }: Moment): SessionReport {
+/** @param lookMs how long it is from one look to the next */
+export function sessionOf(
+  { counts, sentAt, unansweredSince }: Observed,
+  { now, today }: Moment,
+  lookMs: number,
+): SessionReport {
   const { handshakeAt, endpoint } = counts;
   const handshakeAgeMs = handshakeAt === undefined ? undefined : Math.max(0, today - handshakeAt);
   const hasSession = handshakeAgeMs !== undefined && handshakeAgeMs < STANDARD_TIMING.rejectAfterMs;
-  const isSending = sentAt !== undefined && now - sentAt < SENDS_WITHIN_MS;
+  const isSending = sentAt !== undefined && now - sentAt < SENDS_WITHIN_MS + lookMs;
   const unansweredMs = unansweredSince === undefined || !isSending ? undefined : now - unansweredSince;
   const isTrying = unansweredMs !== undefined && (!hasSession || unansweredMs > ANSWERS_WITHIN_MS);
   return { handshakeAgeMs, hasSession, tryingForMs: isTrying ? unansweredMs : undefined, endpoint };

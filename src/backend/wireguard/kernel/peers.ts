@@ -24,6 +24,8 @@ export interface PeersOptions {
  * a peer, or when somebody changes one.
  */
 export interface Peers extends PeerTable {
+  /** The device as it is; what is read of its peers is what the next read() says, unless something is written in between. */
+  readDevice(index: number): Promise<WireguardDevice>;
   /** What is counted of each now, and whether they are as they were written. */
   look(): Promise<void>;
   /** Whether somebody was found to have changed them or the device, since this was last asked. */
@@ -31,6 +33,13 @@ export interface Peers extends PeerTable {
   observed(publicKey: string): Observed | undefined;
   /** By public key. */
   all(): Iterable<readonly [string, Observed]>;
+}
+
+/** A device, and its peers as they are compared; keys are wiped. */
+interface Contents {
+  readonly device: WireguardDevice;
+  readonly keys: Map<string, Held>;
+  readonly subnets: Map<string, string>;
 }
 
 /** A peer as it was written, or as it was found. */
@@ -44,16 +53,18 @@ export function createPeers(options: PeersOptions): Peers {
   let observed = new Map<string, Observed>();
   let tunnel: number | undefined;
   let hasRead = false;
+  /** What was read for the device, and nobody has asked for yet. */
+  let fresh: { readonly index: number; readonly writes: number; readonly contents: Contents } | undefined;
   let writes = 0;
   let isChanged = false;
 
-  async function readDevice(index: number): Promise<WireguardDevice> {
+  async function readDevice(index: number): Promise<Contents> {
     const device = await wireguard.read(index);
     const at = moment();
     observed = new Map(
       device.peers.map((peer) => [nameOf(peer), observe(observed.get(nameOf(peer)), peer, at)] as const),
     );
-    return device;
+    return contentsOf(device);
   }
 
   /** Of an earlier run only those who have a session still: another may have another lease by now, and not know of us. */
@@ -68,7 +79,8 @@ export function createPeers(options: PeersOptions): Peers {
     return { endpoint, isOurs: isAsOurs };
   }
 
-  function contentsOf({ peers }: WireguardDevice) {
+  function contentsOf(device: WireguardDevice): Contents {
+    const { peers } = device;
     // An earlier run has written what leases say, as far as anybody knows.
     const written = hasRead ? new Map([...held].map(([key, { endpoint }]) => [key, endpoint])) : endpoints();
     const keys = new Map(peers.map((peer) => [nameOf(peer), found(peer, written)] as const));
@@ -76,7 +88,7 @@ export function createPeers(options: PeersOptions): Peers {
       peer.allowed.map((subnet) => [formatSubnet(subnet), nameOf(peer)] as const),
     );
     for (const { presharedKey: secret } of peers) secret.fill(0);
-    return { keys, subnets: new Map(subnets) };
+    return { device, keys, subnets: new Map(subnets) };
   }
 
   const change = (index: number, peers: Parameters<Wireguard['change']>[1]['peers']) => {
@@ -85,10 +97,16 @@ export function createPeers(options: PeersOptions): Peers {
   };
 
   return {
+    async readDevice(index) {
+      const contents = await readDevice(index);
+      fresh = { index, writes, contents };
+      return contents.device;
+    },
     async read(index) {
       tunnel = index;
-      const device = await readDevice(index);
-      const { keys, subnets } = contentsOf(device);
+      const isFresh = fresh?.index === index && fresh.writes === writes;
+      const { device, keys, subnets } = isFresh ? fresh!.contents : await readDevice(index);
+      fresh = undefined;
       writes++;
       held = keys;
       hasRead = true;
@@ -132,8 +150,7 @@ export function createPeers(options: PeersOptions): Peers {
     async look() {
       if (tunnel === undefined) return;
       const before = writes;
-      const device = await readDevice(tunnel);
-      const { keys, subnets } = contentsOf(device);
+      const { device, keys, subnets } = await readDevice(tunnel);
       // What was written meanwhile may be in it or not.
       if (before === writes && !(isOurs(device) && isSameHeld(keys, held) && isSameMap(subnets, owners)))
         isChanged = true;

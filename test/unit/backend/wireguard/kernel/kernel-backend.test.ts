@@ -373,6 +373,16 @@ it('routes are withdrawn and put back, and peers stay', async () => {
   expect(await routes()).toHaveLength(1);
 });
 
+it('reads the device no more than once where one look serves', async () => {
+  await start(lease(7, KEY7));
+  const read = vi.spyOn(fake.netlink.wireguard, 'read');
+  await backend.repair();
+  expect(read).toHaveBeenCalledTimes(1);
+  // As every look of the host does: it looks at peers and routes again, and at the device with them.
+  await backend.adapt({ interface: 'eth0', localAddress: parseIpv4('10.1.1.1')!, mtu: 1420 });
+  expect(read).toHaveBeenCalledTimes(2);
+});
+
 it('follows the underlay to another MTU', async () => {
   await start();
   await backend.adapt({ interface: 'eth0', localAddress: parseIpv4('10.1.1.1')!, mtu: 1300 });
