@@ -189,6 +189,15 @@ describe('peers of the kernel', () => {
     expect(endpointOf(OTHER)).toEqual({ address: parseIpv4('10.1.1.77'), port: 51820 });
   });
 
+  it('that leave take their subnets along in one step', async () => {
+    const change = vi.spyOn(fake.netlink.wireguard, 'change');
+    await backend.apply([lease(7, KEY7), lease(8, KEY8)].map((one) => ({ type: 'removed', lease: one })));
+    expect(change.mock.calls.map(([, { peers }]) => peers)).toEqual(
+      [KEY7, KEY8].map((key) => [{ publicKey: Buffer.from(key, 'base64'), is: 'removed' }]),
+    );
+    expect([allowed(), device().peers.size]).toEqual([{}, 0]);
+  });
+
   it('may have two subnets with one key, and keep one of them', async () => {
     const second = lease(9, KEY8, { publicIp: parseIpv4('10.1.1.8')! });
     await backend.apply(added(second));
