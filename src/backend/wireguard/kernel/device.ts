@@ -7,7 +7,7 @@ import { bringUp, putLinkRight } from '../../kernel/own-device.js';
 import type { Looked } from '../../kernel/sync.js';
 import { findUnderlay } from '../../kernel/underlay-link.js';
 import { WIREGUARD_OVERHEAD_BYTES } from '../options.js';
-import { type Identity, parseKeyText, privateKeyText } from '../protocol/keys.js';
+import { type Identity, privateKeyBytes } from '../protocol/keys.js';
 
 /** flannel's is flannel-wg, which it deletes when it ends. */
 export const WIREGUARD_DEVICE = 'rudder-wg';
@@ -140,7 +140,7 @@ async function putSettingsRight(options: DeviceOptions, state: Mutable, index: n
   if (wrong.length === 0) return [];
   // A key that is set again ends no session if it is the same; but it is one time more in memory.
   const isOtherKey = !device.publicKey?.equals(state.identity.publicKey);
-  const privateKey = isOtherKey ? parseKeyText(privateKeyText(state.identity)) : undefined;
+  const privateKey = isOtherKey ? privateKeyBytes(state.identity) : undefined;
   try {
     await wireguard.change(index, { privateKey, listenPort: options.port, mark: 0 });
     // A peer with the key that is ours now is gone.
