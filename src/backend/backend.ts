@@ -132,7 +132,7 @@ export interface SessionReport {
   readonly endpoint: { readonly address: Ipv4; readonly port: number } | undefined;
 }
 
-/** Routes, neighbours and forwarding entries: how many there should be, and how many there were at the last look. */
+/** Routes, neighbours, forwarding entries, and WireGuard's peers with their subnets: how many there should be, and how many there were at the last look. */
 export interface KernelEntries {
   readonly wanted: number;
   readonly present: number;

@@ -14,7 +14,7 @@ import { STANDARD_TIMING } from '../protocol/timing.js';
 import { createSessionKeeper, loadSessionMemory } from '../session-file.js';
 import { type KernelDevice, openKernelDevice, WIREGUARD_DEVICE } from './device.js';
 import { keepLastHandshake, type LastHandshake } from './last-handshake.js';
-import { sessionOf } from './observed.js';
+import { type Bytes, NO_BYTES, plus, sessionOf } from './observed.js';
 import { createPeers, type Peers } from './peers.js';
 
 /** How often counts are looked at, and whether somebody has changed a peer, of which the kernel tells nothing ... */
@@ -35,6 +35,9 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
   let own = await loadKey(identityFileIn(stateDir), log);
   /** By subnet. */
   const known = new Map<string, KernelPeer['wireguard'] & Pick<KernelPeer, 'endpoint'>>();
+  /** What peers with former keys have had, by subnet: as counts do that begin with the process, these never fall. */
+  const former = new Map<string, Bytes>();
+  const formerOf = (name: string) => former.get(name) ?? NO_BYTES;
   const peers = createPeers({
     wireguard: netlink.wireguard,
     presharedKey,
@@ -74,17 +77,22 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
     async apply(changes) {
       for (const { type, lease } of changes) {
         const peer = type === 'removed' ? undefined : toPeer(lease);
-        if (peer?.wireguard === undefined) known.delete(formatSubnetKey(lease.subnet));
-        else known.set(formatSubnetKey(lease.subnet), { ...peer.wireguard, endpoint: peer.endpoint });
+        const name = formatSubnetKey(lease.subnet);
+        const before = known.get(name)?.publicKey;
+        if (before !== undefined && before !== peer?.wireguard?.publicKey) {
+          former.set(name, plus(formerOf(name), peers.observed(before)?.total ?? NO_BYTES));
+        }
+        if (peer?.wireguard === undefined) known.delete(name);
+        else known.set(name, { ...peer.wireguard, endpoint: peer.endpoint });
       }
       await backend.apply(changes);
     },
     kernelTraffic(subnet): KernelTraffic | undefined {
       const observed = observedOf(subnet);
       if (observed === undefined) return undefined;
-      const { counts, heardAt } = observed;
+      const { total, heardAt } = observed;
       const heardSecondsAgo = heardAt === undefined ? undefined : (moment().now - heardAt) / 1000;
-      return { outBytes: counts.outBytes, inBytes: counts.inBytes, heardSecondsAgo, sizeOnTheWay };
+      return { ...plus(formerOf(formatSubnetKey(subnet)), total), heardSecondsAgo, sizeOnTheWay };
     },
     takeUntold: peers.takeChanged,
     sessions: reportOf(last, observedOf, watch.intervalMs),

@@ -5,12 +5,23 @@ import { STANDARD_TIMING } from '../protocol/timing.js';
 /** What can be told of a peer by looking at the kernel's counts from time to time: it says neither when nor why they grew. */
 export interface Observed {
   readonly counts: Pick<WireguardPeer, 'handshakeAt' | 'inBytes' | 'outBytes' | 'endpoint'>;
+  /** What was counted since this process looks at it, also where the peer was made anew meanwhile. */
+  readonly total: Bytes;
   /** Milliseconds of a clock that is never set; undefined: never, or nobody has looked. */
   readonly heardAt: number | undefined;
   readonly sentAt: number | undefined;
   /** Since when it was sent to and not heard. */
   readonly unansweredSince: number | undefined;
 }
+
+export type Bytes = Pick<WireguardPeer, 'inBytes' | 'outBytes'>;
+export const NO_BYTES: Bytes = { inBytes: 0, outBytes: 0 };
+
+export const plus = (a: Bytes, b: Bytes): Bytes => ({
+  inBytes: a.inBytes + b.inBytes,
+  outBytes: a.outBytes + b.outBytes,
+});
+const minus = (a: Bytes, b: Bytes): Bytes => ({ inBytes: a.inBytes - b.inBytes, outBytes: a.outBytes - b.outBytes });
 
 /** The same moment by both clocks: one that is never set, and that of the day. */
 export interface Moment {
@@ -25,7 +36,8 @@ const ANSWERS_WITHIN_MS = 15_000;
 
 /** Of a peer that was just made. */
 export const neverHeard = (endpoint: WireguardPeer['endpoint']): Observed => ({
-  counts: { handshakeAt: undefined, inBytes: 0, outBytes: 0, endpoint },
+  counts: { handshakeAt: undefined, ...NO_BYTES, endpoint },
+  total: NO_BYTES,
   heardAt: undefined,
   sentAt: undefined,
   unansweredSince: undefined,
@@ -37,13 +49,16 @@ export function observe(before: Observed | undefined, peer: WireguardPeer, { now
   // A peer that was made anew counts from the beginning.
   if (before === undefined || inBytes < before.counts.inBytes || outBytes < before.counts.outBytes) {
     const heardAt = handshakeAt === undefined ? undefined : now - Math.max(0, today - handshakeAt);
-    return { counts, heardAt, sentAt: undefined, unansweredSince: undefined };
+    // What it has of an earlier run is none of this one.
+    const total = before === undefined ? NO_BYTES : plus(before.total, counts);
+    return { counts, total, heardAt, sentAt: undefined, unansweredSince: undefined };
   }
   const isHeard = inBytes > before.counts.inBytes;
   const isSent = outBytes > before.counts.outBytes;
   const unanswered = before.unansweredSince ?? (isSent ? now : undefined);
   return {
     counts,
+    total: plus(before.total, minus(counts, before.counts)),
     heardAt: isHeard ? now : before.heardAt,
     sentAt: isSent ? now : before.sentAt,
     unansweredSince: isHeard ? undefined : unanswered,

@@ -134,6 +134,7 @@ export function createPeers(options: PeersOptions): Peers {
       if (entry.kind === 'peer') {
         await change(index, [{ publicKey: bytesOf(entry), is: 'removed' }]);
         held.delete(entry.publicKey);
+        observed.delete(entry.publicKey);
         for (const [subnet, owner] of owners) if (owner === entry.publicKey) owners.delete(subnet);
         return;
       }

@@ -282,6 +282,26 @@ describe('peers of the kernel', () => {
     expect(backend.sessions!.clockBehindSeconds()).toBeGreaterThan(55);
   });
 
+  it('have had what was counted since the start, also with a former key', async () => {
+    const { subnet } = lease(7, KEY7);
+    const traffic = () => backend.kernelTraffic!(subnet);
+    Object.assign(device().peers.get(KEY7)!, { inBytes: 92, outBytes: 148 });
+    await looked();
+    await backend.apply(changed(lease(7, OTHER)));
+    expect(traffic()).toMatchObject({ inBytes: 92, outBytes: 148 });
+    Object.assign(device().peers.get(OTHER)!, { inBytes: 8, outBytes: 2 });
+    await looked();
+    expect(traffic()).toMatchObject({ inBytes: 100, outBytes: 150 });
+    await backend.apply([{ type: 'removed', lease: lease(7, OTHER) }]);
+    await backend.apply(added(lease(7, OTHER)));
+    expect(traffic()).toMatchObject({ inBytes: 100, outBytes: 150 });
+    backend.persist();
+    await backend.stop(false);
+    Object.assign(device().peers.get(OTHER)!, { inBytes: 5000, outBytes: 5000 });
+    await start(lease(7, OTHER));
+    expect(traffic()).toMatchObject({ inBytes: 0, outBytes: 0 });
+  });
+
   it('were told of a time that is known after a restart on a new device, until there is another key', async () => {
     device().peers.get(KEY7)!.handshakeAt = Date.now() + 60_000;
     await looked();

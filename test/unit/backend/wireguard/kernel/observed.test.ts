@@ -67,4 +67,10 @@ describe('a peer of the kernel', () => {
     expect(seen.unansweredSince).toBeUndefined();
     expect(observe(seen, peer(296, 0), at(6)).unansweredSince).toBe(at(6).now);
   });
+
+  it('has had what was counted since this run looks, and that never falls', () => {
+    expect(look(peer(500, 300)).total).toEqual({ outBytes: 0, inBytes: 0 });
+    expect(look(peer(500, 300), peer(700, 400)).total).toEqual({ outBytes: 200, inBytes: 100 });
+    expect(look(peer(500, 300), peer(700, 400), peer(148, 0)).total).toEqual({ outBytes: 348, inBytes: 100 });
+  });
 });
