@@ -2,6 +2,7 @@ import type { Ipv4 } from '../core/ipv4.js';
 import type { BackendData } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
 import type { Subnet } from '../core/subnet.js';
+import type { Tunnel } from '../system/firewall-rules.js';
 
 /** `routes`: those with the mark of ours, and rules. */
 export type Leftover = 'tun device' | 'vxlan devices' | 'wireguard devices' | 'routes';
@@ -14,6 +15,8 @@ export interface Backend {
   readonly leaves: readonly Leftover[];
   /** Interfaces that the overlay's packets leave and arrive by: the device, and where some go as they are the underlay. */
   ways(): readonly string[];
+  /** The tunnel as it is on this host; not there: as the config alone says. */
+  readonly tunnel?: Tunnel | undefined;
   /** What peers need to know of this node beside its address, for its lease. */
   leaseData(): BackendData;
   /** MTU of the tunnel at the moment, for `subnet.env`. */
@@ -44,7 +47,7 @@ export interface Backend {
   readonly takeUntold?: (() => boolean) | undefined;
   /** What is known of the encryption; undefined or not there: packets go as they are. */
   readonly sessions?: SessionsReport | undefined;
-  /** This node has another key from then on, which its lease has to say. @throws RudderError `file` */
+  /** This node has another key from then on, which its lease has to say. @throws RudderError `file`: it has the former one */
   readonly rotateKey?: (() => Promise<void>) | undefined;
   /** What the kernel has been told for the peers; undefined: nothing, a packet path of ours moves the packets. */
   kernelEntries(): KernelEntries | undefined;
@@ -106,13 +109,15 @@ export interface Implementation {
 /** Of a backend that encrypts. */
 export interface SessionsReport {
   readonly implementation?: Implementation | undefined;
+  /** From which age on of a session what is sent by it begins the next one, and when it is none any more. */
+  readonly timing: { readonly rekeyAfterMs: number; readonly rejectAfterMs: number };
   /** Which implementation of the cipher runs; `kernel`: its own. */
   cipher(): string;
   /** By how much the clock is behind what peers were told before; 0: it is not. */
   clockBehindSeconds(): number;
   /** Undefined: that subnet is no peer's. */
   of(subnet: Subnet): SessionReport | undefined;
-  /** Asks that peer for a session, without a packet for it: once. Undefined: any packet may do so, it costs little. */
+  /** Asks that peer for a session, without a packet for it: once. Undefined: only a packet begins one. */
   readonly begin?: ((subnet: Subnet) => void) | undefined;
 }
 
@@ -127,7 +132,7 @@ export interface SessionReport {
   readonly endpoint: { readonly address: Ipv4; readonly port: number } | undefined;
 }
 
-/** Routes, neighbours and forwarding entries: how many there should be, and how many there were at the last look. */
+/** Routes, neighbours, forwarding entries, and WireGuard's peers with their subnets: how many there should be, and how many there were at the last look. */
 export interface KernelEntries {
   readonly wanted: number;
   readonly present: number;

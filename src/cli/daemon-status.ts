@@ -8,6 +8,7 @@ import { REGISTRY_KINDS } from '../core/registry-kind.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
 import { CONFIG_STATES, type Status } from '../ops/status.js';
+import { UNBOUND } from '../system/firewall-rules.js';
 import { printable } from './printable.js';
 
 const ipv4 = z.string().refine((text) => parseIpv4(text) !== undefined, 'no IPv4 address');
@@ -98,7 +99,7 @@ const shape = (directory: string) =>
       settings: z
         .looseObject({
           devices: z.array(interfaceName),
-          tunnel: z.looseObject({ port, vni: count.optional() }).nullable(),
+          tunnel: z.looseObject({ port, vni: count.optional(), unbound: z.enum(UNBOUND).optional() }).nullable(),
           ipMasq: z.boolean(),
           localAddress: ipv4,
           isTracked: z.boolean(),

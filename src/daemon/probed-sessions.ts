@@ -2,18 +2,18 @@ import type { SessionsReport } from '../backend/backend.js';
 import type { Lease } from '../core/lease.js';
 import type { ProbedSessions } from '../health/probe-turns.js';
 
-/** What is sent by an older key begins another handshake (REKEY_AFTER_TIME of WireGuard). */
-const FRESH_MS = 120_000;
-
-/** Undefined: an echo costs the backend what any packet does. */
+/** Undefined: packets go without one. */
 export function probedSessions(report: SessionsReport | undefined): ProbedSessions<Lease> | undefined {
-  const begin = report?.begin;
-  if (report === undefined || begin === undefined) return undefined;
+  if (report === undefined) return undefined;
+  const { begin, timing } = report;
+  const { rekeyAfterMs } = timing;
   return {
+    lastsMs: timing.rejectAfterMs,
     isFresh({ subnet }) {
-      const { hasSession = false, handshakeAgeMs = FRESH_MS } = report.of(subnet) ?? {};
-      return hasSession && handshakeAgeMs < FRESH_MS;
+      const { hasSession = false, handshakeAgeMs = rekeyAfterMs } = report.of(subnet) ?? {};
+      // What is sent by an older key begins another handshake.
+      return hasSession && handshakeAgeMs < rekeyAfterMs;
     },
-    begin: ({ subnet }) => begin(subnet),
+    begin: begin && (({ subnet }) => begin(subnet)),
   };
 }

@@ -20,7 +20,7 @@ export interface HealthOptions {
   /** From where its own probes come. */
   readonly sourceOf: (lease: Lease) => Ipv4 | undefined;
   readonly isSureToAnswer: boolean;
-  /** Where packets go by sessions: those without one are asked for it, and no echo is sent before. */
+  /** Where packets go by sessions, which are begun in turn. */
   readonly sessions?: ProbedSessions<Lease> | undefined;
   /** Peers answer and forward also when their daemons are gone. */
   readonly isByKernel: boolean;
@@ -220,6 +220,7 @@ export function keepHealth(options: HealthOptions): Health {
       daemonHeardAt: isByKernel && lease.version !== undefined ? (probed?.heardAt ?? probed?.since) : undefined,
       isSureToAnswer,
       roundMs: turns.roundMs(probed),
+      peersRoundMs: turns.peersRoundMs(),
     };
   }
 
@@ -262,8 +263,9 @@ export function keepHealth(options: HealthOptions): Health {
 }
 
 const ofProbed = (sessions: ProbedSessions<Lease>): ProbedSessions<Probed> => ({
+  ...sessions,
   isFresh: ({ lease }) => sessions.isFresh(lease),
-  begin: ({ lease }) => sessions.begin(lease),
+  begin: sessions.begin && (({ lease }) => sessions.begin?.(lease)),
 });
 
 /** Its last probe. */

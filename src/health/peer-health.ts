@@ -41,6 +41,8 @@ export interface PeerFacts {
   readonly isSureToAnswer: boolean;
   /** In which all peers are probed once. */
   readonly roundMs: number;
+  /** In which its daemon has probed all of its peers once. */
+  readonly peersRoundMs: number;
 }
 
 export function healthOf(facts: PeerFacts, now: number): PeerHealth {
@@ -60,20 +62,22 @@ export function later(a: number | undefined, b: number | undefined): number | un
   return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b);
 }
 
+const longestOf = (roundMs: number) => MISSES_FOR_SILENCE * roundMs + PROBE_INTERVAL_MS;
+
 function judge(
-  { lease, probe, daemonHeardAt, isSureToAnswer, roundMs }: PeerFacts,
+  { lease, probe, daemonHeardAt, isSureToAnswer, roundMs, peersRoundMs }: PeerFacts,
   lastHeard: number | undefined,
   now: number,
   obstacle: string | undefined,
 ): { state: PeerState; reason?: string } {
   if (obstacle !== undefined) return { state: 'unreachable', reason: obstacle };
-  const longest = MISSES_FOR_SILENCE * roundMs + PROBE_INTERVAL_MS;
+  const longest = longestOf(roundMs);
   if (lastHeard !== undefined && now - lastHeard <= longest) {
     // Who has never answered may not answer pings at all.
     const isUnanswered = probe?.answeredAt !== undefined && now - probe.answeredAt > longest;
     if (isUnanswered)
       return isSureToAnswer ? { state: 'unreachable', reason: ONE_WAY } : { state: 'ok', reason: NO_BRIDGE };
-    const isLeft = daemonHeardAt !== undefined && now - daemonHeardAt > longest;
+    const isLeft = daemonHeardAt !== undefined && now - daemonHeardAt > longestOf(peersRoundMs);
     return isLeft ? { state: 'ok', reason: NO_DAEMON } : { state: 'ok' };
   }
   if (isUntaken(lease) && lastHeard === undefined) return { state: 'reserved' };

@@ -5,16 +5,23 @@ import { PROBE_INTERVAL_MS } from './peer-health.js';
 export interface ProbedSessions<T> {
   /** An echo would go by one that stands, and be no reason for another handshake. */
   isFresh(peer: T): boolean;
-  /** Asks for one, once. */
-  begin(peer: T): void;
+  /** Asks for one, once. Undefined: an echo does, which is sent for that. */
+  readonly begin: ((peer: T) => void) | undefined;
+  /** How long one stands. */
+  readonly lastsMs: number;
 }
 
 /** Whose turn it is, as Turns has it, where some are asked for a session instead. */
 export interface ProbeTurns<T extends Probe> extends Omit<Turns<T>, 'hasten' | 'roundMs'> {
-  /** To whom an echo goes now. Others are asked for a session, and have an echo when it stands. */
+  /**
+   * To whom an echo goes now. Others are asked for a session, and have an echo when it stands; where nothing else begins one
+   * they have it at once, as seldom.
+   */
   take(now: number): T[];
   /** How long it takes until all that are asked like that one had their turn. */
   roundMs(probe: T | undefined): number;
+  /** In which a peer has asked all of its own at least, however many of them sleep. */
+  peersRoundMs(): number;
 }
 
 /** Forty of them have an interval each, and more than that go in turn, twenty a second. */
@@ -25,14 +32,15 @@ export const ECHOES: TurnsOptions = { intervalMs: PROBE_INTERVAL_MS, perTick: 5,
  */
 const HANDSHAKES: TurnsOptions = { intervalMs: 6000, perTick: 1, tickMs: 250 };
 
-/** However many sleep: who was last heard before its session ended is not known to be well. A session lasts three minutes. */
-const LONGEST_ROUND_MS = 180_000 / MISSES_FOR_SILENCE;
-
 export function createProbeTurns<T extends Probe>(sessions: ProbedSessions<T> | undefined): ProbeTurns<T> {
   const awake = createEchoTurns<T>(ECHOES);
-  if (sessions === undefined) return awake;
+  if (sessions === undefined) return { ...awake, peersRoundMs: awake.roundMs };
+  const { begin } = sessions;
+  // However many sleep: who was last heard before its session ended is not known to be well.
+  const longestRoundMs = sessions.lastsMs / MISSES_FOR_SILENCE;
   const asleep = createEchoTurns<T>(HANDSHAKES);
   const sleepers = new Set<T>();
+  let count = 0;
   /** Asked for a session a moment ago. */
   const asked = new Set<T>();
   const queueOf = (probe: T | undefined) => (probe !== undefined && sleepers.has(probe) ? asleep : awake);
@@ -51,27 +59,35 @@ export function createProbeTurns<T extends Probe>(sessions: ProbedSessions<T> | 
     awake.hasten(probe);
   }
 
-  function ask(probe: T): void {
+  /** @returns to whom an echo goes for it */
+  function ask(probe: T): T[] {
     asked.add(probe);
-    sessions!.begin(probe);
+    begin?.(probe);
+    return begin === undefined ? [probe] : [];
   }
 
   return {
     add(probe) {
+      count++;
       if (!sessions.isFresh(probe)) sleepers.add(probe);
       queueOf(probe).add(probe);
     },
     remove(probe) {
+      count--;
       queueOf(probe).remove(probe);
       sleepers.delete(probe);
       asked.delete(probe);
     },
     take(now) {
       for (const probe of asked) if (sessions.isFresh(probe)) wake(probe);
-      for (const probe of asleep.take(now)) (sessions.isFresh(probe) ? wake : ask)(probe);
+      const begun: T[] = [];
+      for (const probe of asleep.take(now)) {
+        if (sessions.isFresh(probe)) wake(probe);
+        else begun.push(...ask(probe));
+      }
       const due = awake.take(now);
       for (const probe of due) if (!sessions.isFresh(probe)) sleep(probe);
-      return due.filter((probe) => !sleepers.has(probe));
+      return [...begun, ...due.filter((probe) => !sleepers.has(probe))];
     },
     begin: (probe, now) => queueOf(probe).begin(probe, now),
     answered: (probe, sequence) => queueOf(probe).answered(probe, sequence),
@@ -86,6 +102,7 @@ export function createProbeTurns<T extends Probe>(sessions: ProbedSessions<T> | 
       const wait = Math.min(...waits, asked.size > 0 ? HANDSHAKES.tickMs : Number.POSITIVE_INFINITY);
       return Number.isFinite(wait) ? wait : undefined;
     },
-    roundMs: (probe) => Math.min(queueOf(probe).roundMs(), queueOf(probe) === asleep ? LONGEST_ROUND_MS : Infinity),
+    roundMs: (probe) => Math.min(queueOf(probe).roundMs(), queueOf(probe) === asleep ? longestRoundMs : Infinity),
+    peersRoundMs: () => Math.max(HANDSHAKES.intervalMs, Math.ceil(count / HANDSHAKES.perTick) * HANDSHAKES.tickMs),
   };
 }

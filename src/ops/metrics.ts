@@ -161,7 +161,8 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     );
     if (firewall.forwarding !== null) passage(firewall.forwarding);
     if (backend.kernel !== null) {
-      const help = 'Routes, neighbours and forwarding entries for the peers, wanted and present in the kernel.';
+      const help =
+        'Routes, neighbours, forwarding entries and peers of WireGuard for the peers, wanted and present in the kernel.';
       gauge('rudder_kernel_entries', help, backend.kernel.wanted, { state: 'wanted' });
       gauge('rudder_kernel_entries', help, backend.kernel.present, { state: 'present' });
     }

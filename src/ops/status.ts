@@ -113,7 +113,11 @@ export interface ConfigStatus {
 /** Beside the device, the network, the own subnet and the port. */
 export interface FirewallSettingsStatus {
   readonly devices: readonly string[];
-  readonly tunnel: { readonly port: number; readonly vni?: number | undefined } | null;
+  readonly tunnel: {
+    readonly port: number;
+    readonly vni?: number | undefined;
+    readonly unbound?: 'port' | 'address' | undefined;
+  } | null;
   readonly ipMasq: boolean;
   readonly localAddress: string;
   readonly isTracked: boolean;

@@ -31,12 +31,18 @@ export interface OverlayDoor {
   readonly port: number;
 }
 
+/** The kernel's VXLAN sends from any port, and its WireGuard from and at any address of this host. */
+export const UNBOUND = ['port', 'address'] as const;
+export type Unbound = (typeof UNBOUND)[number];
+
 /** The datagrams that nodes send each other. */
 export interface Tunnel {
   /** To which all are sent. */
   readonly port: number;
-  /** Of VXLAN, whose datagrams come from any port; undefined: they come from `port` too. */
-  readonly vni?: number;
+  /** Of VXLAN. */
+  readonly vni?: number | undefined;
+  /** What of their source the kernel leaves open; undefined: all are from this host's address in the underlay, and `port`. */
+  readonly unbound?: Unbound | undefined;
 }
 
 /**
@@ -90,11 +96,13 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
   const { devices, tunnel, ipMasq, isTracked, uplinks } = settings;
   const own = formatSubnet(settings.subnet);
   const all = formatSubnet(settings.network);
-  const local = `${formatIpv4(settings.localAddress)}/32`;
+  // What is not tracked was looked at before, its address too.
+  const isAnyAddress = tunnel?.unbound === 'address';
+  const local = (flag: string) => (isAnyAddress ? '' : `${flag} ${formatIpv4(settings.localAddress)}/32 `);
   const answers = '-m conntrack --ctstate RELATED,ESTABLISHED';
   const isTunnelTracked = isTracked && tunnel !== undefined;
   const toPort = `--dport ${tunnel?.port} -m conntrack --ctstate UNTRACKED -j ACCEPT`;
-  const fromPort = tunnel?.vni === undefined ? `--sport ${tunnel?.port} ` : '';
+  const fromPort = tunnel?.unbound !== 'port' ? `--sport ${tunnel?.port} ` : '';
   const outward = [
     ...uplinks.map((name) => `-s ${own} ! -d ${all} -o ${name} -j ACCEPT`),
     `-d ${own} ${answers} -j ACCEPT`,
@@ -121,12 +129,12 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
     {
       ...CHAINS.input,
       onlyBesideOthers: true,
-      rules: isTunnelTracked ? [`-d ${local} -p udp -m udp ${toPort}`] : [],
+      rules: isTunnelTracked ? [`${local('-d')}-p udp -m udp ${toPort}`] : [],
     },
     {
       ...CHAINS.output,
       onlyBesideOthers: true,
-      rules: isTunnelTracked ? [`-s ${local} -p udp -m udp ${fromPort}${toPort}`] : [],
+      rules: isTunnelTracked ? [`${local('-s')}-p udp -m udp ${fromPort}${toPort}`] : [],
     },
     {
       ...CHAINS.postrouting,

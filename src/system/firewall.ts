@@ -216,7 +216,7 @@ export async function keepFirewall(
   async function forget({ direct, portMapped }: Members): Promise<void> {
     const { localAddress, tunnel } = settings;
     // VXLAN's datagrams come from any port: none of theirs can be named.
-    if (tunnel === undefined || tunnel.vni !== undefined) return;
+    if (tunnel === undefined || tunnel.unbound === 'port') return;
     await forgetDatagrams(netlink, localAddress, [...direct, ...portMapped], tunnel.port, stopping.signal);
   }
 

@@ -97,25 +97,28 @@ ${settings.isTracked ? translatedOf(own, all, formatIpv4(settings.subnet.address
  * Only a packet path of ours asks who has sent a datagram. Where it is the kernel's VXLAN, which does not, strangers'
  * datagrams of our VNI are dropped here; others may use that port too.
  */
-function tunnelChains(settings: FirewallSettings, { port, vni }: Tunnel): string {
+function tunnelChains(settings: FirewallSettings, { port, vni, unbound }: Tunnel): string {
   const { localAddress, uplinks } = settings;
   const local = formatIpv4(localAddress);
   const [only, ...others] = uplinks;
   const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
-  const fromPort = vni === undefined ? ` th sport ${port}` : '';
+  const fromPort = unbound === 'port' ? '' : ` th sport ${port}`;
+  // The kernel looks for an address of this host, which is cheap once all else is so.
+  const here = unbound === 'address' ? 'fib daddr type local' : `ip daddr ${local}`;
+  const fromHere = unbound === 'address' ? 'fib saddr type local' : `ip saddr ${local}`;
   const stranger = vni === undefined ? 'accept' : 'goto stranger';
   return `  chain to_port {
-    ip saddr @${SETS.direct}${fromPort} ip daddr ${local} iifname ${uplink} notrack accept
-    ip saddr @${SETS.portMapped} ip daddr ${local} iifname ${uplink} notrack accept
+    ip saddr @${SETS.direct}${fromPort} iifname ${uplink} ${here} notrack accept
+    ip saddr @${SETS.portMapped} iifname ${uplink} ${here} notrack accept
     iifname ${uplink} ${stranger}
     ip saddr @${SETS.direct} goto inside
     ip saddr @${SETS.portMapped} goto inside
 ${vni === undefined ? '' : `    ${stranger}\n`}  }
 ${vni === undefined ? '' : strangerChain(local, vni)}  chain inside {
     fib saddr . iif oif missing counter name "dropped_forged" drop
-    ip daddr ${local} notrack
+    ${here} notrack
   }
-${isSendingGuarded(settings) ? sendingChains(port, local, fromPort) : ''}  chain forwarded_to_port {
+${isSendingGuarded(settings) ? sendingChains(port, `${fromHere}${fromPort}`) : ''}  chain forwarded_to_port {
     ip saddr @${SETS.direct} accept
     ip saddr @${SETS.portMapped} accept
     ip daddr @${SETS.direct} counter name "dropped_foreign" drop
@@ -135,9 +138,10 @@ const toPort = (port: number) => `th dport ${port}`;
  * what would get that address on its way out, by a translation, and keeps its own datagrams from one. Without tracking
  * there is none.
  */
-const isSendingGuarded = ({ tunnel, isTracked }: FirewallSettings) => tunnel?.vni === undefined || isTracked;
+const isSendingGuarded = ({ tunnel, isTracked }: FirewallSettings) => tunnel?.unbound !== 'port' || isTracked;
 
-const sendingChains = (port: number, local: string, fromPort: string) => `  chain sending {
+/** @param ours what tells our own datagrams: nobody else on this host can have the tunnel's port, at no address that it is bound to */
+const sendingChains = (port: number, ours: string) => `  chain sending {
     type filter hook output priority -350; policy accept;
     th dport != ${port} accept
     meta l4proto != udp accept
@@ -145,7 +149,7 @@ const sendingChains = (port: number, local: string, fromPort: string) => `  chai
     ip daddr @${SETS.portMapped} goto to_member
   }
   chain to_member {
-    ip saddr ${local}${fromPort} notrack accept
+    ${ours} notrack accept
     counter name "dropped_foreign" drop
   }
 `;

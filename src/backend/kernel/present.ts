@@ -1,6 +1,6 @@
 import type { Subnet } from '../../core/subnet.js';
 import { MAIN_TABLE } from '../../system/netlink.js';
-import { erase, isOurs, readTables, type Tables, write } from './tables.js';
+import { erase, isOurs, readTables, type Tables, withoutImplied, write } from './tables.js';
 import { type Entry, type Ground, isSame, KINDS, placeOf } from './wanted.js';
 import { createWritten, type Written } from './written.js';
 
@@ -75,9 +75,10 @@ export function createPresent({ netlink, network, wantedAt }: PresentOptions): P
       present.set(place, entry);
     },
     async remove(entries, on) {
+      const toErase = new Set(withoutImplied(entries));
       for (const kind of [...KINDS].reverse()) {
         for (const entry of entries.filter((candidate) => candidate.kind === kind)) {
-          await erase(netlink, on.tunnel, entry);
+          if (toErase.has(entry)) await erase(netlink, on.tunnel, entry);
           const place = placeOf(entry);
           if (!isSame(present.get(place), entry)) continue;
           present.delete(place);

@@ -103,6 +103,12 @@ export async function erase(tables: Tables, tunnel: number | undefined, entry: E
   }
 }
 
+/** Without the subnets that go by themselves, with their peer. */
+export function withoutImplied(entries: readonly Entry[]): Entry[] {
+  const leaving = new Set(entries.flatMap((entry) => (entry.kind === 'peer' ? [entry.publicKey] : [])));
+  return entries.filter((entry) => entry.kind !== 'allowed' || !leaving.has(entry.publicKey));
+}
+
 /** The entry, the route, or the whole device. */
 const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV']);
 

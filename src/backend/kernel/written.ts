@@ -1,4 +1,4 @@
-import { erase, type Tables, write } from './tables.js';
+import { erase, type Tables, withoutImplied, write } from './tables.js';
 import { type Entry, placeOf } from './wanted.js';
 
 /** What a start has written, so that one that is given up can take it back. */
@@ -30,9 +30,8 @@ export function createWritten(tables: Tables): Written {
       );
       written.clear();
       // Routes before what they lead through. What is put back comes last, since a link that is gone refuses it.
-      for (const { entry, before } of reachable.reverse()) {
-        if (before === undefined) await erase(tables, tunnel, entry);
-      }
+      const made = reachable.flatMap(({ entry, before }) => (before === undefined ? [entry] : []));
+      for (const entry of withoutImplied(made.reverse())) await erase(tables, tunnel, entry);
       for (const { before } of reachable) if (before !== undefined) await write(tables, tunnel, before);
     },
   };

@@ -42,7 +42,7 @@ export const vxlan: BackendKind = {
     return {
       type: 'vxlan',
       fields: { VNI: vni, Port: port, MTU: outer ?? "the underlay's", DirectRouting: isDirect, GBP: gbp },
-      tunnel: { port, vni },
+      tunnel: { port, vni, unbound: 'port' },
       mtu: outer === undefined ? undefined : outer - VXLAN_OVERHEAD_BYTES,
       overheadBytes: VXLAN_OVERHEAD_BYTES,
       problemOf: (lease) => whyUnreachable(lease, vni),

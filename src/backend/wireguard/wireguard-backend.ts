@@ -26,16 +26,21 @@ import { createSessionTable } from './sessions/session-table.js';
 /** Numbers of peers are of 16 bits in an index. */
 const MOST_PEERS = 65_535 - 1;
 
-/** @throws RudderError `device`, `socket` or `file` */
+/**
+ * @param freePort takes the port from who has it, once all else that can fail has been tried
+ * @throws RudderError `device`, `socket` or `file`
+ */
 export async function openWireguardBackend(
   host: BackendHost,
   options: WireguardOptions,
+  freePort: () => Promise<void> = async () => undefined,
   timing: Timing = STANDARD_TIMING,
 ): Promise<Backend> {
   const { stateDir, log } = host;
   useCipher(host.cipher);
   const own = await loadKey(identityFileIn(stateDir), log);
   const memory = await loadSessionMemory(stateDir, log);
+  await freePort();
   return openTunBackend({ ...host, port: options.port }, (socket) =>
     openTunnel(host, options, timing, own, memory, socket),
   );
@@ -116,6 +121,7 @@ function openTunnel(
     leaseData: () => leaseDataOf(own.publicKey, options.port, host),
     counters: () => driver.counters(),
     sessions: {
+      timing,
       cipher: () => CIPHERS[native.cipher()],
       clockBehindSeconds: driver.clockBehindSeconds,
       of(subnet): SessionReport | undefined {

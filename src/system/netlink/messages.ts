@@ -56,16 +56,17 @@ export function attributeList(body: Buffer, headerBytes = 0): [type: number, val
   return attributes;
 }
 
-/** One attribute, padded. */
-export function attribute(type: number, value: Buffer): Buffer {
+/** One attribute, padded, of a value in one or more pieces. There is no other copy of them. */
+export function attribute(type: number, ...value: readonly Buffer[]): Buffer {
   const header = Buffer.alloc(ATTRIBUTE_HEADER_BYTES);
-  header.writeUInt16LE(ATTRIBUTE_HEADER_BYTES + value.length, 0);
+  const length = value.reduce((sum, piece) => sum + piece.length, 0);
+  header.writeUInt16LE(ATTRIBUTE_HEADER_BYTES + length, 0);
   header.writeUInt16LE(type, 2);
-  return Buffer.concat([header, value, Buffer.alloc(-value.length & 3)]);
+  return Buffer.concat([header, ...value, Buffer.alloc(-length & 3)]);
 }
 
 /** One attribute that consists of others; its type has the high bit set. */
-export const nest = (type: number, ...parts: readonly Buffer[]) => attribute(NESTED | type, Buffer.concat(parts));
+export const nest = (type: number, ...parts: readonly Buffer[]) => attribute(NESTED | type, ...parts);
 
 /** A whole request. */
 export function request(type: number, flags: number, sequence: number, body: Buffer): Buffer {

@@ -112,8 +112,13 @@ export function createWireguard(route: Pick<Requests, 'change'>, ofFamily: () =>
     async read(index) {
       const bodies: Buffer[] = [];
       const type = await family();
-      await ofFamily().dump('look at a WireGuard link', type, encodeGet(index), ({ body }) => bodies.push(body));
-      return decodeDevice(bodies);
+      try {
+        await ofFamily().dump('look at a WireGuard link', type, encodeGet(index), ({ body }) => bodies.push(body));
+        return decodeDevice(bodies);
+      } catch (error) {
+        wipe(bodies);
+        throw error;
+      }
     },
     async change(index, change) {
       const body = encodeChange(index, change);
@@ -134,24 +139,34 @@ export function encodeChange(index: number, { privateKey, listenPort, mark, peer
     ...given(privateKey, (key) => attribute(DEVICE_PRIVATE_KEY, key)),
     ...given(listenPort, (port) => attribute(DEVICE_LISTEN_PORT, uint16(port))),
     ...given(mark, (value) => attribute(DEVICE_FWMARK, uint32(value))),
-    ...given(peers, (list) => nest(DEVICE_PEERS, ...list.map(peerOf))),
+    ...given(peers, (list) => wiping(list.map(peerOf), (parts) => nest(DEVICE_PEERS, ...parts))),
   ];
-  const body = generic(SET_DEVICE, VERSION, ...attributes);
-  // There may be a key in them.
-  for (const bytes of attributes) bytes.fill(0);
-  return body;
+  return wiping(attributes, (parts) => generic(SET_DEVICE, VERSION, ...parts));
+}
+
+/** There may be a key in the pieces: of what is made of them there is one copy. */
+function wiping(pieces: readonly Buffer[], make: (pieces: readonly Buffer[]) => Buffer): Buffer {
+  try {
+    return make(pieces);
+  } finally {
+    wipe(pieces);
+  }
+}
+
+function wipe(pieces: readonly Buffer[]): void {
+  for (const bytes of pieces) bytes.fill(0);
 }
 
 function peerOf({ publicKey, presharedKey, endpoint, keepaliveSeconds, allowed, is }: WireguardPeerChange): Buffer {
-  return nest(
-    ITEM,
+  const attributes = [
     attribute(PEER_PUBLIC_KEY, publicKey),
     ...given(is, (what) => attribute(PEER_FLAGS, uint32(what === 'removed' ? REMOVE_ME : UPDATE_ONLY))),
     ...given(presharedKey, (key) => attribute(PEER_PRESHARED_KEY, key)),
     ...given(endpoint, (to) => attribute(PEER_ENDPOINT, sockaddrOf(to))),
     ...given(keepaliveSeconds, (seconds) => attribute(PEER_KEEPALIVE, uint16(seconds))),
     ...given(allowed, (subnets) => nest(PEER_ALLOWED_IPS, ...subnets.map(allowedOf))),
-  );
+  ];
+  return wiping(attributes, (parts) => nest(ITEM, ...parts));
 }
 
 const allowedOf = ({ address, prefixLength }: Subnet) =>

@@ -6,10 +6,11 @@ import { probedSessions } from '../../../src/daemon/probed-sessions.js';
 
 const lease = { subnet: parseSubnet('10.240.1.0/24')! } as Lease;
 const begin = vi.fn();
+const timing = { rekeyAfterMs: 120_000, rejectAfterMs: 180_000 };
 
 function sessionsWith(session: Partial<SessionReport> | undefined) {
   const of = () => session as SessionReport | undefined;
-  return probedSessions({ of, begin } as unknown as SessionsReport)!;
+  return probedSessions({ of, begin, timing } as unknown as SessionsReport)!;
 }
 
 it.each([
@@ -23,11 +24,12 @@ it.each([
 });
 
 it('asks for one', () => {
-  sessionsWith(undefined).begin(lease);
+  sessionsWith(undefined).begin!(lease);
   expect(begin).toHaveBeenCalledExactlyOnceWith(lease.subnet);
 });
 
-it('leaves it to the echo where a packet costs little, and where nothing is encrypted', () => {
+it('leaves it to the echo where a packet begins one, and to nobody where nothing is encrypted', () => {
   expect(probedSessions(undefined)).toBeUndefined();
-  expect(probedSessions({ of: () => undefined, begin: undefined } as unknown as SessionsReport)).toBeUndefined();
+  const byPackets = probedSessions({ of: () => undefined, begin: undefined, timing } as unknown as SessionsReport)!;
+  expect([byPackets.begin, byPackets.isFresh(lease)]).toEqual([undefined, false]);
 });

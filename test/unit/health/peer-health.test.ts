@@ -24,6 +24,7 @@ const facts = (changes: Partial<PeerFacts> = {}): PeerFacts => ({
   daemonHeardAt: undefined,
   isSureToAnswer: true,
   roundMs: 2000,
+  peersRoundMs: 2000,
   ...changes,
 });
 
@@ -69,6 +70,11 @@ describe('a peer', () => {
       'whose kernel answers, and whose daemon is gone, is told as that',
       { daemonHeardAt: NOW - 9000 },
       { state: 'ok', reason: expect.stringMatching(/daemon sends no probes/) },
+    ],
+    [
+      'whose daemon has more to ask, in turn, is ok',
+      { daemonHeardAt: NOW - 19_000, peersRoundMs: 6000 },
+      { state: 'ok', reason: null },
     ],
     ['whose daemon sends probes is ok', { daemonHeardAt: NOW - 7000 }, { state: 'ok', reason: null }],
     ['that is not probed is known by what is heard', { probe: undefined, heardAt: NOW - 7000 }, { state: 'ok' }],

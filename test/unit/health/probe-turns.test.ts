@@ -16,6 +16,7 @@ beforeEach(() => {
   [begunAt, begun, now] = [new Map(), [], 0];
   answers = () => true;
   turns = createProbeTurns<Probe>({
+    lastsMs: 180 * SECOND,
     isFresh: ({ address }) => begunAt.has(address) && now - begunAt.get(address)! < LIFE_MS,
     begin({ address }) {
       begun.push([now, address]);
@@ -112,8 +113,38 @@ describe('of thousands', () => {
   });
 });
 
+describe('where a packet alone begins a session', () => {
+  beforeEach(() => {
+    turns = createProbeTurns<Probe>({
+      lastsMs: 180 * SECOND,
+      isFresh: ({ address }) => begunAt.has(address) && now - begunAt.get(address)! < LIFE_MS,
+      begin: undefined,
+    });
+  });
+
+  it('sends who has none an echo for it, as seldom as it would ask, and others echoes as ever', () => {
+    answers = () => false;
+    const probe = add(1);
+    expect(run(14 * SECOND + 500).map(([at]) => at)).toEqual([0, 6 * SECOND, 12 * SECOND]);
+    expect(probe.misses).toBe(3);
+    answers = () => true;
+    run(6 * SECOND);
+    expect(probe.misses).toBe(0);
+    begunAt.set(1, now);
+    expect(run(10 * SECOND).length).toBeGreaterThanOrEqual(5);
+  });
+
+  it('sends four a second of them, and keeps to the rate of the others', () => {
+    for (let i = 0; i < 4000; i++) add(i);
+    expect(run(100 * SECOND)).toHaveLength(400);
+    // Of a peer with as many of its own nothing else can be expected.
+    expect(turns.peersRoundMs()).toBe(1000 * SECOND);
+  });
+});
+
 it('has turns as ever where no sessions are', () => {
   turns = createProbeTurns<Probe>(undefined);
   add(1);
   expect(turns.take(0)).toHaveLength(1);
+  expect([turns.roundMs(undefined), turns.peersRoundMs()]).toEqual([2000, 2000]);
 });

@@ -56,6 +56,16 @@ describe('the rules', () => {
     ]);
   });
 
+  it("accept those of the kernel's WireGuard at any address, since its socket has all of them", () => {
+    const unbound: FirewallSettings = { ...settings, tunnel: { port: 51820, unbound: 'address' } };
+    expect(chainOf('INPUT', unbound).rules).toEqual([
+      '-p udp -m udp --dport 51820 -m conntrack --ctstate UNTRACKED -j ACCEPT',
+    ]);
+    expect(chainOf('OUTPUT', unbound).rules).toEqual([
+      '-p udp -m udp --sport 51820 --dport 51820 -m conntrack --ctstate UNTRACKED -j ACCEPT',
+    ]);
+  });
+
   it('ask for the state of no connection where nobody has them tracked', () => {
     const chains = ownChains({ ...settings, isTracked: false });
     expect(chains.flatMap(({ rules }) => rules).filter((rule) => rule.includes('conntrack'))).toEqual([]);
@@ -63,7 +73,7 @@ describe('the rules', () => {
   });
 
   it('let in what VXLAN sends from any port, and nothing where there is no tunnel', () => {
-    const vxlan = { ...settings, tunnel: { port: 8472, vni: 1 } };
+    const vxlan = { ...settings, tunnel: { port: 8472, vni: 1, unbound: 'port' as const } };
     const rulesOf = (chain: string, of: FirewallSettings) => ownChains(of).find(({ name }) => name === chain)!.rules;
     expect(rulesOf('RUDDER-OUTPUT', vxlan)).toEqual([
       '-s 10.1.1.26/32 -p udp -m udp --dport 8472 -m conntrack --ctstate UNTRACKED -j ACCEPT',

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import type { FirewallSettings } from '../../../src/system/firewall-rules.js';
 import { elementsChange, tableOf } from '../../../src/system/nft-rules.js';
 import { describeWith } from '../../helpers/requires.js';
 
@@ -52,13 +53,17 @@ describeWith(['root', 'nft'], 'the table', () => {
 
   it('asks nothing of what is sent where the kernel sends and nothing is translated', () => {
     const untracked = { ...settings, isTracked: false };
-    const vxlan = { ...untracked, devices: ['flannel.1'], tunnel: { port: 8472, vni: 1 } };
+    const vxlan = { ...untracked, devices: ['flannel.1'], tunnel: { port: 8472, vni: 1, unbound: 'port' as const } };
     expect(nft(tableOf(vxlan, members(['10.1.1.7'])))).not.toMatch(/sending|hook output/);
     expect(nft(tableOf(untracked, members(['10.1.1.7'])))).toContain('hook output');
   });
 
   it('drops of VXLAN what is of our VNI and from no member, and asks for no source port', () => {
-    const vxlan = { ...settings, devices: ['flannel.1', 'eth0'], tunnel: { port: 8472, vni: 1 } };
+    const vxlan = {
+      ...settings,
+      devices: ['flannel.1', 'eth0'],
+      tunnel: { port: 8472, vni: 1, unbound: 'port' as const },
+    };
     const text = nft(tableOf(vxlan, members(['10.1.1.7'])));
     expect(text).toMatch(
       /chain stranger \{\s+ip daddr 10\.1\.1\.26 @th,96,24 0x0*1 counter name "dropped_stranger" drop/,
@@ -67,6 +72,41 @@ describeWith(['root', 'nft'], 'the table', () => {
     expect(text).toContain('oifname { "eth0", "flannel.1" }');
     expect(text).toMatch(/chain to_member \{\s+ip saddr 10\.1\.1\.26 notrack accept/);
     expect(nft(tableOf(settings, members(['10.1.1.7'])))).not.toContain('stranger {\n\t\tip');
+  });
+
+  /** Which of these sources may send to a member's port 8285: in a namespace with two addresses of the underlay, and a bridge's. */
+  function sendersBy(tunnel: FirewallSettings['tunnel']): string[] {
+    const script = [
+      'ip link set lo up; ip link add eth0 type veth peer name far; ip link set eth0 up; ip link set far up',
+      'for a in 10.1.1.26/24 10.1.1.99/24 10.240.26.1/24; do ip address add $a dev eth0; done',
+      `nft -f - && exec ${process.execPath} -e "$SEND"`,
+    ];
+    const send = `
+      for (const [address, port] of [['10.1.1.26', 8285], ['10.1.1.99', 8285], ['10.1.1.26', 4000], ['10.1.1.99', 4000], ['10.240.26.1', 4000]]) {
+        const socket = require('dgram').createSocket('udp4');
+        socket.bind(port, address, () => socket.send('x', 8285, '10.1.1.7', (error) => {
+          if (!error) console.log(address + ':' + port);
+          socket.close();
+        }));
+      }`;
+    const input = tableOf({ ...settings, tunnel }, members(['10.1.1.7']));
+    const options = { input, encoding: 'utf8', env: { ...process.env, SEND: send } } as const;
+    return execFileSync('unshare', ['--net', 'sh', '-c', script.join('\n')], options)
+      .trim()
+      .split('\n')
+      .sort();
+  }
+
+  it('lets out what is from the end of the tunnel, and is as narrow as its socket', () => {
+    expect(sendersBy({ port: 8285 })).toEqual(['10.1.1.26:8285']);
+    expect(sendersBy({ port: 8285, unbound: 'address' })).toEqual(['10.1.1.26:8285', '10.1.1.99:8285']);
+    expect(sendersBy({ port: 8285, vni: 1, unbound: 'port' })).toEqual(['10.1.1.26:4000', '10.1.1.26:8285']);
+  });
+
+  it('takes datagrams of members at any address of this host, where the socket has all of them', () => {
+    const text = nft(tableOf({ ...settings, tunnel: { port: 8285, unbound: 'address' } }, members(['10.1.1.7'])));
+    expect(text).toMatch(/@members th sport 8285 iifname @uplinks fib daddr type local notrack accept/);
+    expect(text).toMatch(/chain inside \{[^}]*drop\s+fib daddr type local notrack/);
   });
 
   it('lets nodes alone ask, through the overlay, and so many times a second; where they do not ask, there are no such rules', () => {

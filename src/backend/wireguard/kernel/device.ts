@@ -1,13 +1,13 @@
 import { errnoOf, messageOf, RudderError } from '../../../core/errors.js';
 import type { Logger } from '../../../core/logger.js';
 import type { Subnet } from '../../../core/subnet.js';
-import type { LinkInfo, Netlink, WireguardDevice } from '../../../system/netlink.js';
-import { DEVICE_ALIAS } from '../../../system/tun-device.js';
+import { type LinkInfo, type Netlink, NetlinkError, type WireguardDevice } from '../../../system/netlink.js';
+import { isOwnDevice } from '../../kernel/leftovers.js';
 import { bringUp, putLinkRight } from '../../kernel/own-device.js';
 import type { Looked } from '../../kernel/sync.js';
 import { findUnderlay } from '../../kernel/underlay-link.js';
 import { WIREGUARD_OVERHEAD_BYTES } from '../options.js';
-import { type Identity, parseKeyText, privateKeyText } from '../protocol/keys.js';
+import { type Identity, privateKeyBytes } from '../protocol/keys.js';
 
 /** flannel's is flannel-wg, which it deletes when it ends. */
 export const WIREGUARD_DEVICE = 'rudder-wg';
@@ -19,6 +19,8 @@ export interface DeviceOptions {
   readonly identity: Identity;
   /** Name of the interface that the datagrams go out by. */
   readonly underlay: string;
+  /** The device with that index, of whose peers no key is left. */
+  readonly read: (index: number) => Promise<WireguardDevice>;
   /** The MTU of the device; it is never larger than what the underlay carries. */
   readonly mtu: number;
   readonly log: Logger;
@@ -36,8 +38,8 @@ export interface KernelDevice {
   adapt(underlay: string, mtu: number): Promise<void>;
   /** Puts back what somebody has changed of it, and makes it anew if it was deleted. @throws RudderError */
   ensure(): Promise<Looked>;
-  /** It has another key from then on, and no session. @throws RudderError */
-  setIdentity(identity: Identity): Promise<void>;
+  /** Which key it is to have: the next ensure() gives it that, and it has no session then. */
+  setIdentity(identity: Identity): void;
   /** Whether its key and port are as they should be. */
   isAsItShouldBe(device: WireguardDevice): boolean;
   /** With its peers and the routes through it. */
@@ -50,7 +52,7 @@ export async function openKernelDevice(options: DeviceOptions): Promise<KernelDe
   const left = await netlink.link(WIREGUARD_DEVICE);
   const isNew = left === undefined;
   if (!isNew) {
-    if (!isOfOurs(left)) throw nameTaken();
+    if (!isOwnDevice('wireguard')(left)) throw nameTaken();
     log.info({ device: WIREGUARD_DEVICE }, 'the device of an earlier run is kept');
   }
   const state: Mutable = { ...options, own: undefined, mtuInForce: options.mtu };
@@ -69,13 +71,14 @@ export async function openKernelDevice(options: DeviceOptions): Promise<KernelDe
       await ensure();
     },
     async adapt(underlay, mtu) {
+      // What else there is to put right is found anyway.
+      if (underlay === state.underlay && mtu === state.mtu) return;
       Object.assign(state, { underlay, mtu });
       await ensure();
     },
     ensure,
-    async setIdentity(identity) {
+    setIdentity(identity) {
       state.identity = identity;
-      await ensure();
     },
     isAsItShouldBe: (device) => wrongWith(device, options, state).length === 0,
     remove: () => removeDevice(netlink),
@@ -91,8 +94,6 @@ interface Mutable {
   own: Subnet | undefined;
   mtuInForce: number;
 }
-
-const isOfOurs = ({ kind, alias }: LinkInfo) => kind === 'wireguard' && alias === DEVICE_ALIAS;
 
 async function removeDevice(netlink: Netlink): Promise<void> {
   const link = await netlink.link(WIREGUARD_DEVICE);
@@ -134,15 +135,16 @@ async function create(netlink: Netlink, mtu: number): Promise<LinkInfo> {
 /** Key, port and mark. @returns what was wrong, in words */
 async function putSettingsRight(options: DeviceOptions, state: Mutable, index: number): Promise<string[]> {
   const { wireguard } = options.netlink;
-  const device = await wireguard.read(index);
-  for (const { presharedKey } of device.peers) presharedKey.fill(0);
+  const device = await options.read(index);
   const wrong = wrongWith(device, options, state);
   if (wrong.length === 0) return [];
   // A key that is set again ends no session if it is the same; but it is one time more in memory.
   const isOtherKey = !device.publicKey?.equals(state.identity.publicKey);
-  const privateKey = isOtherKey ? parseKeyText(privateKeyText(state.identity)) : undefined;
+  const privateKey = isOtherKey ? privateKeyBytes(state.identity) : undefined;
   try {
     await wireguard.change(index, { privateKey, listenPort: options.port, mark: 0 });
+    // A peer with the key that is ours now is gone.
+    if (isOtherKey) await options.read(index);
   } catch (error) {
     throw errnoOf(error) === 'EADDRINUSE' ? portTaken(options) : error;
   } finally {
@@ -184,6 +186,7 @@ const nameTaken = () =>
   new RudderError(
     'device',
     `an interface named ${WIREGUARD_DEVICE} exists already, expected none or that of an earlier run; remove it with "ip link delete ${WIREGUARD_DEVICE}"`,
+    { cause: new NetlinkError(`${WIREGUARD_DEVICE} exists`, 'EEXIST') },
   );
 
 const portTaken = ({ port }: DeviceOptions) =>

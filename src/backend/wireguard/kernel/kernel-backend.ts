@@ -1,7 +1,7 @@
+import { messageOf } from '../../../core/errors.js';
 import type { Lease } from '../../../core/lease.js';
-import type { Subnet } from '../../../core/subnet.js';
+import { formatSubnetKey, type Subnet } from '../../../core/subnet.js';
 import { loadKey, replaceKey } from '../../../state/key-file.js';
-import { native } from '../../../system/native.js';
 import type { Backend, KernelTraffic, SessionsReport } from '../../backend.js';
 import { createKernelBackend, type KernelLinks } from '../../kernel/kernel-backend.js';
 import { type KernelPeer, routeEntry, type Wants } from '../../kernel/wanted.js';
@@ -10,8 +10,11 @@ import { identityFileIn } from '../identity-file.js';
 import { leaseDataOf, peerOf } from '../lease-data.js';
 import type { WireguardOptions } from '../options.js';
 import { DATA_OVERHEAD_BYTES } from '../protocol/messages.js';
+import { STANDARD_TIMING } from '../protocol/timing.js';
+import { createSessionKeeper, loadSessionMemory } from '../session-file.js';
 import { type KernelDevice, openKernelDevice, WIREGUARD_DEVICE } from './device.js';
-import { sessionOf } from './observed.js';
+import { keepLastHandshake, type LastHandshake } from './last-handshake.js';
+import { type Bytes, NO_BYTES, plus, sessionOf } from './observed.js';
 import { createPeers, type Peers } from './peers.js';
 
 /** How often counts are looked at, and whether somebody has changed a peer, of which the kernel tells nothing ... */
@@ -29,19 +32,25 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
   const { netlink, config, stateDir, log } = host;
   const { port, presharedKey, keepaliveSeconds } = options;
   const { network } = config;
-  // Before there is a key to be found in one, however the daemon was started.
-  native.forbidCoreDumps();
   let own = await loadKey(identityFileIn(stateDir), log);
-  const device = await openKernelDevice({ ...host, port, network, identity: own, underlay: host.interface });
+  /** By subnet. */
+  const known = new Map<string, KernelPeer['wireguard'] & Pick<KernelPeer, 'endpoint'>>();
+  /** What peers with former keys have had, by subnet: as counts do that begin with the process, these never fall. */
+  const former = new Map<string, Bytes>();
+  const formerOf = (name: string) => former.get(name) ?? NO_BYTES;
   const peers = createPeers({
     wireguard: netlink.wireguard,
     presharedKey,
     keepaliveSeconds,
-    isOurs: device.isAsItShouldBe,
+    isOurs: (found) => device.isAsItShouldBe(found),
+    endpoints: () =>
+      new Map([...known.values()].map(({ publicKey, endpoint, port }) => [publicKey, { address: endpoint, port }])),
     moment,
   });
-  /** Public keys, by subnet. */
-  const keys = new Map<string, string>();
+  const device = await openKernelDevice({
+    ...{ netlink, log, port, network, identity: own, mtu: host.mtu, underlay: host.interface },
+    read: peers.readDevice,
+  });
   const toPeer = (lease: Lease): KernelPeer | undefined => {
     const peer = peerOf(lease, port);
     if (peer === undefined) return undefined;
@@ -52,47 +61,63 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
   const links = linksOf(device, peers, leaseData);
   const wants = throughDevice(network, () => own.publicKey.toString('base64'));
   const backend = createKernelBackend(host, links, wants, toPeer);
-  const watch = keepLooking(peers);
+  const last = keepLastHandshake(await loadSessionMemory(stateDir, log), createSessionKeeper(stateDir, log));
+  const watch = keepLooking(async () => {
+    await peers.look();
+    last.follow(peers.all(), moment());
+  });
   const observedOf = (subnet: Subnet) => {
-    const key = keys.get(nameOf(subnet));
-    return key === undefined || backend.problemOf(subnet) !== undefined ? undefined : peers.observed(key);
+    const peer = known.get(formatSubnetKey(subnet));
+    return peer === undefined || backend.problemOf(subnet) !== undefined ? undefined : peers.observed(peer.publicKey);
   };
 
   return {
     ...backend,
+    tunnel: { port, unbound: 'address' },
     async apply(changes) {
       for (const { type, lease } of changes) {
-        const key = type === 'removed' ? undefined : toPeer(lease)?.wireguard?.publicKey;
-        if (key === undefined) keys.delete(nameOf(lease.subnet));
-        else keys.set(nameOf(lease.subnet), key);
+        const peer = type === 'removed' ? undefined : toPeer(lease);
+        const name = formatSubnetKey(lease.subnet);
+        const before = known.get(name)?.publicKey;
+        if (before !== undefined && before !== peer?.wireguard?.publicKey) {
+          former.set(name, plus(formerOf(name), peers.observed(before)?.total ?? NO_BYTES));
+        }
+        if (peer?.wireguard === undefined) known.delete(name);
+        else known.set(name, { ...peer.wireguard, endpoint: peer.endpoint });
       }
       await backend.apply(changes);
     },
     kernelTraffic(subnet): KernelTraffic | undefined {
       const observed = observedOf(subnet);
       if (observed === undefined) return undefined;
-      const { counts, heardAt } = observed;
+      const { total, heardAt } = observed;
       const heardSecondsAgo = heardAt === undefined ? undefined : (moment().now - heardAt) / 1000;
-      return { outBytes: counts.outBytes, inBytes: counts.inBytes, heardSecondsAgo, sizeOnTheWay };
+      return { ...plus(formerOf(formatSubnetKey(subnet)), total), heardSecondsAgo, sizeOnTheWay };
     },
     takeUntold: peers.takeChanged,
-    sessions: reportOf(peers, observedOf),
+    sessions: reportOf(last, observedOf, watch.intervalMs),
     async rotateKey() {
       own = await replaceKey(identityFileIn(stateDir));
-      await device.setIdentity(own);
-      // Whom nobody's key stands in the way of any more.
-      await backend.repair();
+      device.setIdentity(own);
+      last.forget();
       log.warn({ publicKey: own.publicKey.toString('base64') }, 'the node has another WireGuard key');
+      // The device, and whom nobody's key stands in the way of any more. It is the key from here on, so that the lease has to
+      // say it: what cannot be done now is tried again by itself.
+      await backend
+        .repair()
+        .catch((error: unknown) =>
+          log.warn({ reason: messageOf(error) }, 'the WireGuard device cannot have the key yet: tried again'),
+        );
     },
     async stop(removeDevice) {
       watch.stop();
+      await last.stop();
       await backend.stop(removeDevice);
     },
   };
 }
 
 const moment = () => ({ now: performance.now(), today: Date.now() });
-const nameOf = ({ address, prefixLength }: Subnet) => `${address}/${prefixLength}`;
 
 /** What a packet of so many bytes is as a datagram's payload. */
 const sizeOnTheWay = (bytes: number) => Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES + DATA_OVERHEAD_BYTES;
@@ -135,39 +160,41 @@ function throughDevice(network: Subnet, ownKey: () => string): Wants {
   };
 }
 
-function reportOf(peers: Peers, observedOf: (subnet: Subnet) => ReturnType<Peers['observed']>): SessionsReport {
+function reportOf(
+  last: LastHandshake,
+  observedOf: (subnet: Subnet) => ReturnType<Peers['observed']>,
+  lookMs: () => number,
+): SessionsReport {
   return {
+    timing: STANDARD_TIMING,
     cipher: () => 'kernel',
-    /** It tells peers what the clock says: one that is behind the last handshake was set back. */
-    clockBehindSeconds() {
-      const { today } = moment();
-      let last = 0;
-      for (const { counts } of peers.all()) last = Math.max(last, counts.handshakeAt ?? 0);
-      return Math.max(0, Math.floor((last - today) / 1000));
-    },
+    clockBehindSeconds: () => last.behindSeconds(moment().today),
     of(subnet) {
       const observed = observedOf(subnet);
-      return observed && sessionOf(observed, moment());
+      return observed && sessionOf(observed, moment(), lookMs());
     },
   };
 }
 
-function keepLooking(peers: Pick<Peers, 'look'>): { stop(): void } {
+function keepLooking(lookAll: () => Promise<void>): { intervalMs(): number; stop(): void } {
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
-  const again = (ms: number) => {
+  let intervalMs = LOOK_MS;
+  const again = () => {
     if (isStopped) return;
-    timer = setTimeout(look, ms);
+    timer = setTimeout(look, intervalMs);
     timer.unref();
   };
   async function look(): Promise<void> {
     const began = performance.now();
     // One that is gone is told by the kernel, and what fails now is looked at again.
-    await peers.look().catch(() => undefined);
-    again(Math.max(LOOK_MS, (performance.now() - began) / MOST_LOOKING));
+    await lookAll().catch(() => undefined);
+    intervalMs = Math.max(LOOK_MS, (performance.now() - began) / MOST_LOOKING);
+    again();
   }
-  again(LOOK_MS);
+  again();
   return {
+    intervalMs: () => intervalMs,
     stop() {
       isStopped = true;
       clearTimeout(timer);

@@ -4,6 +4,7 @@ import type { Wireguard, WireguardDevice, WireguardPeer } from '../../../system/
 import type { PeerTable } from '../../kernel/tables.js';
 import type { AllowedEntry, Entry, PeerEntry } from '../../kernel/wanted.js';
 import { KEY_BYTES } from '../protocol/keys.js';
+import { STANDARD_TIMING } from '../protocol/timing.js';
 import { type Moment, neverHeard, type Observed, observe } from './observed.js';
 
 export interface PeersOptions {
@@ -13,6 +14,8 @@ export interface PeersOptions {
   readonly keepaliveSeconds: number;
   /** Whether the device has this node's key and port. */
   readonly isOurs: (device: WireguardDevice) => boolean;
+  /** Where peers are by their leases, by public key. */
+  readonly endpoints: () => ReadonlyMap<string, PeerEntry['endpoint']>;
   readonly moment: () => Moment;
 }
 
@@ -21,50 +24,71 @@ export interface PeersOptions {
  * a peer, or when somebody changes one.
  */
 export interface Peers extends PeerTable {
+  /** The device as it is; what is read of its peers is what the next read() says, unless something is written in between. */
+  readDevice(index: number): Promise<WireguardDevice>;
   /** What is counted of each now, and whether they are as they were written. */
   look(): Promise<void>;
   /** Whether somebody was found to have changed them or the device, since this was last asked. */
   takeChanged(): boolean;
   observed(publicKey: string): Observed | undefined;
-  all(): Iterable<Observed>;
+  /** By public key. */
+  all(): Iterable<readonly [string, Observed]>;
+}
+
+/** A device, and its peers as they are compared; keys are wiped. */
+interface Contents {
+  readonly device: WireguardDevice;
+  readonly keys: Map<string, Held>;
+  readonly subnets: Map<string, string>;
 }
 
 /** A peer as it was written, or as it was found. */
 type Held = Pick<PeerEntry, 'endpoint' | 'isOurs'>;
 
-export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs, moment }: PeersOptions): Peers {
+export function createPeers(options: PeersOptions): Peers {
+  const { wireguard, presharedKey, keepaliveSeconds, isOurs, endpoints, moment } = options;
   let held = new Map<string, Held>();
   /** Public keys by subnet. */
   let owners = new Map<string, string>();
   let observed = new Map<string, Observed>();
   let tunnel: number | undefined;
+  let hasRead = false;
+  /** What was read for the device, and nobody has asked for yet. */
+  let fresh: { readonly index: number; readonly writes: number; readonly contents: Contents } | undefined;
   let writes = 0;
   let isChanged = false;
 
-  async function readDevice(index: number): Promise<WireguardDevice> {
+  async function readDevice(index: number): Promise<Contents> {
     const device = await wireguard.read(index);
     const at = moment();
     observed = new Map(
       device.peers.map((peer) => [nameOf(peer), observe(observed.get(nameOf(peer)), peer, at)] as const),
     );
-    return device;
+    return contentsOf(device);
   }
 
-  function found(peer: WireguardPeer): Held {
-    const before = held.get(nameOf(peer));
+  /** Of an earlier run only those who have a session still: another may have another lease by now, and not know of us. */
+  const isHeard = ({ handshakeAt }: WireguardPeer) =>
+    handshakeAt !== undefined && (hasRead || moment().today - handshakeAt < STANDARD_TIMING.rejectAfterMs);
+
+  /** @param written where each was written to be */
+  function found(peer: WireguardPeer, written: ReadonlyMap<string, PeerEntry['endpoint']>): Held {
     // Once it was heard, it may be elsewhere than where it was written to be, and is there rightly.
-    const endpoint = peer.handshakeAt === undefined ? peer.endpoint : (before?.endpoint ?? peer.endpoint);
+    const endpoint = (isHeard(peer) ? written.get(nameOf(peer)) : undefined) ?? peer.endpoint;
     const isAsOurs = peer.keepaliveSeconds === keepaliveSeconds && isSameKey(peer.presharedKey, presharedKey);
     return { endpoint, isOurs: isAsOurs };
   }
 
-  function contentsOf({ peers }: WireguardDevice) {
-    const keys = new Map(peers.map((peer) => [nameOf(peer), found(peer)] as const));
+  function contentsOf(device: WireguardDevice): Contents {
+    const { peers } = device;
+    // An earlier run has written what leases say, as far as anybody knows.
+    const written = hasRead ? new Map([...held].map(([key, { endpoint }]) => [key, endpoint])) : endpoints();
+    const keys = new Map(peers.map((peer) => [nameOf(peer), found(peer, written)] as const));
     const subnets = peers.flatMap((peer) =>
       peer.allowed.map((subnet) => [formatSubnet(subnet), nameOf(peer)] as const),
     );
     for (const { presharedKey: secret } of peers) secret.fill(0);
-    return { keys, subnets: new Map(subnets) };
+    return { device, keys, subnets: new Map(subnets) };
   }
 
   const change = (index: number, peers: Parameters<Wireguard['change']>[1]['peers']) => {
@@ -73,12 +97,19 @@ export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs,
   };
 
   return {
+    async readDevice(index) {
+      const contents = await readDevice(index);
+      fresh = { index, writes, contents };
+      return contents.device;
+    },
     async read(index) {
       tunnel = index;
-      const device = await readDevice(index);
-      const { keys, subnets } = contentsOf(device);
+      const isFresh = fresh?.index === index && fresh.writes === writes;
+      const { device, keys, subnets } = isFresh ? fresh!.contents : await readDevice(index);
+      fresh = undefined;
       writes++;
       held = keys;
+      hasRead = true;
       owners = subnets;
       isChanged = false;
       const entries: Entry[] = [...keys].map(([publicKey, peer]) => ({ kind: 'peer', publicKey, ...peer }));
@@ -103,6 +134,7 @@ export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs,
       if (entry.kind === 'peer') {
         await change(index, [{ publicKey: bytesOf(entry), is: 'removed' }]);
         held.delete(entry.publicKey);
+        observed.delete(entry.publicKey);
         for (const [subnet, owner] of owners) if (owner === entry.publicKey) owners.delete(subnet);
         return;
       }
@@ -119,8 +151,7 @@ export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs,
     async look() {
       if (tunnel === undefined) return;
       const before = writes;
-      const device = await readDevice(tunnel);
-      const { keys, subnets } = contentsOf(device);
+      const { device, keys, subnets } = await readDevice(tunnel);
       // What was written meanwhile may be in it or not.
       if (before === writes && !(isOurs(device) && isSameHeld(keys, held) && isSameMap(subnets, owners)))
         isChanged = true;
@@ -131,7 +162,7 @@ export function createPeers({ wireguard, presharedKey, keepaliveSeconds, isOurs,
       return was;
     },
     observed: (publicKey) => observed.get(publicKey),
-    all: () => observed.values(),
+    all: () => observed,
   };
 }
 

@@ -41,11 +41,20 @@ export function parseKeyText(text: unknown): Buffer | undefined {
   return bytes.length === KEY_BYTES && bytes.toString('base64') === text ? bytes : undefined;
 }
 
-/** What `wg pubkey` reads. */
-export function privateKeyText({ privateKey }: Identity): string {
+/** To be wiped by who has asked for them. */
+export function privateKeyBytes({ privateKey }: Identity): Buffer {
   const der = privateKey.export({ format: 'der', type: 'pkcs8' });
-  const text = der.subarray(-KEY_BYTES).toString('base64');
+  const bytes = Buffer.alloc(KEY_BYTES);
+  der.copy(bytes, 0, der.length - KEY_BYTES);
   der.fill(0);
+  return bytes;
+}
+
+/** What `wg pubkey` reads: for the file alone, since a text cannot be wiped. */
+export function privateKeyText(identity: Identity): string {
+  const bytes = privateKeyBytes(identity);
+  const text = bytes.toString('base64');
+  bytes.fill(0);
   return text;
 }
 

@@ -10,15 +10,19 @@ const settingsFor = (Backend: object) =>
 
 describe('the config', () => {
   it("has flannel's defaults", () => {
-    expect(settingsFor({})).toMatchObject({ tunnel: { port: 8472, vni: 1 }, mtu: undefined, overheadBytes: 50 });
+    expect(settingsFor({})).toMatchObject({
+      tunnel: { port: 8472, vni: 1, unbound: 'port' },
+      mtu: undefined,
+      overheadBytes: 50,
+    });
   });
 
   it("has the underlay's MTU, and the kernel's port for 0", () => {
     expect(settingsFor({ MTU: 9000, VNI: 4096, Port: 0 })).toMatchObject({
-      tunnel: { port: 8472, vni: 4096 },
+      tunnel: { port: 8472, vni: 4096, unbound: 'port' },
       mtu: 8950,
     });
-    expect(settingsFor({ Port: 4789 }).tunnel).toEqual({ port: 4789, vni: 1 });
+    expect(settingsFor({ Port: 4789 }).tunnel).toEqual({ port: 4789, vni: 1, unbound: 'port' });
   });
 });
 

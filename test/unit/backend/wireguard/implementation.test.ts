@@ -10,11 +10,19 @@ import type { ImplementationChoice } from '../../../../src/backend/wireguard/imp
 import { optionsOf } from '../../../../src/backend/wireguard/options.js';
 import { identityOf } from '../../../../src/backend/wireguard/protocol/keys.js';
 import { parseIpv4 } from '../../../../src/core/address-text.js';
+import { native } from '../../../../src/system/native.js';
+import { NetlinkError } from '../../../../src/system/netlink.js';
 import { createFakeWireguard } from '../../../helpers/fake-wireguard.js';
 import { createRecordingLog } from '../../../helpers/recording-log.js';
 
 const inUserSpace = vi.hoisted(() => vi.fn());
 vi.mock('../../../../src/backend/wireguard/wireguard-backend.js', () => ({ openWireguardBackend: inUserSpace }));
+
+const openTun = vi.hoisted(() => vi.fn());
+vi.mock('../../../../src/system/tun-device.js', async (original) => ({
+  ...(await original<typeof import('../../../../src/system/tun-device.js')>()),
+  openTunDevice: openTun,
+}));
 
 const NAME = 'rudder-wg';
 const USER = { sessions: { cipher: () => 'avx2' }, stop: async () => undefined };
@@ -25,7 +33,12 @@ let backend: Backend | undefined;
 beforeEach(() => {
   stateDir = mkdtempSync(join(tmpdir(), 'rudder-implementation-'));
   fake = createFakeWireguard((key) => identityOf(key).publicKey);
-  inUserSpace.mockReset().mockResolvedValue(USER);
+  inUserSpace.mockReset().mockImplementation(async (_host, _options, freePort: () => Promise<void>) => {
+    await freePort();
+    return USER;
+  });
+  openTun.mockReset().mockReturnValue(7);
+  vi.spyOn(native, 'close').mockReturnValue(undefined);
 });
 afterEach(async () => {
   await backend?.stop(true);
@@ -86,16 +99,36 @@ describe('whose WireGuard runs', () => {
     expect(inUserSpace).not.toHaveBeenCalled();
   });
 
-  it('takes the port from a device that an earlier run has left', async () => {
-    await open('kernel');
-    backend!.persist();
-    await backend!.stop(false);
-    expect(hasDevice()).toBe(true);
-    inUserSpace.mockImplementation(async () => {
-      expect(hasDevice()).toBe(false);
-      return USER;
+  describe('beside a device that an earlier run has left', () => {
+    beforeEach(async () => {
+      await open('kernel');
+      backend!.persist();
+      await backend!.stop(false);
     });
-    expect(await open('user')).toMatchObject({ runs: 'user' });
+
+    it('takes the port from it', async () => {
+      expect(await open('user')).toMatchObject({ runs: 'user' });
+      expect(hasDevice()).toBe(false);
+      expect(native.close).toHaveBeenCalledExactlyOnceWith(7);
+    });
+
+    it('leaves it where there can be no other one', async () => {
+      openTun.mockImplementation(() => {
+        throw new Error('no TUN');
+      });
+      await expect(open('user')).rejects.toThrow('no TUN');
+      inUserSpace.mockRejectedValue(new Error('no key'));
+      await expect(open('user')).rejects.toThrow('no key');
+      expect(hasDevice()).toBe(true);
+    });
+
+    it('does not become ours for what is so at the moment only', async () => {
+      vi.spyOn(fake.netlink.wireguard, 'read').mockRejectedValueOnce(
+        new NetlinkError('netlink: look at a WireGuard link: Timeout has been reached', 'ETIMEDOUT'),
+      );
+      await expect(open('auto')).rejects.toMatchObject({ code: 'device', message: /Timeout/ });
+      expect([inUserSpace.mock.calls, hasDevice()]).toEqual([[], true]);
+    });
   });
 
   it('does not hide what is wrong with our own', async () => {

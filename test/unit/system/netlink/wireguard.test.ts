@@ -1,7 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../../src/core/address-text.js';
 import { NetlinkError } from '../../../../src/system/netlink/error.js';
 import { familyOf } from '../../../../src/system/netlink/generic.js';
+import type { Message } from '../../../../src/system/netlink/messages.js';
 import type { Requests } from '../../../../src/system/netlink/requests.js';
 import { createWireguard, decodeDevice, encodeChange, encodeGet } from '../../../../src/system/netlink/wireguard.js';
 
@@ -187,6 +188,33 @@ describe('the family', () => {
     await createWireguard(requests, () => requests).change(5, { privateKey: Buffer.from(SECRET) });
     expect(types).toEqual([0x21]);
     expect(sent[0].includes(SECRET)).toBe(false);
+  });
+
+  it('leaves no copy of a key in what a message was made of', () => {
+    const made: Buffer[] = [];
+    const concat = Buffer.concat.bind(Buffer);
+    vi.spyOn(Buffer, 'concat').mockImplementation((list, length) => {
+      const bytes = concat(list, length);
+      made.push(bytes);
+      return bytes;
+    });
+    const body = encodeChange(5, { privateKey: SECRET, peers: [{ publicKey: A, presharedKey: PSK }] });
+    vi.restoreAllMocks();
+    expect(made.filter((bytes) => bytes.includes(SECRET) || bytes.includes(PSK))).toEqual([body]);
+    expect(body.includes(SECRET) && body.includes(PSK)).toBe(true);
+  });
+
+  it('leaves no key of a list that ends half way', async () => {
+    const message = first();
+    const requests = {
+      ask: async () => ({ type: 0x10, sequence: 1, body: bytes('01 02 0000', '0600 0100 2100 0000') }),
+      dump: async (_what: string, type: number, _body: Buffer, handle: (message: Message) => void) => {
+        handle({ type, sequence: 1, body: message });
+        throw new NetlinkError('netlink: look at a WireGuard link: ENODEV', 'ENODEV');
+      },
+    } as unknown as Requests;
+    await expect(createWireguard(requests, () => requests).read(5)).rejects.toThrow('ENODEV');
+    expect(message.every((byte) => byte === 0)).toBe(true);
   });
 
   it('is not asked for to make a device, whose module is loaded by that', async () => {

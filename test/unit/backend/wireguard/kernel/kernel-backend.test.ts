@@ -98,6 +98,7 @@ describe('a start with the kernel', () => {
     expect([backend.device, backend.ways(), backend.mtu()]).toEqual([NAME, [NAME], 1420]);
     expect(backend.kernelEntries()).toEqual({ wanted: 3, present: 3 });
     expect(backend.sessions!.cipher()).toBe('kernel');
+    expect(backend.tunnel).toEqual({ port: 51820, unbound: 'address' });
   });
 
   it('keeps its key, and the device of the last run with its sessions', async () => {
@@ -105,15 +106,34 @@ describe('a start with the kernel', () => {
     const key = backend.leaseData().PublicKey;
     backend.persist();
     await backend.stop(false);
-    device().peers.get(KEY7)!.handshakeAt = Date.now();
+    // Heard from elsewhere than its lease says, as behind a NAT.
+    const heard = { address: parseIpv4('203.0.113.7')!, port: 4000 };
+    Object.assign(device().peers.get(KEY7)!, { handshakeAt: Date.now(), endpoint: heard });
     const { index } = link()!;
     await start(lease(7, KEY7));
+    expect(endpointOf(KEY7)).toEqual(heard);
     expect(backend.leaseData().PublicKey).toBe(key);
     expect(link()!.index).toBe(index);
     expect(device().peers.get(KEY7)!.handshakeAt).toBeDefined();
     // Of 10.240.8.0/24 nobody says anything any more.
     expect([...device().peers.keys()]).toEqual([KEY7]);
     expect(allowed()).toEqual({ '10.240.7.0/24': KEY7 });
+    await looked();
+    expect([backend.takeUntold!(), await backend.repair()]).toEqual([false, undefined]);
+    await backend.apply(changed(lease(7, KEY7, { publicIp: parseIpv4('10.1.1.70')! })));
+    expect(endpointOf(KEY7)!.address).toBe(parseIpv4('10.1.1.70'));
+  });
+
+  it.each([
+    ['never heard', undefined],
+    ['heard long ago', -181_000],
+  ])('has a peer of the last run where its lease says, if it was %s', async (_, ago) => {
+    await start(lease(7, KEY7));
+    backend.persist();
+    await backend.stop(false);
+    device().peers.get(KEY7)!.handshakeAt = ago && Date.now() + ago;
+    await start(lease(7, KEY7, { publicIp: parseIpv4('10.1.1.70')! }));
+    expect(endpointOf(KEY7)!.address).toBe(parseIpv4('10.1.1.70'));
   });
 
   it('that was given up leaves nothing, and what an earlier run has left', async () => {
@@ -169,6 +189,15 @@ describe('peers of the kernel', () => {
     expect(endpointOf(OTHER)).toEqual({ address: parseIpv4('10.1.1.77'), port: 51820 });
   });
 
+  it('that leave take their subnets along in one step', async () => {
+    const change = vi.spyOn(fake.netlink.wireguard, 'change');
+    await backend.apply([lease(7, KEY7), lease(8, KEY8)].map((one) => ({ type: 'removed', lease: one })));
+    expect(change.mock.calls.map(([, { peers }]) => peers)).toEqual(
+      [KEY7, KEY8].map((key) => [{ publicKey: Buffer.from(key, 'base64'), is: 'removed' }]),
+    );
+    expect([allowed(), device().peers.size]).toEqual([{}, 0]);
+  });
+
   it('may have two subnets with one key, and keep one of them', async () => {
     const second = lease(9, KEY8, { publicIp: parseIpv4('10.1.1.8')! });
     await backend.apply(added(second));
@@ -210,6 +239,19 @@ describe('peers of the kernel', () => {
     expect(await backend.repair()).toBeUndefined();
   });
 
+  it('have to be told of another key whatever becomes of the device, which gets it as soon as it can', async () => {
+    const before = backend.leaseData().PublicKey;
+    const [eth0] = fake.links.splice(0, 1);
+    await backend.rotateKey!();
+    const { PublicKey } = backend.leaseData();
+    expect(PublicKey).not.toBe(before);
+    expect(device().publicKey!.toString('base64')).toBe(before);
+    expect(JSON.stringify(log.lines)).toMatch(/cannot have the key yet: tried again/);
+    fake.links.unshift(eth0);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(device().publicKey!.toString('base64')).toBe(PublicKey);
+  });
+
   it('that move are not called back, until a lease says something new', async () => {
     const moved = { address: parseIpv4('203.0.113.7')!, port: 4000 };
     Object.assign(device().peers.get(KEY7)!, { endpoint: moved, handshakeAt: Date.now() });
@@ -238,6 +280,40 @@ describe('peers of the kernel', () => {
     device().peers.get(KEY7)!.handshakeAt = Date.now() + 60_000;
     await looked();
     expect(backend.sessions!.clockBehindSeconds()).toBeGreaterThan(55);
+  });
+
+  it('have had what was counted since the start, also with a former key', async () => {
+    const { subnet } = lease(7, KEY7);
+    const traffic = () => backend.kernelTraffic!(subnet);
+    Object.assign(device().peers.get(KEY7)!, { inBytes: 92, outBytes: 148 });
+    await looked();
+    await backend.apply(changed(lease(7, OTHER)));
+    expect(traffic()).toMatchObject({ inBytes: 92, outBytes: 148 });
+    Object.assign(device().peers.get(OTHER)!, { inBytes: 8, outBytes: 2 });
+    await looked();
+    expect(traffic()).toMatchObject({ inBytes: 100, outBytes: 150 });
+    await backend.apply([{ type: 'removed', lease: lease(7, OTHER) }]);
+    await backend.apply(added(lease(7, OTHER)));
+    expect(traffic()).toMatchObject({ inBytes: 100, outBytes: 150 });
+    backend.persist();
+    await backend.stop(false);
+    Object.assign(device().peers.get(OTHER)!, { inBytes: 5000, outBytes: 5000 });
+    await start(lease(7, OTHER));
+    expect(traffic()).toMatchObject({ inBytes: 0, outBytes: 0 });
+  });
+
+  it('were told of a time that is known after a restart on a new device, until there is another key', async () => {
+    device().peers.get(KEY7)!.handshakeAt = Date.now() + 60_000;
+    await looked();
+    await backend.stop(true);
+    await start(lease(7, KEY7));
+    await looked();
+    expect(backend.sessions!.clockBehindSeconds()).toBeGreaterThan(50);
+    // The kernel goes on telling of the last handshake with the former key.
+    await backend.rotateKey!();
+    device().peers.get(KEY7)!.handshakeAt = Date.now() + 50_000;
+    await looked();
+    expect(backend.sessions!.clockBehindSeconds()).toBe(0);
   });
 });
 
@@ -324,6 +400,16 @@ it('routes are withdrawn and put back, and peers stay', async () => {
   expect([await routes(), allowed()]).toEqual([[], { '10.240.7.0/24': KEY7 }]);
   await backend.setRouted(true);
   expect(await routes()).toHaveLength(1);
+});
+
+it('reads the device no more than once where one look serves', async () => {
+  await start(lease(7, KEY7));
+  const read = vi.spyOn(fake.netlink.wireguard, 'read');
+  await backend.repair();
+  expect(read).toHaveBeenCalledTimes(1);
+  // As every look of the host does: it looks at peers and routes again, and at the device with them.
+  await backend.adapt({ interface: 'eth0', localAddress: parseIpv4('10.1.1.1')!, mtu: 1420 });
+  expect(read).toHaveBeenCalledTimes(2);
 });
 
 it('follows the underlay to another MTU', async () => {

@@ -24,7 +24,7 @@ describe('a peer of the kernel', () => {
   it('that was never spoken to has no session, and is not tried', () => {
     const seen = look(peer(0, 0), peer(0, 0));
     expect(seen).toMatchObject({ heardAt: undefined, unansweredSince: undefined });
-    expect(sessionOf(seen, at(4))).toEqual({
+    expect(sessionOf(seen, at(4), 0)).toEqual({
       handshakeAgeMs: undefined,
       hasSession: false,
       tryingForMs: undefined,
@@ -34,23 +34,25 @@ describe('a peer of the kernel', () => {
 
   it('has a session for three minutes from a handshake on', () => {
     const seen = look(peer(0, 0), peer(148, 92, 1), peer(300, 200, 1));
-    expect(sessionOf(seen, at(4))).toMatchObject({ handshakeAgeMs: 3000, hasSession: true, tryingForMs: undefined });
-    expect(sessionOf(seen, at(182))).toMatchObject({ handshakeAgeMs: 181_000, hasSession: false });
+    expect(sessionOf(seen, at(4), 0)).toMatchObject({ handshakeAgeMs: 3000, hasSession: true, tryingForMs: undefined });
+    expect(sessionOf(seen, at(182), 0)).toMatchObject({ handshakeAgeMs: 181_000, hasSession: false });
   });
 
   it('is tried from the first initiation on, and no more after the last', () => {
     const seen = look(peer(0, 0), peer(148, 0), peer(148, 0), peer(148, 0), peer(296, 0));
-    expect(sessionOf(seen, at(8))).toMatchObject({ hasSession: false, tryingForMs: 6000 });
-    expect(sessionOf(seen, at(19)).tryingForMs).toBeUndefined();
+    expect(sessionOf(seen, at(8), 0)).toMatchObject({ hasSession: false, tryingForMs: 6000 });
+    expect(sessionOf(seen, at(19), 0).tryingForMs).toBeUndefined();
+    // Where thousands are looked at, a look comes more rarely.
+    expect(sessionOf(seen, at(19), 30_000).tryingForMs).toBe(17_000);
   });
 
   it('with a session owes an answer for some seconds before that is told', () => {
     const flow = Array.from({ length: 11 }, (_, i) => peer(1000 * (i + 1), 92, 0));
     const seen = look(peer(0, 92, 0), ...flow);
-    expect(sessionOf(look(peer(0, 92, 0), ...flow.slice(0, 6)), at(12)).tryingForMs).toBeUndefined();
-    expect(sessionOf(seen, at(22)).tryingForMs).toBe(20_000);
+    expect(sessionOf(look(peer(0, 92, 0), ...flow.slice(0, 6)), at(12), 0).tryingForMs).toBeUndefined();
+    expect(sessionOf(seen, at(22), 0).tryingForMs).toBe(20_000);
     const answered = observe(seen, peer(20_000, 200, 0), at(24));
-    expect(sessionOf(answered, at(24)).tryingForMs).toBeUndefined();
+    expect(sessionOf(answered, at(24), 0).tryingForMs).toBeUndefined();
     expect(answered.heardAt).toBe(at(24).now);
   });
 
@@ -64,5 +66,11 @@ describe('a peer of the kernel', () => {
     const seen = look(peer(0, 0), peer(500, 0), peer(148, 0));
     expect(seen.unansweredSince).toBeUndefined();
     expect(observe(seen, peer(296, 0), at(6)).unansweredSince).toBe(at(6).now);
+  });
+
+  it('has had what was counted since this run looks, and that never falls', () => {
+    expect(look(peer(500, 300)).total).toEqual({ outBytes: 0, inBytes: 0 });
+    expect(look(peer(500, 300), peer(700, 400)).total).toEqual({ outBytes: 200, inBytes: 100 });
+    expect(look(peer(500, 300), peer(700, 400), peer(148, 0)).total).toEqual({ outBytes: 348, inBytes: 100 });
   });
 });
