@@ -17,6 +17,11 @@ export interface Backend {
   ways(): readonly string[];
   /** The tunnel as it is on this host; not there: as the config alone says. */
   readonly tunnel?: Tunnel | undefined;
+  /**
+   * The one of these by which other nodes' own packets come from their addresses in the underlay; undefined or not there:
+   * they come from their overlay addresses.
+   */
+  readonly bareWay?: (() => string | undefined) | undefined;
   /** What peers need to know of this node beside its address, for its lease. */
   leaseData(): BackendData;
   /** MTU of the tunnel at the moment, for `subnet.env`. */

@@ -99,6 +99,7 @@ const shape = (directory: string) =>
       settings: z
         .looseObject({
           devices: z.array(interfaceName),
+          bareWay: interfaceName.nullable(),
           tunnel: z.looseObject({ port, vni: count.optional(), unbound: z.enum(UNBOUND).optional() }).nullable(),
           ipMasq: z.boolean(),
           localAddress: ipv4,

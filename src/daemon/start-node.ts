@@ -143,7 +143,8 @@ async function openTheWay(
     const address = options.summary ? answeringAddress(config.backend.type, subnet) : undefined;
     const asked = address === undefined ? undefined : { address, port: CLUSTER_PORT };
     const { tunnel = settings.tunnel } = backend;
-    const rules = { devices: backend.ways(), network, subnet, ipMasq, tunnel, asked, ...host };
+    const ways = { devices: backend.ways(), bareWay: backend.bareWay?.() };
+    const rules = { ...ways, network, subnet, ipMasq, tunnel, asked, ...host };
     // Before the first datagram: a container could take its place in connection tracking.
     const kept = await keepFirewall(rules, admission.members(), netlink, log, signal);
     undo.add('firewall', async () => {
