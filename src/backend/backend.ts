@@ -14,6 +14,11 @@ export interface Backend {
   readonly leaves: readonly Leftover[];
   /** Interfaces that the overlay's packets leave and arrive by: the device, and where some go as they are the underlay. */
   ways(): readonly string[];
+  /**
+   * The one of these by which other nodes' own packets come from their addresses in the underlay; undefined or not there:
+   * they come from their overlay addresses.
+   */
+  readonly bareWay?: (() => string | undefined) | undefined;
   /** What peers need to know of this node beside its address, for its lease. */
   leaseData(): BackendData;
   /** MTU of the tunnel at the moment, for `subnet.env`. */

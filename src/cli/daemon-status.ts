@@ -97,6 +97,7 @@ const shape = (directory: string) =>
       settings: z
         .looseObject({
           devices: z.array(interfaceName),
+          bareWay: interfaceName.nullable(),
           tunnel: z.looseObject({ port, vni: count.optional() }).nullable(),
           ipMasq: z.boolean(),
           localAddress: ipv4,

@@ -76,7 +76,12 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     carrier.address = carriedBy.address;
     const { all } = await checkOverlay();
     const uplinks = await uplinksOf(netlink, all, carriedBy);
-    await firewall?.adapt({ localAddress: carriedBy.address, uplinks, devices: backend.ways() });
+    await firewall?.adapt({
+      localAddress: carriedBy.address,
+      uplinks,
+      devices: backend.ways(),
+      bareWay: backend.bareWay?.(),
+    });
   };
   const events = await netlink.watch(backend.device ?? underlay.name, network, {
     neighbours: backend.packetPath === undefined,

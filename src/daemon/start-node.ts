@@ -142,7 +142,8 @@ async function openTheWay(
     const host = { localAddress: underlay.address, uplinks };
     const address = options.summary ? answeringAddress(config.backend.type, subnet) : undefined;
     const asked = address === undefined ? undefined : { address, port: CLUSTER_PORT };
-    const rules = { devices: backend.ways(), network, subnet, ipMasq, tunnel: settings.tunnel, asked, ...host };
+    const ways = { devices: backend.ways(), bareWay: backend.bareWay?.() };
+    const rules = { ...ways, network, subnet, ipMasq, tunnel: settings.tunnel, asked, ...host };
     // Before the first datagram: a container could take its place in connection tracking.
     const kept = await keepFirewall(rules, admission.members(), netlink, log, signal);
     undo.add('firewall', async () => {

@@ -185,8 +185,8 @@ const UNKNOWN_TRAFFIC: Counts = {
 };
 
 function settingsOf({ settings }: FirewallState): FirewallSettingsStatus {
-  const { devices, tunnel = null, ipMasq, isTracked, localAddress, uplinks } = settings;
-  return { devices, tunnel, ipMasq, isTracked, localAddress: formatIpv4(localAddress), uplinks };
+  const { devices, bareWay = null, tunnel = null, ipMasq, isTracked, localAddress, uplinks } = settings;
+  return { devices, bareWay, tunnel, ipMasq, isTracked, localAddress: formatIpv4(localAddress), uplinks };
 }
 
 /** Somebody may write as many keys as he likes. */

@@ -111,6 +111,8 @@ export interface ConfigStatus {
 /** Beside the device, the network, the own subnet and the port. */
 export interface FirewallSettingsStatus {
   readonly devices: readonly string[];
+  /** By which other nodes' own packets come from their addresses in the underlay. */
+  readonly bareWay: string | null;
   readonly tunnel: { readonly port: number; readonly vni?: number | undefined } | null;
   readonly ipMasq: boolean;
   readonly localAddress: string;

@@ -1,10 +1,16 @@
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
+import { ACCEPT_MEMBER } from './member-mark.js';
 
 /** What all of our rules are made of, those in the tables of `iptables` (here) and those in our own (nft-rules.ts). */
 export interface FirewallSettings {
   /** Interfaces that the overlay's packets leave and arrive by: the tunnel's device, or the underlay itself. */
   readonly devices: readonly string[];
+  /**
+   * One of these, by which what other nodes themselves send comes from their addresses in the underlay, which are in no
+   * subnet; undefined: it comes from their overlay addresses.
+   */
+  readonly bareWay?: string | undefined;
   readonly network: Subnet;
   /** Our own subnet. */
   readonly subnet: Subnet;
@@ -47,6 +53,8 @@ export interface Tunnel {
  *     raw    PREROUTING   -> RUDDER-PREROUTING   from foreign subnets through the tunnel into ours: Docker drops since
  *                                                version 28 what comes to a container by another way than its bridge
  *     filter FORWARD      -> RUDDER-FORWARD      between our subnet and foreign ones, through the tunnel
+ *       both of these too                        what comes from a member's own address, where packets go as they are,
+ *                                                and the answers: member-mark.ts
  *     filter INPUT,OUTPUT -> RUDDER-INPUT, ...   the tunnel's own datagrams, which connection tracking does not see
  *                                                (nft-rules.ts), so that they are never "established"; where others'
  *                                                are tracked
@@ -87,7 +95,7 @@ const KUBE_PROXY = '-m mark --mark 0x4000/0x4000 -j RETURN';
 export const REFUSING: readonly string[] = ['DOCKER-USER', 'KUBE-ROUTER-FORWARD', 'cali-FORWARD'];
 
 export function ownChains(settings: FirewallSettings): OwnChain[] {
-  const { devices, tunnel, ipMasq, isTracked, uplinks } = settings;
+  const { devices, bareWay, tunnel, ipMasq, isTracked, uplinks } = settings;
   const own = formatSubnet(settings.subnet);
   const all = formatSubnet(settings.network);
   const local = `${formatIpv4(settings.localAddress)}/32`;
@@ -95,6 +103,8 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
   const isTunnelTracked = isTracked && tunnel !== undefined;
   const toPort = `--dport ${tunnel?.port} -m conntrack --ctstate UNTRACKED -j ACCEPT`;
   const fromPort = tunnel?.vni === undefined ? `--sport ${tunnel?.port} ` : '';
+  const fromMember = bareWay === undefined ? [] : [`-d ${own} -i ${bareWay} ${ACCEPT_MEMBER}`];
+  const toMember = bareWay === undefined ? [] : [`-s ${own} -o ${bareWay} ${ACCEPT_MEMBER}`];
   const outward = [
     ...uplinks.map((name) => `-s ${own} ! -d ${all} -o ${name} -j ACCEPT`),
     `-d ${own} ${answers} -j ACCEPT`,
@@ -103,7 +113,7 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
     {
       ...CHAINS.prerouting,
       onlyBesideOthers: true,
-      rules: devices.map((device) => `-s ${all} -d ${own} -i ${device} -j ACCEPT`),
+      rules: [...devices.map((device) => `-s ${all} -d ${own} -i ${device} -j ACCEPT`), ...fromMember],
     },
     {
       ...CHAINS.forward,
@@ -115,6 +125,8 @@ export function ownChains(settings: FirewallSettings): OwnChain[] {
           // The ICMP error of a peer's host comes from its address in the underlay.
           ...(isTracked ? [`-d ${own} -i ${device} ${answers} -j ACCEPT`] : []),
         ]),
+        ...fromMember,
+        ...toMember,
         ...(ipMasq ? outward : []),
       ],
     },

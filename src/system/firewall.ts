@@ -68,7 +68,9 @@ export interface Firewall {
   /** Makes these the members, and those alone. */
   replaceMembers(members: Members): Promise<void>;
   /** The host has another address, other ways to other hosts, or now answers other nodes. */
-  adapt(change: Partial<Pick<FirewallSettings, 'localAddress' | 'uplinks' | 'devices' | 'asked'>>): Promise<void>;
+  adapt(
+    change: Partial<Pick<FirewallSettings, 'localAddress' | 'uplinks' | 'devices' | 'bareWay' | 'asked'>>,
+  ): Promise<void>;
   /** Whether packets of containers pass this host; undefined: nobody knows. */
   forwarding(): Promise<Forwarding | undefined>;
   /** Resolves when nothing is under way any more. The rules stay. */

@@ -1,6 +1,7 @@
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { formatSubnet, subnetCount } from '../core/subnet.js';
 import type { FirewallSettings, OverlayDoor, Tunnel } from './firewall-rules.js';
+import { markChains, marksArriving, marksForwarded, unmarksForwarded } from './member-mark.js';
 
 /**
  * What must be dropped, or kept from connection tracking, is in an nft table of our own: a drop in any table is final,
@@ -73,9 +74,9 @@ table ip ${TABLE} {
   set ${SETS.portMapped} { ${set} ${elements([...members.portMapped].map(formatIpv4))}}
   set uplinks { type ifname; ${elements(settings.uplinks.map((name) => `"${name}"`))}}
 ${TABLE_COUNTERS.map((name) => `  counter ${name} { }`).join('\n')}
-${arrivingChain(settings)}${tunnel === undefined ? '' : tunnelChains(settings, tunnel)}  chain forwarding {
+${markChains(settings, SETS.direct)}${arrivingChain(settings)}${tunnel === undefined ? '' : tunnelChains(settings, tunnel)}  chain forwarding {
     type filter hook forward priority -350; policy accept;
-    ${first}goto entering
+${marksForwarded(settings)}    ${first}goto entering
 ${forwardedToPort}  }
   chain entering {
     oifname ${way} ip saddr ${own} ip daddr ${all} counter name "out_entered"
@@ -83,7 +84,7 @@ ${forwardedToPort}  }
 ${forwardedToPort}  }
   chain leaving {
     type filter hook forward priority 500; policy accept;
-    ${first}goto left
+${unmarksForwarded(settings)}    ${first}goto left
 ${settings.isTracked ? '    ct status and (snat | dnat) == snat goto translated\n' : ''}  }
   chain left {
     oifname ${way} ip saddr ${own} ip daddr ${all} counter name "out_left"
@@ -152,8 +153,8 @@ const sendingChains = (port: number, local: string, fromPort: string) => `  chai
 
 /** All that comes to this host, before connection tracking sees it. */
 function arrivingChain(settings: FirewallSettings): string {
-  const { tunnel, asked } = settings;
-  if (tunnel === undefined && asked === undefined) return '';
+  const { tunnel, asked, bareWay } = settings;
+  if (tunnel === undefined && asked === undefined && bareWay === undefined) return '';
   const tunnelRule = tunnel === undefined ? '' : `    ${toPort(tunnel.port)} meta l4proto udp goto to_port\n`;
   const askingRule =
     asked === undefined
@@ -161,7 +162,7 @@ function arrivingChain(settings: FirewallSettings): string {
       : `    ${toPort(asked.port)} ip daddr ${formatIpv4(asked.address)} meta l4proto tcp goto asking\n`;
   return `${asked === undefined ? '' : askingChain(settings, asked)}  chain arriving {
     type filter hook prerouting priority -350; policy accept;
-${tunnelRule}${askingRule}  }
+${marksArriving(settings)}${tunnelRule}${askingRule}  }
 `;
 }
 

@@ -8,6 +8,7 @@ const SETTINGS = {
   ipMasq: false,
   localAddress: '10.1.1.26',
   isTracked: true,
+  bareWay: null,
   uplinks: ['eth0'],
 };
 

@@ -23,6 +23,7 @@ function allocOn(host: BackendHost): Backend {
     device: undefined,
     leaves: [],
     ways: () => [underlay],
+    bareWay: () => underlay,
     leaseData: () => ({}),
     mtu: () => mtu,
     start: async () => undefined,

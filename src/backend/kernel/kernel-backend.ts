@@ -18,6 +18,7 @@ export interface KernelLinks {
   mtu(): number;
   /** Interfaces that packets leave and arrive by. */
   ways(): readonly string[];
+  readonly bareWay?: Backend['bareWay'];
   /** Gives the device its address, and brings it up. @throws RudderError */
   configure(own: Subnet): Promise<void>;
   /** @throws RudderError, and leaves all as it was */
@@ -71,6 +72,7 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, wants
     device: links.device,
     leaves: links.leaves,
     ways: links.ways,
+    bareWay: links.bareWay,
     leaseData: links.leaseData,
     mtu: links.mtu,
     start,

@@ -29,6 +29,7 @@ export function onUnderlay({ netlink, interface: name, mtu: initial }: BackendHo
     leaseData: () => ({}),
     mtu: () => mtu,
     ways: () => [underlay],
+    bareWay: () => underlay,
     configure: async () => undefined,
     async adapt(change) {
       underlay = change.interface;

@@ -64,6 +64,7 @@ function linksOf(host: BackendHost, device: VxlanDevice, vni: number, isDirect: 
     leaseData: () => leaseDataOf(vni, device.mac),
     mtu: device.mtu,
     ways: () => [device.name, ...(isDirect ? [underlay] : [])],
+    bareWay: () => (isDirect ? underlay : undefined),
     configure: device.configure,
     async adapt(change) {
       await device.adapt({ name: change.interface, address: change.localAddress }, change.mtu);

@@ -42,12 +42,13 @@ export async function firewall(host: Facts): Promise<Finding[]> {
 async function lookAtRules(
   host: Host,
   { node }: Status,
-  { localAddress, tunnel, ...settings }: NonNullable<Status['firewall']['settings']>,
+  { localAddress, bareWay, tunnel, ...settings }: NonNullable<Status['firewall']['settings']>,
 ): Promise<Finding[]> {
   const saved = await host.run('iptables-save', []);
   if (saved === undefined) return [unknown('firewall', 'iptables-save tells nothing', 'run as root')];
   const chains = ownChains({
     ...settings,
+    bareWay: bareWay ?? undefined,
     tunnel: tunnel ?? undefined,
     network: subnetOf(node.network),
     subnet: subnetOf(node.subnet),

@@ -89,6 +89,7 @@ export const savedRules = (changes?: (lines: string[]) => string[]) => savedRule
 export function savedRulesOf({ node, firewall }: Status, changes = (lines: string[]) => lines): string {
   const chains = ownChains({
     ...firewall.settings!,
+    bareWay: firewall.settings!.bareWay ?? undefined,
     tunnel: firewall.settings!.tunnel ?? undefined,
     network: parseSubnet(node.network)!,
     subnet: parseSubnet(node.subnet)!,

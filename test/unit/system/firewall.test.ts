@@ -73,6 +73,19 @@ describe('the rules', () => {
     expect(rulesOf('RUDDER-FORWARD', bare)[0]).toMatch(/ -o eth0 -j ACCEPT$/);
   });
 
+  it('let in a member by its own address, as our nft table marks it, where packets of nodes go as they are', () => {
+    const bare = { ...settings, tunnel: undefined, devices: ['eth0'], bareWay: 'eth0' };
+    const member = '-d 10.240.26.0/24 -i eth0 -m mark --mark 0x1000/0x1000 -j ACCEPT';
+    expect(chainOf('FORWARD', bare).rules.slice(3)).toEqual([
+      member,
+      '-s 10.240.26.0/24 -o eth0 -m mark --mark 0x1000/0x1000 -j ACCEPT',
+    ]);
+    expect(chainOf('PREROUTING', bare).rules).toEqual(['-s 10.240.0.0/16 -d 10.240.26.0/24 -i eth0 -j ACCEPT', member]);
+    expect(chainOf('POSTROUTING', bare).rules).toEqual(RULES.map((rule) => rule.replace('rudder0', 'eth0')));
+    const tracksNothing = chainOf('FORWARD', { ...bare, isTracked: false }).rules;
+    expect(tracksNothing.filter((rule) => rule.includes('0x1000'))).toHaveLength(2);
+  });
+
   it('go with what they are for: a chain without rules is removed', () => {
     const input = { ...chainOf('INPUT'), rules: [] };
     const others = ':INPUT DROP [0:0]\n:RUDDER-INPUT - [0:0]\n-A INPUT -j RUDDER-INPUT\n-A INPUT -j DROP';

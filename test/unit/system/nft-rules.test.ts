@@ -95,6 +95,35 @@ describeWith(['root', 'nft'], 'the table', () => {
     expect(text).toContain('counter name "out_entered"');
   });
 
+  const bare = { ...settings, devices: ['eth0'], bareWay: 'eth0', tunnel: undefined };
+
+  it('marks what comes from a member itself where packets go as they are, and takes the mark away again', () => {
+    const made = tableOf(bare, members(['10.1.1.7']));
+    const text = nft(made);
+    const inward = 'ip daddr 10\\.240\\.26\\.0/24 ip saddr != 10\\.240\\.0\\.0/16 iifname "eth0"';
+    const outward = 'ip saddr 10\\.240\\.26\\.0/24 ip daddr != 10\\.240\\.0\\.0/16 oifname "eth0"';
+    const unmark = 'meta mark set meta mark & 0xffffefff';
+    for (const [hook, ...rules] of [
+      ['prerouting priority -350', `${inward} jump from_member`],
+      ['prerouting priority -290', `${inward} ${unmark}`],
+      ['forward priority -350', `${inward} jump from_member`, `${outward} jump answer_to_member`],
+      ['forward priority 500', `${inward} ${unmark}`, `${outward} ${unmark}`],
+    ]) {
+      expect(made).toMatch(new RegExp(`hook ${hook}; policy accept;\\s+${rules.join('\\s+')}`));
+    }
+    expect(text).toMatch(
+      new RegExp(`chain from_member \\{\\s+${unmark}\\s+ip saddr @members meta mark set meta mark \\| 0x0*1000`),
+    );
+    expect(text).toMatch(/ip daddr @members ct state established,related meta mark set/);
+    expect(nft(tableOf(settings, members([])))).not.toMatch(/meta mark|from_member/);
+  });
+
+  it('marks what goes to a member where no connection is tracked, and has none tracked', () => {
+    const text = nft(tableOf({ ...bare, isTracked: false }, members(['10.1.1.7'])));
+    expect(text).toMatch(/ip daddr @members meta mark set/);
+    expect(text).not.toMatch(/\bct (state|status|original)/);
+  });
+
   it('takes and gives up members', () => {
     const text = tableOf(settings, members(['10.1.1.7']));
     const changed = nft(
