@@ -45,6 +45,8 @@ const ASK_INTERVAL_MS = 1000;
 const LOOK_INTERVAL_MS = 3000;
 /** But where a look takes long, as among very many rules, it may not take more than this part of the time. */
 const MAX_SHARE = 1 / 20;
+/** On a starved host a look takes long too, and what is gone there must be back soon as well. */
+const MAX_REST_MS = 5000;
 /** Whether packets pass is judged this often, also if nobody asks. */
 const JUDGE_INTERVAL_MS = 30_000;
 export interface FirewallState {
@@ -210,7 +212,7 @@ export async function keepFirewall(
       if (seen !== undefined && (await generation()) === seen) continue;
       const start = performance.now();
       await oneLook(look);
-      rest = (performance.now() - start) / MAX_SHARE;
+      rest = Math.min((performance.now() - start) / MAX_SHARE, MAX_REST_MS);
     }
   }
 
