@@ -16,7 +16,7 @@ type Way = Pick<FirewallSettings, 'bareWay' | 'network' | 'subnet'>;
 
 /**
  * Not kube-proxy's (0x4000, 0x8000), nor that of the CNI's portmap and of Podman (0x2000), nor those of kube-router, Calico and
- * Tailscale, all above 0xffff, as is what VXLAN's GBP takes beside a group's number. flannel and Docker set none on such packets.
+ * Tailscale, all above 0xffff. flannel and Docker set none on such packets, and VXLAN's GBP one only on those of its own device.
  */
 const BIT = 0x1000;
 const hex = (value: number) => `0x${(value >>> 0).toString(16)}`;

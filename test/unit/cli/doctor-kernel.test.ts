@@ -17,13 +17,14 @@ const far = { ...peer, subnet: '10.240.78.0/24', nextHop: '10.9.9.78' };
 
 function statusOf(type: string, device: Status['device'], port: number | null, changes: Partial<Status>): Status {
   const tunnel = port === null ? null : { port, vni: 1 };
+  const bareWay = port === null ? device.name : null;
   return createStatus({
     node: { ...well.node, port },
     device,
     backend: { type, kernel: type === 'alloc' ? null : { wanted: 7, present: 7 }, direct: null },
     packetPath: null,
     offloads: {},
-    firewall: { ...well.firewall, settings: { ...well.firewall.settings!, devices: [device.name], tunnel } },
+    firewall: { ...well.firewall, settings: { ...well.firewall.settings!, devices: [device.name], bareWay, tunnel } },
     peers: [peer, { ...peer, subnet: '10.240.79.0/24', nextHop: '10.1.1.79' }],
     ...changes,
   });

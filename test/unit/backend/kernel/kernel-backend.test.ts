@@ -51,6 +51,13 @@ async function routes(): Promise<string[]> {
 }
 const BLACKHOLE = '10.240.1.0 nowhere';
 
+it('tells by which interface members themselves come from their own addresses', async () => {
+  const backend = await start(7);
+  expect(backend.bareWay?.()).toBe('eth0');
+  await backend.adapt({ interface: 'eth1', localAddress: LOCAL, mtu: 1500 });
+  expect([backend.bareWay?.(), backend.ways()]).toEqual(['eth1', ['eth1']]);
+});
+
 describe('a start of host-gw that was given up', () => {
   it('leaves nothing behind', async () => {
     const backend = await start(7);
