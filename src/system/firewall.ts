@@ -43,7 +43,10 @@ export async function removeFirewall(): Promise<FirewallRemoval> {
 const ASK_INTERVAL_MS = 1000;
 /** ... and where it cannot tell, the rules themselves are looked at, which starts processes. */
 const LOOK_INTERVAL_MS = 3000;
-/** But where a look takes long, as among very many rules, it may not take more than this part of the time. */
+/**
+ * But where a look takes long, as among very many rules, it may not take more than this part of the time. That is no bound
+ * of what is put back: who changes rules, as Docker does when it starts, changes the next.
+ */
 const MAX_SHARE = 1 / 20;
 /** On a starved host a look takes long too, and what is gone there must be back soon as well. */
 const MAX_REST_MS = 5000;
@@ -211,8 +214,9 @@ export async function keepFirewall(
       if (!settings.isTracked && (await isTracking())) await adapt({ isTracked: true });
       if (seen !== undefined && (await generation()) === seen) continue;
       const start = performance.now();
+      const repairsBefore = repairs;
       await oneLook(look);
-      rest = Math.min((performance.now() - start) / MAX_SHARE, MAX_REST_MS);
+      if (repairs === repairsBefore) rest = Math.min((performance.now() - start) / MAX_SHARE, MAX_REST_MS);
     }
   }
 
