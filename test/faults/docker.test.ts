@@ -1,32 +1,45 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { execa } from 'execa';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createLab, labDown, labStatus } from '../../src/lab/lab.js';
-import { etcdAddress, namespaceOf, nodeAddress } from '../../src/lab/names.js';
+import { etcdAddress, namespaceOf, nodeAddress, nodeName } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
 import { startNode } from '../../src/lab/nodes.js';
 import type { LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { statusOf } from '../e2e/cli.js';
 import { type Docker, IMAGE, startDocker } from '../e2e/docker.js';
-import { exchange, ping } from '../e2e/traffic.js';
+import { exchange, ping, reaches } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
 
 /** Rules that somebody flushed are back within seconds. */
 const REPAIR_DEADLINE_MS = 10_000;
 const OUTSIDE_PORT = 8099;
 
-const behind = (name: string, backend: object) => () => {
+interface Behind {
+  readonly backend: object;
+  readonly nodes: number;
+  readonly mtu: number;
+  /** What packets of a node itself come from: its address in the overlay, or its own where no device has one. */
+  readonly knownBy: 'overlay address' | 'address';
+}
+
+const behind = (name: string, given: Behind) => () => {
+  const { backend, nodes, mtu, knownBy } = given;
   let lab: LabState;
   let dockers: Docker[];
   /** Address of each node's container. */
   let addresses: string[];
   let outside: ChildProcess;
+  /** All there are: from, to. */
+  let pairs: number[][];
+  const members = () => lab.nodes.map((node) => nodeName(node));
 
   beforeAll(async () => {
     const config = JSON.stringify({ Network: '10.240.0.0/16', Backend: backend });
-    lab = await createLab({ name, nodes: 2, config });
+    lab = await createLab({ name, nodes, config });
     for (const node of lab.nodes) {
       await startNode(lab, node, ['--ip-masq']);
       // Docker drops what it did not start only where it had to turn forwarding on by itself.
@@ -37,7 +50,8 @@ const behind = (name: string, backend: object) => () => {
     // Docker puts its rules first when it starts; ours are there again at the next look.
     await waitFor('our rules to be first', allRulesFirst, REPAIR_DEADLINE_MS);
     outside = await startOutside();
-  }, 120_000);
+    pairs = lab.nodes.flatMap((_, from) => lab.nodes.flatMap((_, to) => (from === to ? [] : [[from, to]])));
+  }, 180_000);
 
   afterAll(async () => {
     outside?.kill('SIGKILL');
@@ -69,21 +83,22 @@ const behind = (name: string, backend: object) => () => {
   // Not wget's own -T: with it Debian's static busybox crashes.
   const wget = (url: string) => ['timeout', '5', 'wget', '-q', '-O', '-', url];
 
-  /** Containers reach each other by TCP, UDP and ping at their own addresses; nodes reach them too. */
+  /** Containers reach each other by TCP, UDP and ping of full size at their own addresses; nodes reach them too. */
   async function overlayWorks(): Promise<void> {
-    for (const [from, to] of [
-      [0, 1],
-      [1, 0],
-    ]) {
+    for (const [from, to] of pairs) {
       expect(await inContainer(from, ...wget(`http://${addresses[to]}/cgi-bin/who`))).toBe(addresses[from]);
       await inContainer(from, 'ping', '-c', '1', '-W', '2', addresses[to]);
       expect(await udpSender(from, to)).toBe(addresses[from]);
       const member = `n${from + 1}`;
-      await ping(lab, member, addresses[to]);
+      const inFull = ['-M', 'do', '-s', String(mtu - 28)];
+      await ping(lab, member, addresses[to], ...inFull);
+      const [program, ...args] = [...(await networkOf(from)), 'ping', '-n', '-c', '1', '-W', '2', ...inFull];
+      await execa(program, [...args, addresses[to]]);
       const own = labStatus(lab)[from].subnet.replace(/\.1\/\d+$/, '.0');
       const seen = await execIn(lab, member, ['busybox', ...wget(`http://${addresses[to]}/cgi-bin/who`)]);
-      expect(seen, 'a node is known by its overlay address').toBe(own);
-      await inContainer(to, 'ping', '-c', '1', '-W', '2', own);
+      const address = knownBy === 'address' ? nodeAddress(lab, lab.nodes[from]) : own;
+      expect(seen, `a node is known by its ${knownBy}`).toBe(address);
+      await inContainer(to, 'ping', '-c', '1', '-W', '2', address);
     }
   }
 
@@ -102,7 +117,7 @@ const behind = (name: string, backend: object) => () => {
   const outsideSees = (node: number) => inContainer(node, ...wget(`http://${etcdAddress(lab)}:${OUTSIDE_PORT}/`));
 
   it('has both of its traps set: it masquerades, and it drops what it did not start', async () => {
-    for (const member of ['n1', 'n2']) {
+    for (const member of members()) {
       const rules = await execIn(lab, member, ['iptables-save']);
       expect(rules).toMatch(/^:FORWARD DROP/m);
       expect(rules).toMatch(/^-A POSTROUTING -s [\d.]+\/24 ! -o docker0 -j MASQUERADE/m);
@@ -113,6 +128,15 @@ const behind = (name: string, backend: object) => () => {
     await overlayWorks();
     expect(await outsideSees(0)).toBe(nodeAddress(lab, lab.nodes[0]));
     expect(await outsideSees(1)).toBe(nodeAddress(lab, lab.nodes[1]));
+  });
+
+  it('lets in no host of that link that is no member', async () => {
+    for (const [i, node] of lab.nodes.entries()) {
+      const way = `ip route replace ${addresses[i]}/32 via ${nodeAddress(lab, node)}`;
+      await execIn(lab, 'etcd', way.split(' '));
+      expect(await reaches(lab, 'etcd', addresses[i])).toBe(false);
+      await execIn(lab, 'etcd', ['ip', 'route', 'delete', `${addresses[i]}/32`]);
+    }
   });
 
   it('still does after it was restarted', { timeout: 120_000 }, async () => {
@@ -126,7 +150,7 @@ const behind = (name: string, backend: object) => () => {
   });
 
   it('still does seconds after somebody flushed the rules', async () => {
-    for (const member of ['n1', 'n2']) {
+    for (const member of members()) {
       await execIn(lab, member, ['iptables', '-F', 'FORWARD']);
       await execIn(lab, member, ['iptables', '-t', 'nat', '-F', 'POSTROUTING']);
     }
@@ -145,7 +169,7 @@ const behind = (name: string, backend: object) => () => {
   });
 
   async function allRulesFirst(): Promise<boolean> {
-    const saved = await Promise.all(['n1', 'n2'].map((member) => execIn(lab, member, ['iptables-save'])));
+    const saved = await Promise.all(members().map((member) => execIn(lab, member, ['iptables-save'])));
     return saved.every((text) => {
       const first = (chain: string) => text.split('\n').find((line) => line.startsWith(`-A ${chain} `));
       return (
@@ -161,10 +185,25 @@ const behind = (name: string, backend: object) => () => {
 describeWith(
   ['root', 'tun', 'etcd', 'iptables', 'docker'],
   'Docker with default options',
-  behind('test-docker', { Type: 'udp' }),
+  behind('test-docker', { backend: { Type: 'udp' }, nodes: 2, mtu: 1472, knownBy: 'overlay address' }),
 );
 describeWith(
   ['root', 'vxlan', 'etcd', 'iptables', 'docker'],
   'Docker with default options, over vxlan',
-  behind('test-vxlan-docker', { Type: 'vxlan' }),
+  behind('test-vxlan-docker', { backend: { Type: 'vxlan' }, nodes: 3, mtu: 1450, knownBy: 'overlay address' }),
+);
+describeWith(
+  ['root', 'etcd', 'iptables', 'docker'],
+  'Docker with default options, over host-gw',
+  behind('test-gw-docker', { backend: { Type: 'host-gw' }, nodes: 3, mtu: 1500, knownBy: 'address' }),
+);
+describeWith(
+  ['root', 'vxlan', 'etcd', 'iptables', 'docker'],
+  'Docker with default options, over vxlan with DirectRouting',
+  behind('test-direct-docker', {
+    backend: { Type: 'vxlan', DirectRouting: true },
+    nodes: 2,
+    mtu: 1450,
+    knownBy: 'address',
+  }),
 );
