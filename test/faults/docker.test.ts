@@ -171,7 +171,9 @@ const behind = (name: string, given: Behind) => () => {
   async function allRulesFirst(): Promise<boolean> {
     const saved = await Promise.all(members().map((member) => execIn(lab, member, ['iptables-save'])));
     return saved.every((text) => {
-      const first = (chain: string) => text.split('\n').find((line) => line.startsWith(`-A ${chain} `));
+      // Which may stand before ours, that ask it first anyway.
+      const lines = text.split('\n').filter((line) => line !== '-A FORWARD -j DOCKER-USER');
+      const first = (chain: string) => lines.find((line) => line.startsWith(`-A ${chain} `));
       return (
         first('FORWARD') === '-A FORWARD -j RUDDER-FORWARD' &&
         first('POSTROUTING') === '-A POSTROUTING -j RUDDER-POSTROUTING'
