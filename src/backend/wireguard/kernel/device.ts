@@ -139,7 +139,7 @@ async function putSettingsRight(options: DeviceOptions, state: Mutable, index: n
   const wrong = wrongWith(device, options, state);
   if (wrong.length === 0) return [];
   // A key that is set again ends no session if it is the same; but it is one time more in memory.
-  const isOtherKey = !device.publicKey?.equals(state.identity.publicKey);
+  const isOtherKey = hasOtherKey(device, state);
   const privateKey = isOtherKey ? privateKeyBytes(state.identity) : undefined;
   try {
     await wireguard.change(index, { privateKey, listenPort: options.port, mark: 0 });
@@ -154,10 +154,11 @@ async function putSettingsRight(options: DeviceOptions, state: Mutable, index: n
   return device.publicKey === undefined ? [] : wrong;
 }
 
-function wrongWith(device: WireguardDevice, { port }: DeviceOptions, { identity }: Mutable): string[] {
-  const isOtherKey = !device.publicKey?.equals(identity.publicKey);
+const hasOtherKey = ({ publicKey }: WireguardDevice, { identity }: Mutable) => !publicKey?.equals(identity.publicKey);
+
+function wrongWith(device: WireguardDevice, { port }: DeviceOptions, state: Mutable): string[] {
   return [
-    ...(isOtherKey ? ['with another key'] : []),
+    ...(hasOtherKey(device, state) ? ['with another key'] : []),
     ...(device.listenPort === port ? [] : [`with port ${device.listenPort} instead of ${port}`]),
     ...(device.mark === 0 ? [] : [`with mark ${device.mark}`]),
   ];

@@ -48,7 +48,13 @@ export async function openKernelImplementation(host: BackendHost, options: Wireg
     moment,
   });
   const device = await openKernelDevice({
-    ...{ netlink, log, port, network, identity: own, mtu: host.mtu, underlay: host.interface },
+    netlink,
+    log,
+    port,
+    network,
+    identity: own,
+    mtu: host.mtu,
+    underlay: host.interface,
     read: peers.readDevice,
   });
   const toPeer = (lease: Lease): KernelPeer | undefined => {

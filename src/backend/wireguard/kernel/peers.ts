@@ -35,9 +35,12 @@ export interface Peers extends PeerTable {
   all(): Iterable<readonly [string, Observed]>;
 }
 
+type Named = readonly [publicKey: string, peer: WireguardPeer];
+
 /** A device, and its peers as they are compared; keys are wiped. */
 interface Contents {
   readonly device: WireguardDevice;
+  readonly named: readonly Named[];
   readonly keys: Map<string, Held>;
   readonly subnets: Map<string, string>;
 }
@@ -61,10 +64,10 @@ export function createPeers(options: PeersOptions): Peers {
   async function readDevice(index: number): Promise<Contents> {
     const device = await wireguard.read(index);
     const at = moment();
-    observed = new Map(
-      device.peers.map((peer) => [nameOf(peer), observe(observed.get(nameOf(peer)), peer, at)] as const),
-    );
-    return contentsOf(device);
+    // Each name once: there are thousands of peers, and a look every few seconds.
+    const named = device.peers.map((peer): Named => [peer.publicKey.toString('base64'), peer]);
+    observed = new Map(named.map(([name, peer]) => [name, observe(observed.get(name), peer, at)] as const));
+    return contentsOf(device, named);
   }
 
   /** Of an earlier run only those who have a session still: another may have another lease by now, and not know of us. */
@@ -72,23 +75,22 @@ export function createPeers(options: PeersOptions): Peers {
     handshakeAt !== undefined && (hasRead || moment().today - handshakeAt < STANDARD_TIMING.rejectAfterMs);
 
   /** @param written where each was written to be */
-  function found(peer: WireguardPeer, written: ReadonlyMap<string, PeerEntry['endpoint']>): Held {
+  function found([name, peer]: Named, written: ReadonlyMap<string, PeerEntry['endpoint']>): Held {
     // Once it was heard, it may be elsewhere than where it was written to be, and is there rightly.
-    const endpoint = (isHeard(peer) ? written.get(nameOf(peer)) : undefined) ?? peer.endpoint;
+    const endpoint = (isHeard(peer) ? written.get(name) : undefined) ?? peer.endpoint;
     const isAsOurs = peer.keepaliveSeconds === keepaliveSeconds && isSameKey(peer.presharedKey, presharedKey);
     return { endpoint, isOurs: isAsOurs };
   }
 
-  function contentsOf(device: WireguardDevice): Contents {
-    const { peers } = device;
+  function contentsOf(device: WireguardDevice, named: readonly Named[]): Contents {
     // An earlier run has written what leases say, as far as anybody knows.
     const written = hasRead ? new Map([...held].map(([key, { endpoint }]) => [key, endpoint])) : endpoints();
-    const keys = new Map(peers.map((peer) => [nameOf(peer), found(peer, written)] as const));
-    const subnets = peers.flatMap((peer) =>
-      peer.allowed.map((subnet) => [formatSubnet(subnet), nameOf(peer)] as const),
+    const keys = new Map(named.map((one) => [one[0], found(one, written)] as const));
+    const subnets = named.flatMap(([name, { allowed }]) =>
+      allowed.map((subnet) => [formatSubnet(subnet), name] as const),
     );
-    for (const { presharedKey: secret } of peers) secret.fill(0);
-    return { device, keys, subnets: new Map(subnets) };
+    for (const [, { presharedKey: secret }] of named) secret.fill(0);
+    return { device, named, keys, subnets: new Map(subnets) };
   }
 
   const change = (index: number, peers: Parameters<Wireguard['change']>[1]['peers']) => {
@@ -105,7 +107,7 @@ export function createPeers(options: PeersOptions): Peers {
     async read(index) {
       tunnel = index;
       const isFresh = fresh?.index === index && fresh.writes === writes;
-      const { device, keys, subnets } = isFresh ? fresh!.contents : await readDevice(index);
+      const { named, keys, subnets } = isFresh ? fresh!.contents : await readDevice(index);
       fresh = undefined;
       writes++;
       held = keys;
@@ -113,8 +115,8 @@ export function createPeers(options: PeersOptions): Peers {
       owners = subnets;
       isChanged = false;
       const entries: Entry[] = [...keys].map(([publicKey, peer]) => ({ kind: 'peer', publicKey, ...peer }));
-      for (const peer of device.peers) {
-        for (const subnet of peer.allowed) entries.push({ kind: 'allowed', subnet, publicKey: nameOf(peer) });
+      for (const [publicKey, { allowed }] of named) {
+        for (const subnet of allowed) entries.push({ kind: 'allowed', subnet, publicKey });
       }
       return entries;
     },
@@ -166,7 +168,6 @@ export function createPeers(options: PeersOptions): Peers {
   };
 }
 
-const nameOf = ({ publicKey }: Pick<WireguardPeer, 'publicKey'>) => publicKey.toString('base64');
 const bytesOf = ({ publicKey }: PeerEntry | AllowedEntry) => Buffer.from(publicKey, 'base64');
 
 /** A kernel that has none says nothing, or zeros. */

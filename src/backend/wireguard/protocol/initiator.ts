@@ -74,5 +74,3 @@ export function createInitiator(party: Party) {
     },
   };
 }
-
-export type Initiator = ReturnType<typeof createInitiator>;
