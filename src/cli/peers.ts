@@ -70,7 +70,7 @@ export function rowsOf(before: Sample, now: Sample): PeerRow[] {
 }
 
 const nameOf = ({ host, subnet }: PeerRow) => host ?? subnet;
-const ORDER: readonly PeerState[] = ['unreachable', 'silent', 'other-backend', 'unknown', 'ok', 'idle', 'reserved'];
+const ORDER: readonly PeerState[] = ['unreachable', 'silent', 'other-backend', 'unknown', 'ok', 'reserved'];
 const rank = ({ state }: PeerRow) => ORDER.indexOf(state);
 
 function rowOf(peer: PeerStatus, before: PeerStatus | undefined, seconds: number, backend: string): PeerRow {

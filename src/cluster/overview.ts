@@ -164,7 +164,7 @@ function pairsOf(entries: readonly Entry[], { isNew }: OverviewInput): { links: 
 }
 
 /** That nothing is heard of these is no fault. */
-const UNSURE = new Set<PeerState | undefined>(['unknown', 'idle', 'reserved', 'other-backend']);
+const UNSURE = new Set<PeerState | undefined>(['unknown', 'reserved', 'other-backend']);
 
 function linkBetween(
   entries: readonly Entry[],

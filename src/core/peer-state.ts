@@ -4,10 +4,9 @@
  *     ok             it was heard within the time that three probes take
  *     silent         three probes, one after the other, had no answer, and nothing else was heard
  *     unreachable    nothing can be sent to it, and why
- *     idle           it has no session, and is not asked: nobody has anything to say
  *     unknown        not asked often enough yet; or nobody is known there who would answer
  *     reserved       kept for a node that has not taken it
  *     other-backend  its lease is of another kind: no peer
  */
-export const PEER_STATES = ['ok', 'silent', 'unreachable', 'idle', 'unknown', 'reserved', 'other-backend'] as const;
+export const PEER_STATES = ['ok', 'silent', 'unreachable', 'unknown', 'reserved', 'other-backend'] as const;
 export type PeerState = (typeof PEER_STATES)[number];

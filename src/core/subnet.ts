@@ -28,6 +28,11 @@ export function contains(subnet: Subnet, address: Ipv4): boolean {
   return ((address ^ subnet.address) & maskOf(subnet.prefixLength)) === 0;
 }
 
+/** Also if they are the same. */
+export function isWithin(inner: Subnet, outer: Subnet): boolean {
+  return inner.prefixLength >= outer.prefixLength && contains(outer, inner.address);
+}
+
 /** Number of the subnet of `prefixLength` that holds `address`, counted from 0 at the start of `network`. */
 export function subnetNumber(network: Subnet, prefixLength: number, address: Ipv4): number {
   return (address - network.address) >>> (32 - prefixLength);

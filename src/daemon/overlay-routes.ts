@@ -1,7 +1,7 @@
 import type { Backend } from '../backend/backend.js';
 import { RudderError } from '../core/errors.js';
 import type { Logger } from '../core/logger.js';
-import type { Subnet } from '../core/subnet.js';
+import { isWithin, type Subnet } from '../core/subnet.js';
 import type { LinkInfo, Netlink, RouteInfo } from '../system/netlink.js';
 import { isOverlayDevice, isThroughRoute, withdrawRoutes } from '../system/tun-device.js';
 import { type Carriers, describeCutOff, ownNetworkAround } from './carriers.js';
@@ -21,8 +21,8 @@ export async function readOverlayRoutes(
 ): Promise<OverlayRoutes> {
   const device = name === undefined ? undefined : (await netlink.link(name))?.index;
   const all = await netlink.routes(device);
-  const isOurs = ({ destination }: RouteInfo) =>
-    destination.address === network?.address && destination.prefixLength === network.prefixLength;
+  // Those of a kernel's backend, one for each peer, lie within.
+  const isOurs = ({ destination }: RouteInfo) => network !== undefined && isWithin(destination, network);
   const foreign = device === undefined ? [] : all.filter((route) => isThroughRoute(route, device) && !isOurs(route));
   return { device, all, foreign: foreign.map(({ destination }) => destination) };
 }

@@ -195,7 +195,8 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
       through = routes;
       return enqueue();
     },
-    problemOf: ({ subnet }) => problems.get(formatSubnetKey(subnet)),
+    // Thousands are asked about every few seconds, and mostly there is none.
+    problemOf: ({ subnet }) => (problems.size === 0 ? undefined : problems.get(formatSubnetKey(subnet))),
   };
 }
 

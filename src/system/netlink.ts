@@ -14,6 +14,7 @@ import {
   listLinks,
 } from './netlink/links.js';
 import { AF_INET, attribute } from './netlink/messages.js';
+import { createOwnDeletions } from './netlink/neighbours.js';
 import { type Datagram, openNetfilter } from './netlink/netfilter.js';
 import { openRequests, type Requests } from './netlink/requests.js';
 import { defaultsIn, listRoutes, lookUpRoute, lookUpSource, MAIN_TABLE, type RouteInfo } from './netlink/routes.js';
@@ -99,6 +100,7 @@ const BUFFERS = { recvBufferSize: 1 << 18, sendBufferSize: 1 << 16 };
 
 export function openNetlink(): Netlink {
   const requests = openRequests();
+  const ownDeletions = createOwnDeletions();
   const netfilter = openNetfilter();
   let generic: Requests | undefined;
   const socket = createRtNetlink(BUFFERS);
@@ -126,7 +128,7 @@ export function openNetlink(): Netlink {
   }
 
   return {
-    ...createForwarding(requests),
+    ...createForwarding(requests, ownDeletions),
     wireguard: createWireguard(requests, () => (generic ??= openRequests('generic'))),
     links: () => listLinks(requests),
     link: (who) => askLink(requests, who),
@@ -219,7 +221,7 @@ export function openNetlink(): Netlink {
     deleteConntrack: (datagram) =>
       request('delete a connection tracking entry', () => netfilter.deleteConntrack(datagram)),
     watch: async (device, network, options) => {
-      const events = watchHost(device, network, options);
+      const events = watchHost(device, network, { port: requests.port, deletions: ownDeletions }, options);
       // Before the next one is told of: what it is called now.
       events.setDeviceIndex((await askLink(requests, device))?.index);
       return events;

@@ -213,6 +213,8 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
       return { wanted: plan.size(), present: there, direct, failed, problem };
     },
     problemOf(subnet) {
+      // Thousands are asked about every few seconds, and mostly there is none.
+      if (problem === undefined && plan.problems.size === 0 && refused.size === 0) return undefined;
       const owner = formatSubnet(subnet);
       return problem ?? plan.problems.get(owner) ?? refused.get(owner);
     },

@@ -1,6 +1,6 @@
 import { counted } from '../../core/counted.js';
 import { errnoOf } from '../../core/errors.js';
-import { contains, type Subnet } from '../../core/subnet.js';
+import { contains, isWithin, type Subnet } from '../../core/subnet.js';
 import { type Forwarding, MAIN_TABLE } from '../../system/netlink.js';
 import { type AllowedEntry, type Entry, type PeerEntry, PROBE_TABLE, ROUTE_PROTOCOL } from './wanted.js';
 
@@ -59,8 +59,7 @@ export function isOurs(entry: Entry, network: Subnet, tunnel: number | undefined
     case 'route': {
       const { protocol, index, destination } = entry;
       if (protocol === ROUTE_PROTOCOL) return true;
-      const isInside = destination.prefixLength >= network.prefixLength && contains(network, destination.address);
-      return isInside && index !== undefined && index === tunnel;
+      return isWithin(destination, network) && index !== undefined && index === tunnel;
     }
   }
 }

@@ -1,14 +1,14 @@
 import { counted } from '../../core/counted.js';
 import { shorten } from '../../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../../core/ipv4.js';
-import { contains, maskOf, type Subnet } from '../../core/subnet.js';
+import { contains, isWithin, maskOf, type Subnet } from '../../core/subnet.js';
 import type { PeerStatus, Status } from '../../ops/status.js';
 import { findBridge, lastAddressOf, subnetOf } from './containers.js';
 import { bad, ok, unknown, warn } from './findings.js';
 import { isForwardingOn } from './forwarding.js';
 import type { Facts, Finding, Host } from './host.js';
 import { askIp, nameOf, type Route, wayTo } from './ip.js';
-import { isWithin, toSubnet } from './subnets.js';
+import { toSubnet } from './subnets.js';
 import { hasDevice, isOurs, isRight, OUR_PROTOCOL, routedPeers, traitsOf } from './traits.js';
 
 /**

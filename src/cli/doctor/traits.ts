@@ -3,10 +3,11 @@ import { ROUTE_PROTOCOL } from '../../backend/kernel/wanted.js';
 import { UDP_OVERHEAD_BYTES } from '../../backend/udp/kind.js';
 import { WIREGUARD_OVERHEAD_BYTES } from '../../backend/wireguard/options.js';
 import { DATA_OVERHEAD_BYTES } from '../../backend/wireguard/protocol/messages.js';
+import { isWithin } from '../../core/subnet.js';
 import type { PeerStatus, Status } from '../../ops/status.js';
 import { subnetOf } from './containers.js';
 import type { Route } from './ip.js';
-import { isWithin, toSubnet } from './subnets.js';
+import { toSubnet } from './subnets.js';
 
 /** What the checks have to know of a kind of backend, beside what its nodes tell. */
 export interface Traits {

@@ -51,7 +51,6 @@ export const STATES = {
   lost: { word: 'lost', mark: 'lost', rank: 3 },
   unknown: { word: 'not known yet', short: 'not known', mark: 'idle', rank: 4 },
   reserved: { word: 'reserved', mark: 'idle', rank: 5 },
-  idle: { word: 'idle', mark: 'idle', rank: 6 },
   ok: { word: 'ok', mark: 'ok', rank: 6 },
 };
 

@@ -4,7 +4,7 @@ import { contains, type Subnet } from '../../core/subnet.js';
 import { native } from '../native.js';
 import { AF_INET6, linkOf, RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK } from './links.js';
 import { eachMessage, type Message } from './messages.js';
-import { neighbourIndexOf, RTM_DELNEIGH, RTM_NEWNEIGH } from './neighbours.js';
+import { neighbourIndexOf, type OwnDeletions, RTM_DELNEIGH, RTM_NEWNEIGH } from './neighbours.js';
 import { RTM_DELROUTE, RTM_NEWROUTE, routeOf } from './routes.js';
 
 /** linux/rtnetlink.h: groups of notifications. */
@@ -29,6 +29,12 @@ export interface WatchOptions {
   readonly neighbours?: boolean;
 }
 
+/** What this process changes itself by its requests: entries and routes, which nobody has to look at again. */
+export interface OwnChanges {
+  readonly port: number;
+  readonly deletions: OwnDeletions;
+}
+
 export interface HostEvents {
   /** Whether anything that matters has changed since the last time this was asked. */
   take(): boolean;
@@ -40,11 +46,17 @@ export interface HostEvents {
  * Listens from now on. On a busy host most notifications do not matter: links of containers, which are ports of a bridge,
  * and routes to elsewhere. What the kernel had no room to tell counts as a change. @throws what the kernel says
  */
-export function watchHost(device: string, network: Subnet, { neighbours = false }: WatchOptions = {}): HostEvents {
+export function watchHost(
+  device: string,
+  network: Subnet,
+  own: OwnChanges,
+  { neighbours = false }: WatchOptions = {},
+): HostEvents {
   const groups = neighbours ? [...GROUPS, RTNLGRP_NEIGH] : GROUPS;
   const socket = native.openNetlink(bitsOf(groups), BUFFER_BYTES);
   const buffer = Buffer.alloc(READ_BYTES);
   let deviceIndex: number | undefined;
+  own.deletions.begin();
 
   function linkMatters(message: Message): boolean {
     const { index, name, isPort } = linkOf(message);
@@ -67,7 +79,7 @@ export function watchHost(device: string, network: Subnet, { neighbours = false 
         return linkMatters(message);
       case RTM_NEWROUTE:
       case RTM_DELROUTE:
-        return routeMatters(message);
+        return message.port !== own.port && routeMatters(message);
       case RTM_NEWADDR:
       case RTM_DELADDR:
         // Of IPv6 only our device's: it shall have none.
@@ -75,7 +87,7 @@ export function watchHost(device: string, network: Subnet, { neighbours = false 
       case RTM_NEWNEIGH:
         return false;
       case RTM_DELNEIGH:
-        return neighbourIndexOf(message.body) === deviceIndex;
+        return !own.deletions.take(message.body) && neighbourIndexOf(message.body) === deviceIndex;
       default: // policy rules
         return true;
     }
@@ -91,8 +103,10 @@ export function watchHost(device: string, network: Subnet, { neighbours = false 
       });
       return result;
     } catch (error) {
+      if (errnoOf(error) === 'EAGAIN') return undefined;
       // ENOBUFS: some were lost.
-      return errnoOf(error) === 'EAGAIN' ? undefined : true;
+      own.deletions.begin();
+      return true;
     }
   }
 

@@ -48,7 +48,7 @@ export interface Forwarding {
   hopTowards(address: Ipv4): Promise<Hop | undefined>;
 }
 
-export function createForwarding(requests: Requests): Forwarding {
+export function createForwarding(requests: Requests, own: neighbours.OwnDeletions): Forwarding {
   return {
     details: (who) => links.askDetails(requests, who),
     createVxlan: (settings) => links.createVxlan(requests, settings),
@@ -60,10 +60,10 @@ export function createForwarding(requests: Requests): Forwarding {
     deleteAddress: (entry) => deleteAddress(requests, entry),
     neighbours: (index) => neighbours.listNeighbours(requests, index),
     replaceNeighbour: (index, entry) => neighbours.replaceNeighbour(requests, index, entry),
-    deleteNeighbour: (index, entry) => neighbours.deleteNeighbour(requests, index, entry),
+    deleteNeighbour: (index, entry) => neighbours.deleteNeighbour(requests, own, index, entry),
     fdb: (index) => neighbours.listFdb(requests, index),
     replaceFdb: (index, entry) => neighbours.replaceFdb(requests, index, entry),
-    deleteFdb: (index, entry) => neighbours.deleteFdb(requests, index, entry),
+    deleteFdb: (index, entry) => neighbours.deleteFdb(requests, own, index, entry),
     routeEntries: (filter) => listRouteEntries(requests, filter),
     replaceRoute: (route) => replaceRoute(requests, route),
     deleteRouteEntry: (route) => deleteRouteEntry(requests, route),

@@ -8,6 +8,8 @@
 export interface Message {
   readonly type: number;
   readonly sequence: number;
+  /** Of an answer, and of what the kernel tells all that listen: the socket that has asked for it; 0: not said. */
+  readonly port: number;
   /** View of the received bytes, behind the message's header. */
   readonly body: Buffer;
 }
@@ -33,6 +35,7 @@ export function eachMessage(bytes: Buffer, handle: (message: Message) => void): 
     handle({
       type: bytes.readUInt16LE(at + 4),
       sequence: bytes.readUInt32LE(at + 8),
+      port: bytes.readUInt32LE(at + 12),
       body: bytes.subarray(at + HEADER_BYTES, at + length),
     });
     at += padded(length);

@@ -86,14 +86,56 @@ const REPLACE = NLM_F_CREATE | NLM_F_REPLACE;
 export const replaceNeighbour = (requests: Requests, index: number, entry: Neighbour) =>
   requests.change('set a neighbour', RTM_NEWNEIGH, REPLACE, bodyOf(AF_INET, index, entry));
 
-export const deleteNeighbour = (requests: Requests, index: number, entry: Neighbour) =>
-  requests.change('delete a neighbour', RTM_DELNEIGH, 0, bodyOf(AF_INET, index, entry));
+export const deleteNeighbour = (requests: Requests, own: OwnDeletions, index: number, entry: Neighbour) =>
+  erase(requests, own, 'delete a neighbour', bodyOf(AF_INET, index, entry));
 
 export const replaceFdb = (requests: Requests, index: number, entry: Neighbour) =>
   requests.change('set an FDB entry', RTM_NEWNEIGH, REPLACE, bodyOf(AF_BRIDGE, index, entry));
 
-export const deleteFdb = (requests: Requests, index: number, entry: Neighbour) =>
-  requests.change('delete an FDB entry', RTM_DELNEIGH, 0, bodyOf(AF_BRIDGE, index, entry));
+export const deleteFdb = (requests: Requests, own: OwnDeletions, index: number, entry: Neighbour) =>
+  erase(requests, own, 'delete an FDB entry', bodyOf(AF_BRIDGE, index, entry));
+
+async function erase(requests: Requests, own: OwnDeletions, what: string, body: Buffer): Promise<void> {
+  own.add(body);
+  try {
+    await requests.change(what, RTM_DELNEIGH, 0, body);
+  } catch (error) {
+    own.take(body);
+    throw error;
+  }
+}
+
+/** Of a deletion the kernel tells all that listen, and says for no neighbour and no FDB entry who has asked for it. */
+export interface OwnDeletions {
+  /** It is about to be asked for. */
+  add(body: Buffer): void;
+  /** Whether it is one of those; once for each. */
+  take(body: Buffer): boolean;
+  /** From now on somebody listens, who takes what is added. What was lost is forgotten. */
+  begin(): void;
+}
+
+export function createOwnDeletions(): OwnDeletions {
+  const places = new Set<string>();
+  let isHeard = false;
+  return {
+    add(body) {
+      if (isHeard) places.add(placeOf(body));
+    },
+    take: (body) => places.size > 0 && places.delete(placeOf(body)),
+    begin() {
+      isHeard = true;
+      places.clear();
+    },
+  };
+}
+
+/** What there is one entry of: an address of a link, or a hardware address. */
+function placeOf(body: Buffer): string {
+  const family = body[0];
+  const name = attributesOf(body, NDMSG_BYTES).get(family === AF_BRIDGE ? NDA_LLADDR : NDA_DST);
+  return `${family} ${neighbourIndexOf(body)} ${name?.toString('hex')}`;
+}
 
 function bodyOf(family: number, index: number, { address, mac }: Neighbour): Buffer {
   const header = Buffer.alloc(NDMSG_BYTES);

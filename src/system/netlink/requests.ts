@@ -19,6 +19,8 @@ export const NLM_F_CREATE = 0x400;
 
 /** Questions to the kernel, whose answers are looked at message by message: nothing is kept that `handle` does not keep. */
 export interface Requests {
+  /** By which the kernel says who has changed something. */
+  readonly port: number;
   /** A list. @throws NetlinkError */
   dump(what: string, type: number, body: Buffer, handle: (message: Message) => void): Promise<void>;
   /** One answer. @throws NetlinkError */
@@ -86,6 +88,7 @@ export function openRequests(family: 'route' | 'generic' = 'route'): Requests {
   }
 
   return {
+    port: socket.address().port,
     dump: (what, type, body, handle) =>
       oneAtATime(() =>
         run(what, type, NLM_F_DUMP, body, (message) => {

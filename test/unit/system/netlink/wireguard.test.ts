@@ -165,6 +165,7 @@ describe('the family', () => {
       return {
         type,
         sequence: 1,
+        port: 7,
         body: bytes('01 02 0000', '0e00 0200 776972656775617264 00 0000', '0600 0100 1d00 0000'),
       };
     };
@@ -176,7 +177,8 @@ describe('the family', () => {
     const sent: Buffer[] = [];
     const types: number[] = [];
     const requests: Requests = {
-      ask: async () => ({ type: 0x10, sequence: 1, body: bytes('01 02 0000', '0600 0100 2100 0000') }),
+      port: 7,
+      ask: async () => ({ type: 0x10, sequence: 1, port: 7, body: bytes('01 02 0000', '0600 0100 2100 0000') }),
       dump: async () => undefined,
       change: async (_, type, __, body) => {
         types.push(type);
@@ -207,9 +209,9 @@ describe('the family', () => {
   it('leaves no key of a list that ends half way', async () => {
     const message = first();
     const requests = {
-      ask: async () => ({ type: 0x10, sequence: 1, body: bytes('01 02 0000', '0600 0100 2100 0000') }),
+      ask: async () => ({ type: 0x10, sequence: 1, port: 7, body: bytes('01 02 0000', '0600 0100 2100 0000') }),
       dump: async (_what: string, type: number, _body: Buffer, handle: (message: Message) => void) => {
-        handle({ type, sequence: 1, body: message });
+        handle({ type, sequence: 1, port: 7, body: message });
         throw new NetlinkError('netlink: look at a WireGuard link: ENODEV', 'ENODEV');
       },
     } as unknown as Requests;
