@@ -149,7 +149,7 @@ async function askBack(registry: SharedRegistry, store: SharedStore, subnet: Sub
   const { what, stays, absent } = wordsOf(store, subnet);
   let asked: readonly string[] = [];
   try {
-    const administration = openAdministration(registry, STORE_DEADLINE_MS);
+    const administration = await openAdministration(registry, STORE_DEADLINE_MS);
     try {
       asked = administration.endpoints();
       if (await administration.giveBack(subnet, nodeId)) return { removed: what };

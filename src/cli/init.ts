@@ -14,7 +14,7 @@ import { type RawRegistryOptions, toRegistryOptions } from './registry-options.j
 /** `rudder init JSON`: creates the network config. Again with the same one it changes nothing and is content. */
 export async function init(json: string, raw: RawRegistryOptions): Promise<number> {
   const config = parseNewNetworkConfig(json);
-  const administration = openAdministration(toRegistryOptions(raw));
+  const administration = await openAdministration(toRegistryOptions(raw));
   try {
     process.stdout.write(`${await createConfig(administration, config, json)}\n`);
     return EXIT_OK;

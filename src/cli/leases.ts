@@ -21,7 +21,7 @@ async function administer<T>(
   raw: RawRegistryOptions,
   work: (administration: Administration) => Promise<T>,
 ): Promise<T> {
-  const administration = openAdministration(toRegistryOptions(raw));
+  const administration = await openAdministration(toRegistryOptions(raw));
   try {
     return await work(administration);
   } finally {

@@ -1,10 +1,8 @@
 import type { Logger } from '../core/logger.js';
 import type { Administration } from './administration.js';
 import { EMBEDDED, type EmbeddedOptions, joinNobody } from './embedded/embedded-membership.js';
-import { type Checkup, checkEndpoint } from './etcd/checkup.js';
+import type { Checkup } from './etcd/checkup.js';
 import { dateOf } from './etcd/date.js';
-import { administerEtcd } from './etcd/etcd-administration.js';
-import { joinByEtcd } from './etcd/etcd-membership.js';
 import type { EtcdOptions } from './etcd/options.js';
 import { readSource as readEtcdSource } from './etcd/source.js';
 import { checkKubernetes, type KubernetesCheckup } from './kubernetes/checkup.js';
@@ -14,7 +12,10 @@ import type { KubernetesOptions } from './kubernetes/options.js';
 import { readSource as readKubernetesSource } from './kubernetes/source.js';
 import type { Membership } from './membership.js';
 
-/** The only file outside of a store's folder that knows which stores there are. */
+/**
+ * The only file outside of a store's folder that knows which stores there are. What speaks to etcd comes with gRPC, a quarter of
+ * a second to load and some twenty megabytes, and is loaded where there is an etcd to speak to.
+ */
 export type RegistryOptions = SharedRegistry | EmbeddedRegistry;
 /** Those that commands of an operator can ask. */
 export type SharedRegistry = EtcdRegistry | KubernetesRegistry;
@@ -26,14 +27,17 @@ export type { CheckStep, Checkup } from './etcd/checkup.js';
 export type { KubernetesCheckup } from './kubernetes/checkup.js';
 
 /** @param ttlSeconds of the lease, where the store has such */
-export function openMembership(options: RegistryOptions, ttlSeconds: number, log: Logger): Membership {
+export async function openMembership(options: RegistryOptions, ttlSeconds: number, log: Logger): Promise<Membership> {
   if (options.kind === 'kubernetes') return joinByKubernetes(options, log);
-  return options.kind === 'etcd' ? joinByEtcd(options, ttlSeconds, log) : joinNobody(options);
+  if (options.kind === 'embedded') return joinNobody(options);
+  const { joinByEtcd } = await import('./etcd/etcd-membership.js');
+  return joinByEtcd(options, ttlSeconds, log);
 }
 
 /** @param deadlineMs of one request; undefined: the store's own */
-export function openAdministration(options: SharedRegistry, deadlineMs?: number): Administration {
+export async function openAdministration(options: SharedRegistry, deadlineMs?: number): Promise<Administration> {
   if (options.kind === 'kubernetes') return administerKubernetes(options, deadlineMs);
+  const { administerEtcd } = await import('./etcd/etcd-administration.js');
   return administerEtcd(deadlineMs === undefined ? options : { ...options, deadlineMs });
 }
 
@@ -57,7 +61,8 @@ export function storeOf(source: string): RememberedStore {
 }
 
 /** Asks one endpoint of etcd step by step. Nothing in it is another thing afterwards. */
-export function checkupOf(endpoint: string, options: EtcdRegistry): Promise<Checkup> {
+export async function checkupOf(endpoint: string, options: EtcdRegistry): Promise<Checkup> {
+  const { checkEndpoint } = await import('./etcd/checkup.js');
   return checkEndpoint(endpoint, options);
 }
 

@@ -113,7 +113,7 @@ async function runNode(
   const { notify, version } = context;
   const log = events.tellingBy(context.log);
   log.info({ version, ...endOfLastRun(events) }, 'starting', 'node.starting');
-  const membership = openMembership(options.registry, options.leaseTtlSeconds, log);
+  const membership = await openMembership(options.registry, options.leaseTtlSeconds, log);
   events.onEvent(({ kind, line }) => membership.note?.(kind, line));
   try {
     const enter = (text: string) => {

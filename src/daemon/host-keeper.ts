@@ -117,21 +117,25 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
   }
 
   async function check(): Promise<void> {
-    const found = await backend.repair();
-    if (found !== undefined) {
-      repairs++;
-      repairLimit((suppressed) =>
-        log.warn(
-          { found, repairs, suppressed },
-          'somebody changed the overlay device or its routes: put right',
-          'device.repaired',
-        ),
-      );
-    }
+    const [repaired] = await Promise.allSettled([backend.repair()]);
+    if (repaired.status === 'fulfilled') tellRepair(repaired.value);
+    // Also after one that failed: what it leads out by may be gone, and another interface be there instead.
     const [result] = await Promise.allSettled([selectUnderlay(netlink, options.choice, underlay.address).then(follow)]);
     // Being cut off is the better explanation of an underlay that is not found.
     await options.checkRoutes(underlay);
-    if (result.status === 'rejected') throw result.reason;
+    for (const each of [repaired, result]) if (each.status === 'rejected') throw each.reason;
+  }
+
+  function tellRepair(found: string | undefined): void {
+    if (found === undefined) return;
+    repairs++;
+    repairLimit((suppressed) =>
+      log.warn(
+        { found, repairs, suppressed },
+        'somebody changed the overlay device or its routes: put right',
+        'device.repaired',
+      ),
+    );
   }
 
   async function follow(next: Underlay): Promise<void> {

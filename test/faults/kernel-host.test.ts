@@ -108,6 +108,19 @@ describe.each([
       }
     });
 
+    it('follows the underlay to another interface', async () => {
+      for (const [from, to] of [
+        ['eth0', 'eth9'],
+        ['eth9', 'eth0'],
+      ]) {
+        const rename = `ip link set ${from} down; ip link set ${from} name ${to}; ip link set ${to} up`;
+        await inVictim(`${rename}; ip route replace default via ${switchAddress(lab)}`);
+        await stream.flows(RESTORED_MS);
+        await waitFor('its name', async () => (await statusOf(lab, victim)).node.interface === to, RESTORED_MS);
+        await waitFor('no problem', async () => (await statusOf(lab, victim)).problems.length === 0, RESTORED_MS);
+      }
+    });
+
     it('follows another MTU of the underlay, in subnet.env too', async () => {
       for (const mtu of [1400, 1500]) {
         await inVictim(`ip link set eth0 mtu ${mtu}`);

@@ -7,6 +7,9 @@ import { createKernelSync, type KernelSync, type Looked, type PeerChange } from 
 import { type PeerTable, removeOurRoutes } from './tables.js';
 import type { KernelPeer, Wants } from './wanted.js';
 
+const isSameHost = (a: HostChange, b: HostChange) =>
+  a.interface === b.interface && a.localAddress === b.localAddress && a.mtu === b.mtu;
+
 /** What one kind of these has that others do not: its links. */
 export interface KernelLinks {
   /** Name of its own device; undefined: it has none. */
@@ -46,6 +49,8 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, wants
   let early: PeerChange[] = [];
   let sync: KernelSync | undefined;
   let isPersistent = false;
+  /** As it was followed last. */
+  let followed: HostChange = host;
 
   async function start(own: Subnet): Promise<void> {
     await links.configure(own);
@@ -80,7 +85,10 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, wants
     problemOf: (subnet) => sync?.problemOf(subnet),
     repair: async () => sync?.reconcile(),
     async adapt(change) {
+      // It is told at each look: what else there is to put right repair() has found.
+      if (isSameHost(followed, change)) return;
       await links.adapt(change);
+      followed = change;
       await sync?.reconcile();
     },
     setRouted: async (isRouted) => sync?.setRouted(isRouted),

@@ -28,7 +28,7 @@ export async function withAdministration(
   raw: RawRegistryOptions,
   work: (administration: ConfigStore, print: Print) => Promise<void>,
 ): Promise<number> {
-  const administration = openAdministration(toRegistryOptions(raw));
+  const administration = await openAdministration(toRegistryOptions(raw));
   try {
     await work(administration, toStdout);
     return EXIT_OK;

@@ -13,14 +13,14 @@ const open = () => openMembership({ kind: 'embedded', configJson: JSON_TEXT }, 6
 const { signal } = new AbortController();
 
 it('has the config that it was given, and asks nobody', async () => {
-  const membership = open();
+  const membership = await open();
   expect(await membership.getConfig()).toBe(JSON_TEXT);
   expect(membership).toMatchObject({ kind: 'embedded', endpoints: [] });
 });
 
 it('takes the subnet of the last run, if that still fits', async () => {
-  const join = (text?: string) =>
-    open().join({ config, identity, savedSubnet: text === undefined ? undefined : parseSubnet(text) }, signal);
+  const join = async (text?: string) =>
+    (await open()).join({ config, identity, savedSubnet: text === undefined ? undefined : parseSubnet(text) }, signal);
   const again = await join('10.240.26.0/24');
   expect(formatSubnet(again.subnet)).toBe('10.240.26.0/24');
   expect(again.created).toBe(false);
@@ -33,9 +33,9 @@ it('takes the subnet of the last run, if that still fits', async () => {
 
 it('is current at once, but not before the caller knows what it is, and never afterwards if stopped', async () => {
   const told = { onCurrent: vi.fn(), onConfig: vi.fn(), onPeers: vi.fn(), problemOf: () => undefined };
-  const own = await open().join({ config, identity, savedSubnet: undefined }, signal);
+  const own = await (await open()).join({ config, identity, savedSubnet: undefined }, signal);
   const keeping = { config, identity, own, fallback: undefined, degraded: undefined, ...told };
-  const joined = open().keep(keeping);
+  const joined = (await open()).keep(keeping);
   expect(told.onCurrent).not.toHaveBeenCalled();
   await joined.listed(signal);
   expect(told.onCurrent.mock.calls).toEqual([[true]]);
@@ -44,7 +44,7 @@ it('is current at once, but not before the caller knows what it is, and never af
   expect(joined.state()).toMatchObject({ isCurrent: true, peers: [], publicIp: ip('10.1.1.2') });
   expect(joined.state().lease).toMatchObject({ remainingSeconds: undefined, ownKey: 'written' });
 
-  const stopped = open().keep(keeping);
+  const stopped = (await open()).keep(keeping);
   await stopped.stop();
   await stopped.listed(signal);
   expect(told.onCurrent).toHaveBeenCalledTimes(1);

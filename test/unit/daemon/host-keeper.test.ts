@@ -22,7 +22,7 @@ let hostLooks: number;
 let lookMs: number;
 let published: number[];
 let written: number;
-let failures: { adapt?: Error; writeEnv?: Error; lookAtEnv?: Error; repair?: string };
+let failures: { adapt?: Error; writeEnv?: Error; lookAtEnv?: Error; repair?: string; cannotRepair?: Error };
 /** How often the subnet file was looked at, and whether the kernel tells of changes. */
 let envLooks: number;
 let hasChanged: boolean;
@@ -54,6 +54,7 @@ beforeEach(() => {
     async repair() {
       hostLooks++;
       if (lookMs > 0) await new Promise((resolve) => setTimeout(resolve, lookMs));
+      if (failures.cannotRepair) throw failures.cannotRepair;
       return failures.repair;
     },
     async adapt(host) {
@@ -111,6 +112,17 @@ it('follows another address and MTU, each told once', async () => {
   });
   expect(log.lines).toHaveLength(2);
   expect(keeper.underlay()).toMatchObject({ address: NEW, mtu: 1400 });
+});
+
+it('follows also while what stands on the former underlay cannot be put right', async () => {
+  failures.cannotRepair = new Error('interface eth0 is gone');
+  addresses = [NEW];
+  await looks(1);
+  expect([adapted.localAddress, published]).toEqual([NEW, [NEW]]);
+  expect(keeper.problem()).toBe('interface eth0 is gone');
+  failures.cannotRepair = undefined;
+  await looks(1);
+  expect(keeper.problem()).toBeUndefined();
 });
 
 it('does not follow to where the overlay cannot be carried, and says why', async () => {

@@ -71,8 +71,6 @@ export async function openKernelDevice(options: DeviceOptions): Promise<KernelDe
       await ensure();
     },
     async adapt(underlay, mtu) {
-      // What else there is to put right is found anyway.
-      if (underlay === state.underlay && mtu === state.mtu) return;
       Object.assign(state, { underlay, mtu });
       await ensure();
     },

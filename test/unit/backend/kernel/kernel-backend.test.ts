@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Backend } from '../../../../src/backend/backend.js';
 import { parseNetworkConfig } from '../../../../src/backend/config.js';
 import { createKernelBackend } from '../../../../src/backend/kernel/kernel-backend.js';
@@ -56,6 +56,15 @@ it('tells by which interface members themselves come from their own addresses', 
   expect(backend.bareWay?.()).toBe('eth0');
   await backend.adapt({ interface: 'eth1', localAddress: LOCAL, mtu: 1500 });
   expect([backend.bareWay?.(), backend.ways()]).toEqual(['eth1', ['eth1']]);
+});
+
+it('looks at its tables for another host than it knows, and not for the same one', async () => {
+  const backend = await start(7);
+  const read = vi.spyOn(host.netlink, 'routeEntries');
+  await backend.adapt({ interface: 'eth0', localAddress: LOCAL, mtu: 1500 });
+  expect(read).not.toHaveBeenCalled();
+  await backend.adapt({ interface: 'eth0', localAddress: LOCAL, mtu: 1400 });
+  expect(read).toHaveBeenCalled();
 });
 
 describe('a start of host-gw that was given up', () => {
