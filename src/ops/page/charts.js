@@ -1,7 +1,7 @@
 // Curves of the last hours, which the daemon keeps. uPlot draws them; what they say is also there as text.
 /* global uPlot */
 import { element, setText } from './dom.js';
-import { bits, counted, DROPS_UNKNOWN, digits, duration, milliseconds } from './words.js';
+import { bitRate, counted, DROPS_UNKNOWN, digits, duration, milliseconds } from './words.js';
 
 const HEIGHT = 170;
 const MOST = 2000;
@@ -117,6 +117,9 @@ function clock(at, step) {
   return new Date(at * 1000).toLocaleTimeString('en-GB', step < 60 ? { ...MINUTES, second: '2-digit' } : MINUTES);
 }
 
+/** Multiples of these have two digits, so that what stands at a line is where the line is. */
+const STEPS = Array.from({ length: 54 }, (_, i) => [1, 2, 5][i % 3] * 10 ** (Math.floor(i / 3) - 4));
+
 function draw(box, curves, values, say) {
   const axis = {
     stroke: colour('--muted'),
@@ -138,7 +141,7 @@ function draw(box, curves, values, say) {
         space: 70,
         size: 28,
       },
-      { ...axis, values: (_, ticks) => ticks.map(say), size: 76, space: 30 },
+      { ...axis, incrs: STEPS, values: (_, ticks) => ticks.map(say), size: 76, space: 30 },
     ],
     series: [
       {},
@@ -165,13 +168,15 @@ const sum = (curves, length) =>
 const dropped = ({ drops, length }, { countsDrops }) =>
   Object.keys(drops).length === 0 && countsDrops ? Array(length).fill(0) : sum(drops, length);
 
+const inBits = (bytes = []) => bytes.map((value) => (value === null ? null : value * 8));
+
 const traffic = {
   title: 'Traffic',
   pick: ({ curves }) => [
-    { name: 'sends', colour: '--accent', values: curves.out ?? [] },
-    { name: 'receives', colour: '--second', dash: [5, 3], values: curves.in ?? [] },
+    { name: 'sends', colour: '--accent', values: inBits(curves.out) },
+    { name: 'receives', colour: '--second', dash: [5, 3], values: inBits(curves.in) },
   ],
-  say: bits,
+  say: bitRate,
   none: ({ traffic }) =>
     traffic === 'not-counted'
       ? 'not known: the kernel moves the packets, and does not count them by node'

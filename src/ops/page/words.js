@@ -1,9 +1,9 @@
 // How numbers and states are said to people.
 
-export function bits(bytesPerSecond) {
-  if (bytesPerSecond === null || bytesPerSecond === undefined) return '';
-  return scaled(bytesPerSecond * 8, ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s', 'Tbit/s']);
-}
+export const bits = (bytesPerSecond) =>
+  bytesPerSecond === null || bytesPerSecond === undefined ? '' : bitRate(bytesPerSecond * 8);
+
+export const bitRate = (bitsPerSecond) => scaled(bitsPerSecond, ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s', 'Tbit/s']);
 
 /** Where nothing is counted no number stands; why, is said once. */
 export const UNCOUNTED = {
@@ -21,14 +21,17 @@ function scaled(value, units) {
   return `${digits(rest)} ${units[unit]}`;
 }
 
+/** Two digits that count at least: what stands along an axis, in steps of 1, 2 or 5, is never rounded. */
 export function digits(value) {
-  if (value === 0) return '0';
-  if (value < 10) return value.toFixed(value < 0.1 ? 2 : 1);
-  return value.toFixed(0);
+  if (value === 0 || value >= 10) return value.toFixed(0);
+  return value.toFixed(value < 1 ? 2 : 1);
 }
 
-export const milliseconds = (value) =>
-  value === null || value === undefined ? '' : `${value < 10 ? value.toFixed(2) : value.toFixed(0)} ms`;
+export function milliseconds(value) {
+  if (value === null || value === undefined) return '';
+  if (value === 0 || value >= 10) return `${value.toFixed(0)} ms`;
+  return `${value.toFixed(value < 0.1 ? 3 : 2)} ms`;
+}
 
 export function duration(seconds) {
   if (seconds < 120) return `${Math.round(seconds)} s`;

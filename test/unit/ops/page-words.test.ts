@@ -4,7 +4,7 @@ import type { Status } from '../../../src/ops/status.js';
 import { pageModule } from '../../helpers/page-module.js';
 import { createStatus } from '../../helpers/status.js';
 
-const { UNCOUNTED } = await pageModule('words.js');
+const { UNCOUNTED, bitRate, digits, milliseconds } = await pageModule('words.js');
 const { NODE_CHARTS } = await pageModule('charts.js');
 const [traffic, , drops] = NODE_CHARTS;
 
@@ -53,5 +53,23 @@ describe('what the page says of that which is not counted', () => {
   it('is that drops are not known, of another node that says so', () => {
     const other = { ...NOTHING, drops: { all: [null, null, null] } };
     expect(drops.pick(other, BY_PROCESS)[0].values).toEqual([null, null, null]);
+  });
+});
+
+describe('what stands along an axis', () => {
+  const UNITS: Record<string, number> = { 'bit/s': 1, 'kbit/s': 1e3, 'Mbit/s': 1e6, 'Gbit/s': 1e9, ms: 1 };
+  it.each<[string, (value: number) => string, number]>([
+    ['a round trip', milliseconds, 0.005],
+    ['a rate of drops', digits, 0.02],
+    ['traffic', bitRate, 1],
+  ])('is where its line is: %s', (_, say, least) => {
+    // An axis begins at 0 and has few lines, in steps of 1, 2 or 5.
+    const steps = [1, 2, 5].flatMap((first) => Array.from({ length: 12 }, (_, i) => first * 10 ** (i - 3)));
+    for (const step of steps.filter((each) => each >= least)) {
+      for (let k = 0; k <= 9; k++) {
+        const [number, unit = 'ms'] = say(k * step).split(' ');
+        expect(Number(number) * UNITS[unit], `${k} times ${step}`).toBeCloseTo(k * step, 6);
+      }
+    }
   });
 });
