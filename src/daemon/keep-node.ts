@@ -16,9 +16,10 @@ import { keepHost } from './host-keeper.js';
 import { keepLastKnown } from './last-known-keeper.js';
 import type { Ground, Node, Ready, StartContext } from './node.js';
 import { keepPast } from './past.js';
+import { sightOf } from './peer-sight.js';
 import { watchPeerHealth } from './peer-watch.js';
 import { probedSessions } from './probed-sessions.js';
-import { countsOf, problemWith, readStatus, trafficWith } from './status.js';
+import { readStatus } from './status.js';
 import { tunnelMtu } from './tunnel-mtu.js';
 
 /** After READY: remembers what is known, and follows what changes on this host. */
@@ -112,16 +113,16 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     sessions: probedSessions(backend.sessions),
     log,
   });
-  const sightOf = (lease: Lease) => {
-    const { heardSecondsAgo } = countsOf(lease.subnet, backend);
-    return [lease, problemWith(lease, backend, admission), heardSecondsAgo] as const;
-  };
+  const see = (lease: Lease) => sightOf(lease, { backend, admission, health });
   const peerWatch = watchPeerHealth({
     peers: () => joined.state().peers,
-    healthOf: (lease) => health.of(...sightOf(lease)),
+    healthOf(lease) {
+      const { problem, heardSecondsAgo } = see(lease);
+      return health.of(lease, problem, heardSecondsAgo);
+    },
     tell: peerLog.health,
   });
-  const past = keepPast({ peers: () => joined.state().peers, backend, health, sightOf });
+  const past = keepPast({ peers: () => joined.state().peers, backend, health, sightOf: see });
   const cluster = keepCluster({
     own: subnet,
     host: options.nodeName,
@@ -136,8 +137,14 @@ export async function keepNode(context: StartContext, ground: Ground, ready: Rea
     status: () => readStatus(sources),
     look: health.look,
     view: (lease) => {
-      const { outBytes, inBytes } = trafficWith(lease, backend, health);
-      return { subnet: formatSubnet(lease.subnet), ...health.facts(...sightOf(lease)), outBytes, inBytes };
+      const { problem, heardSecondsAgo, traffic } = see(lease);
+      const { outBytes, inBytes } = traffic;
+      return {
+        subnet: formatSubnet(lease.subnet),
+        ...health.facts(lease, problem, heardSecondsAgo),
+        outBytes,
+        inBytes,
+      };
     },
     lost: past.lost,
     history: past.curves,

@@ -7,14 +7,14 @@ import type { Health } from '../health/health.js';
 import { createHistory, type HistoryPart, STEP_SECONDS } from '../history/history.js';
 import { createLostPeers, type LostPeer } from '../history/lost-peers.js';
 import { dropOf } from '../ops/status.js';
-import { trafficWith } from './status.js';
+import type { PeerSight } from './peer-sight.js';
 
 export interface PastOptions {
   /** The same array until any of them changes. */
   readonly peers: () => readonly Lease[];
-  readonly backend: Pick<Backend, 'packetPath' | 'kernelTraffic'>;
-  readonly health: Pick<Health, 'look' | 'of' | 'probePackets'>;
-  readonly sightOf: (lease: Lease) => readonly [...Parameters<Health['of']>];
+  readonly backend: Pick<Backend, 'packetPath'>;
+  readonly health: Pick<Health, 'look' | 'of'>;
+  readonly sightOf: (lease: Lease) => PeerSight;
 }
 
 /** What was: curves of the last hours, and who has left within the last one. */
@@ -56,8 +56,9 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
 
   function* samples() {
     for (const lease of peers()) {
-      const { state, rttMs } = health.of(...sightOf(lease));
-      const { outBytes, inBytes } = trafficWith(lease, backend, health);
+      const { problem, heardSecondsAgo, traffic } = sightOf(lease);
+      const { state, rttMs } = health.of(lease, problem, heardSecondsAgo);
+      const { outBytes, inBytes } = traffic;
       yield { subnet: nameOf(lease), outBytes, inBytes, rttMs, isWell: !UNWELL.has(state) };
     }
   }

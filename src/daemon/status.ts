@@ -1,4 +1,4 @@
-import type { Backend, KernelTraffic, SessionReport } from '../backend/backend.js';
+import type { Backend, SessionReport } from '../backend/backend.js';
 import type { BackendSettings } from '../backend/kind.js';
 import type { Joined, JoinedState, Membership } from '../control/membership.js';
 import { shorten } from '../core/errors.js';
@@ -6,16 +6,16 @@ import { formatIpv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import type { NetworkConfig } from '../core/network-config.js';
 import { formatSubnet, type Subnet } from '../core/subnet.js';
-import type { Health, ProbePackets } from '../health/health.js';
+import type { Health } from '../health/health.js';
 import type { FirewallSettingsStatus, PeerStatus, SessionStatus, Status } from '../ops/status.js';
 import { problemsOf, warningsOf } from '../ops/status-problems.js';
-import { ECHO_HEADER_BYTES } from '../system/echo.js';
 import type { Firewall, FirewallState } from '../system/firewall.js';
 import type { Netlink } from '../system/netlink.js';
 import type { ConfigWatch } from './config-watch.js';
 import type { HostKeeper } from './host-keeper.js';
 import type { DaemonOptions } from './options.js';
 import type { PeerAdmission } from './peer-admission.js';
+import { countsTraffic, sightOf } from './peer-sight.js';
 
 export interface StatusSources {
   readonly version: string;
@@ -104,10 +104,10 @@ export async function readStatus(sources: StatusSources): Promise<Status> {
   return { ...status, problems: problemsOf(status), warnings: warningsOf(status) };
 }
 
-function peerStatus({ backend, admission, health }: StatusSources, lease: Lease): PeerStatus {
+function peerStatus(sources: StatusSources, lease: Lease): PeerStatus {
   const { subnet, publicIp, host = null, version = null } = lease;
-  const { heardSecondsAgo } = countsOf(subnet, backend);
-  const problem = problemWith(lease, backend, admission);
+  const { problem, heardSecondsAgo, traffic } = sightOf(lease, sources);
+  const { backend, health } = sources;
   return {
     host,
     version,
@@ -116,7 +116,7 @@ function peerStatus({ backend, admission, health }: StatusSources, lease: Lease)
     problem: problem ?? null,
     reserved: lease.reserved === true && heardSecondsAgo === undefined,
     health: health.of(lease, problem, heardSecondsAgo),
-    ...trafficWith(lease, backend, health),
+    ...traffic,
     heardSecondsAgo: heardSecondsAgo ?? null,
     session: sessionStatus(backend.sessions?.of(subnet)),
   };
@@ -133,61 +133,6 @@ function sessionStatus(session: SessionReport | undefined): SessionStatus | null
     endpoint: endpoint === undefined ? null : `${formatIpv4(endpoint.address)}:${endpoint.port}`,
   };
 }
-
-/** Why nothing is sent to a peer; undefined: it is one. */
-export function problemWith(
-  lease: Lease,
-  backend: Pick<Backend, 'problemOf'>,
-  admission: Pick<PeerAdmission, 'problemOf'>,
-): string | undefined {
-  return admission.problemOf(lease) ?? backend.problemOf(lease.subnet);
-}
-
-/** What containers and hosts have exchanged with a peer. */
-export function trafficWith(
-  lease: Lease,
-  backend: Pick<Backend, 'packetPath' | 'kernelTraffic'>,
-  health: Pick<Health, 'probePackets'>,
-): PeerStatusTraffic {
-  const { heardSecondsAgo: _, sizeOnTheWay, ...traffic } = countsOf(lease.subnet, backend);
-  return withoutProbes(traffic, health.probePackets(lease), sizeOnTheWay(ECHO_HEADER_BYTES));
-}
-
-/** Whether anything is counted of a peer. */
-export const countsTraffic = ({ packetPath, kernelTraffic }: Pick<Backend, 'packetPath' | 'kernelTraffic'>) =>
-  (packetPath ?? kernelTraffic) !== undefined;
-
-/** What is counted of a peer, by whoever moves the packets. */
-export function countsOf(
-  subnet: Subnet,
-  { packetPath, kernelTraffic }: Pick<Backend, 'packetPath' | 'kernelTraffic'>,
-): Counts {
-  return { ...UNKNOWN_TRAFFIC, ...(packetPath?.traffic(subnet) ?? kernelTraffic?.(subnet)) };
-}
-
-/** Null where nothing is counted. An answer is counted by the packet path before it is read by us, or after. */
-function withoutProbes(traffic: PeerStatusTraffic, probes: ProbePackets, probeBytes: number): PeerStatusTraffic {
-  const less = (count: number | null, by: number) => (count === null ? null : Math.max(0, count - by));
-  return {
-    outPackets: less(traffic.outPackets, probes.out),
-    outBytes: less(traffic.outBytes, probes.out * probeBytes),
-    inPackets: less(traffic.inPackets, probes.in),
-    inBytes: less(traffic.inBytes, probes.in * probeBytes),
-  };
-}
-
-type PeerStatusTraffic = Pick<PeerStatus, 'outPackets' | 'outBytes' | 'inPackets' | 'inBytes'>;
-type Counts = PeerStatusTraffic & Pick<KernelTraffic, 'heardSecondsAgo' | 'sizeOnTheWay'>;
-
-/** The kernel does not count by peer, or bytes alone. */
-const UNKNOWN_TRAFFIC: Counts = {
-  outPackets: null,
-  outBytes: null,
-  inPackets: null,
-  inBytes: null,
-  heardSecondsAgo: undefined,
-  sizeOnTheWay: (bytes) => bytes,
-};
 
 function settingsOf({ settings }: FirewallState): FirewallSettingsStatus {
   const { devices, bareWay = null, tunnel = null, ipMasq, isTracked, localAddress, uplinks } = settings;

@@ -24,17 +24,17 @@ let past: Past;
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance', 'Date'] });
   [peers, bytes, state] = [[A, B], 0, 'ok'];
-  const traffic = () => ({ outPackets: 9, outBytes: bytes, inPackets: 0, inBytes: 0, heardSecondsAgo: undefined });
+  const sight = { problem: undefined, heardSecondsAgo: undefined };
+  const traffic = () => ({ outPackets: 9, outBytes: bytes, inPackets: 0, inBytes: 0 });
   const counters = () => ({ out_packets: bytes, in_drop_source: bytes / 100 });
   options = {
     peers: () => peers,
-    backend: { packetPath: { traffic, counters } } as unknown as PastOptions['backend'],
+    backend: { packetPath: { counters } } as unknown as PastOptions['backend'],
     health: {
       look: () => undefined,
       of: () => ({ state, reason: null, rttMs: 0.5, lastHeardSeconds: 1 }),
-      probePackets: () => ({ out: 0, in: 0 }),
     },
-    sightOf: (one) => [one, undefined, undefined],
+    sightOf: () => ({ ...sight, traffic: traffic() }),
   };
   past = keepPast(options);
 });
@@ -60,7 +60,9 @@ it('tells another node the sum of its drops, and that nobody knows of any where 
   vi.advanceTimersByTime(STEP_SECONDS * 1000);
   expect(past.curves().curves.drops).toEqual([0, 10]);
   past.stop();
-  past = keepPast({ ...options, backend: { packetPath: undefined } });
+  const uncounted = { outPackets: null, outBytes: null, inPackets: null, inBytes: null };
+  const sightOf = () => ({ problem: undefined, heardSecondsAgo: undefined, traffic: uncounted });
+  past = keepPast({ ...options, backend: { packetPath: undefined }, sightOf });
   vi.advanceTimersByTime(STEP_SECONDS * 1000);
   const { drops, out, peers: seen } = past.curves().curves;
   expect([seen.at(-1), new Set(drops), new Set(out)]).toEqual([2, new Set([null]), new Set([null])]);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Backend } from '../../../src/backend/backend.js';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import type { Lease } from '../../../src/core/lease.js';
-import { countsTraffic, trafficWith } from '../../../src/daemon/status.js';
+import { countsTraffic, sightOf } from '../../../src/daemon/peer-sight.js';
 
 const lease: Lease = {
   subnet: parseSubnet('10.240.1.0/24')!,
@@ -10,6 +10,7 @@ const lease: Lease = {
   nodeId: undefined,
   backend: { type: 'wireguard', data: {} },
 };
+const NO_PROBLEM = { problemOf: () => undefined };
 /** Echoes of 28 bytes. */
 const health = { probePackets: () => ({ out: 2, in: 3 }) };
 const packetPath = {
@@ -36,7 +37,16 @@ describe('what is exchanged with a peer, without the probes', () => {
       { outPackets: null, outBytes: null, inPackets: null, inBytes: null },
     ],
   ])('is told of %s', (_, backend, expected) => {
-    expect(trafficWith(lease, backend, health)).toEqual(expected);
+    const sources = { backend: { ...backend, problemOf: () => undefined }, admission: NO_PROBLEM, health };
+    expect(sightOf(lease, sources).traffic).toEqual(expected);
+  });
+
+  it("is told with what is wrong: admission's word before the backend's", () => {
+    const backend = { packetPath, problemOf: () => 'no route' };
+    const told = (problem: string | undefined) =>
+      sightOf(lease, { backend, admission: { problemOf: () => problem }, health });
+    expect(told(undefined)).toMatchObject({ problem: 'no route', heardSecondsAgo: 1 });
+    expect(told('in the overlay itself')).toMatchObject({ problem: 'in the overlay itself' });
   });
 
   it.each<[boolean, Pick<Backend, 'packetPath' | 'kernelTraffic'>]>([
