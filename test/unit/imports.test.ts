@@ -12,6 +12,8 @@ interface Import {
   readonly to: string;
   /** Gone after compilation, so that it loads nothing. */
   readonly typeOnly: boolean;
+  /** import(): loaded when it is come to. */
+  readonly deferred?: true;
 }
 
 const SRC = fileURLToPath(new URL('../../src', import.meta.url));
@@ -22,17 +24,17 @@ const imports = [...sources].flatMap(([file, text]) => importsIn(file, text));
 /** By syntax and not by line: an import may span several. */
 function importsIn(file: string, text: string): Import[] {
   const found: Import[] = [];
-  const add = (specifier: ts.Node | undefined, typeOnly: boolean) => {
+  const add = (specifier: ts.Node | undefined, typeOnly: boolean, deferred?: true) => {
     if (specifier === undefined) return;
     if (!ts.isStringLiteralLike(specifier)) throw new Error(`${file}: import of something that is no plain text`);
-    found.push({ from: file, to: target(file, specifier.text), typeOnly });
+    found.push({ from: file, to: target(file, specifier.text), typeOnly, ...(deferred && { deferred }) });
   };
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, node.importClause?.isTypeOnly === true);
     else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node.isTypeOnly);
     else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, true);
     else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword)
-      add(node.arguments[0], false);
+      add(node.arguments[0], false, true);
     ts.forEachChild(node, visit);
   };
   visit(ts.createSourceFile(file, text, ts.ScriptTarget.Latest));
@@ -167,6 +169,14 @@ describe('imports of src', () => {
   it("of a store's folder are in the one file that chooses among stores", () => {
     expect(imports.filter(breaksMembership).map(line)).toEqual([]);
     expect(imports.some(({ from, to }) => from === 'control/open.ts' && to.startsWith('control/etcd/'))).toBe(true);
+  });
+
+  it('bring the library of etcd only where there is an etcd', () => {
+    const atOnce = imports.filter(({ typeOnly, deferred }) => !typeOnly && !deferred);
+    const loaded = new Set(['daemon/daemon.ts', 'cli/run.ts']);
+    for (const file of loaded) for (const { from, to } of atOnce) if (from === file) loaded.add(to);
+    expect([...loaded]).toContain('control/kubernetes/kube-membership.ts');
+    expect([...loaded].filter((file) => /etcd3|grpc/.test(file))).toEqual([]);
   });
 
   it("of WireGuard's protocol are of cryptography, and of nothing else", () => {
