@@ -13,14 +13,24 @@ const FIRST_CONNECTION = 'net.client.socket';
 
 if (path !== undefined) {
   const delays = monitorEventLoopDelay({ resolution: 2 });
+  let longest = 0;
+  let isOff = true;
+  const look = () => {
+    if (!isOff) longest = Math.max(longest, delays.max);
+    writeFileSync(path, String(longest / 1e6));
+    const wasOff = isOff;
+    isOff = existsSync(`${path}.off`);
+    if (isOff) delays.disable();
+    else if (wasOff) {
+      delays.enable();
+      // It takes the time in which it did not look for a delay.
+      setTimeout(() => delays.reset(), 10);
+    }
+  };
   const begin = () => {
     unsubscribe(FIRST_CONNECTION, begin);
-    delays.enable();
-    setInterval(() => {
-      if (existsSync(`${path}.off`)) delays.disable();
-      else delays.enable();
-      writeFileSync(path, String(delays.max / 1e6));
-    }, 1000).unref();
+    look();
+    setInterval(look, 1000).unref();
   };
   subscribe(FIRST_CONNECTION, begin);
 }

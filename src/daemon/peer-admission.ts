@@ -56,8 +56,8 @@ export interface PeerAdmission {
 
 /** Each take starts nft, which costs more than all else of a change: a first change is taken at once, those after it together. */
 const GATHER_MS = 100;
-/** So many have cost their list a while: to take them is another turn's. */
-const MANY = 500;
+/** That are taken in one turn: all of the first list of a large cluster would keep everything else waiting. */
+const MOST_AT_ONCE = 500;
 /** Skipped peers that are told in each interval. */
 const SKIPPED_TOLD = 20;
 
@@ -78,7 +78,7 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
   function enqueue(): Promise<void> {
     working = working
       .then(gather)
-      .then(take)
+      .then(takeAll)
       .catch((error: unknown) => {
         log.error({ reason: messageOf(error) }, 'changes of peers could not be followed');
       });
@@ -88,13 +88,21 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
   async function gather(): Promise<void> {
     const rest = tookAt + GATHER_MS - performance.now();
     if (waiting.length > 0 && rest > 0) await delay(rest);
-    else if (waiting.length > MANY) await setImmediate();
   }
 
-  async function take(): Promise<void> {
+  async function takeAll(): Promise<void> {
     const changes = waiting;
     waiting = [];
     if (changes.length > 0) tookAt = performance.now();
+    for (let first = 0; first < changes.length; first += MOST_AT_ONCE) {
+      // So many have cost their list a while too.
+      if (changes.length > MOST_AT_ONCE) await setImmediate();
+      await take(changes.slice(first, first + MOST_AT_ONCE));
+    }
+    if (changes.length === 0) await take([]);
+  }
+
+  async function take(changes: readonly LeaseChange[]): Promise<void> {
     for (const { type, lease } of changes) {
       const key = formatSubnetKey(lease.subnet);
       if (type === 'removed') leases.delete(key);

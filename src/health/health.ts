@@ -64,6 +64,8 @@ const ECHO_ID = 0x5244;
 const LONGEST_WAIT_MS = 1000;
 /** How often the peers are compared with those that were known: thousands of them, and each change makes another list. */
 const FOLLOW_MS = 1000;
+/** New ones of one look. At a start all are new, and the rest of the daemon has to wait for them. */
+const MOST_NEW = 500;
 
 /** For an answer that was ordered. */
 const LONGEST_ANSWER_MS = 1000;
@@ -100,6 +102,8 @@ export function keepHealth(options: HealthOptions): Health {
   const limit = createRepeatLimit();
   const rtts = createHistogram(RTT_BOUNDS);
   let known: readonly Lease[] = [];
+  /** Those of them that are not asked yet. */
+  let unbegun: Lease[] = [];
   let followedAt = Number.NEGATIVE_INFINITY;
   let timer = setTimeout(turn, 0).unref();
 
@@ -166,11 +170,16 @@ export function keepHealth(options: HealthOptions): Health {
   function followPeers(): void {
     followedAt = performance.now();
     const now = peers();
-    if (now === known || socket === undefined) return;
-    known = now;
-    const current = new Map(now.map((lease) => [keyOf(lease), lease]));
-    for (const [key, { lease }] of bySubnet) if (current.get(key) !== lease) forget(key);
-    for (const [key, lease] of current) if (!bySubnet.has(key)) begin(key, lease);
+    if (socket === undefined) return;
+    if (now !== known) {
+      known = now;
+      const current = new Map(now.map((lease) => [keyOf(lease), lease]));
+      for (const [key, { lease }] of bySubnet) if (current.get(key) !== lease) forget(key);
+      unbegun = now.filter((lease) => !bySubnet.has(keyOf(lease)));
+    }
+    for (const lease of unbegun.splice(0, MOST_NEW)) begin(keyOf(lease), lease);
+    // The others at the next turn: it is long before each has had an echo anyway.
+    if (unbegun.length > 0) followedAt = Number.NEGATIVE_INFINITY;
   }
 
   function begin(key: number, lease: Lease): void {

@@ -120,6 +120,18 @@ describe('a peer', () => {
     expect(done.length).toBeGreaterThan(0);
   });
 
+  it('of thousands is taken with some others of them, and not with all in one turn', async () => {
+    const many = Array.from({ length: 1200 }, (_, i) => put(lease(`10.${i >> 8}.${i & 255}.0/24`, '10.1.1.7')));
+    admission.apply(many);
+    const taken: number[] = [];
+    const settled = admission.settled().then(() => true);
+    while (!(await Promise.race([settled, new Promise((resolve) => setImmediate(resolve, false))]))) {
+      taken.push(done.filter((line) => line.startsWith('added')).length);
+    }
+    expect(done.filter((line) => line.startsWith('added'))).toHaveLength(1200);
+    expect(Math.max(...taken.map((count, i) => count - (taken[i - 1] ?? 0)))).toBeLessThanOrEqual(500);
+  });
+
   it('that changes hands within one batch stays a member', async () => {
     await given(put(lease('10.240.7.0/24', '10.1.1.7')));
     const handed = [gone(lease('10.240.7.0/24', '10.1.1.7')), put(lease('10.240.8.0/24', '10.1.1.7'))];

@@ -94,6 +94,18 @@ it('is seldom awake among many that come and go', () => {
   expect(lists).toBeLessThanOrEqual(11);
 });
 
+it('begins with some of thousands that come at once, and asks all of them in the end', () => {
+  const subnet = (i: number) => ({ address: at(0) + i * 256, prefixLength: 24 });
+  peers = Array.from({ length: 1200 }, (_, i) => ({ ...ONE, subnet: subnet(i) }));
+  health.stop();
+  const addresses = vi.fn(({ subnet }: Lease) => subnet.address);
+  health = start(socket, () => peers, addresses);
+  health.look();
+  expect(addresses.mock.calls.length).toBeLessThanOrEqual(500);
+  vi.advanceTimersByTime(90_000);
+  expect(new Set(sent.map(({ to }) => to)).size).toBe(1200);
+});
+
 it('finds it silent after three probes', () => {
   vi.advanceTimersByTime(5_900);
   expect(stateOf().state).toBe('unknown');
