@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { checkEndpoint } from '../../src/control/etcd/checkup.js';
 import { dateOf } from '../../src/control/etcd/date.js';
 import { createEtcdRegistry } from '../../src/control/etcd/etcd-registry.js';
 import type { EtcdOptions } from '../../src/control/etcd/options.js';
@@ -81,6 +82,14 @@ describeWith(['etcd'], 'etcd over TLS', () => {
   it('takes a client certificate where etcd asks for one', async () => {
     const client = { ca, cert: pki.path('client.crt'), key: pki.path('client.key') };
     expect((await connect(strictEtcd.url, client).listLeases()).entries).toEqual([]);
+  });
+
+  it("stands the doctor's look, step by step: the watch that it closes takes no other request with it", async () => {
+    const client = { ca, cert: pki.path('client.crt'), key: pki.path('client.key') };
+    const look = ({ url }: TestEtcd, tls: EtcdOptions['tls']) =>
+      checkEndpoint(url, { endpoints: [url], prefix: PREFIX, tls }, 3000);
+    expect(await look(tlsEtcd, { ca })).toMatchObject({ failure: undefined });
+    expect(await look(strictEtcd, client)).toMatchObject({ failure: undefined });
   });
 
   it('tells the doctor the time, if it is asked with the same certificates', async () => {

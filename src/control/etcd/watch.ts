@@ -23,11 +23,13 @@ export function openWatch(
   // One range for both: `<prefix>/config` and `<prefix>/subnets/...`.
   const range = Range.prefix(`${options.prefix}/`);
   let over = false;
+  let hasFailed = false;
   let closeStream: () => void = () => undefined;
 
   function finish(reason?: Error): void {
     if (over) return;
     over = true;
+    hasFailed = reason !== undefined;
     clearTimeout(created);
     clearInterval(heartbeat);
     clearTimeout(silence);
@@ -80,7 +82,12 @@ export function openWatch(
       stream.on('error', (error) => finish(castGrpcError(error)));
       stream.on('end', () => finish(new Error('etcd ended the watch stream')));
       stream.on('data', received);
-      closeStream = () => stream.cancel();
+      closeStream = () => {
+        // One that we close is no failure of the member: etcd3 would take it for one unless it has been ended, and close the
+        // channels of all other requests to it, also of those that wait for their connection.
+        if (!hasFailed) stream.end();
+        stream.cancel();
+      };
       if (over) closeStream();
       else {
         stream.write({
