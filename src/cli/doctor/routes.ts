@@ -132,6 +132,10 @@ function ofHost(status: Status, wrong: readonly Asked[]): Finding[] {
 }
 
 /** @param asked all by one route, which is not ours */
+/** Which rule sends them elsewhere the kernel does not say. */
+const overlayFirst = (network: string) =>
+  `"ip rule add to ${network} lookup main priority N", with an N below that of the rule that leads there, lets the overlay go first`;
+
 function ofGroup(status: Status, asked: readonly Asked[]): Finding {
   const { node, peers } = status;
   const [{ way }] = asked;
@@ -151,7 +155,7 @@ function ofGroup(status: Status, asked: readonly Asked[]): Finding {
     return tell('routes', `${way.dst} on ${way.dev} is an address of this host, inside ${node.network}`, remedy);
   }
   if (way?.table !== undefined) {
-    const remedy = `see "ip rule show": "ip rule add to ${node.network} lookup main priority 100" lets the overlay go first`;
+    const remedy = `see "ip rule show": ${overlayFirst(node.network)}`;
     return tell('routes', `a packet to ${formatIpv4(asked[0].address)} leaves by ${nameOf(way)}`, remedy);
   }
   if (to.length > 0) {
@@ -228,9 +232,7 @@ async function ofContainers(host: Facts, status: Status, right: readonly Asked[]
   if (wrong === undefined) {
     return [ok('container route', `a container's packet to ${asked[0].to} is routed to ${asked[0].way?.dev}`)];
   }
-  const remedy =
-    'see "ip rule show": let a rule before it leave the overlay to the main table, ' +
-    `"ip rule add to ${node.network} lookup main priority 100"`;
+  const remedy = `see "ip rule show": ${overlayFirst(node.network)}`;
   const detail = `a container's packet to ${wrong.to} is routed to ${nameOf(wrong.way)}, not to ${nameOf(wrong.hostWay)}`;
   return [bad('container route', detail, remedy)];
 }

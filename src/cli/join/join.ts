@@ -174,8 +174,9 @@ async function whatNext({ node, peers, registry }: Status): Promise<string> {
   const { load } = await stateOf(DOCKER_UNIT);
   const isDocked = existsSync(dropInOf(DOCKER_UNIT));
   const docker = load === 'loaded' && !isDocked ? ['  rudder docker enable --now   Docker takes this subnet'] : [];
+  const taken = peers.filter(({ reserved }) => !reserved).length;
   return [
-    `Ready: this node has ${node.subnet} of ${node.network}, by ${registry.kind}; ${counted(peers.length, 'peer')} so far. Next:`,
+    `Ready: this node has ${node.subnet} of ${node.network}, by ${registry.kind}; ${counted(taken, 'peer')} so far. Next:`,
     ...docker,
     '  rudder peers                 how the other nodes are',
     '  rudder doctor                whether this host lets containers through',
