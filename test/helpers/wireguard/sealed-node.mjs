@@ -41,7 +41,7 @@ const host = {
   offloads: new Set(isPlain ? [] : OFFLOADS),
   log,
 };
-const backend = await openWireguardBackend(host, optionsOf(config), { ...STANDARD_TIMING, ...timing });
+const backend = await openWireguardBackend(host, optionsOf(config), undefined, { ...STANDARD_TIMING, ...timing });
 backend.failure.catch((error) => {
   process.send({ failure: error.message });
   process.exit(1);
