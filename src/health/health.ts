@@ -133,7 +133,10 @@ export function keepHealth(options: HealthOptions): Health {
   function hear(): void {
     if (socket === undefined) return;
     try {
-      for (const echo of socket.receive()) if (echo.id === ECHO_ID) heard(echo);
+      const echoes = socket.receive().filter(({ id }) => id === ECHO_ID);
+      // Whoever has just come asks at once. The packet path has counted that, and it would be taken for traffic.
+      if (echoes.some((echo) => probedAt(echo) === undefined)) followPeers();
+      echoes.forEach(heard);
     } catch (error) {
       limit((suppressed) => log.warn({ reason: messageOf(error), suppressed }, 'answers of peers cannot be read'));
     }
@@ -141,8 +144,12 @@ export function keepHealth(options: HealthOptions): Health {
     turns.missed(performance.now());
   }
 
-  function heard({ type, source, sequence, payloadBytes, receivedAt }: Echo): void {
-    const probed = (type === 'request' ? bySource.get(source) : undefined) ?? byAddress.get(source);
+  const probedAt = ({ type, source }: Echo) =>
+    (type === 'request' ? bySource.get(source) : undefined) ?? byAddress.get(source);
+
+  function heard(echo: Echo): void {
+    const { type, sequence, payloadBytes, receivedAt } = echo;
+    const probed = probedAt(echo);
     if (probed === undefined) return;
     if (payloadBytes === 0) probed.packets.in++;
     if (type === 'request') {

@@ -168,6 +168,22 @@ it('hears a peer by its own probes too', () => {
   expect(health.facts(ONE, undefined, undefined)).toMatchObject({ heardSeconds: 0, answeredSeconds: null });
 });
 
+it('hears the probe of a peer that has come a moment ago, which is no traffic', () => {
+  // So many that it is awake four times a second.
+  peers = Array.from({ length: 20 }, (_, i) => lease(i));
+  health.stop();
+  health = start(socket);
+  vi.advanceTimersByTime(10);
+  const newcomer = lease(30);
+  peers = [...peers, newcomer];
+  for (const source of [at(30), at(31)]) {
+    inbox.push({ type: 'request', source, id: sent[0].id, sequence: 1, payloadBytes: 0, receivedAt: 1_000_400 });
+  }
+  // Sooner than peers are followed by themselves.
+  vi.advanceTimersByTime(300);
+  expect(health.probePackets(newcomer)).toEqual({ out: 1, in: 1 });
+});
+
 it.each([
   ['EPERM', /firewall rule of this host/],
   ['ENETUNREACH', /no route/],

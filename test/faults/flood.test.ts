@@ -12,9 +12,9 @@ import { isRunning } from '../../src/lab/process.js';
 import type { LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { QUEUE_LENGTH } from '../../src/system/tun-device.js';
+import { statusOf } from '../e2e/cli.js';
+import { ping } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
-import { statusOf } from './cli.js';
-import { ping } from './traffic.js';
 
 const NAME = 'test-flood';
 const PORT = 8285;

@@ -8,15 +8,15 @@ import { startNode, stopNode } from '../../src/lab/nodes.js';
 import { endProcess, type LabProcess, spawnInNamespace } from '../../src/lab/process.js';
 import { type LabState, labDirectory } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli, statusOf } from '../e2e/cli.js';
+import { ping, reaches } from '../e2e/traffic.js';
 import { ip } from '../helpers/path.js';
 import { describeWith } from '../helpers/requires.js';
 import { udpPacket } from '../helpers/super-packets.js';
-import { cli, statusOf } from './cli.js';
-import { ping, reaches } from './traffic.js';
 
 const NAME = 'test-thief';
 const PORT = 8285;
-const ATTACK = fileURLToPath(new URL('./attack.c', import.meta.url));
+const ATTACK = fileURLToPath(new URL('../e2e/attack.c', import.meta.url));
 
 describeWith(
   ['root', 'tun', 'etcd', 'iptables', 'nft', 'conntrack'],

@@ -10,8 +10,8 @@ import { isRunning } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import type { Status } from '../../src/ops/status.js';
+import { cli, statusOf } from '../e2e/cli.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli, statusOf } from './cli.js';
 
 const NAME = 'test-http-flood';
 const PORT = '9478';
