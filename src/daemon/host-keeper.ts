@@ -123,7 +123,11 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     const [result] = await Promise.allSettled([selectUnderlay(netlink, options.choice, underlay.address).then(follow)]);
     // Being cut off is the better explanation of an underlay that is not found.
     await options.checkRoutes(underlay);
-    for (const each of [repaired, result]) if (each.status === 'rejected') throw each.reason;
+    if (repaired.status === 'rejected') {
+      if (result.status === 'rejected') throw repaired.reason;
+      // The former underlay may be all that it failed for.
+      tellRepair(await backend.repair());
+    } else if (result.status === 'rejected') throw result.reason;
   }
 
   function tellRepair(found: string | undefined): void {

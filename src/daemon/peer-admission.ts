@@ -78,7 +78,7 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
   function enqueue(): Promise<void> {
     working = working
       .then(gather)
-      .then(takeAll)
+      .then(take)
       .catch((error: unknown) => {
         log.error({ reason: messageOf(error) }, 'changes of peers could not be followed');
       });
@@ -88,30 +88,31 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
   async function gather(): Promise<void> {
     const rest = tookAt + GATHER_MS - performance.now();
     if (waiting.length > 0 && rest > 0) await delay(rest);
+    // So many have cost their list a while.
+    else if (waiting.length > MOST_AT_ONCE) await setImmediate();
   }
 
-  async function takeAll(): Promise<void> {
+  async function take(): Promise<void> {
     const changes = waiting;
     waiting = [];
     if (changes.length > 0) tookAt = performance.now();
-    for (let first = 0; first < changes.length; first += MOST_AT_ONCE) {
-      // So many have cost their list a while too.
-      if (changes.length > MOST_AT_ONCE) await setImmediate();
-      await take(changes.slice(first, first + MOST_AT_ONCE));
-    }
-    if (changes.length === 0) await take([]);
-  }
-
-  async function take(changes: readonly LeaseChange[]): Promise<void> {
     for (const { type, lease } of changes) {
       const key = formatSubnetKey(lease.subnet);
       if (type === 'removed') leases.delete(key);
       else leases.set(key, lease);
     }
     const changed = changes.map(({ lease }) => formatSubnetKey(lease.subnet));
-    const results: LeaseChange[] = [];
     // Others too that only a route, or a subnet that nobody holds, keeps from being covered.
-    for (const key of new Set([...changed, ...suspects(), ...problems.keys()])) {
+    const keys = [...new Set([...changed, ...suspects(), ...problems.keys()])];
+    for (let first = 0; first < keys.length; first += MOST_AT_ONCE) {
+      if (first > 0) await setImmediate();
+      await judge(keys.slice(first, first + MOST_AT_ONCE));
+    }
+  }
+
+  async function judge(keys: readonly string[]): Promise<void> {
+    const results: LeaseChange[] = [];
+    for (const key of keys) {
       const lease = leases.get(key);
       const problem = lease && (overlapWith(lease) ?? (isSuspect(lease) ? await problemWith(lease) : undefined));
       results.push(...decide(key, lease, problem));

@@ -7,9 +7,6 @@ import { createKernelSync, type KernelSync, type Looked, type PeerChange } from 
 import { type PeerTable, removeOurRoutes } from './tables.js';
 import type { KernelPeer, Wants } from './wanted.js';
 
-const isSameHost = (a: HostChange, b: HostChange) =>
-  a.interface === b.interface && a.localAddress === b.localAddress && a.mtu === b.mtu;
-
 /** What one kind of these has that others do not: its links. */
 export interface KernelLinks {
   /** Name of its own device; undefined: it has none. */
@@ -49,8 +46,8 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, wants
   let early: PeerChange[] = [];
   let sync: KernelSync | undefined;
   let isPersistent = false;
-  /** As it was followed last. */
-  let followed: HostChange = host;
+  /** As it is followed; undefined: half way, as far as anybody knows. */
+  let followed: HostChange | undefined = host;
 
   async function start(own: Subnet): Promise<void> {
     await links.configure(own);
@@ -87,6 +84,7 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, wants
     async adapt(change) {
       // It is told at each look: what else there is to put right repair() has found.
       if (isSameHost(followed, change)) return;
+      followed = undefined;
       await links.adapt(change);
       followed = change;
       await sync?.reconcile();
@@ -115,3 +113,6 @@ export function createKernelBackend(host: BackendHost, links: KernelLinks, wants
     failure: new Promise<never>(() => undefined),
   };
 }
+
+const isSameHost = (a: HostChange | undefined, b: HostChange) =>
+  a?.interface === b.interface && a.localAddress === b.localAddress && a.mtu === b.mtu;

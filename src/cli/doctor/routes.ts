@@ -131,11 +131,11 @@ function ofHost(status: Status, wrong: readonly Asked[]): Finding[] {
   return [...groups.values()].map((group) => ofGroup(status, group));
 }
 
-/** @param asked all by one route, which is not ours */
 /** Which rule sends them elsewhere the kernel does not say. */
 const overlayFirst = (network: string) =>
   `"ip rule add to ${network} lookup main priority N", with an N below that of the rule that leads there, lets the overlay go first`;
 
+/** @param asked all by one route, which is not ours */
 function ofGroup(status: Status, asked: readonly Asked[]): Finding {
   const { node, peers } = status;
   const [{ way }] = asked;

@@ -22,7 +22,14 @@ let hostLooks: number;
 let lookMs: number;
 let published: number[];
 let written: number;
-let failures: { adapt?: Error; writeEnv?: Error; lookAtEnv?: Error; repair?: string; cannotRepair?: Error };
+let failures: {
+  adapt?: Error;
+  writeEnv?: Error;
+  lookAtEnv?: Error;
+  repair?: string;
+  cannotRepair?: Error;
+  onFormer?: Error;
+};
 /** How often the subnet file was looked at, and whether the kernel tells of changes. */
 let envLooks: number;
 let hasChanged: boolean;
@@ -55,6 +62,7 @@ beforeEach(() => {
       hostLooks++;
       if (lookMs > 0) await new Promise((resolve) => setTimeout(resolve, lookMs));
       if (failures.cannotRepair) throw failures.cannotRepair;
+      if (failures.onFormer && adapted.localAddress === OLD) throw failures.onFormer;
       return failures.repair;
     },
     async adapt(host) {
@@ -123,6 +131,13 @@ it('follows also while what stands on the former underlay cannot be put right', 
   failures.cannotRepair = undefined;
   await looks(1);
   expect(keeper.problem()).toBeUndefined();
+});
+
+it('tells of no problem that was the former underlay alone', async () => {
+  failures.onFormer = new Error('interface eth0 is gone');
+  addresses = [NEW];
+  await looks(1);
+  expect([adapted.localAddress, keeper.problem()]).toEqual([NEW, undefined]);
 });
 
 it('does not follow to where the overlay cannot be carried, and says why', async () => {

@@ -67,6 +67,23 @@ it('looks at its tables for another host than it knows, and not for the same one
   expect(read).toHaveBeenCalled();
 });
 
+it('follows back to the host that it was on, after a way to another one that failed', async () => {
+  const followed: string[] = [];
+  const links = {
+    ...onUnderlay(host),
+    async adapt(change: { interface: string }) {
+      followed.push(change.interface);
+      if (change.interface === 'eth1') throw new Error('eth1 is down');
+    },
+  };
+  const backend = createKernelBackend(host, links, forwardToPeers(false), () => undefined);
+  const to = (name: string) => backend.adapt({ interface: name, localAddress: LOCAL, mtu: 1500 });
+  await expect(to('eth1')).rejects.toThrow('eth1 is down');
+  await to('eth0');
+  await to('eth0');
+  expect(followed).toEqual(['eth1', 'eth0']);
+});
+
 describe('a start of host-gw that was given up', () => {
   it('leaves nothing behind', async () => {
     const backend = await start(7);
