@@ -39,7 +39,7 @@ it('the commands are these', () => {
   );
 });
 
-describe.each(titled)('$command', ({ command, path }) => {
+describe.concurrent.each(titled)('$command', ({ command, path }) => {
   it('has a help with an example of itself', async () => {
     const { code, stdout, stderr } = await rudder(...path, '--help');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -59,7 +59,7 @@ describe.each(titled)('$command', ({ command, path }) => {
   });
 });
 
-describe('one clear line and the documented exit code', () => {
+describe.concurrent('one clear line and the documented exit code', () => {
   it.each<[string, keyof typeof EXIT_CODES, RegExp]>([
     ['bogus', 'usage', /unknown command "bogus": expected one of init, up, join, status, .*\. See rudder --help/],
     ['statu', 'usage', /unknown command "statu": expected one of init, up, join, status, /],
@@ -123,7 +123,7 @@ describe('one clear line and the documented exit code', () => {
   });
 });
 
-describe('help and version, however one asks', () => {
+describe.concurrent('help and version, however one asks', () => {
   it.each([
     ['-h', '--help'],
     ['help', '--help'],

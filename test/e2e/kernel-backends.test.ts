@@ -18,11 +18,11 @@ import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { SHARED_NETWORK } from '../helpers/network.js';
 import { describeWith } from '../helpers/requires.js';
 import { statusOf } from './cli.js';
 import { ping, reaches, transfer } from './traffic.js';
 
-const NETWORK = '10.240.0.0/16';
 const SUBNETS = '/coreos.com/network/subnets';
 const HAND_MAC = '0e:00:00:00:00:99';
 
@@ -49,7 +49,7 @@ describe.each(CASES)('$type $options', ({ type, options, overhead }) => {
       isTunnelled && !('DirectRouting' in options) ? own(node) : nodeAddress(lab, node);
 
     beforeAll(async () => {
-      const config = JSON.stringify({ Network: NETWORK, Backend: { Type: type, ...options } });
+      const config = JSON.stringify({ ...SHARED_NETWORK, Backend: { Type: type, ...options } });
       lab = await createLab({ name, nodes: 4, config });
       byHand = lab.nodes[3];
       nodes = lab.nodes.slice(0, 3);

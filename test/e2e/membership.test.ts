@@ -7,6 +7,7 @@ import { addContainer, launchNode, logLines, startNode, waitUntilReady } from '.
 import { signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { SHARED_CONFIG } from '../helpers/network.js';
 import { describeWith } from '../helpers/requires.js';
 import { reaches } from './traffic.js';
 
@@ -23,7 +24,7 @@ describeWith(['root', 'tun', 'etcd'], 'membership', () => {
     let lab: LabState;
 
     beforeAll(async () => {
-      lab = await labUp({ name: NAME, nodes: 2 });
+      lab = await labUp({ name: NAME, nodes: 2, config: SHARED_CONFIG });
     });
     afterAll(() => labDown(NAME));
 
@@ -162,7 +163,7 @@ describeWith(['root', 'tun', 'etcd'], 'membership', () => {
         ['192.168.1.0-24', '{"PublicIP":"172.30.0.96"}'],
         ['10.240.184.128-25', '{"PublicIP":"172.30.0.96"}'],
         ['hello', '{"PublicIP":"172.30.0.96"}'],
-        ['10.240.186.0-24', '{"PublicIP":"10.240.186.1"}'],
+        ['10.240.186.0-24', '{"PublicIP":"10.240.50.1"}'],
         ['10.240.999.0-24', '{"PublicIP":"172.30.0.96"}'],
       ];
       for (const [key, value] of bad) await etcdctl(lab, 'put', `${SUBNETS}/${key}`, '--', value);

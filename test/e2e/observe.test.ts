@@ -169,34 +169,36 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'an operator', () => {
   const rows = async () => JSON.parse((await cli(lab, first, 'leases', '--json')).stdout) as Record<string, unknown>[];
 
   it('lists, reserves and releases leases', async () => {
-    const [own] = labStatus(lab).map((row) => row.subnet.replace('.1/', '.0/'));
+    const leased = labStatus(lab).map((row) => row.subnet.replace('.1/', '.0/'));
+    const [own] = leased;
+    const [spare, another] = [200, 201, 202, 203].map((n) => `10.240.${n}.0/24`).filter((one) => !leased.includes(one));
     const address = nodeAddress(lab, first);
     expect(await rows()).toHaveLength(2);
     expect((await rows()).find((row) => row.subnet === own)).toMatchObject({ publicIp: address, problem: null });
 
-    const reserved = await cli(lab, first, 'leases', 'reserve', '10.240.200.0/24', '--for', '172.30.0.9');
-    expect(reserved).toMatchObject({ code: 0, stdout: 'reserved 10.240.200.0/24 for 172.30.0.9\n' });
-    expect(await rows()).toContainEqual(
-      expect.objectContaining({ subnet: '10.240.200.0/24', ttlSeconds: null, reserved: true }),
+    const reserved = await cli(lab, first, 'leases', 'reserve', spare, '--for', '172.30.0.9');
+    expect(reserved).toMatchObject({ code: 0, stdout: `reserved ${spare} for 172.30.0.9\n` });
+    expect(await rows()).toContainEqual(expect.objectContaining({ subnet: spare, ttlSeconds: null, reserved: true }));
+    expect((await cli(lab, first, 'leases')).stdout).toMatch(
+      new RegExp(`${spare}.*172\\.30\\.0\\.9.*none yet.*reserved`),
     );
-    expect((await cli(lab, first, 'leases')).stdout).toMatch(/10\.240\.200\.0\/24.*172\.30\.0\.9.*none yet.*reserved/);
-    const shown = async () => (await readStatus()).peers.find(({ subnet }) => subnet === '10.240.200.0/24');
+    const shown = async () => (await readStatus()).peers.find(({ subnet }) => subnet === spare);
     await waitFor('the node to know of it', async () => (await shown())?.reserved, 5000);
-    expect((await cli(lab, first, 'status')).stdout).toMatch(/10\.240\.200\.0\/24.*172\.30\.0\.9.*reserved/);
+    expect((await cli(lab, first, 'status')).stdout).toMatch(new RegExp(`${spare}.*172\\.30\\.0\\.9.*reserved`));
     // Nobody is there to answer, and that is no problem.
     expect((await cli(lab, first, 'doctor')).stdout).toMatch(/^ok +overlay: good to 1 /m);
-    const second = await cli(lab, first, 'leases', 'reserve', '10.240.201.0/24', '--for', '172.30.0.9');
+    const second = await cli(lab, first, 'leases', 'reserve', another, '--for', '172.30.0.9');
     expect(second).toMatchObject({
       code: EXIT_CODES['lease-conflict'],
-      stderr: expect.stringContaining('172.30.0.9 has the reservation 10.240.200.0/24 already'),
+      stderr: expect.stringContaining(`172.30.0.9 has the reservation ${spare} already`),
     });
-    expect((await cli(lab, first, 'leases', 'reserve', '10.240.200.0/24', '--for', '172.30.0.9')).code).toBe(0);
+    expect((await cli(lab, first, 'leases', 'reserve', spare, '--for', '172.30.0.9')).code).toBe(0);
     const taken = await cli(lab, first, 'leases', 'reserve', own, '--for', '172.30.0.9');
     expect(taken.code).toBe(EXIT_CODES['lease-conflict']);
     expect(taken.stderr).toContain(`is held by ${address}`);
-    expect((await cli(lab, first, 'leases', 'release', '10.240.200.0/24')).code).toBe(0);
+    expect((await cli(lab, first, 'leases', 'release', spare)).code).toBe(0);
     expect(await rows()).toHaveLength(2);
-    const free = await cli(lab, first, 'leases', 'release', '10.240.200.0/24');
+    const free = await cli(lab, first, 'leases', 'release', spare);
     expect(free).toMatchObject({ code: EXIT_CODES.usage });
     expect(free.stderr).toContain('is free');
     // The first subnet is nobody's unless SubnetMin says so: no node would take it.

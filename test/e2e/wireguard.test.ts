@@ -22,6 +22,7 @@ import { isRunning, signalProcess } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { SHARED_NETWORK } from '../helpers/network.js';
 import { describeWith, kernelHasWireguard } from '../helpers/requires.js';
 import { cli, statusOf } from './cli.js';
 import { ping, reaches, transfer } from './traffic.js';
@@ -66,7 +67,7 @@ describeWith(['root', 'tun', 'etcd', 'iptables', 'nft', 'wireguard-go'], 'nodes 
   }
 
   beforeAll(async () => {
-    const config = JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type: 'wireguard', PSK } });
+    const config = JSON.stringify({ ...SHARED_NETWORK, Backend: { Type: 'wireguard', PSK } });
     const args = kernelHasWireguard() ? ['--wireguard-implementation=user'] : [];
     lab = await createLab({ name: NAME, nodes: 4, config, daemon: { arguments: args } });
     byHand = lab.nodes[3];

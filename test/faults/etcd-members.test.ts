@@ -9,6 +9,7 @@ import { type LabState, labDirectory } from '../../src/lab/state.js';
 import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { cli } from '../e2e/cli.js';
+import { SHARED_CONFIG } from '../helpers/network.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-faults-members';
@@ -43,7 +44,7 @@ describeWith(['root', 'tun', 'etcd'], 'one of three etcd members under running t
     for (const i of all) members.push(await startMember(i));
     await waitFor(
       'the members to agree',
-      () => etcdctl(all, 'put', '/coreos.com/network/config', '{"Network":"10.240.0.0/16"}'),
+      () => etcdctl(all, 'put', '/coreos.com/network/config', SHARED_CONFIG),
       20_000,
     );
     const endpoints = [`--etcd-endpoints=${all.map(client).join(',')}`];

@@ -10,6 +10,7 @@ import type { LabNode, LabState } from '../../src/lab/state.js';
 import { type Stream, startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { cli } from '../e2e/cli.js';
+import { SHARED_CONFIG } from '../helpers/network.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-faults-etcd';
@@ -31,7 +32,7 @@ describeWith(['root', 'tun', 'etcd'], 'etcd under running traffic', () => {
   const logged = (node: LabNode, text: RegExp) => logLines(lab, node).filter((line) => text.test(String(line.msg)));
 
   async function up(leaseTtl: string): Promise<void> {
-    lab = await labUp({ name: NAME, nodes: 2, daemon: { leaseTtl } });
+    lab = await labUp({ name: NAME, nodes: 2, config: SHARED_CONFIG, daemon: { leaseTtl } });
     stream = await startStream(lab, 'c1', containerAddress(readSubnetEnv(lab, lab.nodes[1]).RUDDER_SUBNET));
   }
   afterEach(() => labDown(NAME));

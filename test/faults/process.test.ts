@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterEach, expect, it } from 'vitest';
 import { etcdctl } from '../../src/lab/etcd.js';
-import { createLab, DEFAULT_CONFIG, labDown, labUp } from '../../src/lab/lab.js';
+import { createLab, labDown, labUp } from '../../src/lab/lab.js';
 import { nodeName } from '../../src/lab/names.js';
 import { containerAddress, execIn } from '../../src/lab/network.js';
 import { launchNode, logLines, logText, nodePaths, readSubnetEnv, startNode, stopNode } from '../../src/lab/nodes.js';
@@ -15,6 +15,7 @@ import { startStream } from '../../src/lab/stream.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { cli } from '../e2e/cli.js';
 import { transfer } from '../e2e/traffic.js';
+import { SHARED_CONFIG } from '../helpers/network.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-faults-process';
@@ -79,7 +80,7 @@ describeWith(['root', 'tun', 'etcd', 'python3'], 'the daemon itself', () => {
   });
 
   it('whose device is another one now, and not to be had: ends within a second, not as if all were well', async () => {
-    lab = await createLab({ name: NAME, nodes: 1, config: DEFAULT_CONFIG });
+    lab = await createLab({ name: NAME, nodes: 1, config: SHARED_CONFIG });
     const [node] = lab.nodes;
     await startNode(lab, node);
     // Not a race for the name.
@@ -94,7 +95,7 @@ describeWith(['root', 'tun', 'etcd', 'python3'], 'the daemon itself', () => {
     lab = await createLab({
       name: NAME,
       nodes: 1,
-      config: DEFAULT_CONFIG,
+      config: SHARED_CONFIG,
       daemon: { arguments: ['--healthz-port=9478'] },
     });
     const [node] = lab.nodes;
@@ -115,7 +116,7 @@ describeWith(['root', 'tun', 'etcd', 'python3'], 'the daemon itself', () => {
   });
 
   it('with a full disk runs on and truncates nothing', async () => {
-    lab = await createLab({ name: NAME, nodes: 1, config: DEFAULT_CONFIG });
+    lab = await createLab({ name: NAME, nodes: 1, config: SHARED_CONFIG });
     const [node] = lab.nodes;
     const { stateDir } = nodePaths(lab, node);
     mkdirSync(stateDir, { recursive: true });
@@ -137,7 +138,7 @@ describeWith(['root', 'tun', 'etcd', 'python3'], 'the daemon itself', () => {
   });
 
   it('stopped at any moment of its start: before READY it leaves nothing behind, after it what a restart needs', async () => {
-    lab = await createLab({ name: NAME, nodes: 1, config: DEFAULT_CONFIG });
+    lab = await createLab({ name: NAME, nodes: 1, config: SHARED_CONFIG });
     const [node] = lab.nodes;
     const outcomes = new Set<boolean>();
     for (let ms = 0; ms <= 1800; ms += 120) {

@@ -8,6 +8,7 @@ import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
 import { cli, statusOf } from '../e2e/cli.js';
 import { ping, reaches } from '../e2e/traffic.js';
+import { SHARED_CONFIG, SHARED_NETWORK } from '../helpers/network.js';
 import { describeWith } from '../helpers/requires.js';
 
 const NAME = 'test-vxlan-change';
@@ -22,11 +23,10 @@ describeWith(['root', 'tun', 'vxlan', 'etcd', 'iptables', 'nft'], 'a cluster tha
   const links = (member: 'n1' | 'n2') => inside('ip -o link show | cut -d: -f2', member);
   const ourRoutes = () => inside('ip -4 route show proto 80');
   const configure = (backend: object) =>
-    etcdctl(lab, 'put', '/coreos.com/network/config', JSON.stringify({ Network: '10.240.0.0/16', Backend: backend }));
+    etcdctl(lab, 'put', '/coreos.com/network/config', JSON.stringify({ ...SHARED_NETWORK, Backend: backend }));
 
   beforeAll(async () => {
-    const config = '{"Network":"10.240.0.0/16"}';
-    lab = await createLab({ name: NAME, nodes: 2, config, daemon: { leaseTtl: '1h' } });
+    lab = await createLab({ name: NAME, nodes: 2, config: SHARED_CONFIG, daemon: { leaseTtl: '1h' } });
     [first, second] = lab.nodes;
     for (const node of lab.nodes) await launchNode(lab, node);
     for (const node of lab.nodes) await waitUntilReady(lab, node);

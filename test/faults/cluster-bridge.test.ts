@@ -5,9 +5,9 @@ import { execIn, removeContainer } from '../../src/lab/network.js';
 import { addContainer, launchNode, readSubnetEnv, waitUntilReady } from '../../src/lab/nodes.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli } from '../e2e/cli.js';
+import { knock } from '../e2e/knock.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli } from './cli.js';
-import { knock } from './knock.js';
 
 const NAME = 'test-bridge-askers';
 

@@ -8,9 +8,9 @@ import { daemonCommand, launchNode, logText, startNode, stopNode } from '../../s
 import { isRunning } from '../../src/lab/process.js';
 import type { LabNode, LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli, statusOf } from '../e2e/cli.js';
+import { reaches } from '../e2e/traffic.js';
 import { describeWith } from '../helpers/requires.js';
-import { cli, statusOf } from './cli.js';
-import { reaches } from './traffic.js';
 
 const NAME = 'test-cover';
 /** Holds the lab's underlay, and leases nothing of it. */
