@@ -9,8 +9,10 @@ export interface Logger {
   readonly info: Log;
   readonly warn: Log;
   readonly error: Log;
+  /** Whether anybody hears it: for fields that cost something to make. */
+  isLevelEnabled(level: 'debug'): boolean;
 }
 
 const ignore = () => undefined;
 /** For whoever looks at what others have left, and tells of it in his own words. */
-export const SILENT: Logger = { debug: ignore, info: ignore, warn: ignore, error: ignore };
+export const SILENT: Logger = { debug: ignore, info: ignore, warn: ignore, error: ignore, isLevelEnabled: () => false };

@@ -1,10 +1,11 @@
 import type { Backend } from '../backend/backend.js';
 import type { Curves } from '../cluster/summary.js';
+import { inTurns } from '../core/in-turns.js';
 import { formatIpv4 } from '../core/ipv4.js';
 import type { Lease } from '../core/lease.js';
 import { formatSubnet } from '../core/subnet.js';
 import type { Health } from '../health/health.js';
-import { createHistory, type HistoryPart, STEP_SECONDS } from '../history/history.js';
+import { createHistory, type HistoryPart, type PeerSample, STEP_SECONDS } from '../history/history.js';
 import { createLostPeers, type LostPeer } from '../history/lost-peers.js';
 import { dropOf } from '../ops/status.js';
 import type { PeerSight } from './peer-sight.js';
@@ -34,7 +35,7 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
   const history = createHistory();
   const lostPeers = createLostPeers();
   /** By the clock that people have. */
-  let endsAt = '';
+  let endsAt = new Date().toISOString();
   let noted: readonly Lease[] | undefined;
   /** Text for thousands of them would cost more than all else here. */
   const names = new WeakMap<Lease, string>();
@@ -47,20 +48,20 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
     lostPeers.note(now.map(peerOf), nowSeconds());
   }
 
-  function look(): void {
+  async function look(): Promise<void> {
     notePeers();
-    endsAt = new Date().toISOString();
     health.look();
-    history.add({ peers: samples(), drops: dropsOf(backend) }, nowSeconds());
+    const samples: PeerSample[] = [];
+    await inTurns(peers(), (some) => void samples.push(...some.map(sampleOf)));
+    endsAt = new Date().toISOString();
+    history.add({ peers: samples, drops: dropsOf(backend) }, nowSeconds());
   }
 
-  function* samples() {
-    for (const lease of peers()) {
-      const { problem, heardSecondsAgo, traffic } = sightOf(lease);
-      const { state, rttMs } = health.of(lease, problem, heardSecondsAgo);
-      const { outBytes, inBytes } = traffic;
-      yield { subnet: nameOf(lease), outBytes, inBytes, rttMs, isWell: !UNWELL.has(state) };
-    }
+  function sampleOf(lease: Lease): PeerSample {
+    const { problem, heardSecondsAgo, traffic } = sightOf(lease);
+    const { state, rttMs } = health.of(lease, problem, heardSecondsAgo);
+    const { outBytes, inBytes } = traffic;
+    return { subnet: nameOf(lease), outBytes, inBytes, rttMs, isWell: !UNWELL.has(state) };
   }
 
   function nameOf(lease: Lease): string {
@@ -71,8 +72,8 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
     return name;
   }
 
-  look();
-  const timer = setInterval(look, STEP_SECONDS * 1000).unref();
+  void look();
+  const timer = setInterval(() => void look(), STEP_SECONDS * 1000).unref();
   return {
     history(after, subnet) {
       const part = history.after(after, subnet);

@@ -1,6 +1,7 @@
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import type { Backend } from '../backend/backend.js';
 import { messageOf } from '../core/errors.js';
+import { inTurns, MOST_AT_ONCE } from '../core/in-turns.js';
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
 import { isPortMapped, type Lease } from '../core/lease.js';
 import type { LeaseChange } from '../core/lease-set.js';
@@ -56,8 +57,6 @@ export interface PeerAdmission {
 
 /** Each take starts nft, which costs more than all else of a change: a first change is taken at once, those after it together. */
 const GATHER_MS = 100;
-/** That are taken in one turn: all of the first list of a large cluster would keep everything else waiting. */
-const MOST_AT_ONCE = 500;
 /** Skipped peers that are told in each interval. */
 const SKIPPED_TOLD = 20;
 
@@ -104,10 +103,7 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
     const changed = changes.map(({ lease }) => formatSubnetKey(lease.subnet));
     // Others too that only a route, or a subnet that nobody holds, keeps from being covered.
     const keys = [...new Set([...changed, ...suspects(), ...problems.keys()])];
-    for (let first = 0; first < keys.length; first += MOST_AT_ONCE) {
-      if (first > 0) await setImmediate();
-      await judge(keys.slice(first, first + MOST_AT_ONCE));
-    }
+    await inTurns(keys, judge);
   }
 
   async function judge(keys: readonly string[]): Promise<void> {

@@ -31,7 +31,8 @@ export function createPeerLog(log: Logger, known: readonly Lease[]): PeerLog {
   const knownYet = new Set(known.map(nameOf));
 
   /** Once: who has left and comes again is news. */
-  const isNews = ({ type, lease }: LeaseChange) => !knownYet.delete(nameOf(lease)) || type !== 'added';
+  const isNews = ({ type, lease }: LeaseChange) =>
+    knownYet.size === 0 || !knownYet.delete(nameOf(lease)) || type !== 'added';
 
   return {
     changed(changes) {
@@ -42,6 +43,8 @@ export function createPeerLog(log: Logger, known: readonly Lease[]): PeerLog {
         const counts = { added: count('added'), changed: count('changed'), removed: count('removed') };
         log.info(counts, 'peers changed', news.size > 0 ? 'peer.changed' : undefined);
       }
+      // Of thousands no text that nobody reads.
+      if (isFlood && !log.isLevelEnabled('debug')) return;
       for (const change of changes) {
         const { type, lease } = change;
         const fields = fieldsOf(lease);

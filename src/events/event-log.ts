@@ -90,12 +90,18 @@ export async function openEventLog(stateDirectory: string, log: Logger): Promise
     },
     tellingBy(log) {
       const telling =
-        (level: keyof Logger): Logger['info'] =>
+        (level: 'debug' | 'info' | 'warn' | 'error'): Logger['info'] =>
         (fields, message, event) => {
           log[level](fields, message);
           if (event !== undefined) note(event, fields, message);
         };
-      return { debug: telling('debug'), info: telling('info'), warn: telling('warn'), error: telling('error') };
+      return {
+        debug: telling('debug'),
+        info: telling('info'),
+        warn: telling('warn'),
+        error: telling('error'),
+        isLevelEnabled: (level) => log.isLevelEnabled(level),
+      };
     },
     last: (area) => list.after(0).findLast(({ kind }) => areaOf(kind) === area),
     async after(id, waitMs) {

@@ -17,8 +17,7 @@ export const MOST_NEW = 64;
 
 /** What is seen at one step. */
 export interface Sample {
-  /** Gone through once. */
-  readonly peers: Iterable<PeerSample>;
+  readonly peers: readonly PeerSample[];
   /** All counters of drops since the start, by reason. */
   readonly drops: Readonly<Record<string, number>>;
 }

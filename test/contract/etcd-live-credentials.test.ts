@@ -4,7 +4,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createEtcdRegistry } from '../../src/control/etcd/etcd-registry.js';
 import type { Registry } from '../../src/control/etcd/registry.js';
-import type { Logger } from '../../src/core/logger.js';
+import { type Logger, SILENT } from '../../src/core/logger.js';
 import { startTestEtcd, type TestEtcd } from '../helpers/etcd.js';
 import { createPki, type Pki } from '../helpers/pki.js';
 import { describeWith } from '../helpers/requires.js';
@@ -21,7 +21,7 @@ describeWith(['etcd'], 'credentials that are replaced', () => {
   let stop: () => Promise<void>;
 
   const say = (fields: object, message: string) => void lines.push(`${message} ${JSON.stringify(fields)}`);
-  const log: Logger = { debug: () => undefined, info: say, warn: say, error: say };
+  const log: Logger = { ...SILENT, info: say, warn: say, error: say };
 
   beforeEach(() => {
     pki = createPki();

@@ -8,5 +8,12 @@ export interface RecordingLog extends Logger {
 export function createRecordingLog(): RecordingLog {
   const lines: RecordingLog['lines'] = [];
   const at = (level: string) => (fields: object, message: string) => void lines.push({ level, message, fields });
-  return { lines, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+  return {
+    lines,
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    isLevelEnabled: () => true,
+  };
 }

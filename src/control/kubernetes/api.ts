@@ -45,13 +45,13 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
   const { deadlineMs } = { ...TIMING, ...options.timing };
   const agentOptions = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE_MS, maxSockets: 4 };
   let agents = { http: new HttpAgent(agentOptions), https: new HttpsAgent(agentOptions) };
-  let ends: readonly CertificateEnd[] = [];
+  let latest: Connection | undefined;
   let closing = new AbortController();
   let isWarned = false;
 
   function connection(): Connection {
     const found = readConnection(options);
-    ends = endsOf(found);
+    latest = found;
     if (found.isUnverified && !isWarned) {
       isWarned = true;
       log?.warn(
@@ -197,7 +197,7 @@ export function openApi(options: KubernetesOptions, log?: Logger): KubernetesApi
       for (const agent of Object.values(agents)) agent.destroy();
       agents = { http: new HttpAgent(agentOptions), https: new HttpsAgent(agentOptions) };
     },
-    certificates: () => ends,
+    certificates: () => (latest === undefined ? [] : endsOf(latest)),
     close() {
       closing.abort();
       for (const agent of Object.values(agents)) agent.destroy();

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { messageOf } from '../../core/errors.js';
+import { inTurns } from '../../core/in-turns.js';
 import type { Lease } from '../../core/lease.js';
 import type { Logger } from '../../core/logger.js';
 import { createContact } from '../contact.js';
@@ -28,9 +29,6 @@ export interface JoinedOptions extends Keeping {
   readonly joinedAs: NodeFacts | undefined;
   readonly log: Logger;
 }
-
-/** So many Nodes are judged in one go: all of a list of thousands would keep everything else waiting. */
-const AT_ONCE = 250;
 
 /** One loop follows all Nodes; what it says of our own one is kept, and the file of the network config followed beside it. */
 export function keepJoined(options: JoinedOptions): Joined {
@@ -72,11 +70,12 @@ export function keepJoined(options: JoinedOptions): Joined {
 
   async function candidatesOf(nodes: readonly NodeFacts[]): Promise<Candidate[]> {
     const candidates: Candidate[] = [];
-    for (const [i, node] of nodes.entries()) {
-      if (i % AT_ONCE === AT_ONCE - 1) await setImmediate();
-      const candidate = node.name === name ? undefined : toCandidate(node);
-      if (candidate !== undefined) candidates.push(candidate);
-    }
+    await inTurns(nodes, (some) => {
+      for (const node of some) {
+        const candidate = node.name === name ? undefined : toCandidate(node);
+        if (candidate !== undefined) candidates.push(candidate);
+      }
+    });
     return candidates;
   }
 
@@ -87,8 +86,9 @@ export function keepJoined(options: JoinedOptions): Joined {
       async listed(nodes: readonly NodeFacts[]) {
         const candidates = await candidatesOf(nodes);
         await setImmediate();
+        if (!stopped.signal.aborted) set.replaceAll(candidates);
+        await setImmediate();
         if (stopped.signal.aborted) return;
-        set.replaceAll(candidates);
         keeper.seen(nodes.find((node) => node.name === name));
         resolve();
       },

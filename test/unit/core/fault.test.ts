@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { createFaultLog } from '../../../src/core/fault.js';
+import { SILENT } from '../../../src/core/logger.js';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -7,7 +8,7 @@ afterEach(() => void vi.useRealTimers());
 it('a fault is told as long as it lasts, at a bounded rate, and is an event at its two ends', () => {
   const told: unknown[] = [];
   const say = (fields: object, message: string, event?: string) => void told.push([message, fields, event]);
-  const log = { debug: say, info: say, warn: say, error: say };
+  const log = { ...SILENT, debug: say, info: say, warn: say, error: say };
   const fault = createFaultLog(log, { fault: ['it is lost', 'registry.lost'], over: ['it is back', 'registry.back'] });
   fault.over(); // never was there
   for (let seconds = 0; seconds < 61; seconds++) {

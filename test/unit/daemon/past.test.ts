@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import { MOST_AT_ONCE } from '../../../src/core/in-turns.js';
 import type { Lease } from '../../../src/core/lease.js';
 import { keepPast, type Past, type PastOptions } from '../../../src/daemon/past.js';
 import { STEP_SECONDS } from '../../../src/history/history.js';
@@ -43,10 +44,10 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-it('looks every few seconds, whoever asks, at what flows, what is dropped and who is not well', () => {
+it('looks every few seconds, whoever asks, at what flows, what is dropped and who is not well', async () => {
   bytes = 10_000;
   state = 'silent';
-  vi.advanceTimersByTime(STEP_SECONDS * 1000);
+  await vi.advanceTimersByTimeAsync(STEP_SECONDS * 1000);
   const { curves, drops, endsAt } = past.history(-1, undefined)!;
   expect(curves).toMatchObject({ out: [null, 2000], peers: [2, 2], unwell: [0, 2] });
   // Of the counters those of drops, and no others.
@@ -55,15 +56,15 @@ it('looks every few seconds, whoever asks, at what flows, what is dropped and wh
   expect(past.history(-1, '10.240.1.0/24')?.curves.out).toEqual([null, 1000]);
 });
 
-it('tells another node the sum of its drops, and that nobody knows of any where the kernel moves the packets', () => {
+it('tells another node the sum of its drops, and that nobody knows of any where the kernel moves the packets', async () => {
   bytes = 10_000;
-  vi.advanceTimersByTime(STEP_SECONDS * 1000);
+  await vi.advanceTimersByTimeAsync(STEP_SECONDS * 1000);
   expect(past.curves().curves.drops).toEqual([0, 10]);
   past.stop();
   const uncounted = { outPackets: null, outBytes: null, inPackets: null, inBytes: null };
   const sightOf = () => ({ problem: undefined, heardSecondsAgo: undefined, traffic: uncounted });
   past = keepPast({ ...options, backend: { packetPath: undefined }, sightOf });
-  vi.advanceTimersByTime(STEP_SECONDS * 1000);
+  await vi.advanceTimersByTimeAsync(STEP_SECONDS * 1000);
   const { drops, out, peers: seen } = past.curves().curves;
   expect([seen.at(-1), new Set(drops), new Set(out)]).toEqual([2, new Set([null]), new Set([null])]);
 });
@@ -76,6 +77,21 @@ it('remembers who left, also between two looks', () => {
   ]);
   vi.advanceTimersByTime(60_000);
   expect(past.lost()).toMatchObject([{ host: 'b', seconds: 60 }]);
+});
+
+it('looks at thousands in turns, and at all of them', async () => {
+  past.stop();
+  peers = Array.from({ length: 2000 }, (_, i) => lease(`10.${240 + (i >> 8)}.${i & 255}.0/24`, `n${i}`));
+  let seen = 0;
+  const sightOf = (of: Lease) => {
+    seen++;
+    return options.sightOf(of);
+  };
+  past = keepPast({ ...options, sightOf });
+  expect(seen).toBeLessThanOrEqual(MOST_AT_ONCE);
+  expect(past.history(-1, undefined)).toMatchObject({ curves: { peers: [] } });
+  await vi.waitFor(() => expect(past.curves().curves.peers).toEqual([2000]));
+  expect(seen).toBe(2000);
 });
 
 it('stops', () => {

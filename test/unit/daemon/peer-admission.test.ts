@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import { MOST_AT_ONCE } from '../../../src/core/in-turns.js';
 import { formatIpv4 } from '../../../src/core/ipv4.js';
 import type { Lease } from '../../../src/core/lease.js';
 import type { LeaseChange } from '../../../src/core/lease-set.js';
@@ -129,7 +130,7 @@ describe('a peer', () => {
       taken.push(done.filter((line) => line.startsWith('added')).length);
     }
     expect(done.filter((line) => line.startsWith('added'))).toHaveLength(1200);
-    expect(Math.max(...taken.map((count, i) => count - (taken[i - 1] ?? 0)))).toBeLessThanOrEqual(500);
+    expect(Math.max(...taken.map((count, i) => count - (taken[i - 1] ?? 0)))).toBeLessThanOrEqual(MOST_AT_ONCE);
   });
 
   it('that changes hands within one batch stays a member', async () => {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
 import type { Lease } from '../../../src/core/lease.js';
+import { SILENT } from '../../../src/core/logger.js';
 import type { PeerState } from '../../../src/core/peer-state.js';
 import { createPeerLog } from '../../../src/daemon/peer-log.js';
 import { watchPeerHealth } from '../../../src/daemon/peer-watch.js';
@@ -17,7 +18,7 @@ const lease = (number: number, host?: string): Lease => ({
 let told: { message: string; fields: Record<string, unknown>; event: string | undefined }[];
 const say = (fields: object, message: string, event?: string) =>
   void told.push({ message, fields: fields as Record<string, unknown>, event });
-const log = { debug: () => undefined, info: say, warn: say, error: say };
+const log = { ...SILENT, info: say, warn: say, error: say };
 
 beforeEach(() => {
   told = [];

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { keepCredentials, readTls, type TlsFiles } from '../../../../src/control/etcd/credentials.js';
 import { certificateEnd, expiryWarning, parseCertificates } from '../../../../src/core/certificates.js';
 import { RudderError } from '../../../../src/core/errors.js';
-import type { Logger } from '../../../../src/core/logger.js';
+import { type Logger, SILENT } from '../../../../src/core/logger.js';
 import { createPki, type Pki } from '../../../helpers/pki.js';
 
 let pki: Pki;
@@ -12,7 +12,7 @@ let lines: string[];
 let clock: number;
 
 const say = (fields: object, message: string) => void lines.push(`${message} ${JSON.stringify(fields)}`);
-const log: Logger = { debug: () => undefined, info: say, warn: say, error: say };
+const log: Logger = { ...SILENT, info: say, warn: say, error: say };
 const keep = (passwordFile?: string) =>
   keepCredentials({ tls: files, auth: passwordFile ? { username: 'me', passwordFile } : undefined }, log, () => clock);
 
