@@ -137,6 +137,14 @@ describe('a peer', () => {
     const handed = [gone(lease('10.240.7.0/24', '10.1.1.7')), put(lease('10.240.8.0/24', '10.1.1.7'))];
     expect(await given(...handed)).toEqual(['removed 10.240.7.0/24', 'added 10.240.8.0/24']);
   });
+
+  it('that changes hands within thousands stays a member, whichever turn its subnets are taken in', async () => {
+    await given(put(lease('10.240.7.0/24', '10.1.1.7')));
+    const others = Array.from({ length: 1200 }, (_, i) => put(lease(`10.${i >> 8}.${i & 255}.0/24`, '10.1.1.8')));
+    const handed = [gone(lease('10.240.7.0/24', '10.1.1.7')), ...others, put(lease('10.240.8.0/24', '10.1.1.7'))];
+    expect((await given(...handed)).filter((line) => /^[+-]/.test(line))).toEqual(['+ 10.1.1.8|']);
+    expect(await given(gone(lease('10.240.8.0/24', '10.1.1.7')))).toEqual(['removed 10.240.8.0/24', '- 10.1.1.7|']);
+  });
 });
 
 describe('a lease whose node cannot be a next hop', () => {
