@@ -104,6 +104,8 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
     // Others too that only a route, or a subnet that nobody holds, keeps from being covered.
     const keys = [...new Set([...changed, ...suspects(), ...problems.keys()])];
     await inTurns(keys, judge);
+    const left = members.takeLeft();
+    if (firewall !== undefined && hasAny(left)) await firewall.removeMembers(left);
   }
 
   async function judge(keys: readonly string[]): Promise<void> {
@@ -172,12 +174,11 @@ export function createPeerAdmission(options: AdmissionOptions): PeerAdmission {
     limit((suppressed) => log.warn({ subnet: formatSubnet(lease.subnet), problem, suppressed }, 'a peer is skipped'));
   }
 
-  /** Members are there before the routes to them, and go after those. */
+  /** Members are there before the routes to them, and go after those: when all turns are over, which may have them again. */
   async function put(results: readonly LeaseChange[]): Promise<void> {
-    const { added, removed } = members.count(results);
+    const added = members.count(results);
     if (firewall !== undefined && hasAny(added)) await firewall.addMembers(added);
     await backend.apply(results);
-    if (firewall !== undefined && hasAny(removed)) await firewall.removeMembers(removed);
   }
 
   return {
@@ -211,6 +212,8 @@ const hasAny = ({ direct, portMapped }: Members) => direct.size + portMapped.siz
 function createMemberCounts() {
   const counts = { direct: new Map<Ipv4, number>(), portMapped: new Map<Ipv4, number>() };
   const leases = new Map<string, Lease>();
+  const nobody = () => ({ direct: new Set<Ipv4>(), portMapped: new Set<Ipv4>() });
+  let left = nobody();
   const kindOf = (lease: Lease) => (isPortMapped(lease) ? 'portMapped' : 'direct');
 
   function change(lease: Lease, by: 1 | -1): boolean {
@@ -223,24 +226,31 @@ function createMemberCounts() {
 
   return {
     /**
-     * Which addresses are members now that were not, and which are not any more.
+     * Which addresses are members now that were not.
      * @param changes one of a subnet at most
      */
-    count(changes: readonly LeaseChange[]): { added: Members; removed: Members } {
-      const added = { direct: new Set<Ipv4>(), portMapped: new Set<Ipv4>() };
-      const removed = { direct: new Set<Ipv4>(), portMapped: new Set<Ipv4>() };
+    count(changes: readonly LeaseChange[]): Members {
+      const added = nobody();
       // Those that come first: an address that only changes subnets is a member all the time.
       for (const { type, lease } of changes) {
-        if (type !== 'removed' && change(lease, 1)) added[kindOf(lease)].add(lease.publicIp);
+        if (type === 'removed' || !change(lease, 1)) continue;
+        const kind = kindOf(lease);
+        if (!left[kind].delete(lease.publicIp)) added[kind].add(lease.publicIp);
       }
       for (const { type, lease } of changes) {
         const key = formatSubnetKey(lease.subnet);
         const before = leases.get(key);
-        if (before !== undefined && change(before, -1)) removed[kindOf(before)].add(before.publicIp);
+        if (before !== undefined && change(before, -1)) left[kindOf(before)].add(before.publicIp);
         if (type === 'removed') leases.delete(key);
         else leases.set(key, lease);
       }
-      return { added, removed };
+      return added;
+    },
+    /** Which are none any more. */
+    takeLeft(): Members {
+      const taken = left;
+      left = nobody();
+      return taken;
     },
     all: (): Members => ({
       direct: new Set(counts.direct.keys()),

@@ -33,6 +33,13 @@ const ours = {
   'a route that goes': () => netlink.deleteRouteEntry(route),
   'an FDB entry that goes': () => netlink.deleteFdb(index, entry),
   'a neighbour that goes': () => netlink.deleteNeighbour(index, neighbour),
+  'entries that go, come back and go before anybody looks': async () => {
+    for (const _ of [1, 2]) {
+      await put();
+      await netlink.deleteFdb(index, entry);
+      await netlink.deleteNeighbour(index, neighbour);
+    }
+  },
   'what is not there and shall go': () => netlink.deleteFdb(index, entry).catch(() => undefined),
 };
 const others = {

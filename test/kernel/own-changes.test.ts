@@ -10,6 +10,7 @@ describeWith(['root', 'vxlan'], 'a watch of the host', () => {
         'a route that goes': false,
         'an FDB entry that goes': false,
         'a neighbour that goes': false,
+        'entries that go, come back and go before anybody looks': false,
         'what is not there and shall go': false,
       },
       others: {

@@ -7,13 +7,17 @@ import { DEVICE_ALIAS } from '../../system/tun-device.js';
 
 /** What devices of ours have in common, of whatever kind of the kernel's they are. */
 
-/** Our mark, its MTU, and nothing of IPv6. @returns what was wrong, in words */
-export async function putLinkRight(netlink: Netlink, link: LinkInfo, mtu: number): Promise<string[]> {
+/**
+ * Our mark, its MTU, and nothing of IPv6.
+ * @param inForce the MTU that it was given last: that it has this one is nobody's change but the underlay's
+ * @returns what was wrong, in words
+ */
+export async function putLinkRight(netlink: Netlink, link: LinkInfo, mtu: number, inForce: number): Promise<string[]> {
   const { index, name } = link;
   const found: string[] = [];
   if (link.mtu !== mtu) {
     await netlink.setMtu(index, mtu);
-    found.push(`at MTU ${link.mtu} instead of ${mtu}`);
+    if (link.mtu !== inForce) found.push(`at MTU ${link.mtu} instead of ${mtu}`);
   }
   if (link.alias !== DEVICE_ALIAS) await netlink.setAlias(index, DEVICE_ALIAS);
   // Before it is up, so that no link-local address appears. Each call is a change that wakes who watches the host.

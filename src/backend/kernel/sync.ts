@@ -68,7 +68,7 @@ export interface KernelSync {
   persist(): void;
   /** Why nothing reaches that peer at the moment; undefined: nothing is known to be wrong. */
   problemOf(subnet: Subnet): string | undefined;
-  /** After persist() the kernel goes on forwarding; before it, all is as it was found. Resolves when that is so. */
+  /** After persist() the kernel goes on forwarding; before it, all is as it was found. Resolves when that is so, and stays so. */
   stop(): Promise<void>;
 }
 
@@ -97,6 +97,8 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
   let stopped = false;
 
   async function change(changes: readonly PeerChange[]): Promise<void> {
+    // Of thousands that have come at once the rest may be told when all has been taken back.
+    if (stopped) return;
     const owners = new Set(changes.map((next) => formatSubnet(next.type === 'put' ? next.peer.subnet : next.subnet)));
     const before = [...owners].flatMap(plan.of);
     for (const next of changes) {
@@ -122,6 +124,7 @@ export function createKernelSync(options: KernelSyncOptions): KernelSync {
   }
 
   async function converge(): Promise<string | undefined> {
+    if (stopped) return undefined;
     const { ground: on, repaired } = await look();
     await plan.decide([...plan.peers.keys()], on, isRouted);
     const { lost, others } = await present.read(on);

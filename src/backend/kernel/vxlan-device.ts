@@ -146,7 +146,7 @@ async function ensureDevice(settings: Settings, state: Mutable): Promise<Looked>
       link = await create(settings, underlay.index, state.underlay.address, mtu);
       found.push(misfit);
     }
-    found.push(...(await putRight(settings, link!, underlay.index, state.underlay.address, mtu)));
+    found.push(...(await putRight(settings, state, link!, underlay.index, mtu)));
     if (state.own !== undefined) {
       const whole = { netlink, network: settings.network, portTaken: () => portTaken(settings) };
       found.push(...(await bringUp(whole, link!, state.own)));
@@ -175,9 +175,9 @@ async function create(settings: Settings, link: number, local: Ipv4, mtu: number
 /** What can be changed in place. @returns what was wrong, in words */
 async function putRight(
   { netlink, mac, vni: id }: Settings,
+  { underlay: { address: local }, mtuInForce }: Mutable,
   link: DetailedLink,
   underlay: number,
-  local: Ipv4,
   mtu: number,
 ): Promise<string[]> {
   const { index, vxlan } = link;
@@ -190,6 +190,6 @@ async function putRight(
     await netlink.setMac(index, mac);
     found.push(`with MAC ${link.mac} instead of ${mac}`);
   }
-  found.push(...(await putLinkRight(netlink, link, mtu)));
+  found.push(...(await putLinkRight(netlink, link, mtu, mtuInForce)));
   return found;
 }

@@ -115,7 +115,10 @@ export function watchHost(
       let changed = false;
       for (let i = 0; i < MAX_READS; i++) {
         const result = readOne();
-        if (result === undefined) break;
+        if (result === undefined) {
+          own.deletions.heardAll();
+          break;
+        }
         changed ||= result;
       }
       return changed;

@@ -102,6 +102,8 @@ async function erase(requests: Requests, own: OwnDeletions, what: string, body: 
   } catch (error) {
     own.take(body);
     throw error;
+  } finally {
+    own.answered();
   }
 }
 
@@ -109,20 +111,43 @@ async function erase(requests: Requests, own: OwnDeletions, what: string, body: 
 export interface OwnDeletions {
   /** It is about to be asked for. */
   add(body: Buffer): void;
+  /** That of add() is over: it has been told by now, or never will be. */
+  answered(): void;
   /** Whether it is one of those; once for each. */
   take(body: Buffer): boolean;
+  /** Whoever listens has heard all that there was. */
+  heardAll(): void;
   /** From now on somebody listens, who takes what is added. What was lost is forgotten. */
   begin(): void;
 }
 
 export function createOwnDeletions(): OwnDeletions {
-  const places = new Set<string>();
+  /** How often each: a peer may go, come back and go between two looks. */
+  const places = new Map<string, number>();
   let isHeard = false;
+  let underWay = 0;
   return {
     add(body) {
-      if (isHeard) places.add(placeOf(body));
+      underWay++;
+      if (!isHeard) return;
+      const place = placeOf(body);
+      places.set(place, (places.get(place) ?? 0) + 1);
     },
-    take: (body) => places.size > 0 && places.delete(placeOf(body)),
+    answered() {
+      underWay--;
+    },
+    take(body) {
+      if (places.size === 0) return false;
+      const place = placeOf(body);
+      const times = places.get(place) ?? 0;
+      if (times > 1) places.set(place, times - 1);
+      else places.delete(place);
+      return times > 0;
+    },
+    heardAll() {
+      // Of a neighbour that anybody looks up at that moment the kernel tells no deletion: the next one is somebody else's.
+      if (underWay === 0) places.clear();
+    },
     begin() {
       isHeard = true;
       places.clear();

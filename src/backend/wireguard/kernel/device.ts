@@ -111,7 +111,7 @@ async function ensureDevice(options: DeviceOptions, state: Mutable): Promise<Loo
       found.push('gone');
     }
     found.push(...(await putSettingsRight(options, state, link.index)));
-    found.push(...(await putLinkRight(netlink, link, mtu)));
+    found.push(...(await putLinkRight(netlink, link, mtu, state.mtuInForce)));
     if (state.own !== undefined) {
       found.push(...(await bringUp({ netlink, network, portTaken: () => portTaken(options) }, link, state.own)));
     }

@@ -125,3 +125,12 @@ it('a node that is to leave nothing removes the routes of an earlier run too', a
   await backend.stop(true);
   expect(await routes()).toEqual([]);
 });
+
+it('a node that has left nothing writes no peer that is told afterwards', async () => {
+  const backend = await start(7);
+  backend.persist();
+  await backend.stop(true);
+  await backend.apply([{ type: 'added', lease: lease(8) }]);
+  await backend.repair();
+  expect(await routes()).toEqual([]);
+});

@@ -418,6 +418,15 @@ it('follows the underlay to another MTU', async () => {
   expect([backend.mtu(), link()!.mtu]).toEqual([1300, 1300]);
 });
 
+it('calls nobody who changes the device what changes the underlay', async () => {
+  await start();
+  const { index } = fake.links.find(({ name }) => name === 'eth0')!;
+  await fake.netlink.setMtu(index, 1400);
+  expect([await backend.repair(), link()!.mtu]).toEqual([undefined, 1320]);
+  await fake.netlink.setMtu(link()!.index, 1000);
+  expect([await backend.repair(), link()!.mtu]).toEqual(['at MTU 1000 instead of 1320', 1320]);
+});
+
 it('says no secret', async () => {
   await start(lease(7, KEY7), lease(9, KEY7));
   await backend.rotateKey!();
