@@ -136,7 +136,7 @@ export function keepHost(options: HostKeeperOptions): HostKeeper {
     repairLimit((suppressed) =>
       log.warn(
         { found, repairs, suppressed },
-        'somebody changed the overlay device or its routes: put right',
+        'the overlay device or its routes were not as they have to be: put right',
         'device.repaired',
       ),
     );

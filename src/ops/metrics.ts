@@ -119,7 +119,7 @@ export function createMetrics(): { readonly contentType: string; text(status: St
     gauge('rudder_device_up', "Whether the overlay's device is up.", device.up ? 1 : 0);
     total(
       'rudder_device_repairs_total',
-      "Times that the overlay's device or routes were changed by somebody and put right.",
+      "Times that the overlay's device or its routes were not as they have to be and were put right.",
       device.repairs,
     );
     if (lease.remainingSeconds !== null && lease.ttlSeconds !== null) {

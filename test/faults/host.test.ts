@@ -71,6 +71,7 @@ describeWith(['root', 'tun', 'etcd'], 'somebody changes the host under running t
     ['given another address', 'ip address add 10.99.0.1/24 dev rudder0'],
     ['stripped of its route', 'ip route delete 10.240.0.0/16 dev rudder0'],
     ['given another MTU', 'ip link set rudder0 mtu 1400'],
+    ['given another name', 'ip link set rudder0 down; ip link set rudder0 name theirs0'],
     ['given an MTU below that of IPv6', 'ip link set rudder0 mtu 1200'],
   ])('rudder0 %s: as it was within 5 s, and packets flow', async (_, command) => {
     const before = await repairs();

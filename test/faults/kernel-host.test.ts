@@ -76,6 +76,7 @@ describe.each([
           ],
           ['its MAC is set to another one', () => 'ip link set rudder.1 address 0e:00:00:00:00:99'],
           ['its MTU is changed', () => 'ip link set rudder.1 mtu 1000'],
+          ['it is given another name', () => 'ip link set rudder.1 down; ip link set rudder.1 name theirs.1'],
           [
             'its neighbours, FDB entries and routes are deleted',
             () => `ip neigh flush dev rudder.1 nud permanent; ip route delete ${routeToFirst()};

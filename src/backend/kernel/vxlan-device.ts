@@ -143,6 +143,8 @@ async function ensureDevice(settings: Settings, state: Mutable): Promise<Looked>
     const misfit = link === undefined ? 'gone' : disagreement(link, settings);
     if (misfit !== undefined) {
       if (link !== undefined) await netlink.deleteLink(link.index);
+      // Ours under a name that somebody has given it keeps its VNI and port.
+      else await removeOwnDevices(netlink, 'vxlan');
       link = await create(settings, underlay.index, state.underlay.address, mtu);
       found.push(misfit);
     }

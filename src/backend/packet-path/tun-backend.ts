@@ -11,6 +11,7 @@ import {
   deviceProblem,
   openTunDevice,
   removeDevice,
+  removeRenamed,
   writeTunMessage,
 } from '../../system/tun-device.js';
 import { openUdpSocket } from '../../system/udp-socket.js';
@@ -164,6 +165,7 @@ export function openTunBackend(options: TunOptions, tunnelOn: (socket: () => num
     repaired = undefined;
     // Also at a device that was just made anew: what was done to it since is told only once.
     const problem = await deviceProblem(netlink, device(own.address));
+    if (problem === 'gone') await removeRenamed(netlink);
     // One that is gone ends the worker, and is made anew by that.
     if (problem === undefined || problem === 'gone') return told;
     await configureTunDevice(netlink, device(own.address));

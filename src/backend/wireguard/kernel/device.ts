@@ -2,7 +2,7 @@ import { errnoOf, messageOf, RudderError } from '../../../core/errors.js';
 import type { Logger } from '../../../core/logger.js';
 import type { Subnet } from '../../../core/subnet.js';
 import { type LinkInfo, type Netlink, NetlinkError, type WireguardDevice } from '../../../system/netlink.js';
-import { isOwnDevice } from '../../kernel/leftovers.js';
+import { isOwnDevice, removeOwnDevices } from '../../kernel/leftovers.js';
 import { bringUp, putLinkRight } from '../../kernel/own-device.js';
 import type { Looked } from '../../kernel/sync.js';
 import { findUnderlay } from '../../kernel/underlay-link.js';
@@ -107,6 +107,8 @@ async function ensureDevice(options: DeviceOptions, state: Mutable): Promise<Loo
     let link = await netlink.link(WIREGUARD_DEVICE);
     if (link !== undefined && link.kind !== 'wireguard') throw nameTaken();
     if (link === undefined) {
+      // Ours under a name that somebody has given it keeps its port.
+      await removeOwnDevices(netlink, 'wireguard');
       link = await create(netlink, mtu);
       found.push('gone');
     }
