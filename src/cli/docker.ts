@@ -91,7 +91,7 @@ const NOT_ENABLED = 'Docker takes no subnet from Rudder: nothing to remove';
 
 /** Not where Docker has settings by which it chooses anyway. */
 async function writeOnce(): Promise<void> {
-  const commandLine = unit.commandLineOf(await systemctl('cat', DOCKER_UNIT), OWN_FILES);
+  const commandLine = unit.commandLineOf(await catDocker(), OWN_FILES);
   if (commandLine === undefined || unit.choosesItsAddress(await unit.readIfThere(unit.DAEMON_JSON), commandLine))
     return;
   await writeFileAtomic(ONCE, unit.onceText(commandLine, ONCE), 0o644);
@@ -189,7 +189,7 @@ async function dropIns(): Promise<Map<string, string>> {
     if (load === 'loaded') continue;
     throw new RudderError('usage', `${name} is ${load}: expected the unit of ${whose}'s package; install that first`);
   }
-  const cat = await systemctl('cat', DOCKER_UNIT);
+  const cat = await catDocker();
   const overrider = unit.overriderIn(cat, DROP_INS[0]);
   if (overrider !== undefined) {
     const { file, setting } = overrider;
@@ -214,6 +214,12 @@ async function dropIns(): Promise<Map<string, string>> {
   const template = (name: string) => readFile(new URL(`../../systemd/${name}.d/rudder.conf`, import.meta.url), 'utf8');
   const texts = await Promise.all(units.map(async (name) => [unit.dropInOf(name), await template(name)] as const));
   return new Map(texts.map(([path, text]) => [path, text.replace('@DOCKERD@', () => commandLine)]));
+}
+
+/** Docker's unit and drop-ins as the disk has them: of a drop-in removed since its last reload systemd shows an error alone. */
+async function catDocker(): Promise<string> {
+  await systemctl('daemon-reload');
+  return systemctl('cat', DOCKER_UNIT);
 }
 
 /** @returns whether anything had to be done */

@@ -21,9 +21,10 @@ case $verb in
     echo "LoadState=$(say "$2" load loaded)"
     echo "ActiveState=$(say "$2" active inactive)"
     echo "Result=$(say "$2" result success)" ;;
+  daemon-reload) ls /etc/systemd/system/docker.service.d/*.conf >"$STATE/drop-ins" 2>/dev/null || : ;;
   cat)
-    for file in "$STATE/docker.service" $(ls /etc/systemd/system/docker.service.d/*.conf 2>/dev/null); do
-      echo "# $file"; cat "$file"
+    for file in "$STATE/docker.service" $(cat "$STATE/drop-ins" 2>/dev/null); do
+      echo "# $file"; cat "$file" || exit 1
     done ;;
   start | restart)
     [ "$1" = docker.service ] || exit 0
@@ -138,6 +139,15 @@ describeWith(['root'], 'rudder docker', () => {
       expect(await docker('enable')).toEqual(fine(`${MADE}Docker is not running, and takes ${SUBNET} when it is\n`));
       dockerIs('inactive', 'exec-condition');
       expect(await docker('enable')).toEqual(fine(`${ALREADY}Docker is started on ${SUBNET}\n`));
+    });
+
+    it('goes by the drop-ins that are there, not by those that systemd has read', async () => {
+      const flannels = '/etc/systemd/system/docker.service.d/flannel.conf';
+      write(flannels, '[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --bip=$FLANNEL_SUBNET\n');
+      await run(['systemctl', 'daemon-reload']);
+      rmSync(inside(flannels));
+      expect((await docker('enable')).stdout).toContain(MADE);
+      expect(readFileSync(inside(DROP_IN), 'utf8')).not.toContain('FLANNEL');
     });
 
     it('says that Docker was skipped again', async () => {
