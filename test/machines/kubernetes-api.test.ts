@@ -223,6 +223,14 @@ describe.skipIf(REMEDY !== '' && process.env.CI !== 'true')(`a real API server${
     }
   }
 
+  /** A list shows peers before the watch stands: an API server that has just started forbids it for a moment, until it knows its roles. */
+  const isWell = (node: Awaited<ReturnType<typeof joinListed>>) =>
+    waitFor(
+      'the node to be well',
+      () => node.joined.state().isCurrent && node.joined.state().problem === undefined,
+      20_000,
+    );
+
   it('an API server that is killed and comes back is watched on, and what has happened meanwhile is known', async () => {
     await startAfresh();
     const node = await joinListed('n1');
@@ -231,7 +239,7 @@ describe.skipIf(REMEDY !== '' && process.env.CI !== 'true')(`a real API server${
     await startServer(Number(new URL(url).port));
     await waitFor('the API server', () => admin.createNode('n2', '10.244.2.0/24', PEER), 60_000);
     await waitFor('the peer', () => node.peers()['10.244.2.0/24'] === 'n2 192.0.2.2', 20_000);
-    expect(node.joined.state().isCurrent).toBe(true);
+    await isWell(node);
     await leave(node);
   }, 120_000);
 
@@ -248,7 +256,7 @@ describe.skipIf(REMEDY !== '' && process.env.CI !== 'true')(`a real API server${
       const subnet = `10.244.${number}.0/24`;
       await admin.createNode(`n${number}`, subnet, PEER);
       await waitFor('the peer', () => node.peers()[subnet] === `n${number} 192.0.2.2`, 20_000);
-      expect(node.joined.state()).toMatchObject({ isCurrent: true, problem: undefined });
+      await isWell(node);
     };
     try {
       await restart('renewed', 'ca.crt');
