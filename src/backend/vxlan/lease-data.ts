@@ -19,6 +19,7 @@ export function whyUnreachable(lease: Pick<Lease, 'backend' | 'reserved'>, vni: 
   if (data.VNI !== undefined && data.VNI !== vni) {
     return `VNI ${quote(String(data.VNI))} is not ${vni}: its node has another network config`;
   }
+  if (data.VtepMAC === undefined) return 'it has no VtepMAC, expected the MAC address of its VXLAN device';
   return parseMac(data.VtepMAC) === undefined
     ? `VtepMAC ${quote(String(data.VtepMAC))} is no MAC address of one node`
     : undefined;

@@ -74,7 +74,7 @@ function ofProbe(
 const DOES: Record<CheckStep, string> = {
   resolve: 'the name does not resolve',
   connect: 'there is no connection',
-  TLS: 'there is no TLS',
+  TLS: 'TLS is not agreed on',
   read: 'reading fails',
   watch: 'reading works, watching fails',
   write: 'reading works, writing fails',

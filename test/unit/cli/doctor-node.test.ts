@@ -254,7 +254,7 @@ describe('etcd', () => {
   it.each([
     ['resolve', /the name does not resolve: so it is -> .*name servers/],
     ['connect', /there is no connection: so it is -> is etcd running/],
-    ['TLS', /there is no TLS: so it is -> .*--etcd-cafile/],
+    ['TLS', /TLS is not agreed on: so it is -> .*--etcd-cafile/],
     ['read', /reading fails: so it is -> .*etcdctl endpoint status/],
     ['watch', /reading works, watching fails: so it is -> .*may this user read all keys/],
     ['write', /reading works, writing fails: so it is -> .*etcdctl alarm list/],

@@ -52,7 +52,7 @@ describe('a lease', () => {
   it.each([
     [{ VNI: 1, VtepMAC: MAC }, 'udp', /^backend "udp" is not vxlan/],
     [{ VNI: 2, VtepMAC: MAC }, 'vxlan', /^VNI "2" is not 1: its node has another network config/],
-    [{ VNI: 1 }, 'vxlan', /^VtepMAC "undefined" is no MAC address/],
+    [{ VNI: 1 }, 'vxlan', /^it has no VtepMAC/],
     [{ VNI: 1, VtepMAC: '0e:11:22:33:44' }, 'vxlan', /^VtepMAC "0e:11:22:33:44" is no/],
     [{ VNI: 1, VtepMAC: 7 }, 'vxlan', /^VtepMAC "7" is no/],
     // Group, broadcast, nobody.
