@@ -71,7 +71,10 @@ export const QUEUE_LENGTH = 1000;
 export async function configureTunDevice(netlink: Netlink, settings: TunSettings): Promise<void> {
   const { name, address, network, prefixLength, mtu, isRouted } = settings;
   const link = await netlink.link(name);
-  if (link === undefined) throw new RudderError('device', `TUN device ${name} vanished while it was set up`);
+  if (link?.kind !== 'tun') {
+    const what = link === undefined ? 'vanished while it was set up' : `is of kind ${link.kind || 'hardware'} now`;
+    throw new RudderError('device', `TUN device ${name} ${what}`);
+  }
   try {
     // Before the device is up, so that no IPv6 link-local address appears on it.
     await withoutIpv6(netlink, name, link.index);
@@ -95,12 +98,12 @@ export async function configureTunDevice(netlink: Netlink, settings: TunSettings
 
 /**
  * What of the device somebody has changed, in words for a log line; undefined: nothing. "gone" is told apart because
- * the open descriptor is then of no use any more (the kernel answers EBADFD).
+ * the open descriptor is then of no use any more (the kernel answers EBADFD). So it is where another's has its name.
  */
 export async function deviceProblem(netlink: Netlink, settings: TunSettings): Promise<string | undefined> {
   const { name, address, network, prefixLength, mtu } = settings;
   const link = await netlink.link(name);
-  if (link === undefined) return 'gone';
+  if (link?.kind !== 'tun') return 'gone';
   if (!link.up) return 'down';
   if (link.mtu !== mtu) return `at MTU ${link.mtu} instead of ${mtu}`;
   const addresses = (await netlink.addresses()).filter(({ index }) => index === link.index);

@@ -375,6 +375,7 @@ describe('what somebody changes', () => {
 
   it.each<[string, () => unknown, RegExp]>([
     ['deleted', () => fake.netlink.deleteLink(link()!.index), /^gone, /],
+    ['another name', () => void Object.assign(link()!, { name: 'theirs0' }), /^gone, /],
     ['down', () => void Object.assign(link()!, { up: false }), /^down$/],
     ['another MTU', () => void Object.assign(link()!, { mtu: 1300 }), /^at MTU 1300 instead of 1420$/],
     ['no address', () => void fake.addresses.pop(), /^without its address$/],
@@ -386,6 +387,8 @@ describe('what somebody changes', () => {
   ])('of the device is put back: %s', async (_, change, found) => {
     await change();
     expect(await backend.repair()).toMatch(found);
+    // A renamed one, which would keep the port, is no more.
+    expect(fake.links.map(({ name }) => name)).toEqual(['eth0', NAME]);
     expect(link()).toMatchObject({ up: true, mtu: 1420 });
     expect(fake.addresses.filter(({ index }) => index === link()!.index)).toMatchObject([{ address: OWN.address }]);
     expect(allowed()).toEqual({ '10.240.7.0/24': KEY7 });
