@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import { counted } from '../core/counted.js';
 import { askDaemon } from '../ops/control-client.js';
 import { controlSocketOf } from '../ops/http.js';
-import { dropOf, type PeerStatus, type Status } from '../ops/status.js';
+import { dropOf, type Passage, type PeerStatus, type Status } from '../ops/status.js';
 import { isUntold, refuseUntold, toStatus } from './daemon-status.js';
 import { EXIT_CODES, EXIT_OK } from './exit-codes.js';
 import { printable } from './printable.js';
@@ -86,7 +86,10 @@ function firewallText({ firewall }: Status): string {
   if (!firewall.kept) return 'left alone';
   const kept = firewall.repairs === 0 ? 'kept' : `kept, put back ${counted(firewall.repairs, 'time')}`;
   const { forwarding } = firewall;
-  return forwarding === null ? kept : `${kept}; packets of containers: out ${forwarding.out}, in ${forwarding.in}`;
+  const said = (passage: Passage) => (passage === 'unknown' ? 'too few to tell' : passage);
+  return forwarding === null
+    ? kept
+    : `${kept}; packets of containers: out ${said(forwarding.out)}, in ${said(forwarding.in)}`;
 }
 
 function encryptedRows({ backend, peers }: Status): (readonly [string, string])[] {

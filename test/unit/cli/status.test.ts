@@ -115,7 +115,7 @@ describe('a line of the status', () => {
       { config: { state, detail: 'so it is' } },
       new RegExp(`^config {4}${state} in etcd: so it is$`, 'm'),
     ]),
-    ['firewall', {}, /^firewall {2}kept, put back 2 times; packets of containers: out passes, in unknown$/m],
+    ['firewall', {}, /^firewall {2}kept, put back 2 times; packets of containers: out passes, in too few to tell$/m],
     [
       'firewall that nobody touched',
       { firewall: { ...firewall, repairs: 0, forwarding: null } },
