@@ -239,7 +239,8 @@ async function systemctl(...args: string[]): Promise<string> {
   try {
     return await unit.systemctl(...args);
   } catch (error) {
-    const remedy = `see "systemctl status ${args.at(-1)}"`;
+    // Of all units there is no status.
+    const remedy = args.length > 1 ? `see "systemctl status ${args.at(-1)}"` : 'see "journalctl -b -t systemd"';
     throw new RudderError('not-ready', `${messageOf(error)}; ${remedy}`, { cause: error });
   }
 }
