@@ -27,9 +27,9 @@ export async function routes(host: Facts): Promise<Finding[]> {
   const isGood = ({ way, peer }: Asked) => isRight(status, peer, way);
   const wrong = asked.filter((one) => !isGood(one));
   return [
-    ...(wrong.length === 0 ? [allRight(status, asked)] : ofHost(status, wrong)),
+    ...(wrong.length === 0 ? [allRight(status, asked)] : ofHost(status, wrong, lists)),
     ...(await ofOwnSubnet(host, status, lists)),
-    ...(await ofContainers(host, status, asked.filter(isGood))),
+    ...(await ofContainers(host, status, asked.filter(isGood), lists)),
   ];
 }
 
@@ -38,6 +38,8 @@ interface Lists {
   readonly routes: readonly ListedRoute[];
   /** What policy rules speak of, of the Network. */
   readonly ruled: readonly Subnet[];
+  /** Of the policy rules, that of the first one that anybody has made. */
+  readonly firstPriority: number;
 }
 
 interface ListedRoute extends Route {
@@ -47,7 +49,7 @@ interface ListedRoute extends Route {
 async function readLists(host: Host, { node }: Status): Promise<Lists | undefined> {
   const network = subnetOf(node.network);
   const routes = await askIp<Route>(host, 'route', 'show', 'table', 'all', 'root', node.network);
-  const rules = await askIp<{ dst?: string; dstlen?: number }>(host, 'rule', 'show');
+  const rules = await askIp<{ priority: number; dst?: string; dstlen?: number }>(host, 'rule', 'show');
   if (routes === undefined || rules === undefined) return undefined;
   const listed = routes.flatMap((route) => {
     const to = toSubnet(route.dst);
@@ -56,7 +58,9 @@ async function readLists(host: Host, { node }: Status): Promise<Lists | undefine
   const ruled = rules.flatMap(({ dst, dstlen = 32 }) =>
     dst === undefined ? [] : (toSubnet(`${dst}/${dstlen}`) ?? []),
   );
-  return { routes: listed, ruled: ruled.filter((part) => isWithin(part, network)) };
+  // The kernel's own, to what is local, has 0.
+  const firstPriority = Math.min(...rules.map(({ priority }) => priority).filter((priority) => priority > 0));
+  return { routes: listed, ruled: ruled.filter((part) => isWithin(part, network)), firstPriority };
 }
 
 const lastOf = ({ address, prefixLength }: Subnet): Ipv4 => address | ~maskOf(prefixLength);
@@ -122,21 +126,23 @@ function allRight(status: Status, asked: readonly Asked[]): Finding {
   return ok('routes', `packets to ${counted(count, 'peer')} leave by ${[...new Set(ways)].join(', ')}`);
 }
 
-function ofHost(status: Status, wrong: readonly Asked[]): Finding[] {
+function ofHost(status: Status, wrong: readonly Asked[], lists: Lists): Finding[] {
   const groups = new Map<string, Asked[]>();
   for (const one of wrong) {
     const key = JSON.stringify([one.way?.dst, one.way?.dev, one.way?.type, one.way?.table]);
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
-  return [...groups.values()].map((group) => ofGroup(status, group));
+  return [...groups.values()].map((group) => ofGroup(status, group, lists));
 }
 
-/** Which rule sends them elsewhere the kernel does not say. */
-const overlayFirst = (network: string) =>
-  `"ip rule add to ${network} lookup main priority N", with an N below that of the rule that leads there, lets the overlay go first`;
+/** Which rule sends them elsewhere the kernel does not say: this one comes before all others. */
+function overlayFirst(network: string, { firstPriority }: Lists): string {
+  if (firstPriority <= 1) return 'see "ip rule show": a rule that leads the overlay away has the first place';
+  return `see "ip rule show": "ip rule add to ${network} lookup main priority ${firstPriority - 1}" lets the overlay go first`;
+}
 
 /** @param asked all by one route, which is not ours */
-function ofGroup(status: Status, asked: readonly Asked[]): Finding {
+function ofGroup(status: Status, asked: readonly Asked[], lists: Lists): Finding {
   const { node, peers } = status;
   const [{ way }] = asked;
   const route = way === undefined || way.dst === 'default' ? undefined : toSubnet(way.dst);
@@ -155,7 +161,7 @@ function ofGroup(status: Status, asked: readonly Asked[]): Finding {
     return tell('routes', `${way.dst} on ${way.dev} is an address of this host, inside ${node.network}`, remedy);
   }
   if (way?.table !== undefined) {
-    const remedy = `see "ip rule show": ${overlayFirst(node.network)}`;
+    const remedy = overlayFirst(node.network, lists);
     return tell('routes', `a packet to ${formatIpv4(asked[0].address)} leaves by ${nameOf(way)}`, remedy);
   }
   if (to.length > 0) {
@@ -213,7 +219,7 @@ async function ofOwnSubnet(host: Host, status: Status, lists: Lists): Promise<Fi
 }
 
 /** Where the kernel would route a container's packet: rules of its source or interface count, as VPN clients set them. */
-async function ofContainers(host: Facts, status: Status, right: readonly Asked[]): Promise<Finding[]> {
+async function ofContainers(host: Facts, status: Status, right: readonly Asked[], lists: Lists): Promise<Finding[]> {
   const { node } = status;
   const bridge = findBridge(host, status);
   // Told elsewhere, and no rule would help.
@@ -232,7 +238,7 @@ async function ofContainers(host: Facts, status: Status, right: readonly Asked[]
   if (wrong === undefined) {
     return [ok('container route', `a container's packet to ${asked[0].to} is routed to ${asked[0].way?.dev}`)];
   }
-  const remedy = `see "ip rule show": ${overlayFirst(node.network)}`;
+  const remedy = overlayFirst(node.network, lists);
   const detail = `a container's packet to ${wrong.to} is routed to ${nameOf(wrong.way)}, not to ${nameOf(wrong.hostWay)}`;
   return [bad('container route', detail, remedy)];
 }

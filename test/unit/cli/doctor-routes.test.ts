@@ -81,14 +81,26 @@ describe('the routes', () => {
     ],
     [
       'a rule that leads the whole Network to another table',
-      { ways: { '10.240.77.0': inTable } },
+      {
+        rules: [
+          { priority: 5210, table: '52' },
+          { priority: 5208, table: '51' },
+        ],
+        ways: { '10.240.77.0': inTable },
+      },
       'problem',
-      /^a packet to 10\.240\.77\.0 leaves by tun7 \(table 52\) -> .*ip rule add to 10\.240\.0\.0\/16 lookup main/,
+      /^a packet to 10\.240\.77\.0 leaves by tun7 \(table 52\) -> .*"ip rule add to 10\.240\.0\.0\/16 lookup main priority 5207"/,
+    ],
+    [
+      'one that has the first place',
+      { rules: [{ priority: 1, table: '52' }], ways: { '10.240.77.0': inTable } },
+      'problem',
+      /-> see "ip rule show": a rule that leads the overlay away has the first place$/,
     ],
     [
       'a rule that leads a part of it there, where no peer is',
       {
-        rules: [{ dst: '10.240.9.0', dstlen: 24, table: '52' }],
+        rules: [{ priority: 5210, dst: '10.240.9.0', dstlen: 24, table: '52' }],
         ways: { '10.240.9.0': inTable, '10.240.9.255': inTable },
       },
       'warning',

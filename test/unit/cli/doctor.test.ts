@@ -178,10 +178,10 @@ describe('rudder doctor', () => {
     ],
     [
       'a policy rule that takes the overlay elsewhere',
-      { containerRoute: { dev: 'tun7', table: '52' } },
+      { rules: [{ priority: 5210, table: '52' }], containerRoute: { dev: 'tun7', table: '52' } },
       'container route',
       'problem',
-      /routed to tun7 \(table 52\).*ip rule add to 10\.240\.0\.0\/16 lookup main/,
+      /routed to tun7 \(table 52\).*"ip rule add to 10\.240\.0\.0\/16 lookup main priority 5209"/,
     ],
     [
       'an overlay that a rule throws away',

@@ -47,7 +47,8 @@ const FILES: Record<string, string> = {
 export interface Differences extends Partial<Host> {
   readonly files?: Record<string, string | undefined>;
   readonly routes?: readonly Route[];
-  readonly rules?: readonly { dst?: string; dstlen?: number; table: string }[];
+  /** Beside those that the kernel makes. */
+  readonly rules?: readonly { priority: number; dst?: string; dstlen?: number; table: string }[];
   /** Where the kernel leads an address, if not where `routes` say. */
   readonly ways?: Record<string, Route | undefined>;
   /** What holds our subnet. */
@@ -82,6 +83,12 @@ const GOOD_PROBE: Checkup = {
   version: '3.4.23',
   isLeader: true,
 };
+
+const KERNEL_RULES = [
+  { priority: 0, table: 'local' },
+  { priority: 32_766, table: 'main' },
+  { priority: 32_767, table: 'default' },
+];
 
 /** What `iptables-save` prints where our rules are as they should be. @param changes before they are printed */
 export const savedRules = (changes?: (lines: string[]) => string[]) => savedRulesOf(createStatus(), changes);
@@ -181,7 +188,7 @@ export function createHost(differences: Differences = {}): Host {
 
   function ipCommand(args: readonly string[]): string | undefined {
     if (args.includes('address')) return JSON.stringify(bridge);
-    if (args.includes('rule')) return JSON.stringify(rules);
+    if (args.includes('rule')) return JSON.stringify([...rules, ...KERNEL_RULES]);
     if (!args.includes('get')) {
       const root = parseSubnet(args[args.indexOf('root') + 1])!;
       return JSON.stringify(
