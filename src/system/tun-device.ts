@@ -120,13 +120,6 @@ export async function deviceProblem(netlink: Netlink, settings: TunSettings): Pr
   return undefined;
 }
 
-/** Under a name that somebody has given it our device is open still, and would stay so without anything that it needs. */
-export async function removeRenamed(netlink: Netlink): Promise<void> {
-  for (const { kind, alias, name, index } of await netlink.links()) {
-    if (kind === 'tun' && alias === DEVICE_ALIAS && name !== DEVICE_NAME) await netlink.deleteLink(index);
-  }
-}
-
 /** Whether packets leave by the device: what is local to this host has its index too. */
 export const isThroughRoute = (route: RouteInfo, index: number) => route.index === index && route.type === RTN_UNICAST;
 

@@ -1,26 +1,6 @@
-import type { LinkInfo, Netlink } from '../../system/netlink.js';
-import { DEVICE_ALIAS } from '../../system/tun-device.js';
+import { removeOwnDevices } from '../../system/marked-devices.js';
+import type { Netlink } from '../../system/netlink.js';
 import { removeOurRoutes } from './tables.js';
-
-/** What a link with our mark may be, beside the TUN device. */
-type OwnKind = 'vxlan' | 'wireguard';
-
-/** Whether a device is of that kind, and has our mark. */
-export const isOwnDevice =
-  (own: OwnKind) =>
-  ({ kind, alias }: Pick<LinkInfo, 'kind' | 'alias'>): boolean =>
-    kind === own && alias === DEVICE_ALIAS;
-
-/** Removes the devices of a kind that have our mark, with all that leads through them. @returns their names */
-export async function removeOwnDevices(netlink: Netlink, own: OwnKind, except?: string): Promise<string[]> {
-  const removed: string[] = [];
-  for (const link of await netlink.links()) {
-    if (!isOwnDevice(own)(link) || link.name === except) continue;
-    await netlink.deleteLink(link.index);
-    removed.push(link.name);
-  }
-  return removed;
-}
 
 /** Removes what a stopped node has left in the kernel. @returns what it was, in words */
 export async function removeKernelState(netlink: Netlink): Promise<string[]> {

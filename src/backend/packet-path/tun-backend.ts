@@ -4,6 +4,7 @@ import type { LeaseChange } from '../../core/lease-set.js';
 import { isLeasable } from '../../core/network-config.js';
 import { createOneAtATime } from '../../core/one-at-a-time.js';
 import { maskOf, type Subnet } from '../../core/subnet.js';
+import { removeOwnDevices } from '../../system/marked-devices.js';
 import { native } from '../../system/native.js';
 import {
   configureTunDevice,
@@ -11,7 +12,6 @@ import {
   deviceProblem,
   openTunDevice,
   removeDevice,
-  removeRenamed,
   writeTunMessage,
 } from '../../system/tun-device.js';
 import { openUdpSocket } from '../../system/udp-socket.js';
@@ -165,7 +165,8 @@ export function openTunBackend(options: TunOptions, tunnelOn: (socket: () => num
     repaired = undefined;
     // Also at a device that was just made anew: what was done to it since is told only once.
     const problem = await deviceProblem(netlink, device(own.address));
-    if (problem === 'gone') await removeRenamed(netlink);
+    // Under a name that somebody has given it our device is open still, and would stay so without anything that it needs.
+    if (problem === 'gone') await removeOwnDevices(netlink, 'tun', DEVICE_NAME);
     // One that is gone ends the worker, and is made anew by that.
     if (problem === undefined || problem === 'gone') return told;
     await configureTunDevice(netlink, device(own.address));

@@ -1,9 +1,9 @@
 import { errnoOf, messageOf, RudderError } from '../../core/errors.js';
+import { isOwnDevice, removeOwnDevices } from '../../system/marked-devices.js';
 import { native } from '../../system/native.js';
 import type { Netlink } from '../../system/netlink.js';
 import { DEVICE_NAME, openTunDevice } from '../../system/tun-device.js';
 import type { Backend, Implementation } from '../backend.js';
-import { isOwnDevice, removeOwnDevices } from '../kernel/leftovers.js';
 import type { BackendHost } from '../kind.js';
 import { openKernelImplementation } from './kernel/kernel-backend.js';
 import type { WireguardOptions } from './options.js';

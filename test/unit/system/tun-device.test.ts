@@ -1,13 +1,8 @@
 import { beforeEach, expect, it } from 'vitest';
 import { parseIpv4, parseSubnet } from '../../../src/core/address-text.js';
+import { removeOwnDevices } from '../../../src/system/marked-devices.js';
 import type { LinkInfo, Netlink } from '../../../src/system/netlink.js';
-import {
-  configureTunDevice,
-  DEVICE_ALIAS,
-  DEVICE_NAME,
-  deviceProblem,
-  removeRenamed,
-} from '../../../src/system/tun-device.js';
+import { configureTunDevice, DEVICE_ALIAS, DEVICE_NAME, deviceProblem } from '../../../src/system/tun-device.js';
 
 const settings = {
   name: DEVICE_NAME,
@@ -59,6 +54,6 @@ it('that is renamed is removed, and nothing else', async () => {
   ]) {
     links.push(link(name, kind, alias));
   }
-  await removeRenamed(netlink);
+  await removeOwnDevices(netlink, 'tun', DEVICE_NAME);
   expect(links.map(({ name }) => name)).toEqual([DEVICE_NAME, 'tun0', 'rudder.1', 'tap0']);
 });

@@ -1,8 +1,8 @@
 import { errnoOf, messageOf, RudderError } from '../../../core/errors.js';
 import type { Logger } from '../../../core/logger.js';
 import type { Subnet } from '../../../core/subnet.js';
+import { isOwnDevice, removeOwnDevices } from '../../../system/marked-devices.js';
 import { type LinkInfo, type Netlink, NetlinkError, type WireguardDevice } from '../../../system/netlink.js';
-import { isOwnDevice, removeOwnDevices } from '../../kernel/leftovers.js';
 import { bringUp, putLinkRight } from '../../kernel/own-device.js';
 import type { Looked } from '../../kernel/sync.js';
 import { findUnderlay } from '../../kernel/underlay-link.js';
