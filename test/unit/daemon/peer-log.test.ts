@@ -38,6 +38,15 @@ describe('the log of peers', () => {
     expect(eventsOf()).toEqual([undefined, 'peer.added', 'peer.removed', 'peer.added']);
   });
 
+  it('tells each of a flood at level debug, and makes no text of it at others', () => {
+    const debug = vi.fn();
+    const many = Array.from({ length: 101 }, (_, i) => ({ type: 'added' as const, lease: lease(i) }));
+    createPeerLog({ ...log, debug, isLevelEnabled: () => true }, []).changed(many);
+    expect(debug).toHaveBeenCalledTimes(101);
+    createPeerLog({ ...log, debug }, []).changed(many);
+    expect(debug).toHaveBeenCalledTimes(101);
+  });
+
   it('tells a flood in one, and many in turn at a bounded rate', () => {
     const peers = createPeerLog(log, []);
     const many = Array.from({ length: 101 }, (_, i) => ({ type: 'added' as const, lease: lease(i) }));
