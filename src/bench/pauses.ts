@@ -4,8 +4,8 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 /**
  * For `node --import`: writes how long the main thread was away at most, in milliseconds, into the file that PAUSES_FILE
- * names, each second. It looks 500 times a second, which costs what a node costs that is idle: while there is a file of that name
- * with ".off" it does not.
+ * names, as soon as it is longer. It looks 500 times a second, which costs what a node costs that is idle: while there is a file
+ * of that name with ".off" it does not.
  */
 const path = process.env.PAUSES_FILE;
 /** Until a program speaks to somebody it loads its modules, which is no pause of anything. */
@@ -14,10 +14,13 @@ const FIRST_CONNECTION = 'net.client.socket';
 if (path !== undefined) {
   const delays = monitorEventLoopDelay({ resolution: 2 });
   let longest = 0;
+  let written = -1;
   let isOff = true;
   const look = () => {
     if (!isOff) longest = Math.max(longest, delays.max);
-    writeFileSync(path, String(longest / 1e6));
+    // Not each second: that alone was a tenth of what an idle node costs.
+    if (longest > written) writeFileSync(path, String(longest / 1e6));
+    written = longest;
     const wasOff = isOff;
     isOff = existsSync(`${path}.off`);
     if (isOff) delays.disable();

@@ -51,10 +51,12 @@ export function keepPast({ peers, backend, health, sightOf }: PastOptions): Past
   async function look(): Promise<void> {
     notePeers();
     health.look();
-    const samples: PeerSample[] = [];
-    await inTurns(peers(), (some) => void samples.push(...some.map(sampleOf)));
+    const step = history.begin(nowSeconds());
+    await inTurns(peers(), (some) => {
+      for (const lease of some) step.peer(sampleOf(lease));
+    });
+    step.end(dropsOf(backend));
     endsAt = new Date().toISOString();
-    history.add({ peers: samples, drops: dropsOf(backend) }, nowSeconds());
   }
 
   function sampleOf(lease: Lease): PeerSample {

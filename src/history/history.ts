@@ -15,13 +15,6 @@ export const MOST_PEERS = 256;
 /** That get curves in one step. At a start all peers are new, and the rest of the daemon has to wait for them. */
 export const MOST_NEW = 64;
 
-/** What is seen at one step. */
-export interface Sample {
-  readonly peers: readonly PeerSample[];
-  /** All counters of drops since the start, by reason. */
-  readonly drops: Readonly<Record<string, number>>;
-}
-
 export interface PeerSample {
   readonly subnet: string;
   /** Since the start; null: the kernel moves the packets, and does not count by peer. */
@@ -40,9 +33,18 @@ export interface HistoryPart {
   readonly drops: Readonly<Record<string, readonly (number | null)[]>>;
 }
 
+/** All counters of drops since the start, by reason. */
+type DropCounts = Readonly<Record<string, number>>;
+
+/** Peers are told one by one: samples of thousands, kept until the last is there, are what the collector would move. */
+export interface Step {
+  peer(sample: PeerSample): void;
+  end(drops: DropCounts): void;
+}
+
 export interface History {
   /** @param now seconds of a clock that never goes back */
-  add(sample: Sample, now: number): void;
+  begin(now: number): Step;
   /** Steps after that one. @param subnet of a peer; undefined: the node itself @returns undefined: there are no curves of it */
   after(step: number, subnet?: string): HistoryPart | undefined;
 }
@@ -69,15 +71,18 @@ export function createHistory(): History {
   const node = ringsOf(NODE_CURVES);
   const drops: Record<string, Ring> = {};
   const peers = new Map<string, PeerCurves>();
+  /** The last one that is whole. */
   let step = -1;
+  /** That peers are told of now. */
+  let current = -1;
   /** The last step at which all that have curves talked. */
   let fullAt = -1;
   /** What was counted at the step before. Kept and not made anew: thousands of them, all of which the collector would move. */
   const counted = new Map<string, Counted>();
-  let before: { readonly drops: Sample['drops']; readonly at: number } | undefined;
+  let before: { readonly drops: DropCounts; readonly at: number } | undefined;
 
-  function add(sample: Sample, now: number): void {
-    step = Math.max(step + 1, Math.floor(now / STEP_SECONDS));
+  function begin(now: number): Step {
+    current = Math.max(step + 1, Math.floor(now / STEP_SECONDS));
     const seconds = before === undefined ? 0 : now - before.at;
     const rate = (count: number | null, earlier: number | null | undefined) =>
       seconds <= 0 || count === null || typeof earlier !== 'number' ? null : Math.max(0, count - earlier) / seconds;
@@ -85,70 +90,76 @@ export function createHistory(): History {
     const rtts: number[] = [];
     let [out, inward]: (number | null)[] = [null, null];
     let [seen, unwell] = [0, 0];
-    for (const peer of sample.peers) {
-      const earlier = counted.get(peer.subnet);
-      const rates = {
-        out: rate(peer.outBytes, earlier?.outBytes),
-        in: rate(peer.inBytes, earlier?.inBytes),
-        rtt: peer.rttMs,
-      };
-      count(peer, earlier);
+
+    function peer(sample: PeerSample): void {
+      const { subnet, outBytes, inBytes, rttMs, isWell } = sample;
+      const earlier = counted.get(subnet);
+      const rates = { out: rate(outBytes, earlier?.outBytes), in: rate(inBytes, earlier?.inBytes), rtt: rttMs };
+      count(sample, earlier);
       seen++;
-      if (!peer.isWell) unwell++;
-      if (peer.rttMs !== null) rtts.push(peer.rttMs);
+      if (!isWell) unwell++;
+      if (rttMs !== null) rtts.push(rttMs);
       if (rates.out !== null) out = (out ?? 0) + rates.out;
       if (rates.in !== null) inward = (inward ?? 0) + rates.in;
-      const curves = peers.get(peer.subnet);
+      const curves = peers.get(subnet);
       if (curves !== undefined) draw(curves, rates);
-      else if (isBusy(rates)) busy.push([peer.subnet, rates]);
-      else if (peers.size + quiet.length < MOST_PEERS) quiet.push([peer.subnet, rates]);
+      else if (isBusy(rates)) busy.push([subnet, rates]);
+      else if (peers.size + quiet.length < MOST_PEERS) quiet.push([subnet, rates]);
     }
-    for (const [subnet, rates] of [...busy, ...quiet].slice(0, MOST_NEW)) {
+
+    function end(reasons: DropCounts): void {
+      follow([...busy, ...quiet].slice(0, MOST_NEW));
+      if (counted.size > seen) for (const [subnet, { at }] of counted) if (at !== current) counted.delete(subnet);
+      const values = { out, in: inward, rtt: median(rtts), peers: seen, unwell };
+      for (const name of NODE_CURVES) node[name].set(current, values[name]);
+      for (const [reason, count] of Object.entries(reasons)) {
+        if (count === 0 && drops[reason] === undefined) continue;
+        drops[reason] ??= createRing(STEPS);
+        drops[reason].set(current, rate(count, before?.drops[reason]));
+      }
+      before = { drops: reasons, at: now };
+      step = current;
+    }
+
+    return { peer, end };
+  }
+
+  /** Gives curves to those that have none. */
+  function follow(newOnes: readonly [subnet: string, rates: Rates][]): void {
+    for (const [subnet, rates] of newOnes) {
       if (peers.size >= MOST_PEERS && !(isBusy(rates) && makeRoom())) continue;
-      const curves = { rings: ringsOf(PEER_CURVES), busyAt: step };
+      const curves = { rings: ringsOf(PEER_CURVES), busyAt: current };
       peers.set(subnet, curves);
       draw(curves, rates);
     }
-    if (counted.size > seen) for (const [subnet, { at }] of counted) if (at !== step) counted.delete(subnet);
-    node.out.set(step, out);
-    node.in.set(step, inward);
-    node.rtt.set(step, median(rtts));
-    node.peers.set(step, seen);
-    node.unwell.set(step, unwell);
-    for (const [reason, count] of Object.entries(sample.drops)) {
-      if (count === 0 && drops[reason] === undefined) continue;
-      drops[reason] ??= createRing(STEPS);
-      drops[reason].set(step, rate(count, before?.drops[reason]));
-    }
-    before = { drops: sample.drops, at: now };
   }
 
   function count({ subnet, outBytes, inBytes }: PeerSample, counts: Counted | undefined): void {
     if (counts === undefined) {
-      counted.set(subnet, { outBytes, inBytes, at: step });
+      counted.set(subnet, { outBytes, inBytes, at: current });
     } else {
       counts.outBytes = outBytes;
       counts.inBytes = inBytes;
-      counts.at = step;
+      counts.at = current;
     }
   }
 
   function draw(curves: PeerCurves, rates: Rates): void {
-    if (isBusy(rates)) curves.busyAt = step;
-    for (const name of PEER_CURVES) curves.rings[name].set(step, rates[name]);
+    if (isBusy(rates)) curves.busyAt = current;
+    for (const name of PEER_CURVES) curves.rings[name].set(current, rates[name]);
   }
 
   /** Who talks takes the place of the one that has been quiet for longest; of one that talks too nobody does. */
   function makeRoom(): boolean {
-    if (fullAt === step) return false;
+    if (fullAt === current) return false;
     const [subnet, { busyAt }] = [...peers].reduce((a, b) => (b[1].busyAt < a[1].busyAt ? b : a));
-    if (busyAt === step) fullAt = step;
+    if (busyAt === current) fullAt = current;
     else peers.delete(subnet);
-    return busyAt !== step;
+    return busyAt !== current;
   }
 
   return {
-    add,
+    begin,
     after(earlier, subnet) {
       const rings = subnet === undefined ? node : peers.get(subnet)?.rings;
       if (rings === undefined) return undefined;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   createHistory,
+  type History,
   MOST_NEW,
   MOST_PEERS,
   type PeerSample,
@@ -16,6 +17,11 @@ const peer = (subnet: string, outBytes: number | null, rttMs: number | null = 1)
   rttMs,
   isWell: rttMs !== null,
 });
+function add(history: History, peers: readonly PeerSample[], drops: Record<string, number>, now: number): void {
+  const step = history.begin(now);
+  for (const sample of peers) step.peer(sample);
+  step.end(drops);
+}
 const subnetOf = (i: number) => `10.${i >> 8}.${i & 255}.0/24`;
 
 describe('a ring', () => {
@@ -37,8 +43,8 @@ describe('a ring', () => {
 describe('the history of a node', () => {
   it('tells bytes and drops by the second, from the second look on', () => {
     const history = createHistory();
-    history.add({ peers: [peer('a', 1000), peer('b', 0, null)], drops: { out_drop_ttl: 0 } }, 0);
-    history.add({ peers: [peer('a', 3000), peer('b', 500, null)], drops: { out_drop_ttl: 20 } }, STEP_SECONDS);
+    add(history, [peer('a', 1000), peer('b', 0, null)], { out_drop_ttl: 0 }, 0);
+    add(history, [peer('a', 3000), peer('b', 500, null)], { out_drop_ttl: 20 }, STEP_SECONDS);
     expect(history.after(-1)).toEqual({
       stepSeconds: STEP_SECONDS,
       last: 1,
@@ -49,20 +55,30 @@ describe('the history of a node', () => {
     expect(history.after(-1, 'c')).toBeUndefined();
   });
 
+  it('tells of a step when all of it is there', () => {
+    const history = createHistory();
+    add(history, [peer('a', 0)], {}, 0);
+    const step = history.begin(STEP_SECONDS);
+    step.peer(peer('a', 1000));
+    expect(history.after(-1)?.last).toBe(0);
+    step.end({});
+    expect(history.after(0)).toMatchObject({ last: 1, curves: { out: [100], peers: [1] } });
+  });
+
   it('says that nothing is known where the kernel does not count, and that nothing flowed after a counter began anew', () => {
     const history = createHistory();
-    history.add({ peers: [peer('a', null), peer('b', 5000)], drops: {} }, 0);
-    history.add({ peers: [peer('a', null), peer('b', 0)], drops: {} }, STEP_SECONDS);
+    add(history, [peer('a', null), peer('b', 5000)], {}, 0);
+    add(history, [peer('a', null), peer('b', 0)], {}, STEP_SECONDS);
     expect(history.after(0, 'a')?.curves.out).toEqual([null]);
     expect(history.after(0, 'b')?.curves.out).toEqual([0]);
   });
 
   it('leaves a gap where the host slept, and forgets what is older than its bound', () => {
     const history = createHistory();
-    history.add({ peers: [peer('a', 0)], drops: {} }, 0);
-    history.add({ peers: [peer('a', 0)], drops: {} }, 4 * STEP_SECONDS);
+    add(history, [peer('a', 0)], {}, 0);
+    add(history, [peer('a', 0)], {}, 4 * STEP_SECONDS);
     expect(history.after(-1)?.curves.peers).toEqual([1, null, null, null, 1]);
-    for (let i = 5; i < STEPS + 100; i++) history.add({ peers: [peer('a', 0)], drops: {} }, i * STEP_SECONDS);
+    for (let i = 5; i < STEPS + 100; i++) add(history, [peer('a', 0)], {}, i * STEP_SECONDS);
     const { last, curves } = history.after(-1)!;
     expect(last).toBe(STEPS + 99);
     expect(curves.peers).toHaveLength(STEPS);
@@ -74,17 +90,17 @@ describe('the history of a node', () => {
     const all = (bytes: (i: number) => number) => Array.from({ length: 4000 }, (_, i) => peer(subnetOf(i), bytes(i)));
     const before = process.memoryUsage().arrayBuffers;
     let step = 0;
-    const add = (bytes: (i: number) => number) => history.add({ peers: all(bytes), drops: {} }, step++ * STEP_SECONDS);
+    const look = (bytes: (i: number) => number) => add(history, all(bytes), {}, step++ * STEP_SECONDS);
     const followed = () => Array.from({ length: 4000 }, (_, i) => subnetOf(i)).filter((name) => history.after(0, name));
-    add(() => 0);
+    look(() => 0);
     expect(followed()).toHaveLength(MOST_NEW);
-    while (followed().length < MOST_PEERS && step < 100) add(() => 0);
-    add((i) => (i === 3999 ? 1000 : 0));
+    while (followed().length < MOST_PEERS && step < 100) look(() => 0);
+    look((i) => (i === 3999 ? 1000 : 0));
     expect(followed()).toHaveLength(MOST_PEERS);
     expect(history.after(step - 2, subnetOf(3999))?.curves.out).toEqual([100]);
-    while (step < 20) add((i) => 2000 * step * i);
+    while (step < 20) look((i) => 2000 * step * i);
     const talking = followed();
-    add((i) => 2000 * step * i);
+    look((i) => 2000 * step * i);
     expect(talking).toHaveLength(MOST_PEERS);
     // Where all talk nobody loses what is drawn of him.
     expect(followed()).toEqual(talking);
