@@ -43,6 +43,8 @@ export const answersByDevice = (type: string) => KINDS.find((kind) => kind.type 
  */
 export async function removeOthers(netlink: Netlink, { leaves }: Pick<Backend, 'leaves'>): Promise<void> {
   if (!leaves.includes('tun device')) await removeDevice(netlink, DEVICE_NAME);
+  // Of any node: the one before, which somebody has given another name.
+  await removeOwnDevices(netlink, 'tun', DEVICE_NAME);
   if (!leaves.includes('vxlan devices')) await removeOwnDevices(netlink, 'vxlan');
   if (!leaves.includes('wireguard devices')) await removeOwnDevices(netlink, 'wireguard');
   if (!leaves.includes('routes')) await removeOurRoutes(netlink);

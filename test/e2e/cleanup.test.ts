@@ -188,6 +188,20 @@ describeWith(['root', 'tun', 'etcd', 'iptables'], 'rudder cleanup', () => {
     expect(await device()).toContain('does not exist');
   });
 
+  it('finds a device that was given another name while no node ran, as the next start does', async () => {
+    const rename = () => inside('ip link set rudder0 down && ip link set rudder0 name theirs0');
+    await startNode(lab, node);
+    await stopNode(lab, node);
+    await rename();
+    await startNode(lab, node);
+    expect(await inside('ip -brief link')).not.toContain('theirs0');
+    expect((await statusOf(lab, node)).problems).toEqual([]);
+    await stopNode(lab, node);
+    await rename();
+    expect((await cli(lab, node, 'cleanup')).stdout).toContain('removed theirs0\n');
+    expect(await inside('ip -brief link')).not.toContain('theirs0');
+  });
+
   describe('with files that the daemon, or who has broken into it, may have made', () => {
     const SECRET = 'root:$6$precious';
     const paths = () => nodePaths(lab, node);
