@@ -16,7 +16,7 @@ import { udpPacket } from '../helpers/super-packets.js';
 
 const NAME = 'test-thief';
 const PORT = 8285;
-const ATTACK = fileURLToPath(new URL('../e2e/attack.c', import.meta.url));
+const ATTACK = fileURLToPath(new URL('./attack.c', import.meta.url));
 
 describeWith(
   ['root', 'tun', 'etcd', 'iptables', 'nft', 'conntrack'],

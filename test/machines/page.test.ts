@@ -13,6 +13,7 @@ import { addContainer, startNode, stopNode } from '../../src/lab/nodes.js';
 import { serveHttp } from '../../src/ops/http.js';
 import type { Status } from '../../src/ops/status.js';
 import { freePort } from '../helpers/etcd.js';
+import { addStep } from '../helpers/history.js';
 import { countsTraffic, type ImaginedOptions, imaginedOverview, imaginedStatus, nameOf } from '../helpers/overview.js';
 import { createRecordingLog } from '../helpers/recording-log.js';
 import { describeWith } from '../helpers/requires.js';
@@ -429,7 +430,7 @@ function imaginedPast(hasTraffic: boolean, hasDrops: boolean): History {
     const rttMs = i > 400 && i < 430 ? null : 0.4 + ((i * 31) % 17) / 60;
     const traffic = hasTraffic ? { outBytes: bytes, inBytes: bytes * 0.4 } : { outBytes: null, inBytes: null };
     const peer = { subnet: '10.240.1.0/24', ...traffic, rttMs, isWell: rttMs !== null };
-    history.add({ peers: [peer], drops: hasDrops ? { in_drop_source: dropped } : {} }, i * STEP_SECONDS);
+    addStep(history, [peer], hasDrops ? { in_drop_source: dropped } : {}, i * STEP_SECONDS);
   }
   return history;
 }

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
   createHistory,
-  type History,
   MOST_NEW,
   MOST_PEERS,
   type PeerSample,
@@ -9,6 +8,7 @@ import {
   STEPS,
 } from '../../../src/history/history.js';
 import { createRing } from '../../../src/history/ring.js';
+import { addStep } from '../../helpers/history.js';
 
 const peer = (subnet: string, outBytes: number | null, rttMs: number | null = 1): PeerSample => ({
   subnet,
@@ -17,11 +17,6 @@ const peer = (subnet: string, outBytes: number | null, rttMs: number | null = 1)
   rttMs,
   isWell: rttMs !== null,
 });
-function add(history: History, peers: readonly PeerSample[], drops: Record<string, number>, now: number): void {
-  const step = history.begin(now);
-  for (const sample of peers) step.peer(sample);
-  step.end(drops);
-}
 const subnetOf = (i: number) => `10.${i >> 8}.${i & 255}.0/24`;
 
 describe('a ring', () => {
@@ -43,8 +38,8 @@ describe('a ring', () => {
 describe('the history of a node', () => {
   it('tells bytes and drops by the second, from the second look on', () => {
     const history = createHistory();
-    add(history, [peer('a', 1000), peer('b', 0, null)], { out_drop_ttl: 0 }, 0);
-    add(history, [peer('a', 3000), peer('b', 500, null)], { out_drop_ttl: 20 }, STEP_SECONDS);
+    addStep(history, [peer('a', 1000), peer('b', 0, null)], { out_drop_ttl: 0 }, 0);
+    addStep(history, [peer('a', 3000), peer('b', 500, null)], { out_drop_ttl: 20 }, STEP_SECONDS);
     expect(history.after(-1)).toEqual({
       stepSeconds: STEP_SECONDS,
       last: 1,
@@ -57,7 +52,7 @@ describe('the history of a node', () => {
 
   it('tells of a step when all of it is there', () => {
     const history = createHistory();
-    add(history, [peer('a', 0)], {}, 0);
+    addStep(history, [peer('a', 0)], {}, 0);
     const step = history.begin(STEP_SECONDS);
     step.peer(peer('a', 1000));
     expect(history.after(-1)?.last).toBe(0);
@@ -67,18 +62,18 @@ describe('the history of a node', () => {
 
   it('says that nothing is known where the kernel does not count, and that nothing flowed after a counter began anew', () => {
     const history = createHistory();
-    add(history, [peer('a', null), peer('b', 5000)], {}, 0);
-    add(history, [peer('a', null), peer('b', 0)], {}, STEP_SECONDS);
+    addStep(history, [peer('a', null), peer('b', 5000)], {}, 0);
+    addStep(history, [peer('a', null), peer('b', 0)], {}, STEP_SECONDS);
     expect(history.after(0, 'a')?.curves.out).toEqual([null]);
     expect(history.after(0, 'b')?.curves.out).toEqual([0]);
   });
 
   it('leaves a gap where the host slept, and forgets what is older than its bound', () => {
     const history = createHistory();
-    add(history, [peer('a', 0)], {}, 0);
-    add(history, [peer('a', 0)], {}, 4 * STEP_SECONDS);
+    addStep(history, [peer('a', 0)], {}, 0);
+    addStep(history, [peer('a', 0)], {}, 4 * STEP_SECONDS);
     expect(history.after(-1)?.curves.peers).toEqual([1, null, null, null, 1]);
-    for (let i = 5; i < STEPS + 100; i++) add(history, [peer('a', 0)], {}, i * STEP_SECONDS);
+    for (let i = 5; i < STEPS + 100; i++) addStep(history, [peer('a', 0)], {}, i * STEP_SECONDS);
     const { last, curves } = history.after(-1)!;
     expect(last).toBe(STEPS + 99);
     expect(curves.peers).toHaveLength(STEPS);
@@ -90,7 +85,7 @@ describe('the history of a node', () => {
     const all = (bytes: (i: number) => number) => Array.from({ length: 4000 }, (_, i) => peer(subnetOf(i), bytes(i)));
     const before = process.memoryUsage().arrayBuffers;
     let step = 0;
-    const look = (bytes: (i: number) => number) => add(history, all(bytes), {}, step++ * STEP_SECONDS);
+    const look = (bytes: (i: number) => number) => addStep(history, all(bytes), {}, step++ * STEP_SECONDS);
     const followed = () => Array.from({ length: 4000 }, (_, i) => subnetOf(i)).filter((name) => history.after(0, name));
     look(() => 0);
     expect(followed()).toHaveLength(MOST_NEW);

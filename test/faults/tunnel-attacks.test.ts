@@ -7,11 +7,11 @@ import { execIn } from '../../src/lab/network.js';
 import { startNode, stopNode } from '../../src/lab/nodes.js';
 import type { LabState } from '../../src/lab/state.js';
 import { waitFor } from '../../src/lab/wait-for.js';
+import { cli, statusOf } from '../e2e/cli.js';
+import { ping, transfer } from '../e2e/traffic.js';
 import { ip } from '../helpers/path.js';
 import { describeWith } from '../helpers/requires.js';
 import { udpPacket } from '../helpers/super-packets.js';
-import { cli, statusOf } from './cli.js';
-import { ping, transfer } from './traffic.js';
 
 const NAME = 'test-attacks';
 const PORT = 8285;

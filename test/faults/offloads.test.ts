@@ -8,10 +8,10 @@ import { namespaceOf } from '../../src/lab/names.js';
 import { execIn } from '../../src/lab/network.js';
 import { addContainer, launchNode, logLines, waitUntilReady } from '../../src/lab/nodes.js';
 import { type LabState, labDirectory } from '../../src/lab/state.js';
+import { ping, transfer } from '../e2e/traffic.js';
 import { headerChecksumIsRight, UDP } from '../helpers/packets.js';
 import { describeWith } from '../helpers/requires.js';
 import { TCP, transportChecksumIsRight } from '../helpers/super-packets.js';
-import { ping, transfer } from './traffic.js';
 
 const NAME = 'test-offloads';
 const MTU = 1472;
