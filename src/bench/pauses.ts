@@ -13,14 +13,15 @@ const FIRST_CONNECTION = 'net.client.socket';
 
 if (path !== undefined) {
   const delays = monitorEventLoopDelay({ resolution: 2 });
-  let longest = 0;
-  let written = -1;
+  let longest = -1;
   let isOff = true;
   const look = () => {
-    if (!isOff) longest = Math.max(longest, delays.max);
+    const seen = isOff ? 0 : delays.max;
     // Not each second: that alone was a tenth of what an idle node costs.
-    if (longest > written) writeFileSync(path, String(longest / 1e6));
-    written = longest;
+    if (seen > longest) {
+      longest = seen;
+      writeFileSync(path, String(longest / 1e6));
+    }
     const wasOff = isOff;
     isOff = existsSync(`${path}.off`);
     if (isOff) delays.disable();

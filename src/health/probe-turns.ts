@@ -24,16 +24,15 @@ export interface ProbeTurns<T extends Probe> extends Omit<Turns<T>, 'hasten' | '
   peersRoundMs(): number;
 }
 
-/**
- * Forty of them have an interval each, and more than that go in turn, twenty a second: ten together, since an idle
- * node pays for each time that it is awake.
- */
-export const ECHOES: TurnsOptions = { intervalMs: PROBE_INTERVAL_MS, perTick: 10, tickMs: 500 };
+/** Of all that is asked, which goes out together: an idle node pays for each time that it is awake. */
+const TICK_MS = 500;
+/** Forty of them have an interval each, and more than that go in turn, twenty a second. */
+export const ECHOES: TurnsOptions = { intervalMs: PROBE_INTERVAL_MS, perTick: 10, tickMs: TICK_MS };
 /**
  * Four a second, and as many that others begin: some 500 peers have a session all the time, more than that by turns. Between
  * two to one peer lies more than the least that WireGuard permits, with its jitter.
  */
-const HANDSHAKES: TurnsOptions = { intervalMs: 6000, perTick: 2, tickMs: 500 };
+const HANDSHAKES: TurnsOptions = { intervalMs: 6000, perTick: 2, tickMs: TICK_MS };
 
 export function createProbeTurns<T extends Probe>(sessions: ProbedSessions<T> | undefined): ProbeTurns<T> {
   const awake = createEchoTurns<T>(ECHOES);
