@@ -8,7 +8,7 @@ import { type LabState, loadLab } from '../lab/state.js';
 import { parseCount } from './flags.js';
 import { cpuSeconds, latency, type TcpLoad, tcp, udp } from './measure.js';
 import { onSignal } from './on-signal.js';
-import { meanOf, median, standardErrorOf } from './report.js';
+import { median, ratioOf } from './report.js';
 import {
   BACKENDS,
   type BackendName,
@@ -219,10 +219,8 @@ function describe(groups: readonly Group[], load: Load): string {
     style: { head: [], border: [], compact: true },
   });
   const column = (i: number, of: keyof Run) => groups.flatMap((group) => group[i].runs.map((one) => one[of]));
-  const ratio = (i: number, of: keyof Run) => {
-    const means = groups.map((group) => meanOf(group[i].runs.map((one, round) => one[of] / group[0].runs[round][of])));
-    return `${meanOf(means).toFixed(3)} ± ${standardErrorOf(means).toFixed(3)}`;
-  };
+  const ratio = (i: number, of: keyof Run) =>
+    ratioOf(groups.map((group) => group[i].runs.map((one, round) => one[of] / group[0].runs[round][of])));
   const [builds] = groups;
   for (const [i, { name, system }] of builds.entries()) {
     // The kernel has no daemons: neither a time of theirs nor a ratio to it.

@@ -76,6 +76,17 @@ export function standardErrorOf(values: readonly number[]): number {
   return Math.sqrt(variance / values.length);
 }
 
+/**
+ * The mean ratio of what was measured in groups, and its standard error, by those of the groups. Of logarithms: a mean of
+ * ratios itself lies above 1 where both sides are equal, by as much as they spread (1.01 where rounds differ by a tenth).
+ * @param groups the ratios of each, of neighbours in time
+ */
+export function ratioOf(groups: readonly (readonly number[])[]): string {
+  const means = groups.map((ratios) => meanOf(ratios.map(Math.log)));
+  const ratio = Math.exp(meanOf(means));
+  return `${ratio.toFixed(3)} ± ${(ratio * standardErrorOf(means)).toFixed(3)}`;
+}
+
 /** Median, least and most of each system, and Rudder's ratios to the others. */
 export function table(summaries: readonly Summary[], systems: readonly System[]): string {
   const others = systems.filter((system) => system !== 'rudder');

@@ -66,10 +66,12 @@ export interface Route {
 
 const VXLAN_MTU = 1450;
 
+export const plainVxlanAddress = (node: LabNode) => `10.77.0.${node.number}`;
+
 /** Systems whose addresses are fixed: the net of their containers, and where their hosts are. */
 const FIXED = {
   veth: { container: '10.50', host: (lab: LabState, node: LabNode) => nodeAddress(lab, node) },
-  vxlan: { container: '10.51', host: (_: LabState, node: LabNode) => `10.77.0.${node.number}` },
+  vxlan: { container: '10.51', host: (_: LabState, node: LabNode) => plainVxlanAddress(node) },
   'wireguard-go': { container: '10.52', host: (_: LabState, node: LabNode) => `10.78.0.${node.number}` },
   nebula: { container: '10.55', host: (_: LabState, node: LabNode) => `10.80.0.${node.number}` },
   bare: { container: '10.54', host: (_: LabState, node: LabNode) => `10.79.0.${node.number}` },
@@ -86,17 +88,13 @@ export async function prepareSystems(lab: LabState, backend: BackendName): Promi
   ]) {
     const [i, j] = [node.number, peer.number];
     const gateway = readSubnetEnv(lab, node).RUDDER_SUBNET.split('/')[0];
-    const own = nodeAddress(lab, node);
-    const other = nodeAddress(lab, peer);
+    await addPlainVxlan(lab, node, peer);
     await script(lab, nodeName(node), [
-      `ip link add vx0 type vxlan id 7 local ${own} remote ${other} dstport 4789 dev eth0`,
-      `ip address add 10.77.0.${i}/24 dev vx0`,
-      `ip link set vx0 mtu ${VXLAN_MTU} up`,
       ...NETS.map((net) => `ip address add ${net}.${i}.1/24 dev docker0`),
       // Without a tunnel no device has the first address of the subnet, by which hosts are measured.
       ...(backend === 'host-gw' ? [`ip address add ${gateway.replace(/1$/, '0')}/32 dev lo`] : []),
-      `ip route add 10.50.${j}.0/24 via ${other}`,
-      `ip route add 10.51.${j}.0/24 via 10.77.0.${j}`,
+      `ip route add 10.50.${j}.0/24 via ${nodeAddress(lab, peer)}`,
+      `ip route add 10.51.${j}.0/24 via ${plainVxlanAddress(peer)}`,
     ]);
     await script(lab, `c${i}`, [
       ...NETS.map((net) => `ip address add ${net}.${i}.2/24 dev eth0`),
@@ -107,6 +105,16 @@ export async function prepareSystems(lab: LabState, backend: BackendName): Promi
       `ip route add 10.55.${j}.0/24 via ${gateway} mtu ${NEBULA_MTU}`,
     ]);
   }
+}
+
+/** The kernel's VXLAN between two hosts, as one makes it by hand. */
+export async function addPlainVxlan(lab: LabState, node: LabNode, peer: LabNode): Promise<void> {
+  const [own, other] = [nodeAddress(lab, node), nodeAddress(lab, peer)];
+  await script(lab, nodeName(node), [
+    `ip link add vx0 type vxlan id 7 local ${own} remote ${other} dstport 4789 dev eth0`,
+    `ip address add ${plainVxlanAddress(node)}/24 dev vx0`,
+    `ip link set vx0 mtu ${VXLAN_MTU} up`,
+  ]);
 }
 
 export function routeOf(lab: LabState, system: System, place: Place): Route {
@@ -125,9 +133,14 @@ function addressOf(lab: LabState, system: System, place: Place, node: LabNode): 
     const { container, host } = FIXED[system as keyof typeof FIXED];
     return place === 'host' ? host(lab, node) : `${container}.${node.number}.2`;
   }
+  if (place === 'host' && system !== 'flanneld') return overlayAddress(lab, node);
   const own = system === 'flanneld' ? flannelSubnet(lab, node) : readSubnetEnv(lab, node).RUDDER_SUBNET;
   return own.replace(/\.\d+(\/\d+)?$/, place === 'host' ? '.0' : '.2');
 }
+
+/** What the node's own device has: the first address of its subnet. */
+export const overlayAddress = (lab: LabState, node: LabNode) =>
+  readSubnetEnv(lab, node).RUDDER_SUBNET.replace(/\.\d+\/\d+$/, '.0');
 
 /** How systems are started. */
 export interface Setup {

@@ -112,7 +112,7 @@ describeWith(['root', 'nft'], 'the table', () => {
   it('lets nodes alone ask, through the overlay, and so many times a second; where they do not ask, there are no such rules', () => {
     const asked = tableOf({ ...settings, asked: { address: ip('10.240.26.0'), port: 8285 } }, members([]));
     const text = nft(asked, asked);
-    expect(text).toMatch(/th dport 8285 ip daddr 10\.240\.26\.0 meta l4proto tcp goto asking/);
+    expect(text).toMatch(/th dport 8285 ip daddr 10\.240\.26\.0 ip protocol tcp goto asking/);
     expect(text).toMatch(
       /iifname != "rudder0" drop\s+ip saddr != 10\.240\.0\.0\/16 drop\s+ip saddr & 0\.0\.0\.255 != 0\.0\.0\.0 drop/,
     );
@@ -123,7 +123,7 @@ describeWith(['root', 'nft'], 'the table', () => {
   it('lets them ask at the address of a bridge, without a tunnel, from the addresses of their bridges', () => {
     const asked = { address: ip('10.240.26.1'), port: 8285 };
     const text = nft(tableOf({ ...settings, devices: ['eth0'], tunnel: undefined, asked }, members([])));
-    expect(text).toMatch(/th dport 8285 ip daddr 10\.240\.26\.1 meta l4proto tcp goto asking/);
+    expect(text).toMatch(/th dport 8285 ip daddr 10\.240\.26\.1 ip protocol tcp goto asking/);
     expect(text).toMatch(/iifname != "eth0" drop\s+ip saddr != 10\.240\.0\.0\/16 drop/);
     expect(text).toMatch(/ip saddr & 0\.0\.0\.255 != 0\.0\.0\.1 drop/);
     expect(text).not.toMatch(/udp/);
