@@ -19,6 +19,7 @@ import {
   routeOf,
   setUnderlay,
   type UnderlayMode,
+  untilDirect,
 } from './systems.js';
 
 /**
@@ -195,7 +196,9 @@ async function labOf(tree: string, name: string, backend: BackendName): Promise<
   const config = ['--config', configOf(backend)];
   const up = ['lab', 'up', '--name', name, '--underlay', 'veth', '--ttl', LEASE_TTL, ...config];
   await execa(process.execPath, [commandOf(tree), ...up]);
-  return loadLab(name);
+  const lab = loadLab(name);
+  await untilDirect(lab, backend);
+  return lab;
 }
 
 const commandOf = (tree: string) => `${tree}/dist/cli/main.js`;

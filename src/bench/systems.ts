@@ -35,13 +35,33 @@ const BUILT_IN = ['veth', 'vxlan', 'plain', 'rudder'] as const;
 export type System = (typeof BUILT_IN)[number] | 'unencrypted' | keyof Peers;
 
 /** Those of Rudder's backends that are measured. Only udp is also measured without its offloads. */
-export const BACKENDS = ['udp', 'wireguard', 'vxlan', 'host-gw'] as const;
-export type BackendName = (typeof BACKENDS)[number];
-
-export function configOf(Type: BackendName): string {
+const BACKEND_CONFIGS = {
+  udp: { Type: 'udp' },
   // What is measured is ours, also where the kernel has WireGuard.
-  const Backend = Type === 'wireguard' ? { Type, Implementation: 'user' } : { Type };
-  return JSON.stringify({ Network: '10.240.0.0/16', Backend });
+  wireguard: { Type: 'wireguard', Implementation: 'user' },
+  vxlan: { Type: 'vxlan' },
+  'host-gw': { Type: 'host-gw' },
+  'udp-direct': { Type: 'udp', DirectRouting: true },
+  'vxlan-direct': { Type: 'vxlan', DirectRouting: true },
+} as const;
+export type BackendName = keyof typeof BACKEND_CONFIGS;
+export const BACKENDS = Object.keys(BACKEND_CONFIGS) as BackendName[];
+
+export const configOf = (backend: BackendName): string =>
+  JSON.stringify({ Network: '10.240.0.0/16', Backend: BACKEND_CONFIGS[backend] });
+
+/** With DirectRouting of udp a peer gets its route when an echo has come back over it. */
+export async function untilDirect(lab: LabState, backend: BackendName): Promise<void> {
+  if (!backend.endsWith('-direct')) return;
+  const [first, second] = lab.nodes;
+  for (const [node, peer] of [
+    [first, second],
+    [second, first],
+  ]) {
+    const ask = ['ip', 'route', 'get', overlayAddress(lab, peer)];
+    const isDirect = async () => (await execIn(lab, nodeName(node), ask)).includes('dev eth0');
+    await waitFor(`${nodeName(node)} to reach ${nodeName(peer)} directly`, isDirect, DIRECT_DEADLINE_MS);
+  }
 }
 
 export function systemsWith(peers: Peers, backend: BackendName): System[] {
@@ -65,6 +85,7 @@ export interface Route {
 }
 
 const VXLAN_MTU = 1450;
+const DIRECT_DEADLINE_MS = 30_000;
 
 export const plainVxlanAddress = (node: LabNode) => `10.77.0.${node.number}`;
 
@@ -174,6 +195,7 @@ async function start(lab: LabState, system: System, { peers, backend, daemonArgu
   await etcdctl(lab, 'put', '/coreos.com/network/config', configOf(system === 'unencrypted' ? 'udp' : backend));
   for (const node of lab.nodes) await launchNode(lab, node, options);
   for (const node of lab.nodes) await waitUntilReady(lab, node);
+  if (system !== 'unencrypted') await untilDirect(lab, backend);
   return lab.nodes.map((node) => node.process!.pid);
 }
 
