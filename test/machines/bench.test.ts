@@ -10,6 +10,7 @@ import { describeWith } from '../helpers/requires.js';
 const TREE = fileURLToPath(new URL('../../', import.meta.url));
 const BENCH = `${TREE}dist/bench/main.js`;
 const BUILDS = `${TREE}dist/bench/builds.js`;
+const ROUND_TRIPS = `${TREE}dist/bench/round-trips.js`;
 const DEADLINE_MS = 170_000;
 
 describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {
@@ -97,6 +98,20 @@ describeWith(['root', 'tun', 'etcd', 'iperf3'], 'the benchmark', () => {
     expect(vxlan.slice(4, 6)).toEqual(['-', '-']);
     expect(Number(build[4])).toBeGreaterThan(0); // the daemons' CPU time
     expect(build[5]).toBe('-');
+  });
+
+  it.each(['vxlan', 'udp-direct'])('compares round trips of %s with VXLAN on hosts without Rudder', {
+    timeout: DEADLINE_MS,
+  }, async (backend) => {
+    const args = ['--backend', backend, '--rounds', '3', '--labs', '1'];
+    const { stdout } = await execa(process.execPath, [ROUND_TRIPS, ...args], { timeout: DEADLINE_MS });
+    const rows = stdout.split('\n').map((line) => line.split('│').map((cell) => cell.trim()));
+    const row = (name: string) => rows.find((cells) => cells[1] === name)!;
+    for (const name of ['VXLAN by hand, no Rudder there', 'VXLAN by hand beside Rudder', 'Rudder', 'no overlay']) {
+      expect(Number(row(name)[2]), name).toBeGreaterThan(0);
+    }
+    expect(row('VXLAN by hand, no Rudder there')[4]).toBe('1.000');
+    expect(row('no overlay')[6]).toBe('1.000');
   });
 
   it('refuses to compare with a tree that is not built, in one line', async () => {
