@@ -26,7 +26,7 @@ describe.each(PAGES)('%s', (page) => {
     const ends = named.map((name) => `/${name.replace(/^(\.\.\/)+/, '')}`);
     expect(ends.filter((end) => !SOURCES.some((file) => `/${file}`.endsWith(end)))).toEqual([]);
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-    const run = [...text.matchAll(/npm run ([\w:]+)/g)].map(([, name]) => name);
+    const run = [...text.matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name);
     expect(run.filter((name) => scripts[name] === undefined)).toEqual([]);
   });
 });
