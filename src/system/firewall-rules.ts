@@ -37,7 +37,7 @@ export interface OverlayDoor {
   readonly port: number;
 }
 
-/** The kernel's VXLAN sends from any port, and its WireGuard from and at any address of this host. */
+/** What the kernel's VXLAN sends is from any port, what its WireGuard does from any address; both take what comes to any address of this host. */
 export const UNBOUND = ['port', 'address'] as const;
 export type Unbound = (typeof UNBOUND)[number];
 
@@ -47,7 +47,10 @@ export interface Tunnel {
   readonly port: number;
   /** Of VXLAN. */
   readonly vni?: number | undefined;
-  /** What of their source the kernel leaves open; undefined: all are from this host's address in the underlay, and `port`. */
+  /**
+   * What of their source the kernel leaves open, which then takes them at any address of this host; undefined: all are from
+   * and to its address in the underlay, and `port`.
+   */
   readonly unbound?: Unbound | undefined;
 }
 

@@ -1,5 +1,5 @@
-import { formatSubnet } from '../core/subnet.js';
 import type { FirewallSettings } from './firewall-rules.js';
+import { outside, within } from './nft-match.js';
 
 /**
  * Where packets go as they are, what other nodes themselves send to our containers comes from their addresses in the
@@ -31,12 +31,12 @@ const UNMARK = `meta mark set meta mark & ${hex(~BIT)}`;
 const inward = ({ bareWay, network, subnet }: Way, what: string) =>
   bareWay === undefined
     ? ''
-    : `    ip daddr ${formatSubnet(subnet)} ip saddr != ${formatSubnet(network)} iifname "${bareWay}" ${what}\n`;
+    : `    ${within('daddr', subnet)} ${outside('saddr', network)} iifname "${bareWay}" ${what}\n`;
 
 const outward = ({ bareWay, network, subnet }: Way, what: string) =>
   bareWay === undefined
     ? ''
-    : `    ip saddr ${formatSubnet(subnet)} ip daddr != ${formatSubnet(network)} oifname "${bareWay}" ${what}\n`;
+    : `    ${within('saddr', subnet)} ${outside('daddr', network)} oifname "${bareWay}" ${what}\n`;
 
 /** The first rules of chains of ours, by the hook that they are at. */
 export const marksArriving = (way: Way) => inward(way, 'jump from_member');

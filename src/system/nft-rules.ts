@@ -1,7 +1,8 @@
 import { formatIpv4, type Ipv4 } from '../core/ipv4.js';
-import { formatSubnet, maskOf, type Subnet, subnetCount } from '../core/subnet.js';
+import { formatSubnet, maskOf, subnetCount } from '../core/subnet.js';
 import type { FirewallSettings, OverlayDoor, Tunnel } from './firewall-rules.js';
 import { markChains, marksArriving, marksForwarded, unmarksForwarded } from './member-mark.js';
+import { within } from './nft-match.js';
 
 /**
  * What must be dropped, or kept from connection tracking, is in an nft table of our own: a drop in any table is final,
@@ -63,8 +64,8 @@ export function tableOf(settings: FirewallSettings, members: Members): string {
   const size = Math.min(MOST_PLACES, Math.max(LEAST_PLACES, 2 * subnets));
   const set = `type ipv4_addr; size ${size};`;
   // Each chain parts by the cheapest question first, the port: most of a host's packets do not concern us, and those of the
-  // tunnel come a hundred thousand a second. Port and protocol are read out of the packet, which nft does in place (payload
-  // of up to 4 bytes); `meta l4proto` is a call.
+  // tunnel come a hundred thousand a second. Port and protocol are read out of the packet, which nft does in place (1, 2 or
+  // 4 bytes, aligned); `meta l4proto` is a call.
   return `add table ip ${TABLE}
 delete table ip ${TABLE}
 table ip ${TABLE} {
@@ -88,10 +89,7 @@ ${settings.isTracked ? translatedOf(settings) : ''}}
 `;
 }
 
-/**
- * Addresses first, whole and under a mask: that nft does in place too, while a name of a device is a call, as is what it makes
- * of a /24 (a payload of 3 bytes). Where nothing is tracked every packet of the containers comes by here, twice.
- */
+/** Addresses first, which cost least. Where nothing is tracked every packet of the containers comes by here, twice. */
 function counted({ devices, network, subnet }: FirewallSettings, when: 'entered' | 'left'): string {
   const way = namesOf(devices);
   return `    ${within('saddr', subnet)} ${within('daddr', network)} oifname ${way} counter name "out_${when}"
@@ -99,12 +97,9 @@ function counted({ devices, network, subnet }: FirewallSettings, when: 'entered'
 `;
 }
 
-const within = (which: 'saddr' | 'daddr', { address, prefixLength }: Subnet) =>
-  `ip ${which} & ${formatIpv4(maskOf(prefixLength))} == ${formatIpv4(address)}`;
-
 /**
- * Only a packet path of ours asks who has sent a datagram. Where it is the kernel's VXLAN, which does not, strangers'
- * datagrams of our VNI are dropped here; others may use that port too.
+ * Only a packet path of ours asks who has sent a datagram. Where it is the kernel's VXLAN, which does not, others'
+ * datagrams of our VNI are dropped here, wherever they come from.
  */
 function tunnelChains(settings: FirewallSettings, { port, vni, unbound }: Tunnel): string {
   const { localAddress, uplinks } = settings;
@@ -112,18 +107,22 @@ function tunnelChains(settings: FirewallSettings, { port, vni, unbound }: Tunnel
   const [only, ...others] = uplinks;
   const uplink = others.length === 0 ? `"${only}"` : '@uplinks';
   const fromPort = unbound === 'port' ? '' : ` th sport ${port}`;
-  // The kernel looks for an address of this host, which is cheap once all else is so.
-  const here = unbound === 'address' ? 'fib daddr type local' : `ip daddr ${local}`;
+  // Where the kernel looks for an address of this host is asked once all else is so, and first for that which peers know.
+  const isAtAny = unbound !== undefined;
+  const here = isAtAny ? 'fib daddr type local' : `ip daddr ${local}`;
   const fromHere = unbound === 'address' ? 'fib saddr type local' : `ip saddr ${local}`;
   const stranger = vni === undefined ? 'accept' : 'goto stranger';
+  const fromMember = (
+    target: string,
+  ) => `    ip saddr @${SETS.direct}${fromPort} iifname ${uplink} ${target} notrack accept
+    ip saddr @${SETS.portMapped} iifname ${uplink} ${target} notrack accept
+`;
   return `  chain to_port {
-    ip saddr @${SETS.direct}${fromPort} iifname ${uplink} ${here} notrack accept
-    ip saddr @${SETS.portMapped} iifname ${uplink} ${here} notrack accept
-    iifname ${uplink} ${stranger}
+${fromMember(`ip daddr ${local}`)}${isAtAny ? fromMember(here) : ''}    iifname ${uplink} ${stranger}
     ip saddr @${SETS.direct} goto inside
     ip saddr @${SETS.portMapped} goto inside
 ${vni === undefined ? '' : `    ${stranger}\n`}  }
-${vni === undefined ? '' : strangerChain(local, vni)}  chain inside {
+${vni === undefined ? '' : strangerChain(vni)}  chain inside {
     fib saddr . iif oif missing counter name "dropped_forged" drop
     ${here} notrack
   }
@@ -194,9 +193,15 @@ function askingChain({ devices, network, subnet }: FirewallSettings, { address }
 `;
 }
 
-/** Behind the UDP header (64 bits) a VXLAN header has flags and reserved bits (32), then the VNI (RFC 7348, 5). */
-const strangerChain = (local: string, vni: number) => `  chain stranger {
-    ip daddr ${local} @th,96,24 ${vni} counter name "dropped_stranger" drop
+/**
+ * The kernel's VXLAN takes what comes to any address of this host: to that of the containers' bridge too, and to those by
+ * which it gets broadcasts. Others may use that port, with another VNI: behind the UDP header (64 bits) a VXLAN header has flags
+ * and reserved bits (32), then the VNI (RFC 7348, 5). Where it cannot be read, in a fragment that ends before it, it may be ours.
+ */
+const strangerChain = (vni: number) => `  chain stranger {
+    fib daddr type != { local, broadcast, multicast } accept
+    @th,96,24 != ${vni} accept
+    counter name "dropped_stranger" drop
   }
 `;
 

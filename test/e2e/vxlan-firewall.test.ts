@@ -44,15 +44,31 @@ describeWith(['root', 'vxlan', 'etcd', 'iptables', 'nft'], "the firewall around 
     await labDown(NAME);
   });
 
-  /** Sends one VXLAN frame, with a ping inside that would be answered into the overlay. */
-  async function sendFrame(from: string, to: string, vni: number): Promise<void> {
+  /** A VXLAN frame that would be taken for one of the overlay's. */
+  function frameOf(vni: number): Buffer {
     const header = Buffer.alloc(8);
     header.writeUInt32BE(0x08000000, 0);
     header.writeUInt32BE(vni << 8, 4);
-    const frame = Buffer.concat([header, Buffer.alloc(60)]).toString('base64');
+    return Buffer.concat([header, Buffer.alloc(60)]);
+  }
+
+  async function send(from: string, to: string, datagram: Buffer): Promise<void> {
     const code = `const s = require('dgram').createSocket('udp4');
-      s.send(Buffer.from('${frame}', 'base64'), ${PORT}, '${to}', () => s.close())`;
+      s.bind(() => {
+        s.setBroadcast(true);
+        s.send(Buffer.from('${datagram.toString('base64')}', 'base64'), ${PORT}, '${to}', () => s.close());
+      })`;
     await execIn(lab, from as 'n1', [process.execPath, '-e', code]);
+  }
+
+  const sendFrame = (from: string, to: string, vni: number) => send(from, to, frameOf(vni));
+
+  /** Sends it, and waits until it is told of on that node. */
+  async function isDropped(from: string, to: string, node: LabNode, datagram = frameOf(1)): Promise<void> {
+    const before = (await counts(node)).strangers;
+    await send(from, to, datagram);
+    const what = `the drop of what ${from} sends to ${to}`;
+    await waitFor(what, async () => (await counts(node)).strangers === before + 1, 5000);
   }
 
   it("drops a stranger's datagram of our VNI and tells of it, and leaves one of another VNI alone", async () => {
@@ -72,6 +88,34 @@ describeWith(['root', 'vxlan', 'etcd', 'iptables', 'nft'], "the firewall around 
     expect(await counts(nodes[0])).toMatchObject({ forwarded: before + 1 });
     expect((await counts(nodes[1])).strangers).toBe(0);
     expect((await counts(nodes[1])).forged).toBe(0);
+  });
+
+  it('drops them at every address of the host, since the kernel takes them at every one', async () => {
+    await execIn(lab, 'n1', ['ip', 'address', 'add', '192.0.2.77/32', 'dev', 'lo']);
+    await execIn(lab, 'n3', ['ip', 'route', 'add', '192.0.2.77', 'via', host(1)]);
+    await isDropped('n3', '192.0.2.77', nodes[0]);
+    await isDropped('n3', host(1).replace(/\d+$/, '255'), nodes[0]);
+    await isDropped('n1', '127.0.0.1', nodes[0]);
+  });
+
+  it('drops those of containers, to their own host and through the overlay to others', async () => {
+    const gateway = (node: LabNode) => readSubnetEnv(lab, node).RUDDER_SUBNET.split('/')[0];
+    await isDropped('c1', gateway(nodes[0]), nodes[0]);
+    await isDropped('c1', host(1), nodes[0]);
+    await isDropped('c1', gateway(nodes[1]), nodes[1]);
+    await isDropped('c1', gateway(nodes[1]).replace(/\d+$/, '0'), nodes[1]);
+  });
+
+  it('drops what is too short to tell its VNI, as the first of two fragments may be', async () => {
+    await isDropped('n3', host(1), nodes[0], Buffer.alloc(3));
+  });
+
+  it("takes a member's at another address of the host, as one may tell by --public-ip", async () => {
+    const before = (await counts(nodes[0])).strangers;
+    await execIn(lab, 'n2', ['ip', 'route', 'add', '192.0.2.77', 'via', host(1)]);
+    await sendFrame('n2', '192.0.2.77', 1);
+    await isDropped('n3', '192.0.2.77', nodes[0]);
+    expect((await counts(nodes[0])).strangers).toBe(before + 1);
   });
 
   it('masquerades what containers send to the outside, and nothing inside', async () => {

@@ -97,6 +97,20 @@ describeWith(['root', 'vxlan', 'python3'], 'what a VXLAN device finds when it is
     expect(devices().sort()).toEqual(['rudder.1', 'vxlan.calico']);
   });
 
+  it("removes what flannel left of another VNI of this cluster, and leaves another network's", async () => {
+    ip(US, 'link add flannel.5 type vxlan id 5 local 10.1.1.1 dev eth0 dstport 8472 nolearning');
+    ip(US, 'address add 10.240.1.0/32 dev flannel.5');
+    ip(US, 'link set flannel.5 up');
+    ip(US, 'route add 10.240.2.0/24 via 10.240.2.0 dev flannel.5 onlink');
+    ip(US, 'link add flannel.6 type vxlan id 6 local 10.1.1.1 dev eth0 dstport 8472 nolearning');
+    ip(US, 'address add 10.99.1.0/32 dev flannel.6');
+    peerOf(OUR_MAC);
+    node = startNode(VXLAN);
+    expect(await node.ready).toMatchObject({ device: 'rudder.1' });
+    expect(devices().sort()).toEqual(['flannel.6', 'rudder.1']);
+    expect(bothWays()).toBe(true);
+  });
+
   it('says which device has the VNI and port already', async () => {
     ip(US, 'link add theirs type vxlan id 1 dstport 8472');
     node = startNode(VXLAN);

@@ -1,7 +1,7 @@
 import { errnoOf, RudderError } from '../../core/errors.js';
 import { formatIpv4, type Ipv4 } from '../../core/ipv4.js';
 import type { Logger } from '../../core/logger.js';
-import type { Subnet } from '../../core/subnet.js';
+import { contains, type Subnet } from '../../core/subnet.js';
 import { removeOwnDevices } from '../../system/marked-devices.js';
 import type { DetailedLink, Mac, Netlink } from '../../system/netlink.js';
 import { macOf } from './mac.js';
@@ -116,10 +116,26 @@ async function chooseLeftover(options: VxlanOptions): Promise<DetailedLink | und
       );
     }
   }
-  for (const name of await removeOwnDevices(netlink, 'vxlan', kept?.name)) {
+  const removed = await removeOwnDevices(netlink, 'vxlan', kept?.name);
+  for (const name of [...removed, ...(await removeFlannelsOthers(options))]) {
     log.info({ device: name }, 'the device of an earlier network config is removed');
   }
   return kept;
+}
+
+/**
+ * What flannel left of another VNI has our address and our peers' routes. That it is of this cluster its address tells: on
+ * a host with two networks the other one's flannel may run. @returns the names
+ */
+async function removeFlannelsOthers({ netlink, vni, network }: VxlanOptions): Promise<string[]> {
+  const others = (await netlink.links()).filter(
+    ({ kind, name }) => kind === 'vxlan' && /^flannel\.\d+$/.test(name) && name !== `flannel.${vni}`,
+  );
+  if (others.length === 0) return [];
+  const inside = (await netlink.addresses()).filter(({ address }) => contains(network, address));
+  const ours = others.filter(({ index }) => inside.some((entry) => entry.index === index));
+  for (const { index } of ours) await netlink.deleteLink(index);
+  return ours.map(({ name }) => name);
 }
 
 /** What of a device cannot be changed in place; undefined: nothing. */

@@ -3,6 +3,7 @@ import { shorten } from '../../core/errors.js';
 import { formatIpv4 } from '../../core/ipv4.js';
 import { contains } from '../../core/subnet.js';
 import { nameOf, type Status } from '../../ops/status.js';
+import { checksums } from './checksums.js';
 import { clock } from './clock.js';
 import { bridgeFilter, podNetwork } from './cni.js';
 import { containerWay, subnetOf } from './containers.js';
@@ -179,6 +180,7 @@ export const CHECKS: readonly Check[] = [
   subnetFile,
   forwarding,
   reversePath,
+  checksums,
   firewall,
   routes,
   peers,

@@ -104,6 +104,43 @@ describe('rudder doctor of kernel backends', () => {
     if (!checks.includes('tunnel port') && checks.length > 2) expect(told).not.toContain('tunnel port');
   });
 
+  describe('where something may spoil the checksums of packets in VXLAN', () => {
+    const OLD = { '/proc/sys/kernel/osrelease': '5.4.0-200-generic\n' };
+    const VMWARE = { '/sys/class/net/eth0/device/uevent': 'DRIVER=vmxnet3\nPCI_CLASS=20000\n' };
+    const feature = (state: string) => ({
+      'ethtool -k': `Features for rudder.1:\n\ttx-checksum-ip-generic: ${state}\n`,
+    });
+    const found = async (files: Record<string, string>, printed: Record<string, string | undefined>, on = vxlan()) =>
+      (
+        await examine(createHost({ ...on, files: { ...on.files, ...files }, printed: { ...on.printed, ...printed } }))
+      ).find(({ check }) => check === 'checksums');
+
+    it.each<[string, Record<string, string>, RegExp]>([
+      ['an old kernel', OLD, /^kernel 5\.4\.0-200-generic may spoil/],
+      ["VMware's card", VMWARE, /^eth0 \(vmxnet3\) may spoil/],
+    ])('warns of %s that is left to make them, and of none that is not', async (_, files, detail) => {
+      expect(await found(files, feature('on'))).toMatchObject({
+        state: 'warning',
+        detail: expect.stringMatching(detail),
+        remedy: 'ethtool -K rudder.1 tx-checksum-ip-generic off',
+      });
+      expect(await found(files, feature('off'))).toMatchObject({ state: 'ok', detail: expect.stringMatching(detail) });
+      expect(await found(files, { 'ethtool -k': undefined })).toMatchObject({
+        detail: expect.stringMatching(/^could not look/),
+      });
+    });
+
+    it('asks no more of a kernel and a card that are not known for it, nor of other backends', async () => {
+      const good = { '/sys/class/net/eth0/device/uevent': 'DRIVER=virtio_net\n' };
+      expect(await found(good, feature('on'))).toMatchObject({
+        state: 'ok',
+        detail: 'neither kernel 6.1.0-28-amd64 nor eth0 (virtio_net) is known to spoil them',
+      });
+      expect(await found({ '/proc/sys/kernel/osrelease': '5.7.0\n' }, feature('on'))).toMatchObject({ state: 'ok' });
+      expect(await found(OLD, feature('on'), hostGw())).toBe(undefined);
+    });
+  });
+
   it('knows what each kind wraps around a packet', () => {
     for (const { type } of KINDS) {
       const config = parseNetworkConfig(JSON.stringify({ Network: '10.240.0.0/16', Backend: { Type: type } }));

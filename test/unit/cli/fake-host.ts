@@ -36,6 +36,7 @@ const TO_PEER = { dev: 'rudder0' };
 
 const FILES: Record<string, string> = {
   '/run/rudder/subnet.env': 'RUDDER_SUBNET=10.240.26.1/24\nRUDDER_MTU=1472\n',
+  '/proc/sys/kernel/osrelease': '6.1.0-28-amd64\n',
   '/proc/sys/net/ipv4/ip_forward': '1\n',
   '/proc/sys/net/ipv4/conf/rudder0/forwarding': '1\n',
   '/proc/sys/net/ipv4/conf/docker0/forwarding': '1\n',
