@@ -96,9 +96,13 @@ const breaksRooms = ({ from, to }: Import) =>
   roomOf(to) !== roomOf(from) &&
   !ROOMS[roomOf(from)].includes(roomOf(to));
 
-/** What two kinds of backend share knows neither of them. */
-const breaksSharing = ({ from, to }: Import) =>
-  from.startsWith('backend/packet-path/') && /^backend\/(udp|wireguard)\//.test(to);
+/** What kinds of backend share knows none of them, and no kind another one. */
+const KIND = /^backend\/(udp|wireguard|vxlan|host-gw|alloc)\//;
+const breaksSharing = ({ from, to }: Import) => {
+  const known = KIND.exec(to)?.[1];
+  const isShared = /^backend\/(packet-path|kernel)\//.test(from);
+  return known !== undefined && (isShared || (KIND.test(from) && KIND.exec(from)?.[1] !== known));
+};
 
 /** Files outside of a store's folder that may know which store it is. The other one plays many nodes at once. */
 const KNOW_STORES = ['control/open.ts', 'bench/churn.ts'];
@@ -159,8 +163,16 @@ describe('imports of src', () => {
     for (const room of Object.keys(ROOMS)) expect(files.map(roomOf)).toContain(room);
   });
 
-  it('of what backends share are of no kind of backend', () => {
+  it('of what kinds of backend share are of none of them, and those of a kind of no other one', () => {
     expect(imports.filter(breaksSharing).map(line)).toEqual([]);
+    expect(files.filter((file) => /^backend\/[^/]+\/kind\.ts$/.test(file)).filter((file) => !KIND.test(file))).toEqual(
+      [],
+    );
+    const breaks = (from: string) => breaksSharing({ from, to: 'backend/udp/kind.ts', typeOnly: false });
+    expect(
+      ['backend/vxlan/kind.ts', 'backend/kernel/plan.ts', 'backend/packet-path/handles.ts'].filter(breaks),
+    ).toHaveLength(3);
+    expect(['backend/udp/udp-backend.ts', 'backend/kinds.ts', 'bench/hostile.ts'].filter(breaks)).toEqual([]);
     expect(
       imports.some(({ from, to }) => from.startsWith('backend/udp/') && to.startsWith('backend/packet-path/')),
     ).toBe(true);
