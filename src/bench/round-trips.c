@@ -42,19 +42,14 @@ static int open_socket(const char *address, int port, struct sockaddr_in *name) 
   const int socket_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (socket_ < 0) fail("socket");
   setsockopt(socket_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  /* What is accepted has it of the listener. */
+  if (setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) fail("TCP_NODELAY");
   memset(name, 0, sizeof *name);
   name->sin_family = AF_INET;
   name->sin_port = htons(port);
   if (inet_pton(AF_INET, address, &name->sin_addr) != 1) fail(address);
   if (bind(socket_, (struct sockaddr *)name, sizeof *name) != 0) fail(address);
   return socket_;
-}
-
-static void prepare(int connection) {
-  const int on = 1;
-  const struct timeval deadline = {.tv_sec = 10};
-  if (setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline) != 0) fail("SO_RCVTIMEO");
-  if (setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) fail("TCP_NODELAY");
 }
 
 static void pass(int connection, char *message) {
@@ -87,12 +82,12 @@ static int connect_way(char **way) {
   const int accepted = accept(listener, NULL, NULL);
   if (accepted < 0) fail("accept");
   close(listener);
-  prepare(connection);
+  /* A way that dies ends this program, and not only after TCP's quarter of an hour. */
+  const struct timeval deadline = {.tv_sec = 10};
+  if (setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline) != 0) fail("SO_RCVTIMEO");
   const pid_t child = fork();
   if (child < 0) fail("fork");
   if (child == 0) {
-    const int on = 1;
-    setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     close(connection);
     answer(accepted);
@@ -140,15 +135,15 @@ static void shuffle(int *order, int count) {
 
 int main(int count, char **values) {
   const int ways = (count - 3) / WORDS;
-  if (count < 3 + WORDS || (count - 3) % WORDS != 0 || ways > MOST_WAYS) {
+  const int rounds = count > 2 ? atoi(values[1]) : 0, requests = count > 2 ? atoi(values[2]) : 0;
+  if (ways < 1 || ways > MOST_WAYS || (count - 3) % WORDS != 0 || rounds < 1 || requests < 1) {
     fprintf(stderr, "usage: round-trips ROUNDS REQUESTS {CLIENT-NAMESPACE SERVER-NAMESPACE SOURCE TARGET}...\n");
     return 1;
   }
   srand(time(NULL)); /* the order of turns is another one in each lab */
-  const int rounds = atoi(values[1]), requests = atoi(values[2]);
   int connections[MOST_WAYS], order[MOST_WAYS];
-  double *trips = malloc((requests > 0 ? requests : 1) * sizeof *trips), medians[MOST_WAYS];
-  if (trips == NULL || requests < 1) fail("REQUESTS");
+  double medians[MOST_WAYS], *trips = malloc(requests * sizeof *trips);
+  if (trips == NULL) fail("malloc");
   for (int i = 0; i < ways; i++) {
     order[i] = i;
     connections[i] = connect_way(values + 3 + WORDS * i);

@@ -5,21 +5,13 @@ import { execa } from 'execa';
 import { messageOf } from '../core/errors.js';
 import { compile } from '../lab/compile.js';
 import { labDown, labUp } from '../lab/lab.js';
-import { namespaceOf, nodeAddress, nodeName } from '../lab/names.js';
+import { namespaceOf, nodeName } from '../lab/names.js';
 import { stopNode } from '../lab/nodes.js';
-import type { LabNode, LabState } from '../lab/state.js';
+import type { LabState } from '../lab/state.js';
 import { parseCount } from './flags.js';
 import { onSignal } from './on-signal.js';
 import { median, ratioOf } from './report.js';
-import {
-  addPlainVxlan,
-  BACKENDS,
-  type BackendName,
-  configOf,
-  overlayAddress,
-  plainVxlanAddress,
-  untilDirect,
-} from './systems.js';
+import { addPlainVxlan, BACKENDS, type BackendName, configOf, routeOf, untilDirect } from './systems.js';
 
 /**
  * `npm run bench:round-trips`: what a request and its answer take through Rudder, by what they take through a VXLAN device
@@ -36,7 +28,12 @@ const REQUESTS = 500;
 const LEASE_TTL = '24h';
 
 /** What has turns; the others are told by the first, and by the last. */
-const WAYS = ['VXLAN by hand, no Rudder there', 'VXLAN by hand beside Rudder', 'Rudder', 'no overlay'] as const;
+const WAYS = [
+  { name: 'VXLAN by hand, no Rudder there', system: 'vxlan', hasRudder: false },
+  { name: 'VXLAN by hand beside Rudder', system: 'vxlan', hasRudder: true },
+  { name: 'Rudder', system: 'rudder', hasRudder: true },
+  { name: 'no overlay', system: 'veth', hasRudder: true },
+] as const;
 
 interface Flags {
   readonly rounds: number;
@@ -78,48 +75,32 @@ async function main(): Promise<void> {
 
 async function prepare(backend: BackendName): Promise<LabState> {
   const lab = await labUp({ name: LAB, nodes: 4, config: configOf(backend), daemon: { leaseTtl: LEASE_TTL } });
-  const [, , ...without] = lab.nodes;
-  for (const node of without) {
+  for (const node of hostsOf(lab, false)) {
     await stopNode(lab, node);
     const cleanup = ['lab', 'exec', '--name', lab.name, nodeName(node), '--', 'rudder', 'cleanup'];
     await execa(process.execPath, [CLI, ...cleanup]);
   }
-  for (const [node, peer] of pairs(lab).flatMap(([one, other]) => [
-    [one, other],
-    [other, one],
-  ])) {
-    await addPlainVxlan(lab, node, peer);
-  }
+  for (const hasRudder of [true, false]) await addPlainVxlan(lab, hostsOf(lab, hasRudder));
   await untilDirect(lab, backend);
   return lab;
 }
 
-const pairs = ({ nodes: [a, b, c, d] }: LabState): [LabNode, LabNode][] => [
-  [a, b],
-  [c, d],
-];
+const hostsOf = ({ nodes }: LabState, hasRudder: boolean) => (hasRudder ? nodes.slice(0, 2) : nodes.slice(2));
 
 /** @returns the rounds, each with the median round trip of each way in microseconds */
 async function measure(lab: LabState, rounds: number): Promise<number[][]> {
-  const [withRudder, without] = pairs(lab);
-  const way = (pair: readonly LabNode[], address: (node: LabNode) => string) => [
-    ...pair.map((node) => namespaceOf(lab, nodeName(node))),
-    ...pair.map(address),
-  ];
-  const ways = [
-    way(without, plainVxlanAddress),
-    way(withRudder, plainVxlanAddress),
-    way(withRudder, (node) => overlayAddress(lab, node)),
-    way(withRudder, (node) => nodeAddress(lab, node)),
-  ];
-  const { stdout } = await execa(await compile(lab, SOURCE), [String(rounds), String(REQUESTS), ...ways.flat()]);
+  const ways = WAYS.flatMap(({ system, hasRudder }) => {
+    const { client, server, source, target } = routeOf(lab, system, 'host', hostsOf(lab, hasRudder));
+    return [namespaceOf(lab, client), namespaceOf(lab, server), source, target];
+  });
+  const { stdout } = await execa(await compile(lab, SOURCE), [String(rounds), String(REQUESTS), ...ways]);
   return stdout.split('\n').map((line) => line.split(' ').map(Number));
 }
 
 function describe(labs: readonly number[][][]): string {
   const head = ['', 'p50, us', 'by the first', 'median', 'by the last', 'median'];
   const table = new Table({ head, style: { head: [], border: [], compact: true } });
-  for (const [i, name] of WAYS.entries()) {
+  for (const [i, { name }] of WAYS.entries()) {
     const times = labs.flatMap((rounds) => rounds.map((round) => round[i]));
     const ratios = (other: number) => labs.map((rounds) => rounds.map((round) => round[i] / round[other]));
     const by = (other: number) => [ratioOf(ratios(other)), median(ratios(other).flat()).toFixed(3)];

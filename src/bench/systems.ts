@@ -53,12 +53,8 @@ export const configOf = (backend: BackendName): string =>
 /** With DirectRouting of udp a peer gets its route when an echo has come back over it. */
 export async function untilDirect(lab: LabState, backend: BackendName): Promise<void> {
   if (!backend.endsWith('-direct')) return;
-  const [first, second] = lab.nodes;
-  for (const [node, peer] of [
-    [first, second],
-    [second, first],
-  ]) {
-    const ask = ['ip', 'route', 'get', overlayAddress(lab, peer)];
+  for (const [node, peer] of bothWays(lab.nodes)) {
+    const ask = ['ip', 'route', 'get', addressOf(lab, 'rudder', 'host', peer)];
     const isDirect = async () => (await execIn(lab, nodeName(node), ask)).includes('dev eth0');
     await waitFor(`${nodeName(node)} to reach ${nodeName(peer)} directly`, isDirect, DIRECT_DEADLINE_MS);
   }
@@ -87,12 +83,10 @@ export interface Route {
 const VXLAN_MTU = 1450;
 const DIRECT_DEADLINE_MS = 30_000;
 
-export const plainVxlanAddress = (node: LabNode) => `10.77.0.${node.number}`;
-
 /** Systems whose addresses are fixed: the net of their containers, and where their hosts are. */
 const FIXED = {
   veth: { container: '10.50', host: (lab: LabState, node: LabNode) => nodeAddress(lab, node) },
-  vxlan: { container: '10.51', host: (_: LabState, node: LabNode) => plainVxlanAddress(node) },
+  vxlan: { container: '10.51', host: (_: LabState, node: LabNode) => `10.77.0.${node.number}` },
   'wireguard-go': { container: '10.52', host: (_: LabState, node: LabNode) => `10.78.0.${node.number}` },
   nebula: { container: '10.55', host: (_: LabState, node: LabNode) => `10.80.0.${node.number}` },
   bare: { container: '10.54', host: (_: LabState, node: LabNode) => `10.79.0.${node.number}` },
@@ -100,22 +94,25 @@ const FIXED = {
 
 const NETS = Object.values(FIXED).map(({ container }) => container);
 
+/** Two hosts, each as the other's peer. */
+const bothWays = ([one, other]: readonly LabNode[]) =>
+  [
+    [one, other],
+    [other, one],
+  ] as const;
+
 /** Gives hosts and containers the addresses and routes of veth and VXLAN, and containers those of the others. */
 export async function prepareSystems(lab: LabState, backend: BackendName): Promise<void> {
-  const [first, second] = lab.nodes;
-  for (const [node, peer] of [
-    [first, second],
-    [second, first],
-  ]) {
+  await addPlainVxlan(lab, lab.nodes);
+  for (const [node, peer] of bothWays(lab.nodes)) {
     const [i, j] = [node.number, peer.number];
     const gateway = readSubnetEnv(lab, node).RUDDER_SUBNET.split('/')[0];
-    await addPlainVxlan(lab, node, peer);
     await script(lab, nodeName(node), [
       ...NETS.map((net) => `ip address add ${net}.${i}.1/24 dev docker0`),
       // Without a tunnel no device has the first address of the subnet, by which hosts are measured.
       ...(backend === 'host-gw' ? [`ip address add ${gateway.replace(/1$/, '0')}/32 dev lo`] : []),
       `ip route add 10.50.${j}.0/24 via ${nodeAddress(lab, peer)}`,
-      `ip route add 10.51.${j}.0/24 via ${plainVxlanAddress(peer)}`,
+      `ip route add 10.51.${j}.0/24 via ${addressOf(lab, 'vxlan', 'host', peer)}`,
     ]);
     await script(lab, `c${i}`, [
       ...NETS.map((net) => `ip address add ${net}.${i}.2/24 dev eth0`),
@@ -129,17 +126,20 @@ export async function prepareSystems(lab: LabState, backend: BackendName): Promi
 }
 
 /** The kernel's VXLAN between two hosts, as one makes it by hand. */
-export async function addPlainVxlan(lab: LabState, node: LabNode, peer: LabNode): Promise<void> {
-  const [own, other] = [nodeAddress(lab, node), nodeAddress(lab, peer)];
-  await script(lab, nodeName(node), [
-    `ip link add vx0 type vxlan id 7 local ${own} remote ${other} dstport 4789 dev eth0`,
-    `ip address add ${plainVxlanAddress(node)}/24 dev vx0`,
-    `ip link set vx0 mtu ${VXLAN_MTU} up`,
-  ]);
+export async function addPlainVxlan(lab: LabState, hosts: readonly LabNode[]): Promise<void> {
+  for (const [node, peer] of bothWays(hosts)) {
+    const [own, other] = [nodeAddress(lab, node), nodeAddress(lab, peer)];
+    await script(lab, nodeName(node), [
+      `ip link add vx0 type vxlan id 7 local ${own} remote ${other} dstport 4789 dev eth0`,
+      `ip address add ${addressOf(lab, 'vxlan', 'host', node)}/24 dev vx0`,
+      `ip link set vx0 mtu ${VXLAN_MTU} up`,
+    ]);
+  }
 }
 
-export function routeOf(lab: LabState, system: System, place: Place): Route {
-  const [client, server] = lab.nodes;
+/** @param hosts between which of them, or their containers */
+export function routeOf(lab: LabState, system: System, place: Place, hosts: readonly LabNode[] = lab.nodes): Route {
+  const [client, server] = hosts;
   const [c, s] = place === 'host' ? [nodeName(client), nodeName(server)] : [`c${client.number}`, `c${server.number}`];
   return {
     client: c,
@@ -154,14 +154,9 @@ function addressOf(lab: LabState, system: System, place: Place, node: LabNode): 
     const { container, host } = FIXED[system as keyof typeof FIXED];
     return place === 'host' ? host(lab, node) : `${container}.${node.number}.2`;
   }
-  if (place === 'host' && system !== 'flanneld') return overlayAddress(lab, node);
   const own = system === 'flanneld' ? flannelSubnet(lab, node) : readSubnetEnv(lab, node).RUDDER_SUBNET;
   return own.replace(/\.\d+(\/\d+)?$/, place === 'host' ? '.0' : '.2');
 }
-
-/** What the node's own device has: the first address of its subnet. */
-export const overlayAddress = (lab: LabState, node: LabNode) =>
-  readSubnetEnv(lab, node).RUDDER_SUBNET.replace(/\.\d+\/\d+$/, '.0');
 
 /** How systems are started. */
 export interface Setup {

@@ -8,6 +8,8 @@ import type { Facts, Finding } from './host.js';
  */
 const MENDED = [5, 7] as const;
 const BAD_DRIVERS = ['vmxnet3'];
+/** Made of other interfaces, whose cards may be any. */
+const STACKED = ['bonding', 'team', 'bridge', '802.1Q VLAN Support', 'macvlan', 'ipvlan'];
 const FEATURE = 'tx-checksum-ip-generic';
 
 /** Whether the VXLAN device leaves checksums to a kernel or a card that is known to spoil them. */
@@ -16,12 +18,20 @@ export async function checksums(host: Facts): Promise<Finding[]> {
   const { device, node } = host.status;
   const release = (await host.read('/proc/sys/kernel/osrelease'))?.trim();
   if (release === undefined) return [unknown('checksums', '/proc/sys cannot be read', 'run as root')];
-  const driver = /^DRIVER=(.+)$/m.exec((await host.read(`/sys/class/net/${node.interface}/device/uevent`)) ?? '')?.[1];
+  // Of this network namespace, which /sys may not be.
+  const named = /^driver: (.+)$/m.exec((await host.run('ethtool', ['-i', node.interface])) ?? '')?.[1];
+  const driver = named !== undefined && STACKED.includes(named) ? undefined : named;
   const [major, minor] = release.split('.').map(Number);
   const isOld = major < MENDED[0] || (major === MENDED[0] && minor < MENDED[1]);
   const isBadCard = driver !== undefined && BAD_DRIVERS.includes(driver);
-  const card = `${node.interface}${driver === undefined ? '' : ` (${driver})`}`;
-  if (!isOld && !isBadCard) return [ok('checksums', `neither kernel ${release} nor ${card} is known to spoil them`)];
+  const card = `${node.interface} (${driver})`;
+  if (!isOld && !isBadCard) {
+    const detail =
+      driver === undefined
+        ? `kernel ${release} is not known to spoil them; which card ${node.interface} has is not known`
+        : `neither kernel ${release} nor ${card} is known to spoil them`;
+    return [ok('checksums', detail)];
+  }
   const culprit = isOld ? `kernel ${release}` : card;
   const remedy = `ethtool -K ${device.name} ${FEATURE} off`;
   const features = await host.run('ethtool', ['-k', device.name]);
@@ -32,5 +42,5 @@ export async function checksums(host: Facts): Promise<Finding[]> {
   if (new RegExp(`^\\s*${FEATURE}: off`, 'm').test(features)) {
     return [ok('checksums', `${culprit} may spoil them, and ${device.name} leaves none to it`)];
   }
-  return [warn('checksums', `${culprit} may spoil those of packets in VXLAN: large ones are lost`, remedy)];
+  return [warn('checksums', `${culprit} may spoil those of packets in VXLAN, which are then lost`, remedy)];
 }

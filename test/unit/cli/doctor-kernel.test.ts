@@ -106,38 +106,56 @@ describe('rudder doctor of kernel backends', () => {
 
   describe('where something may spoil the checksums of packets in VXLAN', () => {
     const OLD = { '/proc/sys/kernel/osrelease': '5.4.0-200-generic\n' };
-    const VMWARE = { '/sys/class/net/eth0/device/uevent': 'DRIVER=vmxnet3\nPCI_CLASS=20000\n' };
     const feature = (state: string) => ({
       'ethtool -k': `Features for rudder.1:\n\ttx-checksum-ip-generic: ${state}\n`,
     });
+    const card = (name: string) => ({ 'ethtool -i': `driver: ${name}\nversion: 1.0\n` });
     const found = async (files: Record<string, string>, printed: Record<string, string | undefined>, on = vxlan()) =>
       (
-        await examine(createHost({ ...on, files: { ...on.files, ...files }, printed: { ...on.printed, ...printed } }))
+        await examine(
+          createHost({
+            ...on,
+            files: { ...on.files, ...files },
+            printed: { 'ethtool -i': undefined, ...on.printed, ...printed },
+          }),
+        )
       ).find(({ check }) => check === 'checksums');
 
-    it.each<[string, Record<string, string>, RegExp]>([
-      ['an old kernel', OLD, /^kernel 5\.4\.0-200-generic may spoil/],
-      ["VMware's card", VMWARE, /^eth0 \(vmxnet3\) may spoil/],
-    ])('warns of %s that is left to make them, and of none that is not', async (_, files, detail) => {
-      expect(await found(files, feature('on'))).toMatchObject({
+    it.each<[string, Record<string, string>, Record<string, string>, RegExp]>([
+      ['an old kernel', OLD, {}, /^kernel 5\.4\.0-200-generic may spoil/],
+      ["VMware's card", {}, card('vmxnet3'), /^eth0 \(vmxnet3\) may spoil/],
+    ])('warns of %s that is left to make them, and of none that is not', async (_, files, driver, detail) => {
+      expect(await found(files, { ...driver, ...feature('on') })).toMatchObject({
         state: 'warning',
         detail: expect.stringMatching(detail),
         remedy: 'ethtool -K rudder.1 tx-checksum-ip-generic off',
       });
-      expect(await found(files, feature('off'))).toMatchObject({ state: 'ok', detail: expect.stringMatching(detail) });
-      expect(await found(files, { 'ethtool -k': undefined })).toMatchObject({
+      expect(await found(files, { ...driver, ...feature('off') })).toMatchObject({
+        state: 'ok',
+        detail: expect.stringMatching(detail),
+      });
+      expect(await found(files, { ...driver, 'ethtool -k': undefined })).toMatchObject({
         detail: expect.stringMatching(/^could not look/),
       });
     });
 
     it('asks no more of a kernel and a card that are not known for it, nor of other backends', async () => {
-      const good = { '/sys/class/net/eth0/device/uevent': 'DRIVER=virtio_net\n' };
-      expect(await found(good, feature('on'))).toMatchObject({
+      expect(await found({}, { ...card('virtio_net'), ...feature('on') })).toMatchObject({
         state: 'ok',
         detail: 'neither kernel 6.1.0-28-amd64 nor eth0 (virtio_net) is known to spoil them',
       });
       expect(await found({ '/proc/sys/kernel/osrelease': '5.7.0\n' }, feature('on'))).toMatchObject({ state: 'ok' });
       expect(await found(OLD, feature('on'), hostGw())).toBe(undefined);
+    });
+
+    it.each([
+      ['a bond', card('bonding')],
+      ['no ethtool', {}],
+    ])('says nothing of the card where it cannot be known: %s', async (_, driver) => {
+      expect(await found({}, { ...driver, ...feature('on') })).toMatchObject({
+        state: 'ok',
+        detail: 'kernel 6.1.0-28-amd64 is not known to spoil them; which card eth0 has is not known',
+      });
     });
   });
 

@@ -142,6 +142,7 @@ const PRINTED: Record<string, string | undefined> = {
   'systemctl show rudder.service': unit(),
   'systemctl show docker.service': unit(),
   'ip -4 -j -d link show type vxlan': '[]',
+  'ethtool -i': 'driver: virtio_net\n',
   'ss -H -lunp': '',
   'docker version': '28.2.2\n',
   'docker network': docker('1472'),
